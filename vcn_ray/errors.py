@@ -1,0 +1,71 @@
+"""The exception tree; it knows nothing of what raises it.
+
+VcnError
+├── UsageError(ValueError)        what the user asked for cannot be done: wrong option, column, pack, path
+│   ├── ConfigError               a configuration value or key
+│   └── PackError                 a pack that is unknown, incomplete or does not match its checksums
+├── MediaError(RuntimeError)      a video that cannot be used; carries the reason of the `failures` table
+├── StorageError(OSError)         an input or output place that cannot be read or written
+└── ShapeError(ValueError)        arrays that do not belong together: a bug of the caller
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Reason = Literal[
+    "missing",
+    "unreadable",
+    "no_video_stream",
+    "decode_error",
+    "timeout",
+    "crash",
+    "out_of_memory",
+    "too_large",
+    "storage_error",
+    "internal_error",
+]
+"""Why a video or a part of it failed: the closed list of the `failures` table."""
+
+REASONS: tuple[str, ...] = get_args(Reason)
+
+
+class VcnError(Exception):
+    """Base of all errors this package raises on purpose."""
+
+
+class UsageError(VcnError, ValueError):
+    """What was asked for cannot be done; the message says what to do instead."""
+
+
+class ConfigError(UsageError):
+    """A configuration key or value is wrong."""
+
+
+class PackError(UsageError):
+    """A pack is unknown, incomplete, or its files do not match their checksums."""
+
+
+class StorageError(VcnError, OSError):
+    """A place cannot be read or written."""
+
+
+class ShapeError(VcnError, ValueError):
+    """Arrays that should belong together do not."""
+
+
+class MediaError(VcnError, RuntimeError):
+    """A video cannot be used.
+
+    Args:
+        reason: The entry of the closed list for the `failures` table.
+        message: One line for people.
+    """
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason: Reason = reason
+        self.message = message
+
+    def __reduce__(self) -> tuple[type[MediaError], tuple[Reason, str]]:
+        return (MediaError, (self.reason, self.message))

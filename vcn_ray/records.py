@@ -129,6 +129,32 @@ class SoftAssignments(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class TrackOutputs:
+    """What the adapted student says of each track: all that quality and clustering need.
+
+    The loss is bilinear in the two sides of SoftAssignments (METHOD 4, closed form), so means over
+    a track's crops are enough.
+    """
+
+    crops: I64  # (k,) crops of each track, at least 1
+    teacher: F32  # (k, o) mean P over the plain crops of a track
+    student: F32  # (k, o) mean Q over the plain crops of a track
+    within: F64  # (k,) METHOD 4.2 over the plain crops; over its views where a track has one crop
+    within_views: F64  # (k,) the same between two augmented views of distinct crops
+    output: F32  # (k, o) mean head output z
+    output_norm: F32  # (k,) mean norm of z over the crops
+    embedding: F32  # (k, d) unit mean embedding of the adapted encoder
+    untuned: F32  # (k, d) unit mean embedding of the encoder as the pack ships it
+    quality: F32  # (k,) METHOD 3.1-3.2, in [0, 1]
+    centre: F32  # (o,) c
+    teacher_temperature: float  # tau_t
+    student_temperature: float  # tau_s
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Merge:
     """One merge of METHOD 4: why the tracks of two clusters are one person."""
 

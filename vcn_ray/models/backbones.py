@@ -1,4 +1,4 @@
-"""The trainable face-ID encoder as the method sees it; it knows no file format and no training loop."""
+"""The trainable face-ID encoder as the method sees it; it knows no files and no training loop."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def prepare(self, crops: Tensor) -> Tensor:
-        """(b, p, p, 3) uint8 RGB crops, or (b, 3, p, p) float in 0..255, to normalised (b, 3, p, p) float32."""
+        """Crops to normalised images, (b, 3, p, p) float32.
+
+        Args:
+            crops: (b, p, p, 3) uint8 RGB, or (b, 3, p, p) float RGB in 0..255.
+        """
 
     @abstractmethod
     def trunk(self, images: Tensor) -> Tensor:
@@ -51,6 +55,6 @@ class Backbone(nn.Module, ABC):
     def embed(self, crops: Tensor, batch: int = 64) -> Tensor:
         """(m, p, p, 3) uint8 RGB crops to (m, d) unit embeddings on the CPU."""
         device = next(self.parameters()).device
-        parts = [self(self.prepare(c.to(device))).cpu() for c in crops.split(batch)]
+        parts = [self(self.prepare(c.to(device))).cpu() for c in torch.split(crops, batch)]
         joined = torch.cat(parts) if parts else torch.zeros(0, self.dim)
         return nn.functional.normalize(joined, dim=1)

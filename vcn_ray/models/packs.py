@@ -67,5 +67,5 @@ class FacePack:
     make_encoder: Callable[[], Backbone]
 
     def load_encoder(self) -> Backbone:
-        """A fresh trainable encoder on the CPU, in eval mode: training one never changes another."""
+        """A fresh trainable encoder on the CPU, in eval mode; training it changes no other."""
         return self.make_encoder().cpu().eval()

@@ -1,0 +1,163 @@
+"""MobileFaceNet as a trainable encoder (Chen et al., 2018); it knows nothing of packs or training.
+
+The modules carry the entry names of the published weights, so a state dict loads strictly. Batch
+norm always uses its stored statistics, in train mode too: those of a batch of a few people would
+mislead it. Its scale and shift are trained as any other parameter.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from vcn_ray.models.backbones import Backbone
+
+BLOCKS = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1))
+"""Inverted residuals: expansion, channels, count, stride of the first."""
+
+TAIL_BLOCK = 12
+"""First block of the tail: there the activations are smallest, 128 x 14 x 14."""
+
+
+def conv_bn_relu6(
+    inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
+) -> nn.Sequential:
+    """Convolution without bias, batch norm, ReLU6; pads so that stride 1 keeps the size."""
+    conv = nn.Conv2d(
+        inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False
+    )
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU6())
+
+
+class InvertedResidual(nn.Module):
+    """Widen by 1x1, filter each channel by 3x3, narrow by 1x1; add the input where shapes agree."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        wide = inputs * expansion
+        self.residual = stride == 1 and inputs == outputs
+        self.conv = nn.Sequential(
+            conv_bn_relu6(inputs, wide, 1),
+            conv_bn_relu6(wide, wide, 3, stride, groups=wide),
+            nn.Conv2d(wide, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, inputs, h, w) to (b, outputs, h / stride, w / stride)."""
+        out: Tensor = self.conv(x)
+        return x + out if self.residual else out
+
+
+class SeparableConv(nn.Module):
+    """3x3 for each channel, then 1x1, batch norm and ReLU after both."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, bias=False)
+        self.pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.bn2 = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, inputs, h, w) to (b, outputs, h, w)."""
+        hidden = torch.relu(self.bn1(self.depthwise(x)))
+        return torch.relu(self.bn2(self.pointwise(hidden)))
+
+
+class GlobalDepthwise(nn.Module):
+    """One 7x7 filter for each channel over the whole 7x7 map."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(channels, channels, 7, groups=channels, bias=False)
+        self.bn = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, channels, 7, 7) to (b, channels, 1, 1)."""
+        out: Tensor = self.bn(self.depthwise(x))
+        return out
+
+
+def inverted_residuals() -> nn.Sequential:
+    """The 15 blocks of the body, from 64 x 56 x 56 to 128 x 7 x 7."""
+    blocks: list[nn.Module] = []
+    inputs = 64
+    for expansion, outputs, count, stride in BLOCKS:
+        for index in range(count):
+            first_stride = stride if index == 0 else 1
+            blocks.append(InvertedResidual(inputs, outputs, first_stride, expansion))
+            inputs = outputs
+    return nn.Sequential(*blocks)
+
+
+class MobileFaceNet(Backbone):
+    """128-d face-ID encoder for crops aligned to the ArcFace template, 112 pixels a side."""
+
+    input_pixels = 112
+    dim = 128
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = conv_bn_relu6(3, 64, 3, stride=2)
+        self.dw_conv = SeparableConv(64, 64)
+        self.features = inverted_residuals()
+        self.conv2 = conv_bn_relu6(128, 512, 1)
+        self.gdconv = GlobalDepthwise(512)
+        self.conv3 = nn.Conv2d(512, self.dim, 1)
+        self.bn = nn.BatchNorm2d(self.dim)
+        for name, values in (("mean", (0.485, 0.456, 0.406)), ("std", (0.229, 0.224, 0.225))):
+            constant = torch.tensor(values).reshape(3, 1, 1)
+            self.register_buffer(name, constant, persistent=False)
+        self.eval()
+
+    @classmethod
+    def from_file(cls, path: Path) -> Self:
+        """Read the weights of a `.safetensors` file; every entry must be there and fit.
+
+        Raises:
+            RuntimeError: By torch, where entries are missing, unknown or of another shape.
+        """
+        model = cls()
+        model.load_state_dict(load_file(path), strict=True)
+        return model
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch the mode of all but batch norm, which stays with its stored statistics."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+    def prepare(self, crops: Tensor) -> Tensor:
+        """Scale to 0..1, subtract the mean and divide by the deviation of each colour."""
+        images = crops.permute(0, 3, 1, 2) if crops.dtype == torch.uint8 else crops
+        return (images.float() / 255 - self.mean) / self.std
+
+    def trunk(self, images: Tensor) -> Tensor:
+        """(b, 3, 112, 112) normalised images to (b, 128, 14, 14) activations."""
+        hidden: Tensor = self.features[:TAIL_BLOCK](self.dw_conv(self.conv1(images)))
+        return hidden
+
+    def tail(self, activations: Tensor) -> Tensor:
+        """(b, 128, 14, 14) activations to (b, 512) features."""
+        hidden: Tensor = self.gdconv(self.conv2(self.features[TAIL_BLOCK:](activations)))
+        return hidden.flatten(1)
+
+    def project(self, features: Tensor) -> Tensor:
+        """(b, 512) features to (b, 128) embeddings, not normalised."""
+        hidden: Tensor = self.bn(self.conv3(features[:, :, None, None]))
+        return hidden.flatten(1)
+
+    def tail_parameters(self) -> list[nn.Parameter]:
+        """Parameters of blocks 12 to 14 and of all that follows."""
+        parts = (self.features[TAIL_BLOCK:], self.conv2, self.gdconv, self.conv3, self.bn)
+        return [parameter for part in parts for parameter in part.parameters()]

@@ -1,0 +1,8 @@
+"""`python -m vcn_ray` is `vcn`."""
+
+import sys
+
+from vcn_ray.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

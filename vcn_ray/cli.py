@@ -1,0 +1,126 @@
+"""The command `vcn`: reads what the user wants, starts it, and says how it went.
+
+Exit codes: 0 all done; 1 done, but some videos or titles failed; 2 it could not be started as asked;
+130 interrupted. Every error is one line: what was wanted, what came, what to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from vcn_ray import commands
+from vcn_ray.console import complain
+from vcn_ray.errors import StorageError, UsageError, VcnError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Words after `vcn`; those of the process if None.
+
+    Returns:
+        The exit code.
+    """
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    level = logging.DEBUG if options.verbose else logging.WARNING
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s")
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except (UsageError, StorageError) as error:
+        complain(f"vcn {options.command}: {error}")
+        return EXIT_USAGE
+    except VcnError as error:
+        complain(f"vcn {options.command}: {error}")
+        return EXIT_FAILED
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output went away; nobody is left to be told
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        complain("interrupted: what was finished is kept, the same command goes on from there")
+        return EXIT_INTERRUPTED
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    parser = argparse.ArgumentParser(
+        prog="vcn",
+        description="Tells who appears where in films and series, without names or labels.",
+        epilog=__doc__.split("\n\n")[1] if __doc__ else None,
+    )
+    parser.add_argument("--version", action="version", version=f"vcn {version('vcn-ray')}")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--verbose", action="store_true", help="say more, tracebacks included")
+    sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    index = sub.add_parser("index", parents=[common], help="find the people of a catalog of videos")
+    _add_run_options(index)
+    index.set_defaults(run=commands.index)
+
+    plan = sub.add_parser(
+        "plan", parents=[common], help="say what index would do and what is reused; change nothing"
+    )
+    _add_run_options(plan)
+    plan.set_defaults(run=commands.plan)
+
+    sample = sub.add_parser("sample", parents=[common], help="draw a short labelled film to try things on")
+    sample.add_argument("folder", type=Path, metavar="DIR", help="where sample.mp4 and labels.csv go")
+    sample.add_argument("--seed", type=int, default=0, help="another seed gives another film")
+    sample.set_defaults(run=commands.sample)
+
+    report = sub.add_parser("report", parents=[common], help="write a page for each title, and an index")
+    report.add_argument("output", metavar="OUT", help="what index was given as --output")
+    report.set_defaults(run=commands.report)
+
+    evaluate = sub.add_parser("evaluate", parents=[common], help="compare results with labels")
+    evaluate.add_argument("output", metavar="OUT", help="what index was given as --output")
+    evaluate.add_argument(
+        "--labels",
+        type=Path,
+        required=True,
+        metavar="F.csv",
+        help="columns video, frame or seconds, x0, y0, x1, y1, identity",
+    )
+    evaluate.set_defaults(run=commands.evaluate)
+
+    packs = sub.add_parser("packs", parents=[common], help="which face models there are")
+    packs.add_argument("action", choices=["list", "show", "check"])
+    packs.add_argument("pack", nargs="?", help="a name or a folder; needed by show and check")
+    packs.set_defaults(run=commands.packs)
+    return parser
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="video files, folders, or manifests (.csv, .jsonl, .parquet with uri and optionally title)",
+    )
+    parser.add_argument("--output", required=True, metavar="OUT", help="a folder or s3://bucket/prefix")
+    parser.add_argument("--pack", help="face models: a built-in name or a folder (default: dlib)")
+    parser.add_argument("--config", type=Path, metavar="F.toml", help="settings; see vcn plan --show-config")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="change one setting; may be given again",
+    )
+    parser.add_argument("--local", action="store_true", help="run in this process, without Ray")
+    parser.add_argument("--show-config", action="store_true", help="print all settings as TOML first")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""What each command does once its words are understood; how it looks is `console`'s business."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+
+from vcn_ray.config import RunConfig, dump_config, load_config, with_pack
+from vcn_ray.console import (
+    ProgressDisplay,
+    complain,
+    minutes,
+    say,
+    say_json,
+    show_table,
+)
+from vcn_ray.errors import UsageError
+from vcn_ray.evaluation import evaluate_output
+from vcn_ray.io.catalog import CatalogVideo, read_catalog
+from vcn_ray.io.storage import Storage
+from vcn_ray.models.packs import check_pack, describe_pack, list_packs, load_pack
+from vcn_ray.report.write import write_reports
+from vcn_ray.run.local import LocalRun
+from vcn_ray.run.plan import PackHashes, Plan, plan_catalog
+from vcn_ray.run.record import RunClock, write_run
+from vcn_ray.run.state import estimate_seconds, look_at
+from vcn_ray.sample.film import write_sample
+
+
+def index(options: argparse.Namespace) -> int:
+    """Find the people of a catalog."""
+    config, catalog, storage = _prepare(options)
+    storage.check_writable()
+    pack = load_pack(config.pack, threads=_threads(config))
+    if not pack.commercial_use:
+        complain(f"note: pack {pack.name}: {pack.licence}")
+    clock = RunClock.start()
+    hashes = PackHashes(pack.detector_hash, pack.encoder_hash)
+    with ProgressDisplay() as display:
+        planned = plan_catalog(catalog, config, hashes, display.share)
+        if options.local or not planned.titles:
+            outcome = LocalRun(planned, pack, config, storage, display).run()
+        else:
+            from vcn_ray.distributed.catalog import run_catalog  # Ray takes seconds to import
+
+            outcome = run_catalog(planned, config, storage, display)
+    record = write_run(clock, catalog, planned, outcome, config, storage)
+    if outcome.titles and all(title.reused for title in outcome.titles):
+        say("nothing to do: every result was there already")
+    failed = f", {record['failures']} failures" if record["failures"] else ""
+    say(f"{len(outcome.titles)} titles{failed}, {minutes(record['seconds'])}, in {storage.uri}")
+    say(f"next: vcn report {storage.uri}")
+    say_json(record)
+    return 1 if outcome.failures else 0
+
+
+def plan(options: argparse.Namespace) -> int:
+    """Say what index would do."""
+    config, catalog, storage = _prepare(options)
+    info = load_pack(config.pack)
+    with ProgressDisplay() as display:
+        hashes = PackHashes(info.detector_hash, info.encoder_hash)
+        planned = plan_catalog(catalog, config, hashes, display.share)
+    states = look_at(planned, storage)
+    rows = [
+        [
+            state.title.title,
+            str(len(state.title.videos)),
+            minutes(sum(video.info.duration_seconds for video in state.title.videos)),
+            f"{state.segments_done}/{state.segments}",
+            state.action,
+        ]
+        for state in states
+    ]
+    show_table("Titles", ["title", "videos", "length", "segments there", "what index would do"], rows)
+    for failure in planned.failures:
+        say(f"cannot be read: {failure.message}")
+    seconds = estimate_seconds(states, storage)
+    if seconds is None:
+        say("time: not known yet; an earlier run into this output would tell")
+    else:
+        say(f"time: about {minutes(seconds)}, by the pace of earlier runs into this output")
+    say_json(_plan_summary(planned, states_finished=sum(s.finished for s in states), seconds=seconds))
+    return 1 if planned.failures else 0
+
+
+def sample(options: argparse.Namespace) -> int:
+    """Draw the sample film."""
+    began = time.monotonic()
+    with ProgressDisplay() as display:
+        film = write_sample(options.folder, options.seed, lambda share: display.share("sample", share))
+    say(f"{film.video} and {film.labels}, in {minutes(time.monotonic() - began)}")
+    say(f"next: vcn index {film.video} --output OUT")
+    return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write the pages."""
+    storage = Storage.open(options.output)
+    pages = write_reports(storage)
+    for page in pages.titles:
+        say(storage.locate(page))
+    say(f"open {storage.locate(pages.index)}")
+    return 0
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Compare results with labels."""
+    storage = Storage.open(options.output)
+    results = evaluate_output(storage, options.labels)
+    columns = ["title", "WCP", "PCR", "NMI", "B-cubed P/R/F", "unknown", "detection recall", "tracks"]
+    show_table("Against the labels", columns, [result.row() for result in results])
+    say_json({"titles": [result.as_dict() for result in results]})
+    return 0
+
+
+def packs(options: argparse.Namespace) -> int:
+    """List, show or check packs."""
+    if options.action == "list":
+        rows = [[i.name, i.kind, i.licence, "yes" if i.commercial_use else "no", i.where] for i in list_packs()]
+        show_table("Packs", ["name", "nets", "licence", "commercial use", "where"], rows)
+        return 0
+    if not options.pack:
+        raise UsageError(f"vcn packs {options.action} needs the name or folder of a pack")
+    if options.action == "show":
+        for name, value in describe_pack(options.pack).as_dict().items():
+            say(f"{name}: {value}")
+        return 0
+    result = check_pack(options.pack)
+    for name, value in result.as_dict().items():
+        say(f"{name}: {value}")
+    return 1 if result.problems else 0
+
+
+def _prepare(options: argparse.Namespace) -> tuple[RunConfig, list[CatalogVideo], Storage]:
+    overrides: dict[str, str] = {}
+    for text in options.set:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set {text}: write it as section.key=value")
+        overrides[name.strip()] = value.strip()
+    config = load_config(options.config, overrides)
+    if options.pack:
+        config = with_pack(config, options.pack)
+    if options.show_config:
+        say(dump_config(config))
+    return config, read_catalog(options.inputs), Storage.open(options.output)
+
+
+def _threads(config: RunConfig) -> int:
+    return max(1, min(os.cpu_count() or 1, round(config.resources.segment_cpus)))
+
+
+def _plan_summary(plan: Plan, states_finished: int, seconds: float | None) -> dict[str, object]:
+    return {
+        "titles": len(plan.titles),
+        "titles_finished": states_finished,
+        "videos": len(plan.videos),
+        "segments": sum(len(video.segments) for video in plan.videos),
+        "unreadable": len(plan.failures),
+        "estimated_seconds": None if seconds is None else round(seconds, 1),
+    }

@@ -1,0 +1,162 @@
+"""All settings of a run in one record, in and out of TOML; each part is defined beside its code.
+
+This module only composes: it checks names and types, and says which settings a stage depends on.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import tomli_w
+
+from vcn_ray.core.cluster import ClusterConfig
+from vcn_ray.core.detect import FilterConfig
+from vcn_ray.core.quality import QualityConfig
+from vcn_ray.core.shots import ShotConfig
+from vcn_ray.core.track import SampleConfig, TrackConfig
+from vcn_ray.errors import ConfigError
+from vcn_ray.io.video import DecodeConfig
+from vcn_ray.learn.finetune import FinetuneConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResourceConfig:
+    """What of the machine or cluster is used; results do not depend on it."""
+
+    segment_workers_min: int = 1  # actors that decode and detect, at least
+    segment_workers_max: int = 0  # and at most; 0: as many as the cluster has room for
+    segment_cpus: float = 1.0  # CPUs of each, and its threads
+    segment_gpus: float = 0.0  # share of a GPU of each
+    adapt_workers: int = 1  # actors that fine-tune, one title each at a time
+    adapt_cpus: float = 1.0
+    adapt_gpus: float = 0.0
+    trainer_crops: int = 20_000  # titles with more crops get a Ray Train job of their own
+
+    def __post_init__(self) -> None:
+        for name in ("segment_workers_min", "adapt_workers", "segment_cpus", "adapt_cpus"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be over 0, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Every setting of a run; the defaults are meant for every video."""
+
+    pack: str = "dlib"  # built-in name or folder
+    seed: int = 0
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+    filter: FilterConfig = field(default_factory=FilterConfig)
+    shots: ShotConfig = field(default_factory=ShotConfig)
+    tracks: TrackConfig = field(default_factory=TrackConfig)
+    sampling: SampleConfig = field(default_factory=SampleConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    quality: QualityConfig = field(default_factory=QualityConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    resources: ResourceConfig = field(default_factory=ResourceConfig)
+
+
+FACES_SECTIONS = ("decode", "filter")
+TRACKS_SECTIONS = ("shots", "tracks", "sampling")
+ADAPT_SECTIONS = ("seed", "finetune")
+RESULT_SECTIONS = ("quality", "cluster")
+
+
+def load_config(path: Path | None = None, overrides: Mapping[str, str] | None = None) -> RunConfig:
+    """Settings of a TOML file, then of `section.key` overrides, over the defaults.
+
+    Args:
+        path: TOML with the sections of RunConfig, or None.
+        overrides: `section.key` (or `pack`, `seed`) to a value in TOML notation; bare words are text.
+
+    Raises:
+        ConfigError: A file, section, key or value is wrong; the message says which and what fits.
+    """
+    config = RunConfig()
+    if path is not None:
+        config = _update(config, _read_toml(path), where=str(path))
+    for name, text in (overrides or {}).items():
+        config = _update(config, _nest(name, _parse_value(text)), where=f"--set {name}={text}")
+    return config
+
+
+def dump_config(config: RunConfig) -> str:
+    """The settings as TOML that `load_config` reads back to an equal record."""
+    return tomli_w.dumps(_without_none(asdict(config)))
+
+
+def select(config: RunConfig, sections: tuple[str, ...]) -> dict[str, Any]:
+    """Some sections as plain data, for keys."""
+    everything = asdict(config)
+    return {name: everything[name] for name in sections}
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _nest(name: str, value: Any) -> dict[str, Any]:
+    nested: Any = value
+    for part in reversed(name.split(".")):
+        nested = {part: nested}
+    return dict(nested)
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    # TOML has no null: an absent key means the default, which is None wherever None is allowed.
+    kept = {k: _without_none(v) if isinstance(v, dict) else v for k, v in values.items()}
+    return {k: v for k, v in kept.items() if v is not None}
+
+
+def _update(record: Any, values: Mapping[str, Any], where: str, inside: str = "") -> Any:
+    known = {f.name: getattr(record, f.name) for f in fields(record)}
+    changes: dict[str, Any] = {}
+    for name, value in values.items():
+        full = f"{inside}{name}"
+        if name not in known:
+            raise ConfigError(f"{where}: unknown setting {full!r}{_hint(name, list(known))}")
+        if is_dataclass(known[name]):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{where}: {full!r} is a section, got {value!r}")
+            changes[name] = _update(known[name], value, where, f"{full}.")
+        else:
+            changes[name] = value
+    return _checked(record, changes, where, inside)
+
+
+def _checked(record: Any, changes: dict[str, Any], where: str, inside: str) -> Any:
+    merged = {f.name: getattr(record, f.name) for f in fields(record)} | changes
+    try:
+        return pydantic.TypeAdapter(type(record)).validate_python(merged)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        name = inside + ".".join(str(part) for part in first["loc"])
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{where}: {name or 'value'}: {reason}") from error
+
+
+def _hint(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f", did you mean {near[0]!r}?" if near else f" (known: {', '.join(known)})"
+
+
+def with_pack(config: RunConfig, pack: str) -> RunConfig:
+    """The same settings with another pack."""
+    return replace(config, pack=pack)

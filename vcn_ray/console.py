@@ -1,0 +1,150 @@
+"""How the command line looks: progress on standard error, results on standard output."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from vcn_ray.run.events import Event, Failed, StageProgress, TitleDone
+from vcn_ray.run.plan import Failure
+from vcn_ray.run.steps import TitleStatus
+
+LOG_SECONDS = 20.0  # in a log file, progress is a line now and then
+STAGE_WORDS = {
+    "plan": "reading the catalog",
+    "faces": "finding faces",
+    "tracks": "linking tracks",
+    "adapt": "adapting the encoder",
+    "result": "clustering",
+    "sample": "drawing the film",
+}
+
+
+def say(text: str) -> None:
+    """A line of result, for people, on standard output."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def complain(text: str) -> None:
+    """A line about what went wrong, on standard error."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def say_json(content: dict[str, Any]) -> None:
+    """The last line of a command, for machines."""
+    say(json.dumps(content, sort_keys=True))
+
+
+def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """A table on standard output."""
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+
+
+def minutes(seconds: float) -> str:
+    """Seconds as people write them: 7 s, 3 min 05 s, 2 h 10 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def title_line(status: TitleStatus) -> str:
+    """One line about a finished title."""
+    people = "1 person" if status.people == 1 else f"{status.people} people"
+    parts = [f"{people} in {status.tracks} tracks"]
+    if status.unknown:
+        parts.append(f"{status.unknown} unknown")
+    parts.append("already done" if status.reused else minutes(status.seconds))
+    parts += [f"warning: {code}" for code in status.warnings]
+    return f"{status.title}: {', '.join(parts)}"
+
+
+def failure_line(failure: Failure) -> str:
+    """One line about something that failed."""
+    where = failure.uri if failure.segment is None else f"{failure.uri} (segment {failure.segment})"
+    text = failure.message.removeprefix(f"{failure.uri}: ")
+    return f"failed: {where}: {failure.reason}: {text}"
+
+
+class ProgressDisplay:
+    """A live display of a run's stages; bars on a terminal, elsewhere a line now and then."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            disable=not self._console.is_terminal,
+        )
+        self._tasks: dict[tuple[str, str], TaskID] = {}
+        self._told = time.monotonic()
+
+    def __enter__(self) -> ProgressDisplay:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
+        match event:
+            case StageProgress(stage, subject, done, total):
+                self._advance(stage, subject, done, total)
+            case TitleDone(status):
+                self._line(say, title_line(status))
+            case Failed(failure):
+                self._line(complain, failure_line(failure))
+
+    def share(self, stage: str, done: float) -> None:
+        """Show how far a step without a subject is, from 0 to 1."""
+        self._advance(stage, "", done, 1.0)
+
+    def _advance(self, stage: str, subject: str, done: float, total: float) -> None:
+        key = (stage, subject)
+        if key not in self._tasks:
+            words = f"{STAGE_WORDS.get(stage, stage)} {subject}".strip()
+            self._tasks[key] = self._progress.add_task(words, total=total)
+        self._progress.update(self._tasks[key], completed=done, total=total)
+        if done >= total:
+            self._progress.remove_task(self._tasks.pop(key))
+        elif not self._console.is_terminal and time.monotonic() - self._told > LOG_SECONDS:
+            self._told = time.monotonic()
+            complain(f"{STAGE_WORDS.get(stage, stage)} {subject}: {done / total:.0%}")
+
+    def _line(self, write: Any, text: str) -> None:
+        if self._progress.live.is_started:
+            # Bars are taken off the screen for the moment of a line, which may go to another stream.
+            self._progress.stop()
+            write(text)
+            self._progress.start()
+        else:
+            write(text)

@@ -1,0 +1,202 @@
+"""A run on a Ray cluster: the driver that hands work out and lets titles finish as they can.
+
+It keeps no results: what is done is known by what storage holds. Segments flow through Ray Data in a
+thread of their own; linking, fine-tuning and clustering are futures that this loop waits for.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+
+from vcn_ray.config import RunConfig
+from vcn_ray.distributed.cluster import cluster
+from vcn_ray.distributed.reducer import Reducer, link_video
+from vcn_ray.distributed.segments import SegmentRow, open_segments, run_segments
+from vcn_ray.distributed.trainer import ProgressBoard, TitleTrainer, train_large
+from vcn_ray.io.storage import Storage, one_line
+from vcn_ray.run.events import Failed, RunOutcome, StageProgress, TitleDone, Watch
+from vcn_ray.run.plan import Failure, Plan, VideoPlan
+from vcn_ray.run.steps import TitleStatus, count_crops, failure_of
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.2
+SegmentsOver = Exception | None
+"""Ends the stream of segment rows: None, or why it broke off."""
+
+
+def run_catalog(plan: Plan, config: RunConfig, storage: Storage, watch: Watch) -> RunOutcome:
+    """Do all of a plan that is not done yet, on Ray.
+
+    Args:
+        plan: What is wanted.
+        config: Settings of the run.
+        storage: Where results go; every node must be able to write there.
+        watch: Is told how it goes.
+
+    Returns:
+        What was done; the failures of one title never stop another.
+    """
+    with cluster(config.resources):
+        return _Driver(plan, config, storage, watch).run()
+
+
+@dataclass(slots=True, eq=False)
+class _Driver:
+    plan: Plan
+    config: RunConfig
+    storage: Storage
+    watch: Watch
+    titles: list[TitleStatus] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    _waiting: dict[Any, tuple[Callable[..., None], str]] = field(default_factory=dict)
+    _linked: set[str] = field(default_factory=set)  # videos sent to be linked
+    _opened: set[str] = field(default_factory=set)  # titles sent to be trained
+    _rows: queue.SimpleQueue[SegmentRow | SegmentsOver] = field(default_factory=queue.SimpleQueue)
+    _done: dict[str, int] = field(default_factory=dict)  # segments over, by video
+    _reducer: Any = None
+    _board: Any = None
+    _trainers: Any = None
+
+    def run(self) -> RunOutcome:
+        for failure in self.plan.failures:
+            self._fail(failure)
+        output, workers = self.storage.uri, self.config.resources.adapt_workers
+        self._board = ProgressBoard.remote()
+        self._reducer = Reducer.remote(self.plan, self.config, output)
+        trainer = ray.remote(
+            num_cpus=self.config.resources.adapt_cpus,
+            num_gpus=self.config.resources.adapt_gpus,
+            max_restarts=2,
+            max_task_retries=2,
+        )(TitleTrainer)
+        self._trainers = itertools.cycle(
+            [trainer.remote(self.config, output, self._board) for _ in range(workers)]
+        )
+        videos = self.plan.videos
+        for video_id in ray.get(self._reducer.complete_videos.remote()):
+            self._link(video_id)
+        thread = threading.Thread(target=self._stream, args=(videos,), daemon=True)
+        thread.start()
+        streaming = True
+        while streaming or self._waiting:
+            streaming = self._take_rows(videos) and streaming
+            self._take_futures()
+        self._report_unfinished()
+        return RunOutcome(tuple(self.titles), tuple(self.failures))
+
+    def _stream(self, videos: tuple[VideoPlan, ...]) -> None:
+        try:
+            todo = open_segments(videos, self.storage)
+            for row in run_segments(todo, videos, self.config, self.storage.uri):
+                self._rows.put(row)
+        except Exception as error:  # told to the loop, which ends the run in order
+            log.debug("the stream of segments broke off", exc_info=True)
+            self._rows.put(error)
+        else:
+            self._rows.put(None)
+
+    def _take_rows(self, videos: tuple[VideoPlan, ...]) -> bool:
+        """Handle segment rows that have come; false once the stream is over."""
+        while not self._rows.empty():
+            row = self._rows.get()
+            if not isinstance(row, SegmentRow):
+                if row is not None:
+                    message = f"segments broke off: {one_line(row)}"
+                    self._fail(Failure(self.storage.uri, "faces", None, "internal_error", message))
+                return False
+            video = videos[row.video]
+            self._done[video.video_id] = self._done.get(video.video_id, 0) + 1
+            self.watch(
+                StageProgress(
+                    "faces", video.video_id, self._done[video.video_id], len(video.segments)
+                )
+            )
+            if row.error:
+                self._fail(Failure(video.uri, "faces", row.segment, "internal_error", row.error))
+            elif ray.get(self._reducer.segment_done.remote(video.video_id, row.segment)):
+                self._link(video.video_id)
+        return True
+
+    def _take_futures(self) -> None:
+        if not self._waiting:
+            threading.Event().wait(POLL_SECONDS)
+            return
+        ready, _ = ray.wait(list(self._waiting), num_returns=1, timeout=POLL_SECONDS)
+        for future in ready:
+            handle, subject = self._waiting.pop(future)
+            try:
+                handle(subject, ray.get(future))
+            except Exception as error:  # one title must never stop the others
+                log.debug("%s failed", subject, exc_info=True)
+                self._fail_subject(subject, error)
+        for title_id, share in ray.get(self._board.take.remote()).items():
+            self.watch(StageProgress("adapt", title_id, min(share, 1.0), 1.0))
+
+    def _link(self, video_id: str) -> None:
+        if video_id in self._linked:
+            return
+        self._linked.add(video_id)
+        video = next(v for v in self.plan.videos if v.video_id == video_id)
+        future = link_video.remote(video, self.config, self.storage.uri)
+        self._waiting[future] = (self._on_linked, video_id)
+
+    def _on_linked(self, video_id: str, failures: tuple[Failure, ...]) -> None:
+        for failure in failures:
+            self._fail(failure)
+        for title_id in ray.get(self._reducer.video_done.remote(video_id)):
+            if title_id not in self._opened:
+                self._opened.add(title_id)
+                future = self._reducer.finished.remote(title_id)
+                self._waiting[future] = (self._on_looked, title_id)
+
+    def _on_looked(self, title_id: str, status: TitleStatus | None) -> None:
+        if status is not None:
+            self._finish(status)
+            return
+        title = self._title(title_id)
+        if count_crops(title, self.storage) > self.config.resources.trainer_crops:
+            future = train_large.remote(title, self.config, self.storage.uri, self._board)
+        else:
+            future = next(self._trainers).adapt.remote(title)
+        self._waiting[future] = (self._on_adapted, title_id)
+
+    def _on_adapted(self, title_id: str, _: str) -> None:
+        self._waiting[self._reducer.reduce.remote(title_id)] = (self._on_reduced, title_id)
+
+    def _on_reduced(self, _: str, status: TitleStatus) -> None:
+        self._finish(status)
+
+    def _finish(self, status: TitleStatus) -> None:
+        self.titles.append(status)
+        self.watch(TitleDone(status))
+
+    def _title(self, title_id: str) -> Any:
+        return next(t for t in self.plan.titles if t.title_id == title_id)
+
+    def _fail_subject(self, subject: str, error: Exception) -> None:
+        cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
+        for title in self.plan.titles:
+            if subject == title.title_id or any(subject == v.video_id for v in title.videos):
+                self._fail(failure_of(title, "result", cause))
+
+    def _report_unfinished(self) -> None:
+        told = {failure.uri for failure in self.failures}
+        finished = {status.title_id for status in self.titles}
+        for title in self.plan.titles:
+            where = {title.title, *(video.uri for video in title.videos)}
+            if title.title_id not in finished and not told & where:
+                message = "segments of it are missing; run the same command again"
+                self._fail(Failure(title.videos[0].uri, "faces", None, "internal_error", message))
+
+    def _fail(self, failure: Failure) -> None:
+        self.failures.append(failure)
+        self.watch(Failed(failure))

@@ -1,0 +1,47 @@
+"""Starting or joining a Ray cluster for the length of a run."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+from ray.data import DataContext
+
+from vcn_ray.config import ResourceConfig
+
+NO_PROGRESS_SECONDS = 7 * 24 * 3600  # Ray Data gives up after 30 min without a row; a segment may wait
+
+
+@contextmanager
+def cluster(resources: ResourceConfig) -> Iterator[None]:
+    """Join the cluster of `RAY_ADDRESS`, or start one on this machine and end it afterwards.
+
+    A Ray that is already up in this process is used and left alone.
+    """
+    started = not ray.is_initialized()
+    if started:
+        _start(resources)
+    # A dataset keeps the context it was made in, so this comes before any dataset.
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_options.verbose_progress = False
+    context.execution_no_progress_timeout_s = NO_PROGRESS_SECONDS
+    try:
+        yield
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _start(resources: ResourceConfig) -> None:
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(**quiet)
+        return
+    # Fine-tuning gets room of its own beside the segment workers, so that it overlaps with decoding.
+    cores = len(os.sched_getaffinity(0))
+    room = round(resources.adapt_workers * resources.adapt_cpus + 0.5)
+    ray.init(address="local", num_cpus=cores + room, include_dashboard=False, **quiet)

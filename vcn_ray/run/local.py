@@ -1,0 +1,90 @@
+"""A run in this one process, title by title: the same steps as the distributed run, without Ray."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+from vcn_ray.config import RunConfig
+from vcn_ray.io.storage import Storage
+from vcn_ray.models.packs import FacePack
+from vcn_ray.run.events import Event, Failed, RunOutcome, StageProgress, TitleDone, Watch
+from vcn_ray.run.plan import Failure, Plan, TitlePlan, VideoPlan
+from vcn_ray.run.steps import (
+    TitleStatus,
+    adapt_step,
+    failure_of,
+    point_to,
+    read_status,
+    result_step,
+    segment_step,
+    video_step,
+)
+
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class LocalRun:
+    """Runs a plan; failures of one title never stop the others."""
+
+    plan: Plan
+    pack: FacePack
+    config: RunConfig
+    storage: Storage
+    watch: Watch
+    _failures: list[Failure] = field(default_factory=list)
+    _titles: list[TitleStatus] = field(default_factory=list)
+
+    def run(self) -> RunOutcome:
+        """Do all that is not done yet."""
+        for failure in self.plan.failures:
+            self._fail(failure)
+        for title in self.plan.titles:
+            status = self._title(title)
+            if status is not None:
+                self._titles.append(status)
+                self.watch(TitleDone(status))
+        return RunOutcome(tuple(self._titles), tuple(self._failures))
+
+    def _title(self, title: TitlePlan) -> TitleStatus | None:
+        stage = "faces"
+        try:
+            for video in title.videos:
+                self._video(video)
+            if self.storage.is_committed(title.result):
+                point_to(title, self.storage)
+                return read_status(title, self.storage, reused=True)
+            stage = "adapt"
+            self._tell(stage, title.title, 0.0, 1.0)
+            adapt_step(
+                title,
+                self.pack,
+                self.config,
+                self.storage,
+                lambda _, share: self._tell("adapt", title.title, share, 1.0),
+            )
+            stage = "result"
+            return result_step(title, self.pack, self.config, self.storage)
+        except Exception as error:  # one title must never stop the others
+            log.debug("title %s failed in stage %s", title.title_id, stage, exc_info=True)
+            self._fail(failure_of(title, stage, error))
+            return None
+
+    def _video(self, video: VideoPlan) -> None:
+        if not self.storage.is_committed(video.tracks):
+            for segment in video.segments:
+                self._tell("faces", video.video_id, segment.index, len(video.segments))
+                segment_step(video, segment.index, self.pack, self.config, self.storage)
+            self._tell("faces", video.video_id, len(video.segments), len(video.segments))
+        for failure in video_step(video, self.config, self.storage):
+            self._fail(failure)
+
+    def _tell(self, stage: str, subject: str, done: float, total: float) -> None:
+        event: Event = StageProgress(stage, subject, done, total)
+        self.watch(event)
+
+    def _fail(self, failure: Failure) -> None:
+        self._failures.append(failure)
+        self.watch(Failed(failure))

@@ -1,0 +1,181 @@
+"""What a run would do: every video's identity, segments and keys, every title's; it changes nothing.
+
+A key is a hash of all that a stage's output depends on, so an output that is there under its key is
+right, whoever made it and when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vcn_ray.config import (
+    ADAPT_SECTIONS,
+    FACES_SECTIONS,
+    RESULT_SECTIONS,
+    TRACKS_SECTIONS,
+    RunConfig,
+    select,
+)
+from vcn_ray.errors import MediaError, Reason
+from vcn_ray.io.catalog import CatalogVideo
+from vcn_ray.io.identity import digest, stream_hash, title_id, video_id
+from vcn_ray.io.storage import one_line
+from vcn_ray.io.video import plan_segments, probe
+from vcn_ray.records import Segment, VideoInfo
+
+METHOD_VERSION = "1"
+"""Raised whenever the code gives other rows for the same input and settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a video or a part of it is missing: a row of the `failures` table."""
+
+    uri: str
+    stage: str  # plan | faces | tracks | adapt | result
+    segment: int | None
+    reason: Reason
+    message: str
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VideoPlan:
+    """A readable video and where its outputs belong."""
+
+    uri: str
+    video_id: str
+    info: VideoInfo
+    segments: tuple[Segment, ...]
+    faces: str  # folder below the output
+    tracks: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TitlePlan:
+    """A title and where its outputs belong."""
+
+    title: str
+    title_id: str
+    videos: tuple[VideoPlan, ...]  # in the order they were listed
+    adapted: str
+    result: str
+    missing: tuple[str, ...]  # uris that belong to it but cannot be read
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """All titles of a run, and the videos that cannot even be planned."""
+
+    titles: tuple[TitlePlan, ...]
+    failures: tuple[Failure, ...]
+    located: dict[str, str]  # uri to video_id of every readable video; copies share one
+
+    @property
+    def videos(self) -> tuple[VideoPlan, ...]:
+        """The readable videos, each once."""
+        found = {video.video_id: video for title in self.titles for video in title.videos}
+        return tuple(found.values())
+
+
+@dataclass(frozen=True, slots=True)
+class PackHashes:
+    """What of a pack the keys depend on."""
+
+    detector: str
+    encoder: str
+
+
+def plan_catalog(
+    videos: list[CatalogVideo],
+    config: RunConfig,
+    pack: PackHashes,
+    progress: Callable[[str, float], None] | None = None,
+) -> Plan:
+    """Look at every video and say what belongs where.
+
+    Args:
+        videos: What the user named.
+        config: Settings of the run.
+        pack: Hashes of the pack's two halves.
+        progress: Called with "plan" and the share done.
+
+    Returns:
+        The plan; videos that cannot be read are failures, never errors.
+    """
+    planned: dict[str, list[VideoPlan]] = {}
+    missing: dict[str, list[str]] = {}
+    failures: list[Failure] = []
+    located: dict[str, str] = {}
+    for number, video in enumerate(videos):
+        title = video.title or Path(video.uri).stem
+        group = title if video.title else video.uri  # two files of one name are two titles
+        planned.setdefault(group, [])
+        try:
+            found = _plan_video(video.uri, config, pack)
+            located[video.uri] = found.video_id
+            if all(found.video_id != other.video_id for other in planned[group]):
+                planned[group].append(found)
+        except MediaError as error:
+            failures.append(Failure(video.uri, "plan", None, error.reason, error.message))
+            missing.setdefault(group, []).append(video.uri)
+        if progress:
+            progress("plan", (number + 1) / len(videos))
+    names = {v.title or v.uri: v.title or Path(v.uri).stem for v in videos}
+    titles = [
+        _plan_title(names[group], members, tuple(missing.get(group, ())), config, pack)
+        for group, members in planned.items()
+        if members
+    ]
+    unique = {title.title_id: title for title in titles}
+    return Plan(titles=tuple(unique.values()), failures=tuple(failures), located=located)
+
+
+def _plan_video(uri: str, config: RunConfig, pack: PackHashes) -> VideoPlan:
+    path = Path(uri)
+    if not path.is_file():
+        raise MediaError("missing", f"{uri}: no such file")
+    info = probe(uri)
+    segments = plan_segments(uri, config.decode)
+    try:
+        with path.open("rb") as stream:
+            content = stream_hash(stream)
+        name = video_id(path.stem, path.stat().st_size, content)
+    except OSError as error:
+        raise MediaError("unreadable", f"{uri}: {one_line(error)}") from error
+    identity = name.rsplit("-", 1)[-1]
+    faces_key = digest("faces", METHOD_VERSION, identity, select(config, FACES_SECTIONS), pack.detector)
+    tracks_key = digest("tracks", faces_key, select(config, TRACKS_SECTIONS))
+    return VideoPlan(
+        uri=uri,
+        video_id=name,
+        info=info,
+        segments=segments,
+        faces=f"videos/{name}/faces-{faces_key}",
+        tracks=f"videos/{name}/tracks-{tracks_key}",
+    )
+
+
+def _plan_title(
+    title: str,
+    videos: list[VideoPlan],
+    missing: tuple[str, ...],
+    config: RunConfig,
+    pack: PackHashes,
+) -> TitlePlan:
+    name = title_id(title, [video.video_id for video in videos])
+    inputs: list[Any] = sorted(video.tracks for video in videos)
+    adapted_key = digest("adapted", METHOD_VERSION, inputs, select(config, ADAPT_SECTIONS), pack.encoder)
+    order = [video.video_id for video in videos]  # "first seen" depends on it
+    result_key = digest("result", adapted_key, order, len(missing), select(config, RESULT_SECTIONS))
+    return TitlePlan(
+        title=title,
+        title_id=name,
+        videos=tuple(videos),
+        adapted=f"titles/{name}/adapted-{adapted_key}",
+        result=f"titles/{name}/result-{result_key}",
+        missing=missing,
+    )

@@ -1,0 +1,118 @@
+"""What a run leaves for those who look later: `runs/<run_id>/{run.json,videos.parquet,failures.parquet}`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from vcn_ray.config import RunConfig, dump_config
+from vcn_ray.io.catalog import CatalogVideo
+from vcn_ray.io.storage import Storage
+from vcn_ray.io.tables import make_table
+from vcn_ray.run.events import RunOutcome
+from vcn_ray.run.plan import Failure, Plan
+from vcn_ray.run.steps import TitleStatus
+from vcn_ray.schema import FAILURES, RUN_VIDEOS
+
+
+@dataclass(frozen=True, slots=True)
+class RunClock:
+    """When a run began and what it is called."""
+
+    run_id: str
+    began: datetime
+
+    @classmethod
+    def start(cls) -> RunClock:
+        """Begin now; the name sorts by time and is unlike any other."""
+        now = datetime.now(UTC)
+        return cls(f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}", now)
+
+    @property
+    def seconds(self) -> float:
+        """Since the beginning."""
+        return (datetime.now(UTC) - self.began).total_seconds()
+
+
+def write_run(
+    clock: RunClock,
+    catalog: list[CatalogVideo],
+    plan: Plan,
+    outcome: RunOutcome,
+    config: RunConfig,
+    storage: Storage,
+) -> dict[str, Any]:
+    """Write a run's record.
+
+    Returns:
+        The content of `run.json`, which is also the last line that the command prints.
+    """
+    failures = sorted(outcome.failures, key=lambda f: (f.uri, f.stage, f.segment or 0))
+    folder = f"runs/{clock.run_id}"
+    videos = _video_rows(catalog, plan, outcome, failures)
+    storage.write_table(f"{folder}/videos.parquet", make_table(videos, RUN_VIDEOS))
+    rows = [asdict(failure) for failure in failures]
+    storage.write_table(f"{folder}/failures.parquet", make_table(rows, FAILURES))
+    fresh = {title.title_id for title in outcome.titles if not title.reused}
+    seconds = [v.info.duration_seconds for t in plan.titles if t.title_id in fresh for v in t.videos]
+    content = {
+        "run_id": clock.run_id,
+        "output": storage.uri,
+        "began": clock.began.isoformat(timespec="seconds"),
+        "seconds": round(clock.seconds, 3),
+        "video_seconds": round(sum(seconds), 3),
+        "videos": {s: [v["status"] for v in videos].count(s) for s in ("done", "reused", "partial", "failed")},
+        "titles": [_title_row(title) for title in outcome.titles],
+        "failures": len(failures),
+        "machine": {"cpus": _cpus(), "platform": platform.platform()},
+        "config": dump_config(config),
+    }
+    storage.write_json(f"{folder}/run.json", content)
+    return content
+
+
+def _title_row(title: TitleStatus) -> dict[str, Any]:
+    return {
+        "title": title.title,
+        "title_id": title.title_id,
+        "result": title.result,
+        "people": title.people,
+        "tracks": title.tracks,
+        "unknown": title.unknown,
+        "warnings": list(title.warnings),
+        "reused": title.reused,
+    }
+
+
+def _video_rows(
+    catalog: list[CatalogVideo], plan: Plan, outcome: RunOutcome, failures: list[Failure]
+) -> list[dict[str, Any]]:
+    finished = {title.title_id: title for title in outcome.titles}
+    planned = {video.video_id: (title, video) for title in plan.titles for video in title.videos}
+    rows = []
+    for source in sorted(catalog):
+        title, video = planned.get(plan.located.get(source.uri, ""), (None, None))
+        lost = [f for f in failures if f.uri == source.uri and f.segment is not None]
+        done = finished.get(title.title_id) if title else None
+        status = "failed" if done is None else "partial" if lost else "reused" if done.reused else "done"
+        rows.append(
+            {
+                "uri": source.uri,
+                "video_id": video.video_id if video else None,
+                "title_id": title.title_id if title else None,
+                "title": title.title if title else source.title,
+                "status": status,
+                "segments": len(video.segments) if video else 0,
+                "segments_failed": len(lost),
+                "duration_seconds": video.info.duration_seconds if video else None,
+            }
+        )
+    return rows
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,229 @@
+"""The stages on storage: each step reads what it needs, runs, writes, and commits last.
+
+A step can be run anywhere, any number of times: its output lies under its key, so twice is as good as
+once, and a step that was killed leaves nothing that counts. It knows nothing of Ray or of processes.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from vcn_ray.config import RunConfig
+from vcn_ray.errors import MediaError, Reason, StorageError
+from vcn_ray.io.storage import Storage, one_line
+from vcn_ray.io.weights import load_outputs, save_arrays, save_outputs
+from vcn_ray.models.packs import FacePack
+from vcn_ray.pipeline import Scope, run_stages
+from vcn_ray.run.plan import Failure, TitlePlan, VideoPlan
+from vcn_ray.run.summary import build_summary
+from vcn_ray.stages.results import ResultTables
+from vcn_ray.stages.titles import Progress, TitleTracks, gather_tracks
+from vcn_ray.stages.tracks import SegmentTables
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentStatus:
+    """How a segment went: the small row that flows back from workers."""
+
+    video_id: str
+    segment: int
+    frames: int
+    faces: int
+    kept: int
+    seconds: float
+    failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TitleStatus:
+    """How a title went."""
+
+    title: str
+    title_id: str
+    result: str  # folder below the output
+    people: int
+    tracks: int
+    unknown: int
+    seconds: float  # spent on it in this run
+    warnings: tuple[str, ...]
+    reused: bool
+
+
+def segment_file(folder: str, index: int, kind: str, ending: str = "parquet") -> str:
+    """Where a part of a segment's output belongs."""
+    return f"{folder}/{kind}-{index:05d}.{ending}"
+
+
+def segment_step(
+    video: VideoPlan, index: int, pack: FacePack, config: RunConfig, storage: Storage
+) -> SegmentStatus:
+    """Decode one segment, find its faces and commit both; whatever the media does, a status comes back."""
+    marker = segment_file(video.faces, index, "seg", "json")
+    if storage.exists(marker):
+        return _segment_status(video, storage.read_json(marker))
+    began = time.monotonic()
+    values = {"source": video.uri, "segment": video.segments[index], "pack": pack}
+    content: dict[str, Any] = {"segment": index, "frames": 0, "faces": 0, "kept": 0, "failure": None}
+    try:
+        rows = run_stages(Scope.SEGMENT, values, config)["faces"]
+    except MediaError as error:
+        content["failure"] = {"reason": error.reason, "message": error.message}
+    else:
+        storage.write_table(segment_file(video.faces, index, "frames"), rows.frames)
+        storage.write_table(segment_file(video.faces, index, "seg"), rows.detections)
+        kept = rows.detections.column("status").to_pylist().count("kept")
+        content |= {"frames": rows.frames.num_rows, "faces": rows.detections.num_rows, "kept": kept}
+        if rows.problems:
+            content["failure"] = {"reason": "decode_error", "message": "; ".join(rows.problems)}
+    content["seconds"] = round(time.monotonic() - began, 3)
+    storage.write_json(marker, content)
+    return _segment_status(video, content)
+
+
+def _segment_status(video: VideoPlan, content: dict[str, Any]) -> SegmentStatus:
+    problem = content["failure"]
+    failed = [] if problem is None else [Failure(video.uri, "faces", content["segment"], **problem)]
+    counts = {name: content[name] for name in ("segment", "frames", "faces", "kept", "seconds")}
+    return SegmentStatus(video_id=video.video_id, failures=tuple(failed), **counts)
+
+
+def video_step(video: VideoPlan, config: RunConfig, storage: Storage) -> tuple[Failure, ...]:
+    """Join a video's segments into shots and tracks and commit both stages.
+
+    Returns:
+        What could not be used of the video: its failed segments, and the video itself where no frame
+        could be read.
+    """
+    statuses = [
+        _segment_status(video, storage.read_json(segment_file(video.faces, s.index, "seg", "json")))
+        for s in video.segments
+    ]
+    failures = [failure for status in statuses for failure in status.failures]
+    seconds = sum(status.seconds for status in statuses)
+    counts = {"segments": len(statuses), "seconds": round(seconds, 3)}
+    if not storage.is_committed(video.faces):
+        storage.commit(video.faces, {"failures": [asdict(f) for f in failures], **counts})
+    if storage.is_committed(video.tracks):
+        return tuple(failures)
+    began = time.monotonic()
+    read = [s for s in statuses if s.frames]
+    parts = [
+        SegmentTables(
+            storage.read_table(segment_file(video.faces, s.segment, "frames")),
+            storage.read_table(segment_file(video.faces, s.segment, "seg")),
+        )
+        for s in read
+    ]
+    values = {"video_id": video.video_id, "segments": parts, "displayed_width": video.info.width}
+    rows = run_stages(Scope.VIDEO, values, config)["rows"]
+    for name, table in (("shots", rows.shots), ("tracks", rows.tracks), ("crops", rows.crops)):
+        storage.write_table(f"{video.tracks}/{name}.parquet", table)
+    manifest = {
+        "faces": sum(s.faces for s in statuses),
+        "rejected": rows.rejected,
+        "crops": sum(rows.tracks.column("crops").to_pylist()),
+        "frames": sum(s.frames for s in statuses),
+        "seconds": round(time.monotonic() - began, 3),
+    }
+    storage.commit(video.tracks, manifest)
+    return tuple(failures)
+
+
+def read_tracks(title: TitlePlan, storage: Storage) -> TitleTracks:
+    """The tracks of all videos of a title."""
+    tables = [
+        [storage.read_table(f"{video.tracks}/{name}.parquet") for video in title.videos]
+        for name in ("tracks", "crops")
+    ]
+    return gather_tracks(*tables)
+
+
+def count_crops(title: TitlePlan, storage: Storage) -> int:
+    """Sampled crops of a title; its tracks must be committed."""
+    return sum(storage.read_manifest(video.tracks)["crops"] for video in title.videos)
+
+
+def adapt_step(
+    title: TitlePlan,
+    pack: FacePack,
+    config: RunConfig,
+    storage: Storage,
+    progress: Progress | None = None,
+) -> None:
+    """Fine-tune on a title's tracks and commit the adapted model and what it says of each track."""
+    if storage.is_committed(title.adapted):
+        return
+    began = time.monotonic()
+    values = {"title": read_tracks(title, storage), "encoder": pack.load_encoder(), "progress": progress}
+    adapted = run_stages(Scope.ADAPT, values, config)["adapted"]
+    storage.write_bytes(f"{title.adapted}/model.safetensors", save_arrays(adapted.tensors))
+    storage.write_bytes(f"{title.adapted}/outputs.safetensors", save_outputs(adapted.outputs))
+    manifest = {
+        "warnings": list(adapted.warnings),
+        "history": [asdict(epoch) for epoch in adapted.history],
+        "seconds": round(time.monotonic() - began, 3),
+    }
+    storage.commit(title.adapted, manifest)
+
+
+def result_step(title: TitlePlan, pack: FacePack, config: RunConfig, storage: Storage) -> TitleStatus:
+    """Cluster a title's tracks and commit its result."""
+    if storage.is_committed(title.result):
+        return read_status(title, storage, reused=False)
+    began = time.monotonic()
+    outputs = load_outputs(storage.read_bytes(f"{title.adapted}/outputs.safetensors"))
+    names = [video.video_id for video in title.videos]
+    values = {"title": read_tracks(title, storage), "outputs": outputs, "videos": names}
+    made = run_stages(Scope.TITLE, values, config)
+    tables: ResultTables = made["tables"]
+    for name in ("people", "tracks", "appearances", "merges"):
+        storage.write_table(f"{title.result}/{name}.parquet", getattr(tables, name))
+    model = storage.read_bytes(f"{title.adapted}/model.safetensors")
+    storage.write_bytes(f"{title.result}/model.safetensors", model)
+    summary = build_summary(title, tables, made["clusters"].warnings, pack, config, storage)
+    summary["seconds"]["result"] = round(time.monotonic() - began, 3)
+    storage.write_json(f"{title.result}/result.json", summary)
+    storage.commit(title.result, {"counts": summary["counts"]})
+    point_to(title, storage)
+    return read_status(title, storage, reused=False)
+
+
+def point_to(title: TitlePlan, storage: Storage) -> None:
+    """Make `latest.json` of a title name this result."""
+    content = {"result": title.result.rsplit("/", 1)[-1], "title": title.title}
+    path = f"titles/{title.title_id}/latest.json"
+    # A second run of a finished catalog writes nothing, not even this.
+    if not storage.exists(path) or storage.read_json(path) != content:
+        storage.write_json(path, content)
+
+
+def read_status(title: TitlePlan, storage: Storage, reused: bool) -> TitleStatus:
+    """How a committed title went."""
+    summary = storage.read_json(f"{title.result}/result.json")
+    counts = summary["counts"]
+    return TitleStatus(
+        title=title.title,
+        title_id=title.title_id,
+        result=title.result,
+        people=counts["people"],
+        tracks=counts["tracks"],
+        unknown=counts["unknown"],
+        seconds=0.0 if reused else float(sum(summary["seconds"].values())),
+        warnings=tuple(w["code"] for w in summary["warnings"]),
+        reused=reused,
+    )
+
+
+def failure_of(title: TitlePlan, stage: str, error: Exception) -> Failure:
+    """The `failures` row of a title that could not be finished."""
+    reason: Reason = "internal_error"
+    if isinstance(error, MediaError):
+        reason = error.reason
+    elif isinstance(error, (OSError, StorageError)):
+        reason = "storage_error"
+    elif isinstance(error, MemoryError):
+        reason = "out_of_memory"
+    where = title.videos[0].uri if len(title.videos) == 1 else title.title
+    return Failure(where, stage, None, reason, f"{type(error).__name__}: {one_line(error)}")

@@ -1,0 +1,101 @@
+"""`result.json`: what a title's result is, how it was made and what to be careful about."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+from vcn_ray.config import RunConfig, select
+from vcn_ray.io.storage import Storage
+from vcn_ray.models.packs import FacePack
+from vcn_ray.run.plan import METHOD_VERSION, TitlePlan, VideoPlan
+from vcn_ray.schema import SCHEMA_VERSION
+from vcn_ray.stages.results import ResultTables
+
+LIBRARIES = ("vcn-ray", "torch", "av", "numpy", "scipy", "opencv-python", "trackers", "scenedetect")
+RESULT_SETTINGS = (
+    "pack seed decode filter shots tracks sampling finetune quality cluster".split()
+)
+
+WARNINGS = {
+    "collapsed": "fine-tuning collapsed; the encoder was used as the pack ships it",
+    "partial": "a part of the title could not be read; who is only there is missing",
+    "no_faces": "no usable face was found",
+}
+"""What each warning code means, for people; codes of the method that are not here explain themselves."""
+
+
+def build_summary(
+    title: TitlePlan,
+    tables: ResultTables,
+    cluster_warnings: tuple[str, ...],
+    pack: FacePack,
+    config: RunConfig,
+    storage: Storage,
+) -> dict[str, Any]:
+    """All that `result.json` says of a title whose tables are `tables`."""
+    faces = [storage.read_manifest(video.faces) for video in title.videos]
+    tracks = [storage.read_manifest(video.tracks) for video in title.videos]
+    adapted = storage.read_manifest(title.adapted)
+    partial = bool(title.missing) or any(manifest["failures"] for manifest in faces)
+    statuses = tables.tracks.column("status").to_pylist()
+    codes = [*adapted["warnings"], *cluster_warnings]
+    codes += ["partial"] if partial else []
+    codes += ["no_faces"] if not statuses else []
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "method_version": METHOD_VERSION,
+        "title": title.title,
+        "title_id": title.title_id,
+        "videos": [_describe(video) for video in title.videos],
+        "missing_videos": list(title.missing),
+        "keys": {
+            "faces": [video.faces for video in title.videos],
+            "tracks": [video.tracks for video in title.videos],
+            "adapted": title.adapted,
+            "result": title.result,
+        },
+        "counts": {
+            "people": tables.people.num_rows,
+            "tracks": len(statuses),
+            "unknown": statuses.count("unknown"),
+            "faces": sum(manifest["faces"] for manifest in tracks),
+            "rejected": _sum_counts([manifest["rejected"] for manifest in tracks]),
+        },
+        "pack": {
+            "name": pack.name,
+            "licence": pack.licence,
+            "commercial_use": pack.commercial_use,
+            "source": pack.source,
+        },
+        "seeds": {"finetune": config.seed},
+        "seconds": {
+            "faces": round(sum(manifest["seconds"] for manifest in faces), 3),
+            "tracks": round(sum(manifest["seconds"] for manifest in tracks), 3),
+            "adapt": adapted["seconds"],
+        },
+        "warnings": [{"code": c, "message": WARNINGS.get(c, c)} for c in dict.fromkeys(codes)],
+        "versions": {"python": platform.python_version()} | {n: version(n) for n in LIBRARIES},
+        "config": select(config, tuple(RESULT_SETTINGS)),
+    }
+
+
+def _describe(video: VideoPlan) -> dict[str, Any]:
+    info = video.info
+    return {
+        "video_id": video.video_id,
+        "uri": video.uri,
+        "duration_seconds": info.duration_seconds,
+        "width": info.width,
+        "height": info.height,
+        "frame_rate": info.frame_rate,
+        "codec": info.codec,
+        "hdr": info.hdr,
+        "interlaced": info.interlaced,
+    }
+
+
+def _sum_counts(counts: list[dict[str, int]]) -> dict[str, int]:
+    names = sorted({name for each in counts for name in each})
+    return {name: sum(each.get(name, 0) for each in counts) for name in names}

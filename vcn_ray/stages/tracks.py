@@ -1,0 +1,219 @@
+"""The stages of a video: segments joined, cut into shots, faces linked to tracks, crops sampled.
+
+It works on the segments' rows alone; no pixel of a frame is needed any more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vcn_ray.config import RunConfig
+from vcn_ray.core.shots import find_shots
+from vcn_ray.core.signals import UNKNOWN, SegmentSignals, join_signals
+from vcn_ray.core.track import link_tracks, sample_crops
+from vcn_ray.io.tables import column_array, decode_image, make_table, read_boxes
+from vcn_ray.records import KEPT, F64, I64, Faces, FrameSignals, Mask, Shots
+from vcn_ray.schema import BOX_COLUMNS, CROPS, DETECTIONS, SHOTS, VIDEO_TRACKS
+
+SHORT = "short"  # why a face of a track with too few faces is not used
+
+
+class SegmentTables(NamedTuple):
+    """What the faces stage kept of one segment."""
+
+    frames: pa.Table
+    detections: pa.Table
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JoinedVideo:
+    """A video put together from its segments."""
+
+    signals: FrameSignals
+    faces: Faces
+    rows: pa.Table  # (n) DETECTIONS of the same faces
+    frame_seconds: float  # how long a frame is shown, in the middle
+
+
+class Links(NamedTuple):
+    """Which face is of which track."""
+
+    track: I64  # (n,) track number or -1
+    sampled: Mask  # (n,) true where the face's crop speaks for its track
+
+
+class VideoRows(NamedTuple):
+    """The tables of a video."""
+
+    shots: pa.Table
+    tracks: pa.Table
+    crops: pa.Table
+    rejected: dict[str, int]  # faces that are not used, by reason
+
+
+def join_segments(segments: list[SegmentTables], displayed_width: int) -> JoinedVideo:
+    """Put a video's segments together and number its frames.
+
+    Args:
+        segments: In order of time; those that could not be read are missing.
+        displayed_width: Pixels.
+    """
+    if not segments:
+        return _empty_video()
+    signals = join_signals([_read_signals(s.frames, displayed_width) for s in segments])
+    starts = np.cumsum([0] + [s.frames.num_rows for s in segments[:-1]])
+    frame = np.concatenate(
+        [
+            column_array(s.detections, "frame_in_segment").astype(np.int64) + start
+            for s, start in zip(segments, starts, strict=True)
+        ]
+    )
+    rows = pa.concat_tables([s.detections for s in segments])
+    kept = pc.equal(rows.column("status"), KEPT).to_numpy(zero_copy_only=False)
+    faces = Faces(
+        frame=frame,
+        boxes=read_boxes(rows),
+        scores=column_array(rows, "score").astype(np.float32),
+        kept=kept.astype(np.bool_),
+    )
+    steps = np.diff(signals.seconds)
+    return JoinedVideo(signals, faces, rows, float(np.median(steps)) if len(steps) else 0.04)
+
+
+def _empty_video() -> JoinedVideo:
+    none = np.zeros(0, np.int64)
+    signals = FrameSignals(
+        seconds=none.astype(np.float64),
+        analysed=none.astype(np.bool_),
+        content=none.astype(np.float32),
+        histogram=np.zeros((0, 64), np.float32),
+        motion=np.zeros((0, 2, 3), np.float32),
+    )
+    boxes = np.zeros((0, 4), np.float32)
+    faces = Faces(none, boxes, none.astype(np.float32), none.astype(np.bool_))
+    return JoinedVideo(signals, faces, DETECTIONS.empty_table(), 0.04)
+
+
+def _read_signals(frames: pa.Table, displayed_width: int) -> SegmentSignals:
+    motion = [UNKNOWN.ravel() if m is None else m for m in frames.column("motion").to_pylist()]
+    histogram = b"".join(frames.column("histogram").to_pylist())
+    analysed = column_array(frames, "analysed").astype(np.bool_)
+    pictures = {
+        row: decode_image(frames.column("thumbnail")[row].as_py())
+        for row in {0, int(np.flatnonzero(analysed)[-1]), frames.num_rows - 1}
+    }
+    content = pc.fill_null(frames.column("content"), float("nan"))
+    return SegmentSignals(
+        seconds=column_array(frames, "seconds"),
+        analysed=analysed,
+        content=content.to_numpy(zero_copy_only=False).astype(np.float32),
+        histogram=np.frombuffer(histogram, np.uint8).reshape(frames.num_rows, -1),
+        motion=np.array(motion, np.float32).reshape(-1, 2, 3),
+        first=pictures[0],
+        last=pictures[frames.num_rows - 1],
+        last_analysed=pictures[int(np.flatnonzero(analysed)[-1])],
+        displayed_width=displayed_width,
+    )
+
+
+def cut_shots(joined: JoinedVideo, config: RunConfig) -> Shots:
+    """Cut the video into shots (METHOD 1.1)."""
+    return find_shots(joined.signals, config.shots)
+
+
+def link_faces(joined: JoinedVideo, shots: Shots, config: RunConfig) -> Links:
+    """Link kept faces to tracks (METHOD 1.4) and sample crops along each (METHOD 1.5)."""
+    track = link_tracks(joined.faces, shots, joined.signals, config.tracks)
+    seconds = joined.signals.seconds[joined.faces.frame]
+    sharp = column_array(joined.rows, "sharpness").astype(np.float32)
+    return Links(track, sample_crops(joined.faces.frame, seconds, track, sharp, config.sampling))
+
+
+def write_rows(video_id: str, joined: JoinedVideo, shots: Shots, links: Links) -> VideoRows:
+    """The tables of a video; ids are made of the video's hash, the shot's and the track's number."""
+    short_id = video_id.rsplit("-", 1)[-1]
+    shot_ids = [f"{short_id}-s{number:04d}" for number in range(len(shots))]
+    tracks, names = _track_rows(video_id, joined, shots, links, shot_ids)
+    rejected = _count_rejected(joined, links)
+    return VideoRows(
+        shots=make_table(_shot_rows(video_id, joined, shots, shot_ids), SHOTS),
+        tracks=make_table(tracks, VIDEO_TRACKS),
+        crops=_crops_table(joined, links, names),
+        rejected=rejected,
+    )
+
+
+def _end_seconds(joined: JoinedVideo, last_frame: int) -> float:
+    return float(joined.signals.seconds[last_frame]) + joined.frame_seconds
+
+
+def _shot_rows(
+    video_id: str, joined: JoinedVideo, shots: Shots, shot_ids: list[str]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "video_id": video_id,
+            "shot_id": name,
+            "start_frame": int(start),
+            "end_frame": int(end),
+            "start_seconds": float(joined.signals.seconds[start]),
+            "end_seconds": _end_seconds(joined, int(end) - 1),
+        }
+        for name, start, end in zip(shot_ids, shots.starts, shots.ends, strict=True)
+    ]
+
+
+def _track_rows(
+    video_id: str, joined: JoinedVideo, shots: Shots, links: Links, shot_ids: list[str]
+) -> tuple[list[dict[str, Any]], dict[int, str]]:
+    """Rows by track number (which follows time), and the id of each number."""
+    rows: list[dict[str, Any]] = []
+    names: dict[int, str] = {}
+    in_shot: dict[int, int] = {}
+    for number in np.unique(links.track[links.track >= 0]):
+        mine = links.track == number
+        frames = joined.faces.frame[mine]
+        first, last = int(frames.min()), int(frames.max())
+        shot = int(np.searchsorted(shots.starts, first, side="right")) - 1
+        in_shot[shot] = in_shot.get(shot, -1) + 1
+        names[int(number)] = f"{shot_ids[shot]}-t{in_shot[shot]:02d}"
+        rows.append(
+            {
+                "track_id": names[int(number)],
+                "video_id": video_id,
+                "shot_id": shot_ids[shot],
+                "start_frame": first,
+                "end_frame": last + 1,
+                "start_seconds": float(joined.signals.seconds[first]),
+                "end_seconds": _end_seconds(joined, last),
+                "faces": int(mine.sum()),
+                "crops": int(links.sampled[mine].sum()),
+            }
+        )
+    return rows, names
+
+
+def _crops_table(joined: JoinedVideo, links: Links, names: dict[int, str]) -> pa.Table:
+    linked = np.flatnonzero(links.track >= 0)
+    order = linked[np.lexsort((joined.faces.frame[linked], links.track[linked]))]
+    rows = joined.rows.take(pa.array(order))
+    image = pc.if_else(pa.array(links.sampled[order]), rows.column("image"), pa.scalar(None, pa.binary()))
+    columns: dict[str, Any] = {
+        "track_id": [names[int(number)] for number in links.track[order]],
+        "frame": joined.faces.frame[order],
+        "image": image,
+    }
+    columns |= {n: rows.column(n) for n in ("seconds", *BOX_COLUMNS, "score", "sharpness")}
+    return pa.table({name: columns[name] for name in CROPS.names}, schema=CROPS)
+
+
+def _count_rejected(joined: JoinedVideo, links: Links) -> dict[str, int]:
+    statuses: F64 | Any = np.array(joined.rows.column("status").to_pylist(), dtype=object)
+    counts = {str(s): int((statuses == s).sum()) for s in np.unique(statuses.astype(str)) if s != KEPT}
+    unlinked = int((joined.faces.kept & (links.track < 0)).sum())
+    return counts | ({SHORT: unlinked} if unlinked else {})

@@ -1,0 +1,167 @@
+"""Reads `pack.toml`, the description in every pack folder; it opens no network.
+
+The file says what a pack is made of, and every key below is needed unless it says otherwise:
+
+    name = "yunet-mobilefacenet"
+    licence = "Apache-2.0"          # shown to people
+    commercial_use = true           # whether that licence allows it
+    source = "where the files came from"
+
+    [detector]
+    kind = "yunet"                  # yunet | scrfd: an ONNX graph with five landmarks
+    file = "yunet.onnx"             # inside the folder
+    sha256 = "104ee2..."            # of that file, 64 hex digits
+    min_score = 0.5                 # 0..1, faces under it are not reported
+    input_pixels = 960              # optional: longest side the network sees
+
+    [aligner]
+    kind = "arcface"                # arcface: the five-point template of ArcFace
+
+    [encoder]
+    kind = "mobilefacenet"          # mobilefacenet: weights as safetensors, never as a pickle
+    file = "mobilefacenet.safetensors"
+    sha256 = "..."
+    input_pixels = 112              # side of an aligned crop
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vcn_ray.errors import PackError
+
+PACK_TOML = "pack.toml"
+
+
+class Table(BaseModel):
+    """A table of pack.toml: no unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class DetectorTable(Table):
+    """The table [detector]."""
+
+    kind: Literal["yunet", "scrfd"]
+    file: str
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    min_score: float = Field(ge=0, le=1)
+    input_pixels: int | None = Field(default=None, ge=64)
+
+
+class AlignerTable(Table):
+    """The table [aligner]."""
+
+    kind: Literal["arcface"]
+
+
+class EncoderTable(Table):
+    """The table [encoder]."""
+
+    kind: Literal["mobilefacenet"]
+    file: str
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    input_pixels: Literal[112]
+
+
+class PackFile(Table):
+    """All of pack.toml."""
+
+    name: str = Field(min_length=1)
+    licence: str = Field(min_length=1)
+    commercial_use: bool
+    source: str
+    detector: DetectorTable
+    aligner: AlignerTable
+    encoder: EncoderTable
+
+    def detector_hash(self) -> str:
+        """Hex; changes with everything that boxes and aligned crops depend on."""
+        side = self.encoder.input_pixels
+        return settings_hash(self.detector, self.aligner, {"crop_pixels": side})
+
+    def encoder_hash(self) -> str:
+        """Hex; changes with everything that embeddings of given crops depend on."""
+        return settings_hash(self.encoder)
+
+
+def settings_hash(*tables: Table | dict[str, Any]) -> str:
+    """Hex sha256 of tables' settings; file names do not count, checksums stand for files."""
+    settings = [t if isinstance(t, dict) else t.model_dump(exclude={"file"}) for t in tables]
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def read_pack_file(folder: Path) -> PackFile:
+    """Read and check a folder's pack.toml, not yet the files that it names.
+
+    Raises:
+        PackError: It is absent, is not TOML, or has a wrong, missing or unknown key.
+    """
+    path = folder / PACK_TOML
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PackError(
+            f"{folder} has no {PACK_TOML}: a pack folder needs one beside its model files"
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise PackError(f"{path} cannot be read as TOML ({error}): mend the file") from error
+    try:
+        return PackFile.model_validate(content)
+    except ValidationError as error:
+        raise PackError(f"{path}: {first_fault(error)}") from None
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first thing that is wrong, in one line that names the key."""
+    fault = error.errors(include_url=False)[0]
+    *table, key = (str(part) for part in fault["loc"])
+    dotted = ".".join([*table, key])
+    if fault["type"] == "missing":
+        return f"the key {dotted} is missing: add it"
+    if fault["type"] == "extra_forbidden":
+        model = PackFile.model_fields[table[0]].annotation if table else PackFile
+        known = list(getattr(model, "model_fields", {}))
+        return f"unknown key {dotted}: {suggest(key, known)}"
+    return f"{dotted} = {fault['input']!r} will not do: {fault['msg']}"
+
+
+def suggest(word: str, known: list[str]) -> str:
+    """What a mistyped word may have meant, or else all there is."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+
+
+def checked_file(folder: Path, table: DetectorTable | EncoderTable) -> Path:
+    """Path of the file that a table names, its content verified.
+
+    Raises:
+        PackError: It lies outside the folder, is absent, or differs from its checksum.
+    """
+    path = (folder / table.file).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise PackError(
+            f"{folder / PACK_TOML} names {table.file!r}, which is outside the folder: "
+            "put the file into the folder"
+        )
+    try:
+        with path.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise PackError(
+            f"{folder / PACK_TOML} names {table.file!r}, which cannot be read "
+            f"({error.strerror}): put the file there"
+        ) from error
+    if found != table.sha256:
+        raise PackError(
+            f"{path} has sha256 {found}, but {PACK_TOML} says {table.sha256}: "
+            "the file is damaged or another one; fetch it again or correct the checksum"
+        )
+    return path

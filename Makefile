@@ -1,0 +1,39 @@
+# Two things to know: `make demo` shows it working, `make test` checks it. Both set up .venv themselves.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo
+
+.PHONY: demo test docs clean
+
+demo: $(VENV)/.installed
+	$(BIN)/vcn sample $(DEMO)
+	$(BIN)/vcn index $(DEMO)/sample.mp4 --output $(DEMO)/out
+	$(BIN)/vcn evaluate $(DEMO)/out --labels $(DEMO)/labels.csv
+	$(BIN)/vcn report $(DEMO)/out
+
+test: $(VENV)/.installed-test
+	scripts/check
+
+docs: $(VENV)/.installed
+	$(BIN)/python scripts/tables_doc > docs/tables.md
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.python pyproject.toml constraints.txt
+	@echo "installing into $(VENV): about 2.5 GB, some minutes"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.python pyproject.toml constraints.txt
+	@echo "installing into $(VENV): about 2.6 GB, some minutes"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) $(DEMO) build *.egg-info

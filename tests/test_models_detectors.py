@@ -154,6 +154,17 @@ def test_scrfd_agrees_with_insightface(scrfd_file: Path) -> None:
         assert np.abs(points - landmarks[twin]).max() < 1.5
 
 
+def test_yunet_agrees_with_opencv(yunet_file: Path) -> None:
+    picture = read_picture()
+    size = (picture.shape[1], picture.shape[0])
+    network = cv2.FaceDetectorYN.create(str(yunet_file), "", size, 0.5)
+    rows = network.detect(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
+    found = YuNetDetector(yunet_file, 0.5).detect(picture[None])[0]
+    np.testing.assert_allclose(found.scores, rows[:, 14], atol=1e-6)
+    np.testing.assert_allclose(found.boxes[:, 2:] - found.boxes[:, :2], rows[:, 2:4], atol=1e-3)
+    np.testing.assert_allclose(found.landmarks.reshape(-1, 10), rows[:, 4:14], atol=1e-3)
+
+
 def test_threads_reach_the_session(scrfd_file: Path) -> None:
     network = ScrfdDetector(scrfd_file, 0.5, 640, threads=3)._network
     assert network.session.get_session_options().intra_op_num_threads == 3

@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = build_parser()
     options = parser.parse_args(arguments)
     level = logging.DEBUG if options.verbose else logging.WARNING
-    logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s"
+    )
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         return run(options)
@@ -74,12 +76,18 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run_options(plan)
     plan.set_defaults(run=commands.plan)
 
-    sample = sub.add_parser("sample", parents=[common], help="draw a short labelled film to try things on")
-    sample.add_argument("folder", type=Path, metavar="DIR", help="where sample.mp4 and labels.csv go")
+    sample = sub.add_parser(
+        "sample", parents=[common], help="draw a short labelled film to try things on"
+    )
+    sample.add_argument(
+        "folder", type=Path, metavar="DIR", help="where sample.mp4 and labels.csv go"
+    )
     sample.add_argument("--seed", type=int, default=0, help="another seed gives another film")
     sample.set_defaults(run=commands.sample)
 
-    report = sub.add_parser("report", parents=[common], help="write a page for each title, and an index")
+    report = sub.add_parser(
+        "report", parents=[common], help="write a page for each title, and an index"
+    )
     report.add_argument("output", metavar="OUT", help="what index was given as --output")
     report.set_defaults(run=commands.report)
 
@@ -108,9 +116,13 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="INPUT",
         help="video files, folders, or manifests (.csv, .jsonl, .parquet with uri and optionally title)",
     )
-    parser.add_argument("--output", required=True, metavar="OUT", help="a folder or s3://bucket/prefix")
+    parser.add_argument(
+        "--output", required=True, metavar="OUT", help="a folder or s3://bucket/prefix"
+    )
     parser.add_argument("--pack", help="face models: a built-in name or a folder (default: dlib)")
-    parser.add_argument("--config", type=Path, metavar="F.toml", help="settings; see vcn plan --show-config")
+    parser.add_argument(
+        "--config", type=Path, metavar="F.toml", help="settings; see vcn plan --show-config"
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -119,7 +131,9 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         help="change one setting; may be given again",
     )
     parser.add_argument("--local", action="store_true", help="run in this process, without Ray")
-    parser.add_argument("--show-config", action="store_true", help="print all settings as TOML first")
+    parser.add_argument(
+        "--show-config", action="store_true", help="print all settings as TOML first"
+    )
 
 
 if __name__ == "__main__":

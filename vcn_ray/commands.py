@@ -73,7 +73,9 @@ def plan(options: argparse.Namespace) -> int:
         ]
         for state in states
     ]
-    show_table("Titles", ["title", "videos", "length", "segments there", "what index would do"], rows)
+    show_table(
+        "Titles", ["title", "videos", "length", "segments there", "what index would do"], rows
+    )
     for failure in planned.failures:
         say(f"cannot be read: {failure.message}")
     seconds = estimate_seconds(states, storage)
@@ -81,7 +83,9 @@ def plan(options: argparse.Namespace) -> int:
         say("time: not known yet; an earlier run into this output would tell")
     else:
         say(f"time: about {minutes(seconds)}, by the pace of earlier runs into this output")
-    say_json(_plan_summary(planned, states_finished=sum(s.finished for s in states), seconds=seconds))
+    say_json(
+        _plan_summary(planned, states_finished=sum(s.finished for s in states), seconds=seconds)
+    )
     return 1 if planned.failures else 0
 
 
@@ -89,7 +93,9 @@ def sample(options: argparse.Namespace) -> int:
     """Draw the sample film."""
     began = time.monotonic()
     with ProgressDisplay() as display:
-        film = write_sample(options.folder, options.seed, lambda share: display.share("sample", share))
+        film = write_sample(
+            options.folder, options.seed, lambda share: display.share("sample", share)
+        )
     say(f"{film.video} and {film.labels}, in {minutes(time.monotonic() - began)}")
     say(f"next: vcn index {film.video} --output OUT")
     return 0
@@ -109,7 +115,16 @@ def evaluate(options: argparse.Namespace) -> int:
     """Compare results with labels."""
     storage = Storage.open(options.output)
     results = evaluate_output(storage, options.labels)
-    columns = ["title", "WCP", "PCR", "NMI", "B-cubed P/R/F", "unknown", "detection recall", "tracks"]
+    columns = [
+        "title",
+        "WCP",
+        "PCR",
+        "NMI",
+        "B-cubed P/R/F",
+        "unknown",
+        "detection recall",
+        "tracks",
+    ]
     show_table("Against the labels", columns, [result.row() for result in results])
     say_json({"titles": [result.as_dict() for result in results]})
     return 0
@@ -118,7 +133,10 @@ def evaluate(options: argparse.Namespace) -> int:
 def packs(options: argparse.Namespace) -> int:
     """List, show or check packs."""
     if options.action == "list":
-        rows = [[i.name, i.kind, i.licence, "yes" if i.commercial_use else "no", i.where] for i in list_packs()]
+        rows = [
+            [i.name, i.kind, i.licence, "yes" if i.commercial_use else "no", i.where]
+            for i in list_packs()
+        ]
         show_table("Packs", ["name", "nets", "licence", "commercial use", "where"], rows)
         return 0
     if not options.pack:

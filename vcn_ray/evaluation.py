@@ -140,7 +140,9 @@ def _labels_of(rows: pa.Table, path: Path) -> Labels:
         seconds = None if by_frame else column_array(rows, "seconds").astype(np.float64)
     except (ValueError, TypeError) as error:
         raise UsageError(f"{path}: a frame, time or box is no number: {one_line(error)}") from error
-    return Labels(frame, seconds, boxes, [str(name) for name in rows.column("identity").to_pylist()])
+    return Labels(
+        frame, seconds, boxes, [str(name) for name in rows.column("identity").to_pylist()]
+    )
 
 
 def _names_of(video: dict[str, Any]) -> tuple[str, ...]:
@@ -153,7 +155,11 @@ def score_title(title: StoredTitle, labels: dict[str, Labels], storage: Storage)
     votes: dict[str, Counter[str]] = {}
     covered = tracked = total = 0
     folders = dict(
-        zip((v["video_id"] for v in title.summary["videos"]), title.summary["keys"]["faces"], strict=True)
+        zip(
+            (v["video_id"] for v in title.summary["videos"]),
+            title.summary["keys"]["faces"],
+            strict=True,
+        )
     )
     for video_id, truth in labels.items():
         frames, detections = _read_detections(folders[video_id], storage)
@@ -162,7 +168,9 @@ def score_title(title: StoredTitle, labels: dict[str, Labels], storage: Storage)
         hits = _best_overlaps(number[usable], truth.boxes[usable], *detections)
         tracks = title.tracks.filter(pa.compute.equal(title.tracks.column("video_id"), video_id))
         mine = title.crops.filter(
-            pa.compute.is_in(title.crops.column("track_id"), tracks.column("track_id").combine_chunks())
+            pa.compute.is_in(
+                title.crops.column("track_id"), tracks.column("track_id").combine_chunks()
+            )
         )
         faces = (column_array(mine, "frame").astype(np.int64), read_boxes(mine))
         on_track = _best_overlaps(number[usable], truth.boxes[usable], *faces)
@@ -200,13 +208,20 @@ def _read_detections(folder: str, storage: Storage) -> tuple[pa.Table, tuple[I64
         numbers.append(column_array(found, "frame_in_segment").astype(np.int64) + start)
         boxes.append(read_boxes(found))
         start += part.num_rows
-    joined = (np.concatenate(numbers), np.concatenate(boxes)) if frames else (np.zeros(0, np.int64), np.zeros((0, 4), np.float32))
+    joined = (
+        (np.concatenate(numbers), np.concatenate(boxes))
+        if frames
+        else (np.zeros(0, np.int64), np.zeros((0, 4), np.float32))
+    )
     return pa.concat_tables(frames) if frames else pa.table({"seconds": [], "analysed": []}), joined
 
 
 def _label_frames(truth: Labels, frames: pa.Table) -> I64:
     """The analysed frame that each label belongs to, or -1."""
-    seconds, analysed = column_array(frames, "seconds"), column_array(frames, "analysed").astype(bool)
+    seconds, analysed = (
+        column_array(frames, "seconds"),
+        column_array(frames, "analysed").astype(bool),
+    )
     if truth.frame is not None:
         inside = (truth.frame >= 0) & (truth.frame < len(seconds))
         number = np.where(inside, truth.frame, 0)

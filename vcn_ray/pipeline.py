@@ -47,7 +47,9 @@ STAGES = (
     # METHOD 2, 3.1: the title's own tracks adapt the encoder
     Stage("adapted", Scope.ADAPT, ("title", "encoder", "progress", "config"), adapt_encoder),
     Stage("valid", Scope.TITLE, ("outputs", "config"), find_valid),  # METHOD 3.2
-    Stage("clusters", Scope.TITLE, ("outputs", "valid", "title", "config"), cluster_people),  # METHOD 4
+    Stage(
+        "clusters", Scope.TITLE, ("outputs", "valid", "title", "config"), cluster_people
+    ),  # METHOD 4
     Stage("tables", Scope.TITLE, ("title", "outputs", "clusters", "videos"), build_result),
 )
 

@@ -51,7 +51,9 @@ class VideoInfo:
 
     width: int  # pixels of the displayed frame: rotation and sample aspect applied
     height: int
-    rotation: int  # degrees counter-clockwise that the decoder's frames must be turned: 0 90 180 270
+    rotation: (
+        int  # degrees counter-clockwise that the decoder's frames must be turned: 0 90 180 270
+    )
     duration_seconds: float
     frame_rate: float  # average; VFR files have no one rate, so times always come from frames
     codec: str

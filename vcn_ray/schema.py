@@ -10,7 +10,10 @@ import pyarrow as pa
 
 SCHEMA_VERSION = "1"
 
-_BOX = [pa.field(name, pa.float32(), nullable=False) for name in ("x0_pixels", "y0_pixels", "x1_pixels", "y1_pixels")]
+_BOX = [
+    pa.field(name, pa.float32(), nullable=False)
+    for name in ("x0_pixels", "y0_pixels", "x1_pixels", "y1_pixels")
+]
 BOX_COLUMNS = tuple(field.name for field in _BOX)
 
 
@@ -48,9 +51,13 @@ FRAMES = _table(
         _required("frame_in_segment", pa.int32()),
         _required("seconds", pa.float64()),
         _required("analysed", pa.bool_()),
-        pa.field("content", pa.float32()),  # change from the frame before; null for a segment's first
+        pa.field(
+            "content", pa.float32()
+        ),  # change from the frame before; null for a segment's first
         _required("histogram", pa.binary()),  # 64 bytes, shares of 255
-        pa.field("motion", pa.list_(pa.float32(), 6)),  # 2x3, from the last analysed frame; null: unknown
+        pa.field(
+            "motion", pa.list_(pa.float32(), 6)
+        ),  # 2x3, from the last analysed frame; null: unknown
         pa.field("thumbnail", pa.binary()),  # PNG, where the next segment must compare with it
     ],
 )
@@ -96,7 +103,9 @@ CROPS = _table(
         *_BOX,
         _required("score", pa.float32()),
         _required("sharpness", pa.float32()),
-        pa.field("image", pa.binary()),  # the aligned crop, JPEG; null where the face was not sampled
+        pa.field(
+            "image", pa.binary()
+        ),  # the aligned crop, JPEG; null where the face was not sampled
     ],
 )
 """`tracks-<key>/crops.parquet`: every face of every track; those sampled (METHOD 1.5) carry a crop."""

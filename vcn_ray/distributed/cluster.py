@@ -12,7 +12,9 @@ from ray.data import DataContext
 
 from vcn_ray.config import ResourceConfig
 
-NO_PROGRESS_SECONDS = 7 * 24 * 3600  # Ray Data gives up after 30 min without a row; a segment may wait
+NO_PROGRESS_SECONDS = (
+    7 * 24 * 3600
+)  # Ray Data gives up after 30 min without a row; a segment may wait
 
 
 @contextmanager

@@ -32,9 +32,7 @@ class ReducerState:
             video.video_id: _missing_segments(video, storage) for video in plan.videos
         }
         self._open_videos = {
-            title.title_id: {
-                v.video_id for v in title.videos if not storage.is_committed(v.tracks)
-            }
+            title.title_id: {v.video_id for v in title.videos if not storage.is_committed(v.tracks)}
             for title in plan.titles
         }
 

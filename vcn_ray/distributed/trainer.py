@@ -89,7 +89,9 @@ def _train_loop(job: dict[str, Any]) -> None:
 def _adapt(
     title: TitlePlan, pack: FacePack, config: RunConfig, storage: Storage, board: Any
 ) -> None:
-    adapt_step(title, pack, config, storage, lambda _, share: board.put.remote(title.title_id, share))
+    adapt_step(
+        title, pack, config, storage, lambda _, share: board.put.remote(title.title_id, share)
+    )
 
 
 def _use_threads(config: RunConfig) -> None:

@@ -20,7 +20,26 @@ from vcn_ray.errors import UsageError
 from vcn_ray.io.storage import is_remote, one_line
 
 VIDEO_ENDINGS = frozenset(
-    ".3gp .asf .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob .webm .wmv".split()
+    [
+        ".3gp",
+        ".asf",
+        ".avi",
+        ".flv",
+        ".m2ts",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".mxf",
+        ".ogv",
+        ".ts",
+        ".vob",
+        ".webm",
+        ".wmv",
+    ]
 )
 MANIFEST_ENDINGS = frozenset([".csv", ".jsonl", ".parquet"])
 MANIFEST_COLUMNS = ("uri", "title")
@@ -65,7 +84,9 @@ def _expand(item: str) -> Iterator[CatalogVideo]:
     elif path.is_dir():
         found = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in VIDEO_ENDINGS]
         if not found:
-            raise UsageError(f"no videos below the folder {item}: their names must end in .mp4, .mkv, ...")
+            raise UsageError(
+                f"no videos below the folder {item}: their names must end in .mp4, .mkv, ..."
+            )
         yield from (CatalogVideo(str(p.absolute())) for p in found if p.is_file())
     else:
         yield CatalogVideo(str(path.absolute()))
@@ -77,9 +98,13 @@ def _read_manifest(path: Path) -> Iterator[CatalogVideo]:
         if name not in MANIFEST_COLUMNS:
             near = difflib.get_close_matches(name, MANIFEST_COLUMNS, n=1)
             hint = f", did you mean {near[0]!r}?" if near else ""
-            raise UsageError(f"{path}: unknown column {name!r}{hint} (columns: uri, and optionally title)")
+            raise UsageError(
+                f"{path}: unknown column {name!r}{hint} (columns: uri, and optionally title)"
+            )
     if "uri" not in table.column_names:
-        raise UsageError(f"{path}: needs a column 'uri', has {', '.join(table.column_names) or 'none'}")
+        raise UsageError(
+            f"{path}: needs a column 'uri', has {', '.join(table.column_names) or 'none'}"
+        )
     titles = table.column("title").to_pylist() if "title" in table.column_names else None
     for row, uri in enumerate(table.column("uri").to_pylist()):
         if not isinstance(uri, str) or not uri.strip():
@@ -89,7 +114,9 @@ def _read_manifest(path: Path) -> Iterator[CatalogVideo]:
             raise UsageError(f"{path}: row {row + 1}: {uri}: only local files can be read as input")
         video = Path(uri.strip().removeprefix("file://")).expanduser()
         # A relative uri is meant from where the manifest lies, so that both can be moved together.
-        yield CatalogVideo(str((path.parent / video).absolute()), str(title).strip() if title else None)
+        yield CatalogVideo(
+            str((path.parent / video).absolute()), str(title).strip() if title else None
+        )
 
 
 def _load_table(path: Path) -> pa.Table:

@@ -13,7 +13,9 @@ from PIL import Image
 from vcn_ray.records import F32, U8
 from vcn_ray.schema import BOX_COLUMNS
 
-JPEG_QUALITY = 95  # crops feed the encoder: at 95 the embedding moves by far less than between frames
+JPEG_QUALITY = (
+    95  # crops feed the encoder: at 95 the embedding moves by far less than between frames
+)
 
 
 def make_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
@@ -40,7 +42,11 @@ def box_fields(box: Sequence[float] | F32) -> dict[str, float]:
 def read_boxes(table: pa.Table) -> F32:
     """The four box columns as (n, 4) float32."""
     columns = [column_array(table, name) for name in BOX_COLUMNS]
-    return np.stack(columns, axis=1).astype(np.float32) if table.num_rows else np.zeros((0, 4), np.float32)
+    return (
+        np.stack(columns, axis=1).astype(np.float32)
+        if table.num_rows
+        else np.zeros((0, 4), np.float32)
+    )
 
 
 def column_array(table: pa.Table, name: str) -> Any:

@@ -22,8 +22,8 @@ from vcn_ray.records import F32, U8, Detections
 SCRFD_STRIDE = 32
 """Sides of the picture that SCRFD takes are multiples of this."""
 
-
 ORT_ERRORS_ONLY = 3
+"""Severity of onnxruntime's messages from which on they are shown."""
 
 
 def check_frames(frames: U8) -> None:

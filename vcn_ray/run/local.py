@@ -21,7 +21,6 @@ from vcn_ray.run.steps import (
     video_step,
 )
 
-
 log = logging.getLogger(__name__)
 
 

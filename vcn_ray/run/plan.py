@@ -147,7 +147,9 @@ def _plan_video(uri: str, config: RunConfig, pack: PackHashes) -> VideoPlan:
     except OSError as error:
         raise MediaError("unreadable", f"{uri}: {one_line(error)}") from error
     identity = name.rsplit("-", 1)[-1]
-    faces_key = digest("faces", METHOD_VERSION, identity, select(config, FACES_SECTIONS), pack.detector)
+    faces_key = digest(
+        "faces", METHOD_VERSION, identity, select(config, FACES_SECTIONS), pack.detector
+    )
     tracks_key = digest("tracks", faces_key, select(config, TRACKS_SECTIONS))
     return VideoPlan(
         uri=uri,
@@ -168,7 +170,9 @@ def _plan_title(
 ) -> TitlePlan:
     name = title_id(title, [video.video_id for video in videos])
     inputs: list[Any] = sorted(video.tracks for video in videos)
-    adapted_key = digest("adapted", METHOD_VERSION, inputs, select(config, ADAPT_SECTIONS), pack.encoder)
+    adapted_key = digest(
+        "adapted", METHOD_VERSION, inputs, select(config, ADAPT_SECTIONS), pack.encoder
+    )
     order = [video.video_id for video in videos]  # "first seen" depends on it
     result_key = digest("result", adapted_key, order, len(missing), select(config, RESULT_SECTIONS))
     return TitlePlan(

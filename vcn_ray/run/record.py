@@ -58,14 +58,19 @@ def write_run(
     rows = [asdict(failure) for failure in failures]
     storage.write_table(f"{folder}/failures.parquet", make_table(rows, FAILURES))
     fresh = {title.title_id for title in outcome.titles if not title.reused}
-    seconds = [v.info.duration_seconds for t in plan.titles if t.title_id in fresh for v in t.videos]
+    seconds = [
+        v.info.duration_seconds for t in plan.titles if t.title_id in fresh for v in t.videos
+    ]
     content = {
         "run_id": clock.run_id,
         "output": storage.uri,
         "began": clock.began.isoformat(timespec="seconds"),
         "seconds": round(clock.seconds, 3),
         "video_seconds": round(sum(seconds), 3),
-        "videos": {s: [v["status"] for v in videos].count(s) for s in ("done", "reused", "partial", "failed")},
+        "videos": {
+            s: [v["status"] for v in videos].count(s)
+            for s in ("done", "reused", "partial", "failed")
+        },
         "titles": [_title_row(title) for title in outcome.titles],
         "failures": len(failures),
         "machine": {"cpus": _cpus(), "platform": platform.platform()},
@@ -98,7 +103,9 @@ def _video_rows(
         title, video = planned.get(plan.located.get(source.uri, ""), (None, None))
         lost = [f for f in failures if f.uri == source.uri and f.segment is not None]
         done = finished.get(title.title_id) if title else None
-        status = "failed" if done is None else "partial" if lost else "reused" if done.reused else "done"
+        status = (
+            "failed" if done is None else "partial" if lost else "reused" if done.reused else "done"
+        )
         rows.append(
             {
                 "uri": source.uri,

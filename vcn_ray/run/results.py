@@ -40,7 +40,9 @@ def stored_titles(storage: Storage) -> Iterator[StoredTitle]:
             found = True
             yield read_title(title_id, storage)
     if not found:
-        raise UsageError(f"{storage.uri} holds no results: run vcn index with --output {storage.uri}")
+        raise UsageError(
+            f"{storage.uri} holds no results: run vcn index with --output {storage.uri}"
+        )
 
 
 def read_title(title_id: str, storage: Storage) -> StoredTitle:

@@ -65,7 +65,13 @@ def segment_step(
         return _segment_status(video, storage.read_json(marker))
     began = time.monotonic()
     values = {"source": video.uri, "segment": video.segments[index], "pack": pack}
-    content: dict[str, Any] = {"segment": index, "frames": 0, "faces": 0, "kept": 0, "failure": None}
+    content: dict[str, Any] = {
+        "segment": index,
+        "frames": 0,
+        "faces": 0,
+        "kept": 0,
+        "failure": None,
+    }
     try:
         rows = run_stages(Scope.SEGMENT, values, config)["faces"]
     except MediaError as error:
@@ -156,7 +162,11 @@ def adapt_step(
     if storage.is_committed(title.adapted):
         return
     began = time.monotonic()
-    values = {"title": read_tracks(title, storage), "encoder": pack.load_encoder(), "progress": progress}
+    values = {
+        "title": read_tracks(title, storage),
+        "encoder": pack.load_encoder(),
+        "progress": progress,
+    }
     adapted = run_stages(Scope.ADAPT, values, config)["adapted"]
     storage.write_bytes(f"{title.adapted}/model.safetensors", save_arrays(adapted.tensors))
     storage.write_bytes(f"{title.adapted}/outputs.safetensors", save_outputs(adapted.outputs))
@@ -168,7 +178,9 @@ def adapt_step(
     storage.commit(title.adapted, manifest)
 
 
-def result_step(title: TitlePlan, pack: FacePack, config: RunConfig, storage: Storage) -> TitleStatus:
+def result_step(
+    title: TitlePlan, pack: FacePack, config: RunConfig, storage: Storage
+) -> TitleStatus:
     """Cluster a title's tracks and commit its result."""
     if storage.is_committed(title.result):
         return read_status(title, storage, reused=False)

@@ -14,9 +14,18 @@ from vcn_ray.schema import SCHEMA_VERSION
 from vcn_ray.stages.results import ResultTables
 
 LIBRARIES = ("vcn-ray", "torch", "av", "numpy", "scipy", "opencv-python", "trackers", "scenedetect")
-RESULT_SETTINGS = (
-    "pack seed decode filter shots tracks sampling finetune quality cluster".split()
-)
+RESULT_SETTINGS = [
+    "pack",
+    "seed",
+    "decode",
+    "filter",
+    "shots",
+    "tracks",
+    "sampling",
+    "finetune",
+    "quality",
+    "cluster",
+]
 
 WARNINGS = {
     "collapsed": "fine-tuning collapsed; the encoder was used as the pack ships it",

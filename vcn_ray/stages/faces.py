@@ -35,7 +35,9 @@ class SegmentRows:
     problems: tuple[str, ...]  # what of it could not be read, a line each
 
 
-def detect_faces(source: Source, segment: Segment, pack: FacePack, config: RunConfig) -> SegmentRows:
+def detect_faces(
+    source: Source, segment: Segment, pack: FacePack, config: RunConfig
+) -> SegmentRows:
     """Find every face of a segment, kept or marked.
 
     Args:
@@ -96,7 +98,9 @@ def _rows_of_frame(
     if not len(faces):
         return []
     crops = pack.aligner.align(image, faces)
-    sharp = np.array([sharpness(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)) for crop in crops], np.float32)
+    sharp = np.array(
+        [sharpness(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)) for crop in crops], np.float32
+    )
     boxes = faces.boxes * frame.scale
     status = mark_faces(boxes, faces.scores, sharp, config.filter)
     return [

@@ -43,7 +43,9 @@ def build_result(
         The four tables; people are numbered by falling screen time.
     """
     spans = _spans(title)
-    place = np.array([videos.index(v) for v in title.tracks.column("video_id").to_pylist()], np.int64)
+    place = np.array(
+        [videos.index(v) for v in title.tracks.column("video_id").to_pylist()], np.int64
+    )
     people = _order_people(clustering.label, spans, place)
     name = {cluster: f"p{number:03d}" for number, cluster in enumerate(people, start=1)}
     person = [name.get(int(label)) for label in clustering.label]
@@ -143,7 +145,9 @@ def _tracks_table(
 def _appearances_table(title: TitleTracks, person: list[str | None]) -> pa.Table:
     names = ("video_id", "start_seconds", "end_seconds", "track_id")
     rows = title.tracks.select(names).to_pylist()
-    seen = [row | {"person_id": who} for row, who in zip(rows, person, strict=True) if who is not None]
+    seen = [
+        row | {"person_id": who} for row, who in zip(rows, person, strict=True) if who is not None
+    ]
     seen.sort(key=lambda r: (r["person_id"], r["video_id"], r["start_seconds"], r["track_id"]))
     return make_table(seen, APPEARANCES)
 

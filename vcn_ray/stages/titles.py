@@ -74,7 +74,10 @@ def load_crops(title: TitleTracks) -> tuple[U8, I64]:
         (m, p, p, 3) uint8 RGB crops, by track and frame, and the (m,) track row of each.
     """
     sampled = np.flatnonzero(pc.is_valid(title.faces.column("image")).to_numpy())
-    images = [decode_image(data) for data in title.faces.column("image").take(pa.array(sampled)).to_pylist()]
+    images = [
+        decode_image(data)
+        for data in title.faces.column("image").take(pa.array(sampled)).to_pylist()
+    ]
     if not images:
         return np.zeros((0, 1, 1, 3), np.uint8), np.zeros(0, np.int64)
     return np.stack(images), title.owner[sampled]
@@ -86,7 +89,13 @@ def adapt_encoder(
     """Fine-tune the encoder on the title's own tracks (METHOD 2) and ask it about each of them."""
     crops, owner = load_crops(title)
     return adapt(
-        crops, owner, title.cannot_link, encoder, config.finetune, seed=config.seed, progress=progress
+        crops,
+        owner,
+        title.cannot_link,
+        encoder,
+        config.finetune,
+        seed=config.seed,
+        progress=progress,
     )
 
 

@@ -17,7 +17,7 @@ from vcn_ray.core.shots import find_shots
 from vcn_ray.core.signals import UNKNOWN, SegmentSignals, join_signals
 from vcn_ray.core.track import link_tracks, sample_crops
 from vcn_ray.io.tables import column_array, decode_image, make_table, read_boxes
-from vcn_ray.records import KEPT, F64, I64, Faces, FrameSignals, Mask, Shots
+from vcn_ray.records import F64, I64, KEPT, Faces, FrameSignals, Mask, Shots
 from vcn_ray.schema import BOX_COLUMNS, CROPS, DETECTIONS, SHOTS, VIDEO_TRACKS
 
 SHORT = "short"  # why a face of a track with too few faces is not used
@@ -202,7 +202,9 @@ def _crops_table(joined: JoinedVideo, links: Links, names: dict[int, str]) -> pa
     linked = np.flatnonzero(links.track >= 0)
     order = linked[np.lexsort((joined.faces.frame[linked], links.track[linked]))]
     rows = joined.rows.take(pa.array(order))
-    image = pc.if_else(pa.array(links.sampled[order]), rows.column("image"), pa.scalar(None, pa.binary()))
+    image = pc.if_else(
+        pa.array(links.sampled[order]), rows.column("image"), pa.scalar(None, pa.binary())
+    )
     columns: dict[str, Any] = {
         "track_id": [names[int(number)] for number in links.track[order]],
         "frame": joined.faces.frame[order],
@@ -214,6 +216,8 @@ def _crops_table(joined: JoinedVideo, links: Links, names: dict[int, str]) -> pa
 
 def _count_rejected(joined: JoinedVideo, links: Links) -> dict[str, int]:
     statuses: F64 | Any = np.array(joined.rows.column("status").to_pylist(), dtype=object)
-    counts = {str(s): int((statuses == s).sum()) for s in np.unique(statuses.astype(str)) if s != KEPT}
+    counts = {
+        str(s): int((statuses == s).sum()) for s in np.unique(statuses.astype(str)) if s != KEPT
+    }
     unlinked = int((joined.faces.kept & (links.track < 0)).sum())
     return counts | ({SHORT: unlinked} if unlinked else {})

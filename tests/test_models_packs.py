@@ -107,12 +107,19 @@ def test_hashes_follow_settings_not_file_names(yunet_pack: Path, folder: Path) -
 
 
 def test_settings_take_effect(folder: Path) -> None:
-    rewrite(folder, lambda content: content["detector"].update(min_score=0.93, input_pixels=640))
-    found = load_pack(str(folder)).detector.detect(read_picture()[None])[0]
-    assert len(found) < 6
+    picture = read_picture()[None]
+    rewrite(folder, lambda content: content["detector"].update(min_score=0.93))
+    assert len(load_pack(str(folder)).detector.detect(picture)[0]) < 6
+    seen = []
+    for pixels in (640, 960):
+        settings = {"min_score": 0.5, "input_pixels": pixels}
+        rewrite(folder, lambda content, settings=settings: content["detector"].update(settings))
+        seen.append(load_pack(str(folder)).detector.detect(picture)[0].boxes)
     rewrite(folder, lambda content: content["detector"].pop("input_pixels"))
-    assert read_pack_file(folder).detector.input_pixels is None
-    assert len(load_pack(str(folder)).detector.detect(read_picture()[None])[0]) < 6
+    seen.append(load_pack(str(folder)).detector.detect(picture)[0].boxes)
+    assert [len(boxes) for boxes in seen] == [6, 6, 6]
+    assert not np.array_equal(seen[0], seen[1])
+    assert not np.array_equal(seen[1], seen[2])
 
 
 @pytest.mark.parametrize(

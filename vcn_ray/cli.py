@@ -1,7 +1,7 @@
 """The command `vcn`: reads what the user wants, starts it, and says how it went.
 
-Exit codes: 0 all done; 1 done, but some videos or titles failed; 2 it could not be started as asked;
-130 interrupted. Every error is one line: what was wanted, what came, what to do.
+Exit codes: 0 all done; 1 done, but some videos or titles failed; 2 it could not be started as
+asked; 130 interrupted. Every error is one line: what was wanted, what came, what to do.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         "inputs",
         nargs="+",
         metavar="INPUT",
-        help="video files, folders, or manifests (.csv, .jsonl, .parquet with uri and optionally title)",
+        help="video files, folders, or manifests (.csv, .jsonl, .parquet: uri, optionally title)",
     )
     parser.add_argument(
         "--output", required=True, metavar="OUT", help="a folder or s3://bucket/prefix"

@@ -72,7 +72,7 @@ def load_config(path: Path | None = None, overrides: Mapping[str, str] | None = 
 
     Args:
         path: TOML with the sections of RunConfig, or None.
-        overrides: `section.key` (or `pack`, `seed`) to a value in TOML notation; bare words are text.
+        overrides: `section.key` (or `pack`, `seed`) to a value as in TOML; bare words are text.
 
     Raises:
         ConfigError: A file, section, key or value is wrong; the message says which and what fits.

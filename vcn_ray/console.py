@@ -142,7 +142,7 @@ class ProgressDisplay:
 
     def _line(self, write: Any, text: str) -> None:
         if self._progress.live.is_started:
-            # Bars are taken off the screen for the moment of a line, which may go to another stream.
+            # Bars leave the screen for the moment of a line, which may go to another stream.
             self._progress.stop()
             write(text)
             self._progress.start()

@@ -1,10 +1,10 @@
 """The exception tree; it knows nothing of what raises it.
 
 VcnError
-├── UsageError(ValueError)        what the user asked for cannot be done: wrong option, column, pack, path
+├── UsageError(ValueError)        wrong option, column, pack, path: cannot be done as asked
 │   ├── ConfigError               a configuration value or key
 │   └── PackError                 a pack that is unknown, incomplete or does not match its checksums
-├── MediaError(RuntimeError)      a video that cannot be used; carries the reason of the `failures` table
+├── MediaError(RuntimeError)      a video that cannot be used, with its reason for `failures`
 ├── StorageError(OSError)         an input or output place that cannot be read or written
 └── ShapeError(ValueError)        arrays that do not belong together: a bug of the caller
 """

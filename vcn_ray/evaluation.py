@@ -1,7 +1,7 @@
 """How good results are, against labels of who is where (METHOD 5); it changes no result.
 
-Labels give faces frame by frame: `video, frame or seconds, x0, y0, x1, y1, identity`. A track's true
-identity is the one that most of its faces overlap; a track that overlaps no label is not scored.
+Labels give faces frame by frame: `video, frame or seconds, x0, y0, x1, y1, identity`. A track's
+true identity is the one that most of its faces overlap; without any overlap it is not scored.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def evaluate_output(storage: Storage, labels: Path) -> list[TitleScores]:
             scores.append(score_title(title, mine, storage))
     if not scores:
         raise UsageError(
-            f"{labels} speaks of {', '.join(sorted(known)[:3])}, but no such video is in {storage.uri}"
+            f"{labels} speaks of {', '.join(sorted(known)[:3])}; no such video is in {storage.uri}"
         )
     return scores
 

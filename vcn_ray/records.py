@@ -1,7 +1,7 @@
 """Arrays that travel together; it knows nothing of files, networks or Ray.
 
 Letters of shapes: t frames, n faces, m crops, k tracks, d embedding, o head outputs.
-Times are seconds from the start of the video; boxes are x0 y0 x1 y1 in pixels of the displayed frame.
+Times are seconds from the start of the video; boxes are x0 y0 x1 y1 in displayed pixels.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ U8 = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
 KEPT = "kept"
-"""Status of a face that passed the filters of METHOD 1.3; the others are the reason it was marked."""
+"""Status of a face that passed the filters of METHOD 1.3; the others say why it was marked."""
 
 
 def check_rows(record: Any, count: int) -> None:
@@ -147,6 +147,8 @@ class TrackOutputs:
     output_norm: F32  # (k,) mean norm of z over the crops
     embedding: F32  # (k, d) unit mean embedding of the adapted encoder
     untuned: F32  # (k, d) unit mean embedding of the encoder as the pack ships it
+    untuned_views: F64  # (k,) mean cosine distance, encoder as shipped, between two augmented views
+    # of distinct crops; between two views of the one crop where a track has only one
     quality: F32  # (k,) METHOD 3.1-3.2, in [0, 1]
     centre: F32  # (o,) c
     teacher_temperature: float  # tau_t

@@ -1,7 +1,7 @@
-"""Every Parquet table: columns, types, units and sort order; it knows nothing of where tables are stored.
+"""Every Parquet table: columns, types, units and sort order; not where tables are stored.
 
-Coordinates are pixels of the displayed frame (rotation and sample aspect applied), times are seconds
-from the start of the video, frames are counted from 0 in order of presentation.
+Coordinates are pixels of the displayed frame (rotation and sample aspect applied), times are
+seconds from the start of the video, frames are counted from 0 in order of presentation.
 """
 
 from __future__ import annotations
@@ -10,15 +10,18 @@ import pyarrow as pa
 
 SCHEMA_VERSION = "1"
 
-_BOX = [
-    pa.field(name, pa.float32(), nullable=False)
-    for name in ("x0_pixels", "y0_pixels", "x1_pixels", "y1_pixels")
-]
-BOX_COLUMNS = tuple(field.name for field in _BOX)
+BOX_COLUMNS = ("x0_pixels", "y0_pixels", "x1_pixels", "y1_pixels")
 
 
-def _required(name: str, kind: pa.DataType) -> pa.Field:
-    return pa.field(name, kind, nullable=False)
+def _required(name: str, kind: pa.DataType, note: str = "") -> pa.Field:
+    return pa.field(name, kind, nullable=False, metadata={"note": note})
+
+
+def _optional(name: str, kind: pa.DataType, note: str = "") -> pa.Field:
+    return pa.field(name, kind, nullable=True, metadata={"note": note})
+
+
+_BOX = [_required(name, pa.float32()) for name in BOX_COLUMNS]
 
 
 def _table(name: str, sort: str, fields: list[pa.Field]) -> pa.Schema:
@@ -35,10 +38,10 @@ DETECTIONS = _table(
         _required("seconds", pa.float64()),
         *_BOX,
         _required("score", pa.float32()),
-        _required("landmarks_pixels", pa.list_(pa.float32(), 10)),  # x y of five points
-        _required("sharpness", pa.float32()),  # variance of the Laplacian of the aligned grey crop
-        _required("status", pa.string()),  # kept | small | crowd | blurred
-        pa.field("image", pa.binary()),  # the aligned crop, JPEG; null unless kept
+        _required("landmarks_pixels", pa.list_(pa.float32(), 10), "x y of five points"),
+        _required("sharpness", pa.float32(), "variance of the Laplacian of the aligned grey crop"),
+        _required("status", pa.string(), "kept | small | crowd | blurred"),
+        _optional("image", pa.binary(), "the aligned crop, JPEG; null unless kept"),
     ],
 )
 """`faces-<key>/seg-NNNNN.parquet`: every face of a segment, kept or marked."""
@@ -51,14 +54,12 @@ FRAMES = _table(
         _required("frame_in_segment", pa.int32()),
         _required("seconds", pa.float64()),
         _required("analysed", pa.bool_()),
-        pa.field(
-            "content", pa.float32()
-        ),  # change from the frame before; null for a segment's first
-        _required("histogram", pa.binary()),  # 64 bytes, shares of 255
-        pa.field(
-            "motion", pa.list_(pa.float32(), 6)
-        ),  # 2x3, from the last analysed frame; null: unknown
-        pa.field("thumbnail", pa.binary()),  # PNG, where the next segment must compare with it
+        _optional(
+            "content", pa.float32(), "change from the frame before; null for a segment's first"
+        ),
+        _required("histogram", pa.binary(), "64 bytes, shares of 255"),
+        _optional("motion", pa.list_(pa.float32(), 6), "2x3, from the last analysed frame"),
+        _optional("thumbnail", pa.binary(), "PNG, where the next segment must compare with it"),
     ],
 )
 """`faces-<key>/frames-NNNNN.parquet`: the signals of every frame of a segment."""
@@ -70,7 +71,7 @@ SHOTS = _table(
         _required("video_id", pa.string()),
         _required("shot_id", pa.string()),
         _required("start_frame", pa.int64()),
-        _required("end_frame", pa.int64()),  # one past the last
+        _required("end_frame", pa.int64(), "one past the last"),
         _required("start_seconds", pa.float64()),
         _required("end_seconds", pa.float64()),
     ],
@@ -84,7 +85,7 @@ VIDEO_TRACKS = _table(
         _required("video_id", pa.string()),
         _required("shot_id", pa.string()),
         _required("start_frame", pa.int64()),
-        _required("end_frame", pa.int64()),  # one past the last frame with its face
+        _required("end_frame", pa.int64(), "one past the last frame with its face"),
         _required("start_seconds", pa.float64()),
         _required("end_seconds", pa.float64()),
         _required("faces", pa.int32()),
@@ -103,12 +104,10 @@ CROPS = _table(
         *_BOX,
         _required("score", pa.float32()),
         _required("sharpness", pa.float32()),
-        pa.field(
-            "image", pa.binary()
-        ),  # the aligned crop, JPEG; null where the face was not sampled
+        _optional("image", pa.binary(), "the aligned crop, JPEG; null where not sampled"),
     ],
 )
-"""`tracks-<key>/crops.parquet`: every face of every track; those sampled (METHOD 1.5) carry a crop."""
+"""`tracks-<key>/crops.parquet`: all faces of all tracks; the sampled ones carry a crop."""
 
 RESULT_TRACKS = _table(
     "tracks",
@@ -122,9 +121,9 @@ RESULT_TRACKS = _table(
         _required("start_frame", pa.int64()),
         _required("end_frame", pa.int64()),
         _required("crops", pa.int32()),
-        _required("quality", pa.float32()),  # METHOD 3.1, in [0, 1]
-        _required("status", pa.string()),  # clustered | unknown
-        pa.field("person_id", pa.string()),  # null when unknown
+        _required("quality", pa.float32(), "METHOD 3.1, in [0, 1]"),
+        _required("status", pa.string(), "clustered | unknown"),
+        _optional("person_id", pa.string(), "null when unknown"),
         _required("confidence", pa.float32()),
     ],
 )
@@ -133,13 +132,13 @@ PEOPLE = _table(
     "people",
     "person_id",
     [
-        _required("person_id", pa.string()),  # p001 has the most screen time
+        _required("person_id", pa.string(), "p001 has the most screen time"),
         _required("tracks", pa.int32()),
         _required("screen_seconds", pa.float64()),
         _required("first_seconds", pa.float64()),
         _required("confidence", pa.float32()),
         _required("cover_track_id", pa.string()),
-        _required("cover_crop", pa.int64()),  # frame of the cover in its video
+        _required("cover_crop", pa.int64(), "frame of the cover in its video"),
     ],
 )
 
@@ -162,12 +161,12 @@ MERGES = _table(
         _required("step", pa.int32()),
         _required("round", pa.int32()),
         _required("rule", pa.string()),
-        _required("left_track_id", pa.string()),  # first track of either side
+        _required("left_track_id", pa.string(), "first track of either side"),
         _required("right_track_id", pa.string()),
-        _required("left_tracks", pa.int32()),  # tracks on either side before the merge
+        _required("left_tracks", pa.int32(), "tracks on either side before the merge"),
         _required("right_tracks", pa.int32()),
-        _required("distance", pa.float64()),  # METHOD 4.3
-        _required("left_threshold", pa.float64()),  # METHOD 4.2
+        _required("distance", pa.float64(), "METHOD 4.3"),
+        _required("left_threshold", pa.float64(), "METHOD 4.2"),
         _required("right_threshold", pa.float64()),
     ],
 )
@@ -177,13 +176,13 @@ RUN_VIDEOS = _table(
     "uri",
     [
         _required("uri", pa.string()),
-        pa.field("video_id", pa.string()),  # null when the file could not be read at all
-        pa.field("title_id", pa.string()),
-        pa.field("title", pa.string()),
-        _required("status", pa.string()),  # done | reused | partial | failed
+        _optional("video_id", pa.string(), "null when the file could not be read at all"),
+        _optional("title_id", pa.string()),
+        _optional("title", pa.string()),
+        _required("status", pa.string(), "done | reused | partial | failed"),
         _required("segments", pa.int32()),
         _required("segments_failed", pa.int32()),
-        pa.field("duration_seconds", pa.float64()),
+        _optional("duration_seconds", pa.float64()),
     ],
 )
 
@@ -192,8 +191,8 @@ FAILURES = _table(
     "uri, stage, segment",
     [
         _required("uri", pa.string()),
-        _required("stage", pa.string()),  # plan | faces | tracks | adapt | result
-        pa.field("segment", pa.int32()),  # null: the whole video or title
+        _required("stage", pa.string(), "plan | faces | tracks | adapt | result"),
+        _optional("segment", pa.int32(), "null: the whole video or title"),
         _required("reason", pa.string()),
         _required("message", pa.string()),
         _required("attempts", pa.int32()),

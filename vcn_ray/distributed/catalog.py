@@ -1,7 +1,7 @@
 """A run on a Ray cluster: the driver that hands work out and lets titles finish as they can.
 
-It keeps no results: what is done is known by what storage holds. Segments flow through Ray Data in a
-thread of their own; linking, fine-tuning and clustering are futures that this loop waits for.
+It keeps no results: what is done is known by what storage holds. Segments flow through Ray Data in
+a thread of their own; linking, fine-tuning and clustering are futures that this loop waits for.
 """
 
 from __future__ import annotations

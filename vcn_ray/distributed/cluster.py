@@ -43,7 +43,7 @@ def _start(resources: ResourceConfig) -> None:
     if os.environ.get("RAY_ADDRESS"):
         ray.init(**quiet)
         return
-    # Fine-tuning gets room of its own beside the segment workers, so that it overlaps with decoding.
+    # Fine-tuning gets room beside the segment workers, so that it overlaps with decoding.
     cores = len(os.sched_getaffinity(0))
     room = round(resources.adapt_workers * resources.adapt_cpus + 0.5)
     ray.init(address="local", num_cpus=cores + room, include_dashboard=False, **quiet)

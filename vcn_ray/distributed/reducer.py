@@ -23,7 +23,7 @@ from vcn_ray.run.steps import (
 
 
 class ReducerState:
-    """What is still missing of each video and title; plain Python, so that it is tested without Ray."""
+    """What is still missing of each video and title; plain Python, tested without Ray."""
 
     def __init__(self, plan: Plan, storage: Storage) -> None:
         self._titles = {title.title_id: title for title in plan.titles}
@@ -41,7 +41,7 @@ class ReducerState:
         return [name for name, missing in self._open_segments.items() if not missing]
 
     def segment_done(self, video_id: str, segment: int) -> bool:
-        """Note a committed segment; true where its video misses none now, however often it is asked."""
+        """Note a committed segment; true where its video misses none now, however often asked."""
         self._open_segments[video_id].discard(segment)
         return not self._open_segments[video_id]
 

@@ -57,7 +57,7 @@ class Storage:
         return cls(uri=uri, _filesystem=filesystem, _root=root.rstrip("/"))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # File systems of pyarrow do pickle, but a root reopened from its uri needs no trust in that.
+        # File systems of pyarrow do pickle, but reopening from the uri needs no trust in that.
         return (Storage.open, (self.uri,))
 
     def locate(self, path: str) -> str:

@@ -1,4 +1,4 @@
-"""What a run tells whoever watches it: small records, the same for a local and a distributed run."""
+"""What a run tells whoever watches it: small records, the same locally and on Ray."""
 
 from __future__ import annotations
 

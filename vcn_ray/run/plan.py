@@ -1,4 +1,4 @@
-"""What a run would do: every video's identity, segments and keys, every title's; it changes nothing.
+"""What a run would do: identity, segments and keys of videos and titles; it changes nothing.
 
 A key is a hash of all that a stage's output depends on, so an output that is there under its key is
 right, whoever made it and when.

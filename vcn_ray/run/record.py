@@ -1,4 +1,4 @@
-"""What a run leaves for those who look later: `runs/<run_id>/{run.json,videos.parquet,failures.parquet}`."""
+"""What a run leaves in `runs/<run_id>/` for those who look later; it runs nothing."""
 
 from __future__ import annotations
 

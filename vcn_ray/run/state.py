@@ -1,4 +1,4 @@
-"""What of a plan is already done, and how long the rest should take; it runs and changes nothing."""
+"""What of a plan is already done, and how long the rest should take; it changes nothing."""
 
 from __future__ import annotations
 

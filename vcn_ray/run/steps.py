@@ -1,7 +1,7 @@
 """The stages on storage: each step reads what it needs, runs, writes, and commits last.
 
-A step can be run anywhere, any number of times: its output lies under its key, so twice is as good as
-once, and a step that was killed leaves nothing that counts. It knows nothing of Ray or of processes.
+A step can be run anywhere, any number of times: its output lies under its key, so twice is as good
+as once, and a step that was killed leaves nothing that counts. It knows nothing of Ray.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def segment_file(folder: str, index: int, kind: str, ending: str = "parquet") ->
 def segment_step(
     video: VideoPlan, index: int, pack: FacePack, config: RunConfig, storage: Storage
 ) -> SegmentStatus:
-    """Decode one segment, find its faces and commit both; whatever the media does, a status comes back."""
+    """Decode a segment, find its faces, commit; whatever the media does, a status comes back."""
     marker = segment_file(video.faces, index, "seg", "json")
     if storage.exists(marker):
         return _segment_status(video, storage.read_json(marker))
@@ -99,8 +99,7 @@ def video_step(video: VideoPlan, config: RunConfig, storage: Storage) -> tuple[F
     """Join a video's segments into shots and tracks and commit both stages.
 
     Returns:
-        What could not be used of the video: its failed segments, and the video itself where no frame
-        could be read.
+        What of the video could not be used: its failed segments.
     """
     statuses = [
         _segment_status(video, storage.read_json(segment_file(video.faces, s.index, "seg", "json")))

@@ -32,7 +32,7 @@ WARNINGS = {
     "partial": "a part of the title could not be read; who is only there is missing",
     "no_faces": "no usable face was found",
 }
-"""What each warning code means, for people; codes of the method that are not here explain themselves."""
+"""What each warning code means, for people; other codes explain themselves."""
 
 
 def build_summary(

@@ -1,4 +1,4 @@
-"""The stage of a segment: decode once, read the frames' signals, find and align faces (METHOD 1.2-1.3).
+"""The stage of a segment: decode once, read signals, find and align faces (METHOD 1.2-1.3).
 
 Pixels end here: what leaves are rows, aligned crops as JPEG, and three small pictures for the join.
 """

@@ -37,7 +37,7 @@ def build_result(
         title: The k tracks.
         outputs: What the student says of them; for their quality.
         clustering: Their clusters.
-        videos: The title's video ids in the order people watch them; it decides who is first seen when.
+        videos: The title's video ids in the order people watch them; decides who is first.
 
     Returns:
         The four tables; people are numbered by falling screen time.
@@ -119,7 +119,7 @@ def _people_table(
 
 
 def _cover_scores(title: TitleTracks, outputs: TrackOutputs) -> F64:
-    # A good cover is large, sharp, surely a face and of a good track; only sampled faces have a crop.
+    # A good cover is large, sharp, surely a face, of a good track; only sampled faces have crops.
     boxes = read_boxes(title.faces).astype(np.float64)
     side = np.sqrt(np.clip((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), 1, None))
     sharp = np.log1p(column_array(title.faces, "sharpness").astype(np.float64))

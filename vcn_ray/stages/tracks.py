@@ -135,7 +135,7 @@ def link_faces(joined: JoinedVideo, shots: Shots, config: RunConfig) -> Links:
 
 
 def write_rows(video_id: str, joined: JoinedVideo, shots: Shots, links: Links) -> VideoRows:
-    """The tables of a video; ids are made of the video's hash, the shot's and the track's number."""
+    """The tables of a video; ids hold the video's hash and the numbers of shot and track."""
     short_id = video_id.rsplit("-", 1)[-1]
     shot_ids = [f"{short_id}-s{number:04d}" for number in range(len(shots))]
     tracks, names = _track_rows(video_id, joined, shots, links, shot_ids)

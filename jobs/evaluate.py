@@ -1,0 +1,8 @@
+"""Run `vcn evaluate` as a Ray job: `ray job submit --working-dir . -- python jobs/evaluate.py OUT ...`."""
+
+import sys
+
+from vcn_ray.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["evaluate", *sys.argv[1:]]))

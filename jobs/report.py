@@ -1,0 +1,8 @@
+"""Run `vcn report` as a Ray job: `ray job submit --working-dir . -- python jobs/report.py OUT ...`."""
+
+import sys
+
+from vcn_ray.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["report", *sys.argv[1:]]))

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from vcn_ray.errors import UsageError
+from vcn_ray.io.catalog import CatalogVideo, read_catalog
+
+
+def test_files_and_folders(tmp_path: Path) -> None:
+    (tmp_path / "season" / "one").mkdir(parents=True)
+    for name in ("season/one/b.MKV", "season/a.mp4", "season/notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    missing = tmp_path / "missing.mp4"
+    found = read_catalog([str(missing), str(tmp_path / "season"), str(tmp_path / "season/a.mp4")])
+    assert [Path(video.uri).name for video in found] == ["missing.mp4", "a.mp4", "b.MKV"]
+    assert all(video.title is None for video in found)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_manifests(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"catalog.{ending}"
+    if ending == "csv":
+        path.write_text('uri,title\ne1.mp4,Season 1\n"/films/e 2.mp4",007\nfilm.mp4,\n')
+    elif ending == "jsonl":
+        path.write_text(
+            '{"uri": "e1.mp4", "title": "Season 1"}\n{"uri": "/films/e 2.mp4", "title": "007"}\n'
+            '{"uri": "film.mp4", "title": null}\n'
+        )
+    else:
+        uris = ["e1.mp4", "/films/e 2.mp4", "film.mp4"]
+        pq.write_table(pa.table({"uri": uris, "title": ["Season 1", "007", None]}), path)
+    assert read_catalog([str(path)]) == [
+        CatalogVideo(str(tmp_path / "e1.mp4"), "Season 1"),
+        CatalogVideo("/films/e 2.mp4", "007"),
+        CatalogVideo(str(tmp_path / "film.mp4"), None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("url,title\na.mp4,x\n", r"unknown column 'url', did you mean 'uri'\?"),
+        ("title\nx\n", "needs a column 'uri', has title"),
+        ("uri\n\n,\n", "cannot be read as a manifest|has no uri"),
+        ("uri,titel\na.mp4,x\n", r"unknown column 'titel', did you mean 'title'\?"),
+        ("uri\ns3://bucket/a.mp4\n", "only local files"),
+        ("", "cannot be read as a manifest"),
+    ],
+)
+def test_a_wrong_manifest_is_told_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "catalog.csv"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message) as caught:
+        read_catalog([str(path)])
+    assert "\n" not in str(caught.value)
+
+
+def test_other_wrong_inputs(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such manifest"):
+        read_catalog([str(tmp_path / "nothing.csv")])
+    with pytest.raises(UsageError, match="no videos below the folder"):
+        read_catalog([str(tmp_path)])
+    with pytest.raises(UsageError, match="only local files"):
+        read_catalog(["s3://bucket/film.mp4"])
+    (tmp_path / "c.csv").write_text("uri,title\na.mp4,One\na.mp4,Two\n")
+    with pytest.raises(UsageError, match=r"a\.mp4 is listed twice"):
+        read_catalog([str(tmp_path / "c.csv")])

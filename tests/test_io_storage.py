@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from vcn_ray.errors import StorageError
+from vcn_ray.io.storage import Storage, is_remote
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    storage = Storage.open(str(tmp_path / "out"))
+    storage.write_bytes("a/b.bin", b"12")
+    storage.write_json("a/c.json", {"x": [1, "ü"]})
+    storage.write_table("a/d.parquet", pa.table({"n": [1, 2], "m": ["x", None]}))
+    assert storage.read_bytes("a/b.bin") == b"12"
+    assert storage.read_json("a/c.json") == {"x": [1, "ü"]}
+    assert storage.read_table("a/d.parquet").to_pydict() == {"n": [1, 2], "m": ["x", None]}
+    assert storage.read_table("a/d.parquet", columns=["m"]).column_names == ["m"]
+    assert storage.names("a") == ["b.bin", "c.json", "d.parquet"]
+    assert storage.names("nothing") == []
+
+
+def test_a_folder_counts_once_its_manifest_is_there(tmp_path: Path) -> None:
+    storage = Storage.open(str(tmp_path))
+    storage.write_bytes("stage/rows", b"1")
+    assert not storage.is_committed("stage")
+    storage.commit("stage", {"rows": 1})
+    assert storage.is_committed("stage")
+    assert storage.read_manifest("stage") == {"rows": 1}
+
+
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = Storage.open(str(tmp_path))
+    storage.write_bytes("file", b"old")
+
+    def full_disk(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(StorageError, match="cannot write .*file: .*No space left"):
+        storage.write_bytes("file", b"new")
+    assert storage.read_bytes("file") == b"old"
+    assert storage.names("") == ["file"]
+
+
+def test_errors_say_where(tmp_path: Path) -> None:
+    storage = Storage.open(str(tmp_path))
+    with pytest.raises(StorageError, match="cannot read .*nothing.json"):
+        storage.read_json("nothing.json")
+    storage.write_bytes("text.parquet", b"no parquet")
+    with pytest.raises(StorageError, match=r"text\.parquet is no Parquet"):
+        storage.read_table("text.parquet")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StorageError, match="cannot write"):
+        Storage.open(str(tmp_path / "file" / "below")).check_writable()
+
+
+def test_it_travels_between_processes(tmp_path: Path) -> None:
+    storage = Storage.open(str(tmp_path))
+    storage.write_bytes("x", b"1")
+    assert pickle.loads(pickle.dumps(storage)).read_bytes("x") == b"1"
+
+
+def test_equal_tables_give_equal_bytes(tmp_path: Path) -> None:
+    storage = Storage.open(str(tmp_path))
+    for name in ("one", "two"):
+        storage.write_table(name, pa.table({"n": list(range(1000))}))
+    assert storage.read_bytes("one") == storage.read_bytes("two")
+
+
+@pytest.mark.parametrize(
+    ("uri", "remote"), [("s3://b/p", True), ("/a/b", False), ("file:///a", False), ("a", False)]
+)
+def test_remote_is_told_by_the_scheme(uri: str, remote: bool) -> None:
+    assert is_remote(uri) is remote
+
+
+def test_an_unknown_scheme_is_refused() -> None:
+    with pytest.raises(StorageError, match="cannot open nonsense://x"):
+        Storage.open("nonsense://x")

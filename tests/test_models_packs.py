@@ -19,7 +19,6 @@ from safetensors.torch import load_file, save_file
 
 from vcn_ray.errors import PackError
 from vcn_ray.models.pack_check import check_pack, problems_of, read_picture
-from vcn_ray.models.pack_files import read_pack_file
 from vcn_ray.models.packs import describe_pack, list_packs, load_pack
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "test_packs"

@@ -64,7 +64,7 @@ def chip_to_frame(landmarks: F32) -> F64:
     """The affine map from a chip's pixels to the frame's.
 
     dlib fits the mean face to the landmarks (not the landmarks to the mean face, which would give a
-    smaller scale), takes the square around its middle, and lays the chip's outer pixels on the
+    larger square), takes the square around its middle, and lays the chip's outer pixels on the
     square's outer pixels.
 
     Args:

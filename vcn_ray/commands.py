@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from dataclasses import asdict
 
 from vcn_ray.config import RunConfig, dump_config, load_config, with_pack
 from vcn_ray.console import (
@@ -19,7 +20,8 @@ from vcn_ray.errors import UsageError
 from vcn_ray.evaluation import evaluate_output
 from vcn_ray.io.catalog import CatalogVideo, read_catalog
 from vcn_ray.io.storage import Storage
-from vcn_ray.models.packs import check_pack, describe_pack, list_packs, load_pack
+from vcn_ray.models.pack_check import check_pack
+from vcn_ray.models.packs import describe_pack, list_packs, load_pack
 from vcn_ray.report.write import write_reports
 from vcn_ray.run.local import LocalRun
 from vcn_ray.run.plan import PackHashes, Plan, plan_catalog
@@ -134,21 +136,31 @@ def packs(options: argparse.Namespace) -> int:
     """List, show or check packs."""
     if options.action == "list":
         rows = [
-            [i.name, i.kind, i.licence, "yes" if i.commercial_use else "no", i.where]
-            for i in list_packs()
+            [
+                info.name,
+                f"{info.detector} + {info.encoder}",
+                info.licence,
+                "yes" if info.commercial_use else "no",
+                info.problem or info.place,
+            ]
+            for info in list_packs()
         ]
         show_table("Packs", ["name", "nets", "licence", "commercial use", "where"], rows)
         return 0
     if not options.pack:
-        raise UsageError(f"vcn packs {options.action} needs the name or folder of a pack")
+        raise UsageError(f"packs {options.action} needs the name or folder of a pack")
     if options.action == "show":
-        for name, value in describe_pack(options.pack).as_dict().items():
-            say(f"{name}: {value}")
+        _say_fields(asdict(describe_pack(options.pack)))
         return 0
     result = check_pack(options.pack)
-    for name, value in result.as_dict().items():
-        say(f"{name}: {value}")
+    _say_fields(asdict(result))
     return 1 if result.problems else 0
+
+
+def _say_fields(fields: dict[str, object]) -> None:
+    for name, value in fields.items():
+        shown = f"{value:.4f}" if isinstance(value, float) else value
+        say(f"{name.replace('_', ' ')}: {shown if shown not in ('', [], None) else '-'}")
 
 
 def _prepare(options: argparse.Namespace) -> tuple[RunConfig, list[CatalogVideo], Storage]:

@@ -96,7 +96,7 @@ def sample(options: argparse.Namespace) -> int:
     began = time.monotonic()
     with ProgressDisplay() as display:
         film = write_sample(
-            options.folder, options.seed, lambda share: display.share("sample", share)
+            options.folder, options.seed, lambda done, total: display.share("sample", done / total)
         )
     say(f"{film.video} and {film.labels}, in {minutes(time.monotonic() - began)}")
     say(f"next: vcn index {film.video} --output OUT")

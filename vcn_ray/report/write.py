@@ -1,4 +1,4 @@
-"""Writes the pages of an output: one for each title, and a list of them; it draws nothing itself."""
+"""Writes the pages of an output, one for each title and a list of them; it draws nothing."""
 
 from __future__ import annotations
 

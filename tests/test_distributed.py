@@ -1,0 +1,118 @@
+"""The run on a real Ray cluster gives the rows of the run without Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+
+from tests.films import Ran, vcn
+from tests.montage import write_montage
+from vcn_ray.config import ResourceConfig
+from vcn_ray.distributed.cluster import cluster
+
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]  # Ray's own warnings
+
+SMALL = ["--set", "decode.segment_seconds=2", "--set", "decode.analysis_fps=5"]
+
+
+@pytest.fixture(scope="module")
+def catalog(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest with a title of two videos, one of one, and a file that is missing."""
+    folder = tmp_path_factory.mktemp("catalog")
+    clips = sorted((shared / "data/videos").glob("grid_*.mpg"))
+    write_montage(clips[:3], folder / "one.mp4", seed=1)
+    write_montage(clips[2:], folder / "two.mp4", seed=2)
+    manifest = folder / "catalog.csv"
+    manifest.write_text(
+        f"uri,title\none.mp4,Series\ntwo.mp4,Series\n{clips[0]},\nmissing.mp4,\n", encoding="utf-8"
+    )
+    return manifest
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[None]:
+    """One Ray for all tests of this module."""
+    with cluster(ResourceConfig()):
+        yield
+
+
+@pytest.fixture(scope="module")
+def both(
+    catalog: Path, yunet_pack: Path, here: None, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[Ran, Path]]:
+    """The same catalog indexed without and with Ray."""
+    ran = {}
+    for name, words in (("local", ["--local"]), ("ray", [])):
+        output = tmp_path_factory.mktemp(name)
+        words = [*SMALL, *words]
+        ran[name] = (
+            vcn("index", catalog, "--output", output, "--pack", yunet_pack, *words),
+            output,
+        )
+    return ran
+
+
+def _tables(folder: Path) -> dict[str, bytes]:
+    kinds = ("*.parquet", "*.safetensors")
+    found = [
+        p for kind in kinds for part in ("videos", "titles") for p in (folder / part).rglob(kind)
+    ]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in found}
+
+
+def test_rows_equal_the_local_run_s(both: dict[str, tuple[Ran, Path]]) -> None:
+    assert [both[name][0].code for name in both] == [1, 1], both["ray"][0].err
+    local, distributed = (_tables(both[name][1]) for name in ("local", "ray"))
+    assert len(local) > 20
+    assert set(local) == set(distributed)
+    assert [name for name in local if local[name] != distributed[name]] == []
+
+
+def test_the_same_titles_and_failures_are_told(both: dict[str, tuple[Ran, Path]]) -> None:
+    local, distributed = both["local"][0].record, both["ray"][0].record
+    by_id = [sorted(r["titles"], key=lambda t: t["title_id"]) for r in (local, distributed)]
+    assert by_id[0] == by_id[1]
+    assert {t["title"]: t["people"] for t in local["titles"]} == {"Series": 5, "grid_bbaf2n": 1}
+    assert (
+        local["videos"]
+        == distributed["videos"]
+        == {
+            "done": 3,
+            "reused": 0,
+            "partial": 0,
+            "failed": 1,
+        }
+    )
+
+
+def test_a_second_run_reuses_all(
+    both: dict[str, tuple[Ran, Path]], catalog: Path, yunet_pack: Path
+) -> None:
+    output = both["ray"][1]
+    before = _tables(output)
+    again = vcn("index", catalog, "--output", output, "--pack", yunet_pack, *SMALL)
+    assert "nothing to do" in again.out
+    assert all(title["reused"] for title in again.record["titles"])
+    assert _tables(output) == before
+
+
+def test_a_large_title_gets_a_train_job_with_the_same_rows(
+    both: dict[str, tuple[Ran, Path]], catalog: Path, yunet_pack: Path, tmp_path: Path
+) -> None:
+    video = catalog.parent / "one.mp4"
+    ran = {}
+    for name, crops in (("actor", 20_000), ("job", 0)):
+        words = [*SMALL, "--set", f"resources.trainer_crops={crops}"]
+        ran[name] = vcn("index", video, "--output", tmp_path / name, "--pack", yunet_pack, *words)
+        assert ran[name].code == 0, ran[name].err
+    assert _tables(tmp_path / "actor") == _tables(tmp_path / "job")
+    assert list((tmp_path / "job" / "runs" / "train").iterdir())
+
+
+def test_the_cluster_of_this_process_is_left_alone(here: None) -> None:
+    with cluster(ResourceConfig()):
+        assert ray.is_initialized()
+    assert ray.is_initialized()

@@ -56,7 +56,7 @@ def test_card_faces_come_from_different_shots() -> None:
     tables = title.tables()
     crops = faces.read_crops(tables.crops)
     tracks = tables.tracks.to_pylist()
-    chosen = choose.choose(tables.people.to_pylist()[0], tracks, crops)
+    chosen = choose.choose(tables.people.to_pylist()[0], tracks, [], crops)
     assert len(chosen.faces) == choose.CARD_FACES
     assert len({crop.key[0] for crop in chosen.faces}) == choose.CARD_FACES
     quality = {row["track_id"]: row["quality"] for row in tracks}
@@ -72,7 +72,7 @@ def test_one_shot_fills_the_card_with_other_moments() -> None:
     title.add_track(shot, 0, (0.0, 1.0), crops=20)
     tables = title.tables()
     crops = faces.read_crops(tables.crops)
-    chosen = choose.choose(tables.people.to_pylist()[0], tables.tracks.to_pylist(), crops)
+    chosen = choose.choose(tables.people.to_pylist()[0], tables.tracks.to_pylist(), [], crops)
     keys = [crop.key for crop in chosen.faces]
     assert len(set(keys)) == choose.CARD_FACES
     assert chosen.cover is not None
@@ -96,7 +96,7 @@ def test_pictures_stop_at_the_budget_covers_first() -> None:
     album = faces.Album(tables.crops, crops, budget_bytes=80_000)
     rows = sorted(tables.tracks.to_pylist(), key=lambda row: row["start_frame"])
     choices = [
-        choose.choose(person, [r for r in rows if r["person_id"] == person["person_id"]], crops)
+        choose.choose(person, [r for r in rows if r["person_id"] == person["person_id"]], [], crops)
         for person in tables.people.to_pylist()
     ]
     choose.fill(album, choices, choose.best_unknown(rows))
@@ -173,6 +173,10 @@ def test_long_film_lists_the_longest_tracks() -> None:
     assert len(person.listed) == choose.TRACKS_LISTED
     assert person.tracks_left_out == person.tracks - choose.TRACKS_LISTED
     assert view.left_out
+    # Every bar and every merge has a face, listed or not.
+    assert all(bar.track_id in view.bar_images for p in view.people for bar in p.bars)
+    sides = [m for p in view.people for g in p.merges for m in g.merges]
+    assert all(m.left.image is not None and m.right.image is not None for m in sides)
 
 
 def test_tracks_of_a_strange_video_or_person_are_refused() -> None:

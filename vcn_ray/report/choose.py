@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,10 @@ Row = dict[str, Any]
 """A row of the tracks or people table."""
 
 
+MERGES_LISTED = 80
+"""Merges of one person in the detail panel: those nearest to their limit, the most doubtful."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """What the page shows of a person."""
@@ -33,24 +38,43 @@ class Choice:
     cover: Crop | None
     faces: list[Crop]  # best first
     listed: list[Row]  # in order of time
+    merges: list[Row]  # in the order they were made
+    merges_left_out: int
 
 
-def choose(person: Row, tracks: list[Row], crops: Mapping[str, list[Crop]]) -> Choice:
-    """Choose cover, faces and listed tracks of a person.
+def choose(
+    person: Row, tracks: list[Row], merges: list[Row], crops: Mapping[str, list[Crop]]
+) -> Choice:
+    """Choose cover, faces, listed tracks and merges of a person.
 
     Args:
         person: A row of the people table.
         tracks: The person's tracks in order of time.
+        merges: The merges that made the person.
         crops: Track id -> crops with a picture.
     """
     cover = _cover(person, tracks, crops)
+    doubtful = sorted(merges, key=_doubt, reverse=True)[:MERGES_LISTED]
     return Choice(
         person=person,
         tracks=tracks,
         cover=cover,
         faces=_card_faces(tracks, crops, cover),
         listed=longest(tracks, TRACKS_LISTED),
+        merges=sorted(doubtful, key=lambda row: row["step"]),
+        merges_left_out=len(merges) - len(doubtful),
     )
+
+
+def merge_limit(merge: Row) -> float:
+    """Return the limit that decided: the larger one (METHOD 4.4); nan where neither is a number."""
+    found = [merge[name] for name in ("left_threshold", "right_threshold")]
+    return max((value for value in found if math.isfinite(value)), default=math.nan)
+
+
+def _doubt(merge: Row) -> float:
+    limit = merge_limit(merge)
+    return float(merge["distance"] / limit) if math.isfinite(limit) and limit > 0 else 0.0
 
 
 def longest(tracks: Sequence[Row], wanted: int) -> list[Row]:
@@ -69,8 +93,9 @@ def best_unknown(tracks: Sequence[Row], wanted: int = UNKNOWN_LISTED) -> list[Ro
 def fill(album: Album, choices: Sequence[Choice], unknown: Sequence[Row]) -> None:
     """Give the album everything the page wants to show, most important first.
 
-    Covers come first, then a face of each unknown track, then the cards' faces, then the strips:
-    one crop of every track before the second of any.
+    Covers come first, then a face of each unknown track, then the cards' faces, then one of every
+    track that a strip or a merge shows, then one of every other track, for the timelines; at last
+    the other crops of the strips.
     """
     album.add(choice.cover for choice in choices if choice.cover is not None)
     strips = [strip(album.by_track.get(row["track_id"], []), STRIP_FACES) for row in unknown]
@@ -79,6 +104,15 @@ def fill(album: Album, choices: Sequence[Choice], unknown: Sequence[Row]) -> Non
     for choice in choices:
         for row in choice.listed:
             strips.append(strip(album.by_track.get(row["track_id"], []), STRIP_FACES))
+    album.add(_by_level(strips, 1))
+    named = [
+        merge[side]
+        for choice in choices
+        for merge in choice.merges
+        for side in ("left_track_id", "right_track_id")
+    ]
+    every = [row["track_id"] for choice in choices for row in choice.tracks]
+    album.add_one_of_each([*named, *every])
     album.add(_by_level(strips, STRIP_FACES))
 
 

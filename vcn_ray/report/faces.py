@@ -112,6 +112,13 @@ class Album:
             self._numbers[crop.key] = len(self.images)
             self.images.append(image)
 
+    def add_one_of_each(self, track_ids: Iterable[str]) -> None:
+        """Take the best crop of every track that has none yet, as far as the budget goes."""
+        for track_id in track_ids:
+            found = best(self.by_track.get(track_id, []))
+            if found and self.any_of(track_id) is None:
+                self.add([found])
+
     def number(self, crop: Crop | None) -> int | None:
         """Return the number of a crop's picture; None where it was left out."""
         return None if crop is None else self._numbers.get(crop.key)

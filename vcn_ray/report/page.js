@@ -24,12 +24,14 @@
     const person = input.dataset.input;
     input.value = typeof names[person] === "string" ? names[person] : "";
     showName(person);
-    input.addEventListener("input", () => {
+    const keep = () => {
       const name = input.value.trim();
       if (name) names[person] = name; else delete names[person];
       showName(person);
       try { localStorage.setItem(film.key, JSON.stringify(names)); } catch { /* as above */ }
-    });
+    };
+    input.addEventListener("input", keep);
+    input.addEventListener("change", keep); // browsers that fill in or clear a field by themselves
     input.addEventListener("keydown", (event) => { if (event.key === "Enter") input.blur(); });
   });
   document.getElementById("export")?.addEventListener("click", () => {
@@ -64,7 +66,7 @@
     const own = bar.dataset.face;
     tip.firstElementChild.className = own === undefined ? "face none" : `face f${own}`;
     tip.querySelector("strong").textContent = nameOf(person);
-    tip.querySelector("div span").textContent = bar.dataset.when;
+    tip.querySelector("small").textContent = bar.dataset.when;
     tip.hidden = false;
     const box = bar.getBoundingClientRect();
     const area = bar.closest(".timeline")?.getBoundingClientRect() || { left: 0, right: innerWidth };

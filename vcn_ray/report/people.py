@@ -8,13 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vcn_ray.report.choose import STRIP_FACES, Choice, Row
+from vcn_ray.report.choose import STRIP_FACES, Choice, Row, merge_limit
 from vcn_ray.report.faces import Album, strip
 from vcn_ray.report.spans import Appearance, Bar, Film
 from vcn_ray.report.words import clock, count, number, percent, rule_words
-
-MERGES_LISTED = 80
-"""Merges of one person in the detail panel: those nearest to their limit, the most doubtful."""
 
 SHARED_LISTED = 12
 """Other people in the detail panel: those with most shots in common."""
@@ -112,7 +109,6 @@ class Cast:
     album: Album
     choices: Sequence[Choice]
     tracks: Mapping[str, Row]  # by track id
-    merges: Mapping[str, list[Row]]  # by person id
     appearances: Mapping[str, list[Appearance]]  # by person id
     gap_seconds: float = 0.0  # appearances nearer than this share a bar
 
@@ -146,7 +142,6 @@ def _person(cast: Cast, position: int, shots: Mapping[str, set[tuple[str, str]]]
     person = choice.person
     person_id = person["person_id"]
     share = person["screen_seconds"] / film.seconds if film.seconds > 0 else 0.0
-    merges = sorted(cast.merges.get(person_id, []), key=_doubt, reverse=True)[:MERGES_LISTED]
     return PersonView(
         person_id=person_id,
         name=person_name(position),
@@ -170,9 +165,9 @@ def _person(cast: Cast, position: int, shots: Mapping[str, set[tuple[str, str]]]
         bars=film.bars(cast.appearances.get(person_id, []), cast.gap_seconds),
         listed=[view_track(row, film, album) for row in choice.listed],
         tracks_left_out=len(choice.tracks) - len(choice.listed),
-        merges=_merge_groups(sorted(merges, key=lambda row: row["step"]), cast),
-        merges_listed=len(merges),
-        merges_left_out=len(cast.merges.get(person_id, [])) - len(merges),
+        merges=_merge_groups(choice.merges, cast),
+        merges_listed=len(choice.merges),
+        merges_left_out=choice.merges_left_out,
         shared=_shared(cast, person_id, shots),
     )
 
@@ -180,17 +175,6 @@ def _person(cast: Cast, position: int, shots: Mapping[str, set[tuple[str, str]]]
 def person_name(position: int) -> str:
     """Name a person until somebody types a better one; `position` 0 has most screen time."""
     return f"Person {position + 1}"
-
-
-def _limit(row: Row) -> float:
-    """Return the limit that decided: the larger one (METHOD 4.4); nan where neither is a number."""
-    found = [row[name] for name in ("left_threshold", "right_threshold")]
-    return max((value for value in found if math.isfinite(value)), default=math.nan)
-
-
-def _doubt(row: Row) -> float:
-    limit = _limit(row)
-    return row["distance"] / limit if math.isfinite(limit) and limit > 0 else 0.0
 
 
 def _merge_groups(rows: list[Row], cast: Cast) -> list[MergeGroup]:
@@ -202,7 +186,7 @@ def _merge_groups(rows: list[Row], cast: Cast) -> list[MergeGroup]:
 
 
 def _merge(row: Row, cast: Cast) -> MergeView:
-    limit, left, right = _limit(row), row["left_threshold"], row["right_threshold"]
+    limit, left, right = merge_limit(row), row["left_threshold"], row["right_threshold"]
     text = number(limit)
     if left != right and math.isfinite(left) and math.isfinite(right):
         text += f", the larger of {number(left)} and {number(right)}"

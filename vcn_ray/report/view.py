@@ -181,12 +181,16 @@ def _cast(tables: TitleTables, film: Film, rows: list[Row]) -> Cast:
         seen[row["person_id"]].append(_appearance(row))
     pictures = read_crops(tables.crops)
     tracks = {row["track_id"]: row for row in rows}
+    merges = _merges_by_person(tables.merges.to_pylist(), tracks)
+    choices = []
+    for person in persons:
+        name = person["person_id"]
+        choices.append(choose(person, own[name], merges.get(name, []), pictures))
     return Cast(
         film=film,
         album=Album(tables.crops, pictures),
-        choices=[choose(row, own[row["person_id"]], pictures) for row in persons],
+        choices=choices,
         tracks=tracks,
-        merges=_merges_by_person(tables.merges.to_pylist(), tracks),
         appearances=seen,
     )
 

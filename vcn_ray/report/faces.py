@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-IMAGE_BUDGET_BYTES = 10_000_000
+IMAGE_BUDGET_BYTES = 9_000_000
 """Of base64 text on one page, so that pages stay under about 15 MB and open at once everywhere."""
 
 Key = tuple[str, int]

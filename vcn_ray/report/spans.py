@@ -16,7 +16,7 @@ from vcn_ray.report.words import clock, clock_range, count
 
 Spans = list[tuple[float, float]]
 
-MOST_BARS = 4000
+MOST_BARS = 8000
 """A timeline with more bars than this joins near ones."""
 
 _TICK_SECONDS = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 36000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from statistics import median
@@ -50,7 +51,7 @@ class Timeline:
     cuts: str  # SVG path in a box 1000 wide and 1 high
     cut_count: int
     unknown: list[Bar]
-    joined: bool  # near appearances share a bar
+    joined: str  # how near appearances share a bar; empty: each has its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ def build_view(
         film.cuts_path(),
         len(film.cuts),
         film.bars(nobody, gap),
-        gap > 0,
+        length(math.ceil(gap)) if gap > 0 else "",
     )
     return TitleView(
         title=str(result["title"]),

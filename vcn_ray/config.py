@@ -22,7 +22,7 @@ from vcn_ray.core.shots import ShotConfig
 from vcn_ray.core.track import SampleConfig, TrackConfig
 from vcn_ray.errors import ConfigError
 from vcn_ray.io.video import DecodeConfig
-from vcn_ray.learn.finetune import FinetuneConfig
+from vcn_ray.learn.settings import FinetuneConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,11 @@ from vcn_ray.run.steps import TitleStatus, count_crops, failure_of
 
 log = logging.getLogger(__name__)
 
+_Board = ray.remote(num_cpus=0)(ProgressBoard)
+_Reducer = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Reducer)
+_link_video = ray.remote(num_cpus=1, max_retries=2)(link_video)
+_train_large = ray.remote(num_cpus=0)(train_large)
+
 POLL_SECONDS = 0.2
 SegmentsOver = Exception | None
 """Ends the stream of segment rows: None, or why it broke off."""
@@ -70,8 +75,8 @@ class _Driver:
         for failure in self.plan.failures:
             self._fail(failure)
         output, workers = self.storage.uri, self.config.resources.adapt_workers
-        self._board = ProgressBoard.remote()
-        self._reducer = Reducer.remote(self.plan, self.config, output)
+        self._board = _Board.remote()
+        self._reducer = _Reducer.remote(self.plan, self.config, output)
         trainer = ray.remote(
             num_cpus=self.config.resources.adapt_cpus,
             num_gpus=self.config.resources.adapt_gpus,
@@ -146,7 +151,7 @@ class _Driver:
             return
         self._linked.add(video_id)
         video = next(v for v in self.plan.videos if v.video_id == video_id)
-        future = link_video.remote(video, self.config, self.storage.uri)
+        future = _link_video.remote(video, self.config, self.storage.uri)
         self._waiting[future] = (self._on_linked, video_id)
 
     def _on_linked(self, video_id: str, failures: tuple[Failure, ...]) -> None:
@@ -164,7 +169,7 @@ class _Driver:
             return
         title = self._title(title_id)
         if count_crops(title, self.storage) > self.config.resources.trainer_crops:
-            future = train_large.remote(title, self.config, self.storage.uri, self._board)
+            future = _train_large.remote(title, self.config, self.storage.uri, self._board)
         else:
             future = next(self._trainers).adapt.remote(title)
         self._waiting[future] = (self._on_adapted, title_id)

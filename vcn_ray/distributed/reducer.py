@@ -6,8 +6,6 @@ run is, and a second one beside it writes the same rows under the same keys.
 
 from __future__ import annotations
 
-import ray
-
 from vcn_ray.config import RunConfig
 from vcn_ray.io.storage import Storage
 from vcn_ray.models.packs import FacePack, load_pack
@@ -73,7 +71,6 @@ def _missing_segments(video: VideoPlan, storage: Storage) -> set[int]:
     }
 
 
-@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
 class Reducer:
     """The one actor that commits results."""
 
@@ -108,7 +105,6 @@ class Reducer:
         return result_step(self._state.title(title_id), self._pack, self._config, self._storage)
 
 
-@ray.remote(num_cpus=1, max_retries=2)
 def link_video(video: VideoPlan, config: RunConfig, output: str) -> tuple[Failure, ...]:
     """Join the segments of one video into tracks and commit them."""
     return video_step(video, config, Storage.open(output))

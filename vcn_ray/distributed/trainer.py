@@ -9,7 +9,6 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-import ray
 import torch
 from ray.train import RunConfig as TrainRunConfig
 from ray.train import ScalingConfig
@@ -22,7 +21,6 @@ from vcn_ray.run.plan import TitlePlan
 from vcn_ray.run.steps import adapt_step
 
 
-@ray.remote(num_cpus=0)
 class ProgressBoard:
     """Where trainers say how far they are, for the driver to look at."""
 
@@ -55,7 +53,6 @@ class TitleTrainer:
         return title.title_id
 
 
-@ray.remote(num_cpus=0)
 def train_large(title: TitlePlan, config: RunConfig, output: str, board: Any) -> str:
     """Fine-tune one large title as a Ray Train job, and wait for it."""
     resources = config.resources

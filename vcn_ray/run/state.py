@@ -62,7 +62,7 @@ def estimate_seconds(states: list[TitleState], storage: Storage) -> float | None
     Returns:
         None where no earlier run did enough to tell.
     """
-    paces = []
+    paces: list[tuple[float, float]] = []
     for name in storage.names("runs")[::-1][:10]:
         record = storage.read_json(f"runs/{name}/run.json")
         if record["video_seconds"] > 0:

@@ -18,6 +18,7 @@ from vcn_ray.core.quality import low_outliers
 from vcn_ray.core.track import co_occurring
 from vcn_ray.io.tables import column_array, decode_image, empty_table
 from vcn_ray.learn.finetune import Adapted, adapt
+from vcn_ray.learn.settings import TitleCrops
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.records import I64, U8, Clustering, Mask, TrackOutputs
 from vcn_ray.schema import CROPS, VIDEO_TRACKS
@@ -88,15 +89,8 @@ def adapt_encoder(
 ) -> Adapted:
     """Fine-tune the encoder on the title's own tracks (METHOD 2) and ask it about each of them."""
     crops, owner = load_crops(title)
-    return adapt(
-        crops,
-        owner,
-        title.cannot_link,
-        encoder,
-        config.finetune,
-        seed=config.seed,
-        progress=progress,
-    )
+    job = TitleCrops(crops, owner, title.cannot_link)
+    return adapt(job, encoder, config.finetune, seed=config.seed, progress=progress)
 
 
 def find_valid(outputs: TrackOutputs, config: RunConfig) -> Mask:

@@ -1,0 +1,143 @@
+"""Which tracks are likely one person before a round of training (METHOD 2.5): two matchers.
+
+The Gaussian one is the paper's and needs embeddings only; the groups of the learned loss are
+purer and more complete once a first round is trained. It does not train and does not decide who
+is who.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg
+
+from vcn_ray.core.linkage import agglomerate
+from vcn_ray.core.spaces import loss_crops, loss_space
+from vcn_ray.core.vectors import Floats, check_pairs, group_sums, row_blocks
+from vcn_ray.errors import ConfigError, ShapeError
+from vcn_ray.records import F64, I64, TrackOutputs
+
+RIDGE = 1e-3
+"""Share of the mean variance added to each direction, so that a covariance can be inverted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchConfig:
+    """How tracks are paired by their embeddings. One setting for every title."""
+
+    tail_share: float = 0.25  # METHOD 2.5: a track's outer quarter sets its threshold
+    dimensions: int = 32  # principal ones kept: fewer lose people, more are noise
+
+    def __post_init__(self) -> None:
+        if not 0 < self.tail_share <= 1:
+            raise ConfigError(f"tail_share must be in (0, 1], got {self.tail_share}")
+        if self.dimensions < 1:
+            raise ConfigError(f"dimensions must be 1 at least, got {self.dimensions}")
+
+
+def match_tracks(embeddings: Floats, track: I64, cannot_link: I64, config: MatchConfig) -> I64:
+    """Pair tracks by a normal distribution fitted to each (METHOD 2.5).
+
+    A track has far fewer crops than dimensions, so all share one covariance, pooled within
+    tracks, in the principal dimensions of the title. Densities stay in log space: the threshold
+    of a track is the logarithm of the mean of its lowest densities.
+
+    Args:
+        embeddings: (m, d) unit embeddings of crops, or of augmented views, which match more.
+        track: (m,) track of each row, 0..k-1, each with a row at least.
+        cannot_link: (c, 2) pairs of tracks that are never matched.
+        config: Share and dimensions; no threshold.
+
+    Returns:
+        (p, 2) tracks i < j, in rising order, where the mean of either reaches the threshold of the
+        other.
+
+    Raises:
+        ShapeError: Arrays do not belong together, or a track is without a row.
+    """
+    if embeddings.ndim != 2 or track.shape != (len(embeddings),):
+        raise ShapeError(f"embeddings (m, d) need m tracks, got {embeddings.shape}, {track.shape}")
+    tracks = int(track.max(initial=-1)) + 1
+    check_pairs(cannot_link, tracks)
+    crops = np.bincount(track, minlength=tracks)
+    if (crops == 0).any():
+        raise ShapeError(f"track {int(crops.argmin())} has no row")
+    if len(track) == tracks:  # no two crops of a track: nothing says how far apart those lie
+        return np.zeros((0, 2), np.int64)
+    rows = _whiten(embeddings.astype(np.float64), track, tracks, config.dimensions)
+    means = group_sums(rows, track, tracks) / crops[:, None]
+    thresholds = _thresholds(rows - means[track], track, tracks, config.tail_share)
+    return _allowed(_reached(means, thresholds), cannot_link, tracks)
+
+
+def _whiten(rows: F64, track: I64, tracks: int, dimensions: int) -> F64:
+    """Principal dimensions, scaled so that the pooled within-track covariance is the identity."""
+    centred = rows - rows.mean(axis=0)
+    _, sizes, directions = linalg.svd(centred, full_matrices=False)
+    kept = min(dimensions, int((sizes > 1e-9 * max(sizes[0], 1e-300)).sum()))
+    projected = centred @ directions[:kept].T
+    crops = np.bincount(track, minlength=tracks)[:, None]
+    inside = projected - (group_sums(projected, track, tracks) / crops)[track]
+    covariance = inside.T @ inside / (len(rows) - tracks)
+    ridge = RIDGE * np.trace(projected.T @ projected) / (len(rows) * max(kept, 1))
+    factor = linalg.cholesky(covariance + max(ridge, 1e-300) * np.eye(kept), lower=True)
+    whitened: F64 = linalg.solve_triangular(factor, projected.T, lower=True).T
+    return whitened
+
+
+def _thresholds(inside: F64, track: I64, tracks: int, tail_share: float) -> F64:
+    """Log of the mean of the lowest densities of each track; the constant all share is left out."""
+    logs = -np.square(inside).sum(axis=1) / 2
+    order = np.lexsort((logs, track))
+    logs, sorted_track = logs[order], track[order]
+    crops = np.bincount(track, minlength=tracks)
+    starts = np.cumsum(crops) - crops
+    lowest = np.maximum(np.ceil(tail_share * crops), 1).astype(np.int64)
+    tail = np.arange(len(logs)) - starts[sorted_track] < lowest[sorted_track]
+    result: F64 = np.logaddexp.reduceat(np.where(tail, logs, -np.inf), starts) - np.log(lowest)
+    return result
+
+
+def _reached(means: F64, thresholds: F64) -> I64:
+    """(p, 2) tracks i, j where the density of i's mean under j reaches j's threshold."""
+    squares = np.square(means).sum(axis=1)
+    found = []
+    for rows in row_blocks(len(means), len(means)):
+        far = squares[rows, None] + squares - 2 * means[rows] @ means.T
+        reached = -np.maximum(far, 0) / 2 >= thresholds
+        at = np.stack(reached.nonzero(), axis=1)
+        at[:, 0] += rows.start
+        found.append(at[at[:, 0] != at[:, 1]])
+    return np.concatenate(found)
+
+
+def _allowed(pairs: I64, cannot_link: I64, tracks: int) -> I64:
+    keys = np.unique(np.sort(pairs, axis=1) @ np.array([tracks, 1]))
+    barred = np.sort(cannot_link, axis=1) @ np.array([tracks, 1])
+    kept = keys[~np.isin(keys, barred)]
+    return np.stack([kept // tracks, kept % tracks], axis=1)
+
+
+def group_tracks(outputs: TrackOutputs, cannot_link: I64) -> I64:
+    """Cautious groups of tracks by the learned loss: pure rather than complete.
+
+    Average linkage, best pair first, with the threshold of a track taken from augmented views of
+    its crops (plain crops of one track are too alike to say how far a person reaches) and that
+    of merged tracks updated exactly. The groups are matches that are closed already: every two
+    tracks of a group are likely one person.
+
+    Args:
+        outputs: What the student says of k tracks, after a round at least.
+        cannot_link: (c, 2) pairs of tracks that are never in one group.
+
+    Returns:
+        (k,) group of each track, numbered by first track.
+    """
+    return agglomerate(
+        loss_space(outputs),
+        outputs.within_views,
+        cannot_link,
+        "best_pair",
+        loss_crops(outputs),
+    ).label

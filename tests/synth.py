@@ -1,0 +1,68 @@
+"""Made-up crops and a tiny encoder, from a seed, for tests that need no real faces."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vcn_ray.learn.settings import TitleCrops
+from vcn_ray.models.backbones import Backbone
+from vcn_ray.records import I64, U8
+
+PIXELS = 16
+
+
+class TinyBackbone(Backbone):
+    """Two convolutions and a linear layer on 16-pixel crops: untrained, yet it sees colours."""
+
+    input_pixels = PIXELS
+    dim = 24
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.first = nn.Conv2d(3, 12, 3, stride=2, padding=1, bias=False, device="meta")
+        self.second = nn.Conv2d(12, 16, 3, stride=2, padding=1, bias=False, device="meta")
+        self.last = nn.Linear(64, self.dim, bias=False, device="meta")
+        self.to_empty(device="cpu")
+        for layer in (self.first, self.second, self.last):
+            fan = layer.weight[0].numel()
+            nn.init.normal_(layer.weight, std=fan**-0.5, generator=generator)
+        self.eval()
+
+    def prepare(self, crops: Tensor) -> Tensor:
+        images = crops.permute(0, 3, 1, 2) if crops.dtype == torch.uint8 else crops
+        return (images.float() - 127.5) / 64
+
+    def trunk(self, images: Tensor) -> Tensor:
+        return torch.relu(self.first(images))
+
+    def tail(self, activations: Tensor) -> Tensor:
+        hidden = torch.relu(self.second(activations))
+        return functional.adaptive_avg_pool2d(hidden, 2).flatten(1)
+
+    def project(self, features: Tensor) -> Tensor:
+        projected: Tensor = self.last(features)
+        return projected
+
+    def tail_parameters(self) -> list[nn.Parameter]:
+        return [self.second.weight, self.last.weight]
+
+
+def crops_of(people: I64, crops_per_track: int, seed: int = 0) -> U8:
+    """(k * n, 16, 16, 3) crops of k tracks: a pattern for each person, noise for each crop."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(20, 236, (int(people.max(initial=-1)) + 1, 4, 4, 3))
+    pattern = coarse.repeat(PIXELS // 4, axis=1).repeat(PIXELS // 4, axis=2)
+    shown = pattern[people.repeat(crops_per_track)]
+    light = rng.normal(1, 0.1, (len(shown), 1, 1, 1))
+    noisy = shown * light + rng.normal(0, 12, shown.shape)
+    return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+def title_of(people: I64, crops_per_track: int = 4, seed: int = 0) -> TitleCrops:
+    """A title whose track t shows `people[t]`; no two tracks share a frame."""
+    track = np.arange(len(people)).repeat(crops_per_track)
+    return TitleCrops(crops_of(people, crops_per_track, seed), track, np.zeros((0, 2), np.int64))

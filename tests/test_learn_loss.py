@@ -1,0 +1,88 @@
+import math
+
+import numpy as np
+import torch
+
+from vcn_ray.learn.heads import Head
+from vcn_ray.learn.loss import (
+    Temperatures,
+    entropy,
+    pair_loss,
+    sharpen,
+    update_centre,
+    update_teacher,
+)
+
+TEMPERATURES = Temperatures(0.07, 0.1)
+
+
+def outputs(seed: int, rows: int = 5, size: int = 7) -> torch.Tensor:
+    return torch.randn(rows, size, generator=torch.Generator().manual_seed(seed)).double()
+
+
+def literal_loss(student, teacher, centre) -> float:
+    """METHOD 2.3, one pair and one output at a time."""
+    total = 0.0
+    for i in range(len(student[0])):
+        for a, b in ((0, 1), (1, 0)):
+            known = [
+                (float(z) - float(c)) / 0.07 for z, c in zip(teacher[a][i], centre, strict=True)
+            ]
+            guess = [float(z) / 0.1 for z in student[b][i]]
+            known_sum = sum(math.exp(z) for z in known)
+            guess_log = math.log(sum(math.exp(z) for z in guess))
+            for z, y in zip(known, guess, strict=True):
+                total -= math.exp(z) / known_sum * (y - guess_log) / 2
+    return total / len(student[0])
+
+
+def test_pair_loss_equals_the_formula_written_out():
+    student, teacher = (outputs(0), outputs(1)), (outputs(2), outputs(3))
+    centre = outputs(4)[0]
+    fast = pair_loss(student, teacher, centre, TEMPERATURES)
+    assert abs(float(fast) - literal_loss(student, teacher, centre)) < 1e-10
+
+
+def test_no_gradient_flows_to_the_teacher():
+    student = outputs(0).requires_grad_(), outputs(1).requires_grad_()
+    teacher = outputs(2).requires_grad_(), outputs(3).requires_grad_()
+    pair_loss(student, teacher, outputs(4)[0], TEMPERATURES).backward()
+    assert all(side.grad is not None and side.grad.abs().sum() > 0 for side in student)
+    assert all(side.grad is None for side in teacher)
+
+
+def test_entropy_of_flat_and_peaked_rows():
+    assert abs(float(entropy(torch.full((3, 8), 1 / 8))) - math.log(8)) < 1e-6
+    assert float(entropy(torch.eye(4))) == 0
+    flat = sharpen(torch.ones(2, 8), torch.ones(8), 0.07)
+    torch.testing.assert_close(flat, torch.full((2, 8), 1 / 8))
+
+
+def test_running_means():
+    torch.testing.assert_close(
+        update_centre(torch.tensor([1.0, 0.0]), torch.tensor([[0.0, 1.0], [0.0, 3.0]]), 0.9),
+        torch.tensor([0.9, 0.2]),
+    )
+    slow, fast = [torch.tensor([0.0, 10.0])], [torch.tensor([1.0, 0.0])]
+    update_teacher(slow, fast, 0.75)
+    torch.testing.assert_close(slow[0], torch.tensor([0.25, 7.5]))
+
+
+def test_head_outputs_are_cosines_on_unit_rows_whatever_their_length():
+    head = Head(torch.zeros(24), 96, torch.Generator().manual_seed(0))
+    embeddings = torch.nn.functional.normalize(outputs(0, 50, 24).float(), dim=1)
+    before = head(embeddings)
+    assert before.shape == (50, 96)
+    assert before.abs().max() <= 1
+    with torch.no_grad():
+        head.last.weight.mul_(torch.linspace(0.1, 9, 96)[:, None])
+    torch.testing.assert_close(head(embeddings), before)
+
+
+def test_head_comes_from_its_generator_alone():
+    state = torch.get_rng_state()
+    heads = [Head(torch.zeros(24), 96, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
+    assert torch.equal(torch.get_rng_state(), state)
+    weights = [np.concatenate([p.detach().numpy().ravel() for p in h.parameters()]) for h in heads]
+    assert np.array_equal(weights[0], weights[1])
+    assert not np.array_equal(weights[0], weights[2])

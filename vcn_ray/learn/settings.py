@@ -1,0 +1,111 @@
+"""What is asked of a fine-tuning and what it is given; no networks and no training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import numpy as np
+
+from vcn_ray.core.match import MatchConfig
+from vcn_ray.errors import ConfigError, ShapeError
+from vcn_ray.learn.augment import AugmentConfig
+from vcn_ray.records import I64, U8
+
+Progress = Callable[[str, float], None]
+"""Takes the name of a step and the share of it that is done."""
+
+Matcher = Literal["partition", "gaussian", "none"]
+"""How tracks are matched between rounds: by the clusters of METHOD 4 as far as they are now, by
+METHOD 2.5 to the letter, or not at all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """METHOD 2, one setting for every title; values from STUDY 2 where nothing else is said."""
+
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    augmented_views: int = 4  # of each crop, drawn once; 2 at least
+    outputs: int = 1024  # K
+    teacher_temperature: float = 0.07  # tau_t
+    student_temperature: float = 0.10  # tau_s
+    centre_momentum: float = 0.99  # a step
+    weight_decay: float = 0.04
+
+    rounds: int = 2  # METHOD 2.6, head alone; a third confirms its own mistakes
+    epochs: int = 4  # a round; each visits every crop once
+    least_steps: int = 24  # a round; a title of few crops gets more epochs
+    batch_pairs: int = 128
+    learning_rate: float = 1e-3
+    teacher_momentum: float = 0.996  # a step
+    matcher: Matcher = "partition"
+    match: MatchConfig = field(default_factory=MatchConfig)  # of the matcher "gaussian"
+    matched_share: float = 0.5  # of the partners, where a track has a match
+
+    tail_epochs: int = 2  # METHOD 2.4, after the head's rounds; 0 leaves the encoder as it is
+    tail_crops: int = 6  # of a track, an epoch
+    tail_batch_pairs: int = 64
+    tail_learning_rate: float = 1e-4
+    tail_head_learning_rate: float = 3e-4
+    tail_teacher_momentum: float = 0.99
+    cache_bytes: int = 1 << 30  # for the trunk's activations; what does not fit is computed again
+
+    quality_passes: int = 30  # METHOD 3.1
+    quality_dropout: float = 0.5
+    least_spread: float = 0.05  # METHOD 2.8; one person alone keeps 0.3 and more, a collapse 0.03
+
+    def __post_init__(self) -> None:
+        if self.augmented_views < 2 or self.rounds < 1 or self.epochs < 1:
+            raise ConfigError(
+                "fine-tuning needs augmented_views >= 2, rounds >= 1 and epochs >= 1, got "
+                f"{self.augmented_views = }, {self.rounds = }, {self.epochs = }"
+            )
+        if self.matcher not in get_args(Matcher):
+            raise ConfigError(f"matcher must be one of {get_args(Matcher)}, got {self.matcher!r}")
+        if not 0 < self.teacher_temperature <= self.student_temperature:
+            raise ConfigError(
+                "sharpening needs 0 < teacher_temperature <= student_temperature, got "
+                f"{self.teacher_temperature} and {self.student_temperature}"
+            )
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one epoch did: the log that METHOD 2.8 asks for."""
+
+    epoch: int  # 0, 1, ... over the whole run
+    round: int  # 0, 1, ...: between two matchings of tracks
+    stage: str  # "head" or "tail"
+    loss: float  # mean over the pairs, nats
+    entropy: float  # of the teacher's sharpened outputs, nats; log K: it tells nothing apart
+    spread: float  # share of the outputs' energy that crops do not have in common, 0..1
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TitleCrops:
+    """The sampled crops of a title and what is known of its tracks."""
+
+    crops: U8  # (m, p, p, 3) RGB, aligned as the encoder wants them
+    track: I64  # (m,) 0..k-1; each track has one crop at least
+    cannot_link: I64  # (c, 2) tracks seen in one frame, so two people
+
+    def __post_init__(self) -> None:
+        if self.crops.ndim != 4 or self.crops.shape[3] != 3 or self.crops.dtype != np.uint8:
+            raise ShapeError(
+                f"crops need (m, p, p, 3) uint8, got {self.crops.shape} {self.crops.dtype}"
+            )
+        if self.track.shape != (len(self.crops),):
+            raise ShapeError(f"{len(self.crops)} crops need as many tracks, got {self.track.shape}")
+        missing = np.setdiff1d(np.arange(self.tracks), self.track)
+        if len(missing) or (len(self.track) and self.track.min() < 0):
+            raise ShapeError(f"tracks must be 0..k-1, each with a crop; without: {missing[:5]}")
+        pairs = self.cannot_link
+        if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.isin(pairs, self.track).all():
+            raise ShapeError(f"cannot_link needs (c, 2) tracks of 0..{self.tracks - 1}")
+
+    @property
+    def tracks(self) -> int:
+        """Number k of tracks."""
+        return int(self.track.max()) + 1 if len(self.track) else 0

@@ -1,0 +1,117 @@
+"""One epoch of self-distillation (METHOD 2.3-2.4), the same for the head alone and with the tail.
+
+It knows two networks that map rows of some input to outputs; not what the input is, and nothing of
+tracks or matches beyond the pairs it is given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vcn_ray.learn.loss import (
+    Temperatures,
+    entropy,
+    pair_loss,
+    sharpen,
+    update_centre,
+    update_teacher,
+)
+from vcn_ray.learn.views import Tick, batches
+
+Inputs = Callable[[Tensor, Tensor], Tensor]
+"""Rows (b,) and their views (b,) to the networks' input."""
+
+
+class EpochMeans(NamedTuple):
+    """Means over the pairs of one epoch."""
+
+    loss: float  # nats
+    entropy: float  # of the teacher's sharpened outputs, nats; log K: it tells nothing apart
+    spread: float  # share of the student outputs' energy that crops do not have in common, 0..1
+
+
+class Step(NamedTuple):
+    """What one batch gave; tensors, so that the device is not waited for."""
+
+    pairs: int
+    loss: Tensor
+    entropy: Tensor
+    outputs: Tensor  # (K,) mean of the student's outputs
+    energy: Tensor  # mean of their squared norms
+
+
+@dataclass
+class Learner:
+    """Student and teacher (METHOD 2.1) and what moves them."""
+
+    student: nn.Module
+    teacher: nn.Module
+    trained: list[nn.Parameter]  # the student's, moved by the optimiser
+    followed: list[nn.Parameter]  # the teacher's, in the same order
+    optimiser: torch.optim.Optimizer
+    centre: Tensor  # (K,) c
+    temperatures: Temperatures
+    centre_momentum: float
+    teacher_momentum: float
+
+    def step(self, left: Tensor, right: Tensor) -> Step:
+        """Train on a batch of pairs, given as the networks' inputs of both sides (b, ...)."""
+        both = torch.cat([left, right])
+        with torch.no_grad():
+            known: Tensor = self.teacher(both)
+        guessed: Tensor = self.student(both)
+        loss = pair_loss(halves(guessed), halves(known), self.centre, self.temperatures)
+        self.optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        self.optimiser.step()
+        update_teacher(self.followed, self.trained, self.teacher_momentum)
+        unsure = entropy(sharpen(known, self.centre, self.temperatures.teacher))
+        self.centre = update_centre(self.centre, known, self.centre_momentum)
+        seen = guessed.detach()
+        return Step(len(left), loss.detach(), unsure, seen.mean(0), (seen**2).sum(1).mean())
+
+
+def halves(outputs: Tensor) -> tuple[Tensor, Tensor]:
+    """(2 b, K) to both sides of a pair."""
+    left, right = outputs.chunk(2)
+    return left, right
+
+
+def train_epoch(
+    learner: Learner, inputs: Inputs, pairs: Tensor, views: Tensor, batch: int, tick: Tick
+) -> EpochMeans:
+    """Train on (p, 2) pairs of rows, each side in its view (p, 2), `batch` pairs at a time."""
+    steps: list[Step] = []
+    done = 0
+    for chosen in batches(len(pairs), batch):
+        rows, seen = pairs[chosen], views[chosen]
+        steps.append(learner.step(inputs(rows[:, 0], seen[:, 0]), inputs(rows[:, 1], seen[:, 1])))
+        done += len(rows)
+        tick(done / len(pairs))
+    weight = torch.tensor([step.pairs / done for step in steps], dtype=torch.float64)
+
+    def mean(values: list[Tensor]) -> Tensor:
+        stacked = torch.stack(values).double().cpu()
+        return torch.einsum("s,s...->...", weight, stacked)
+
+    energy = float(mean([step.energy for step in steps]))
+    common = float((mean([step.outputs for step in steps]) ** 2).sum())
+    spread = 1 - common / energy if energy > 0 else 0.0
+    loss, unsure = mean([step.loss for step in steps]), mean([step.entropy for step in steps])
+    return EpochMeans(float(loss), float(unsure), spread)
+
+
+def is_collapsed(means: EpochMeans, least_spread: float) -> bool:
+    """Whether an epoch ended in a collapse (METHOD 2.8).
+
+    Peaked (entropy near 0) or flat (near log K), a collapse gives all crops one output: the spread
+    tells both. One person alone keeps some, by pose and light.
+    """
+    healthy = math.isfinite(means.loss) and means.spread >= least_spread
+    return not healthy

@@ -1,0 +1,150 @@
+"""The views of a title's crops through an encoder; the trunk's activations are kept where they fit.
+
+A view is a crop as it is, mirrored, or changed at random (METHOD 2.2). The changes are drawn once,
+so a view is the same picture each time it is asked for, its activations kept or not.
+It knows nothing of tracks, heads or losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from vcn_ray.learn.augment import Augmentation, AugmentConfig, augment, draw, plain
+from vcn_ray.models.backbones import Backbone
+from vcn_ray.records import U8
+
+PLAIN = 0
+MIRRORED = 1
+FIRST_AUGMENTED = 2
+"""Numbers of the views; the augmented ones follow."""
+
+CACHE_TYPE = torch.float16
+"""Type of kept activations, half the size of what the trunk gives."""
+
+CPU_BATCH = 16
+GPU_BATCH = 256
+"""Crops that go through an encoder at once. On one core 16 take half the time that 64 take: their
+activations stay in its cache."""
+
+Tick = Callable[[float], None]
+"""Takes the share of a stage that is done."""
+
+
+class Encoded(NamedTuple):
+    """What an encoder says of crops."""
+
+    features: Tensor  # (b, h) input of its last layer
+    embeddings: Tensor  # (b, d) unit e
+
+
+def batches(count: int, size: int) -> Iterator[Tensor]:
+    """Row numbers 0..count-1, `size` at a time."""
+    for start in range(0, count, size):
+        yield torch.arange(start, min(start + size, count))
+
+
+def mixed_precision(device: torch.device, trained: bool = False) -> torch.autocast:
+    """Half precision on a GPU, nothing elsewhere; bfloat16 where gradients must not vanish."""
+    kind = torch.bfloat16 if trained else torch.float16
+    return torch.autocast(device.type, dtype=kind, enabled=device.type == "cuda")
+
+
+def encode_tail(encoder: Backbone, activations: Tensor) -> Encoded:
+    """The encoder from the trunk's activations on, to float32."""
+    features = encoder.tail(activations)
+    embeddings = encoder.project(features).float()
+    return Encoded(features.float(), functional.normalize(embeddings, dim=1))
+
+
+class CropViews:
+    """All views of a title's crops; the encoder's trunk is taken as frozen.
+
+    Args:
+        crops: (m, p, p, 3) uint8 RGB.
+        encoder: Its device is where everything is computed.
+        config: How crops are changed.
+        augmented: Number of augmented views.
+        generator: On the CPU.
+    """
+
+    def __init__(
+        self,
+        crops: U8,
+        encoder: Backbone,
+        config: AugmentConfig,
+        augmented: int,
+        generator: torch.Generator,
+    ) -> None:
+        self._crops = torch.from_numpy(crops)
+        self._encoder = encoder
+        self.device = next(encoder.parameters()).device
+        self._batch = CPU_BATCH if self.device.type == "cpu" else GPU_BATCH
+        self.crops = len(crops)
+        self.count = FIRST_AUGMENTED + augmented
+        drawn = [plain(self.crops), plain(self.crops, mirrored=True)]
+        drawn += [draw(self.crops, config, generator) for _ in range(augmented)]
+        self._changes = Augmentation(*(torch.stack(parts) for parts in zip(*drawn, strict=True)))
+        self._kept: Tensor | None = None  # (views, m, ...) activations
+        self._filled = 0  # views whose activations are there
+
+    def images(self, rows: Tensor, views: Tensor) -> Tensor:
+        """(b, 3, p, p) float32 in 0..255: of each row (b,) of the crops its view (b,)."""
+        crops = self._crops[rows].to(self.device)
+        changes = Augmentation(*(part[views, rows] for part in self._changes))
+        untouched = (views == PLAIN).nonzero().flatten()
+        images = augment(crops, changes)
+        images[untouched] = crops[untouched].permute(0, 3, 1, 2).float()  # free of rounding
+        return images
+
+    @torch.no_grad()
+    def activations(self, rows: Tensor, views: Tensor) -> Tensor:
+        """What the trunk says of views (b,) of rows (b,), float32, from the cache or computed."""
+        if self._kept is not None and int(views.max()) < self._filled:
+            return self._kept[views, rows].float()
+        with mixed_precision(self.device):
+            prepared = self._encoder.prepare(self.images(rows, views))
+            return self._encoder.trunk(prepared).float()
+
+    def reserve(self, views: int, room: int) -> bool:
+        """Have `encode` keep the activations of the first views, if `room` bytes hold them."""
+        first = torch.zeros(1, dtype=torch.int64)
+        shape = (views, self.crops, *self.activations(first, first).shape[1:])
+        fits = torch.Size(shape).numel() * CACHE_TYPE.itemsize <= room
+        if fits:
+            self._kept = torch.empty(shape, dtype=CACHE_TYPE, device=self.device)
+        return fits
+
+    @torch.no_grad()
+    def encode(self, encoder: Backbone, views: Sequence[int], tick: Tick) -> Encoded:
+        """Some views of every crop through an encoder.
+
+        Args:
+            encoder: The one given at the start, or one that differs only in its tail.
+            views: Their numbers, rising from the plain one.
+            tick: Called after each batch with the share that is done.
+
+        Returns:
+            Features (m, h) of the plain view, and embeddings (v, m, d) of all asked for.
+        """
+        features: list[Tensor] = []
+        embeddings: list[Tensor] = []
+        for done, view in enumerate(views):
+            for rows in batches(self.crops, self._batch):
+                activations = self.activations(rows, torch.full_like(rows, view))
+                if self._kept is not None and self._filled <= view < len(self._kept):
+                    self._kept[view, rows] = activations.to(CACHE_TYPE)
+                with mixed_precision(self.device):
+                    encoded = encode_tail(encoder, activations)
+                if view == PLAIN:
+                    features.append(encoded.features)
+                embeddings.append(encoded.embeddings)
+                tick((done + (int(rows[-1]) + 1) / self.crops) / len(views))
+            if self._kept is not None:
+                self._filled = max(self._filled, min(view + 1, len(self._kept)))
+        joined = torch.cat(embeddings).reshape(len(views), self.crops, -1)
+        return Encoded(torch.cat(features), joined)

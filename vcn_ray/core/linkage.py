@@ -1,9 +1,10 @@
 """Average linkage over distances that are bilinear in sums over tracks: no matrix of pairs.
 
 Clusters merge best pair first, in rounds: a round merges all pairs that are each other's nearest
-allowed neighbour, which is the tree of one merge at a time and far quicker. Only clusters whose
-nearest neighbour has changed are compared again, in row blocks. It knows neither faces nor losses,
-and does not choose thresholds.
+allowed neighbour. With one limit for all that gives the tree of one merge at a time, far sooner;
+where limits move with each merge, a close relative of it. Only clusters whose nearest neighbour
+has changed are compared again, in row blocks. It knows neither faces nor losses, and chooses no
+threshold.
 """
 
 from __future__ import annotations

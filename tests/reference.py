@@ -1,0 +1,191 @@
+"""The formulas of METHOD written out slowly, one pair at a time: what fast versions must equal."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+
+
+def softmax(row):
+    top = max(row)
+    powers = [math.exp(value - top) for value in row]
+    return [power / sum(powers) for power in powers]
+
+
+def loss(teacher_output, student_output, centre, teacher_temperature, student_temperature):
+    """METHOD 2.3 for one ordered pair of head outputs."""
+    p = softmax(
+        [(z - c) / teacher_temperature for z, c in zip(teacher_output, centre, strict=True)]
+    )
+    q = softmax([z / student_temperature for z in student_output])
+    return -sum(a * math.log(b) for a, b in zip(p, q, strict=True))
+
+
+def soft_loss(p, q):
+    """The same from P and Q."""
+    return -sum(float(a) * float(b) for a, b in zip(p, q, strict=True))
+
+
+def mean_within(teacher, student):
+    """METHOD 4.2: mean over ordered pairs of distinct crops."""
+    if len(teacher) == 1:
+        return soft_loss(teacher[0], student[0])
+    pairs = itertools.permutations(range(len(teacher)), 2)
+    losses = [soft_loss(teacher[i], student[k]) for i, k in pairs]
+    return sum(losses) / len(losses)
+
+
+def mean_between(teacher_a, student_a, teacher_b, student_b):
+    """METHOD 4.3: mean over all pairs between two sets, both directions averaged."""
+    there, back = [], []
+    for i in range(len(teacher_a)):
+        for k in range(len(teacher_b)):
+            there.append(soft_loss(teacher_a[i], student_b[k]))
+            back.append(soft_loss(teacher_b[k], student_a[i]))
+    return (sum(there) / len(there) + sum(back) / len(back)) / 2
+
+
+def limit_of(cluster, limits, losses, count):
+    """METHOD 4.2 of a cluster of tracks: the mean over all ordered pairs of distinct crops.
+
+    `limits` are those of its tracks, `losses` (k, k) means between tracks, `count` crops of each.
+    """
+    if len(cluster) == 1:
+        return limits[cluster[0]]
+    total = pairs = 0.0
+    for i, k in itertools.product(cluster, repeat=2):
+        many = count[i] * (count[i] - 1) if i == k else count[i] * count[k]
+        total += many * (limits[i] if i == k else losses[i, k])
+        pairs += many
+    return total / pairs
+
+
+def link_best_first(distance, limits, cannot_link):
+    """Average linkage, one best allowed pair at a time, from a full matrix of pairs."""
+    clusters = [[track] for track in range(len(limits))]
+    barred = {frozenset(map(int, pair)) for pair in cannot_link}
+    while True:
+        allowed = []
+        for a, b in itertools.combinations(clusters, 2):
+            pairs = list(itertools.product(a, b))
+            mean = sum(distance[i, k] for i, k in pairs) / len(pairs)
+            limit = max(limits[track] for track in a + b)
+            if mean < limit and not any(frozenset(pair) in barred for pair in pairs):
+                allowed.append((mean, a, b))
+        if not allowed:
+            break
+        _, a, b = min(allowed)
+        clusters.remove(b)
+        a.extend(b)
+    label = np.zeros(len(limits), int)
+    for number, cluster in enumerate(sorted(clusters, key=min)):
+        label[cluster] = number
+    return label
+
+
+def close(crop_outputs, centre, teacher_temperature, student_temperature):
+    """METHOD 4.1-4.6 from the head outputs of each track's crops (each track with several)."""
+
+    def between(a, b):
+        return loss(a, b, centre, teacher_temperature, student_temperature)
+
+    def mean(values):
+        values = list(values)
+        return sum(values) / len(values)
+
+    clusters = [[track] for track in range(len(crop_outputs))]
+    while True:
+        thresholds, shown = [], []
+        for cluster in clusters:
+            crops = [crop for track in cluster for crop in crop_outputs[track]]
+            thresholds.append(mean(between(a, b) for a, b in itertools.permutations(crops, 2)))
+            means = [np.mean(crop_outputs[track], axis=0) for track in cluster]
+            shown.append(crop_outputs[cluster[0]] if len(cluster) == 1 else means)
+        parent = list(range(len(clusters)))
+        changed = False
+        for a, b in itertools.combinations(range(len(clusters)), 2):
+            both = mean((between(x, y) + between(y, x)) / 2 for x in shown[a] for y in shown[b])
+            if both < max(thresholds[a], thresholds[b]):
+                changed = True
+                parent = [parent[a] if p == parent[b] else p for p in parent]
+        if not changed:
+            break
+        merged = {}
+        for cluster, root in zip(clusters, parent, strict=True):
+            merged.setdefault(root, []).extend(cluster)
+        clusters = list(merged.values())
+    label = np.zeros(len(crop_outputs), int)
+    for number, cluster in enumerate(sorted(clusters, key=min)):
+        label[cluster] = number
+    return label
+
+
+def match_tracks(embeddings, track, tail_share):
+    """METHOD 2.5 in all dimensions, the covariance pooled within tracks: set of pairs i < j."""
+    tracks = sorted(set(track.tolist()))
+    means = {j: embeddings[track == j].mean(axis=0) for j in tracks}
+    covariance = np.zeros((embeddings.shape[1],) * 2)
+    for row, j in zip(embeddings, track, strict=True):
+        covariance += np.outer(row - means[j], row - means[j])
+    covariance /= len(embeddings) - len(tracks)
+    inverse, determinant = np.linalg.inv(covariance), np.linalg.det(covariance)
+
+    def density(row, j):
+        far = (row - means[j]) @ inverse @ (row - means[j])
+        return math.exp(-far / 2) / math.sqrt((2 * math.pi) ** len(row) * determinant)
+
+    found = set()
+    for j in tracks:
+        own = sorted(density(row, j) for row in embeddings[track == j])
+        lowest = own[: max(1, math.ceil(tail_share * len(own)))]
+        threshold = sum(lowest) / len(lowest)
+        for i in tracks:
+            if i != j and density(means[i], j) >= threshold:
+                found.add((min(i, j), max(i, j)))
+    return found
+
+
+def crop_quality(repeats):
+    """METHOD 3.1 for one crop: (r, d) embeddings."""
+    units = [row / math.sqrt(sum(value * value for value in row)) for row in repeats]
+    distances = [
+        math.sqrt(sum((a - b) ** 2 for a, b in zip(x, y, strict=True)))
+        for x, y in itertools.combinations(units, 2)
+    ]
+    return 2 / (1 + math.exp(sum(distances) / len(distances)))
+
+
+def purity(truth, predicted):
+    """METHOD 5, WCP: each cluster's tracks of its most frequent identity, over all tracks."""
+    total = 0
+    for cluster in set(predicted):
+        inside = [t for t, p in zip(truth, predicted, strict=True) if p == cluster]
+        total += max(inside.count(identity) for identity in set(inside))
+    return total / len(truth)
+
+
+def bcubed(truth, predicted):
+    """METHOD 5, B-cubed precision and recall: for each track, over the tracks beside it."""
+    precision = recall = 0.0
+    for i in range(len(truth)):
+        beside = [k for k in range(len(truth)) if predicted[k] == predicted[i]]
+        alike = [k for k in range(len(truth)) if truth[k] == truth[i]]
+        both = len(set(beside) & set(alike))
+        precision += both / len(beside) / len(truth)
+        recall += both / len(alike) / len(truth)
+    return precision, recall
+
+
+def mutual_information(truth, predicted):
+    """METHOD 5, NMI with the arithmetic mean of the entropies."""
+
+    def entropy(labels):
+        shares = [labels.count(value) / len(labels) for value in set(labels)]
+        return -sum(share * math.log(share) for share in shares)
+
+    truth, predicted = list(truth), list(predicted)
+    joint = entropy(list(zip(truth, predicted, strict=True)))
+    mean = (entropy(truth) + entropy(predicted)) / 2
+    return 1.0 if mean == 0 else (entropy(truth) + entropy(predicted) - joint) / mean

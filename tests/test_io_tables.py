@@ -78,12 +78,14 @@ def test_outputs_go_round() -> None:
         output_norm=rng.random(k, np.float32),
         embedding=rng.random((k, d), np.float32),
         untuned=rng.random((k, d), np.float32),
+        untuned_views=rng.random(k),
         quality=rng.random(k, np.float32),
         centre=rng.random(o, np.float32),
         teacher_temperature=0.07,
         student_temperature=0.1,
     )
     again = load_outputs(save_outputs(outputs))
+    assert isinstance(again.teacher_temperature, float)
     assert (again.teacher_temperature, again.student_temperature) == (0.07, 0.1)
     for name in ("crops", "teacher", "within", "centre"):
         np.testing.assert_array_equal(getattr(again, name), getattr(outputs, name))

@@ -33,10 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = build_parser()
     options = parser.parse_args(arguments)
-    level = logging.DEBUG if options.verbose else logging.WARNING
-    logging.basicConfig(
-        stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s"
-    )
+    logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    if options.verbose:
+        logging.getLogger("vcn_ray").setLevel(logging.DEBUG)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         return run(options)

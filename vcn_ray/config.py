@@ -19,7 +19,7 @@ from vcn_ray.core.cluster import ClusterConfig
 from vcn_ray.core.detect import FilterConfig
 from vcn_ray.core.quality import QualityConfig
 from vcn_ray.core.shots import ShotConfig
-from vcn_ray.core.track import SampleConfig, TrackConfig
+from vcn_ray.core.track import TrackConfig
 from vcn_ray.errors import ConfigError
 from vcn_ray.io.video import DecodeConfig
 from vcn_ray.learn.settings import FinetuneConfig
@@ -54,7 +54,6 @@ class RunConfig:
     filter: FilterConfig = field(default_factory=FilterConfig)
     shots: ShotConfig = field(default_factory=ShotConfig)
     tracks: TrackConfig = field(default_factory=TrackConfig)
-    sampling: SampleConfig = field(default_factory=SampleConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
@@ -62,7 +61,7 @@ class RunConfig:
 
 
 FACES_SECTIONS = ("decode", "filter")
-TRACKS_SECTIONS = ("shots", "tracks", "sampling")
+TRACKS_SECTIONS = ("shots", "tracks")
 ADAPT_SECTIONS = ("seed", "finetune")
 RESULT_SECTIONS = ("quality", "cluster")
 

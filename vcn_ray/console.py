@@ -16,6 +16,7 @@ from vcn_ray.run.events import Event, Failed, StageProgress, TitleDone
 from vcn_ray.run.plan import Failure
 from vcn_ray.run.steps import TitleStatus
 
+LOG_WIDTH = 160  # where there is no terminal to ask
 LOG_SECONDS = 20.0  # in a log file, progress is a line now and then
 STAGE_WORDS = {
     "plan": "reading the catalog",
@@ -51,7 +52,7 @@ def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+    Console(width=None if sys.stdout.isatty() else LOG_WIDTH).print(table)
 
 
 def minutes(seconds: float) -> str:

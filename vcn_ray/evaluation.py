@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from vcn_ray.core.boxes import box_iou
+from vcn_ray.core.boxes import pairwise_iou
 from vcn_ray.core.metrics import ClusterScores, evaluate_clustering
 from vcn_ray.errors import UsageError
 from vcn_ray.io.storage import Storage, one_line
@@ -198,10 +198,8 @@ def score_title(title: StoredTitle, labels: dict[str, Labels], storage: Storage)
 def _read_detections(folder: str, storage: Storage) -> tuple[pa.Table, tuple[I64, F32]]:
     """Frame times of a video, and frame numbers and boxes of everything that was detected in it."""
     start, frames, numbers, boxes = 0, [], [], []
-    for index in range(storage.read_manifest(folder)["segments"]):
+    for index in storage.read_manifest(folder)["read"]:
         path = segment_file(folder, index, "frames")
-        if not storage.exists(path):
-            continue
         part = storage.read_table(path, columns=["seconds", "analysed"])
         found = storage.read_table(segment_file(folder, index, "seg"))
         frames.append(part)
@@ -240,7 +238,7 @@ def _best_overlaps(number: I64, boxes: F32, found_number: I64, found_boxes: F32)
     for frame in np.unique(number):
         mine, there = number == frame, found_number == frame
         if there.any():
-            best[mine] = box_iou(boxes[mine], found_boxes[there]).max(axis=1)
+            best[mine] = pairwise_iou(boxes[mine], found_boxes[there]).max(axis=1)
     return best
 
 
@@ -257,7 +255,7 @@ def _vote(
         mine, there = np.flatnonzero(faces[0] == frame), np.flatnonzero(number == frame)
         if not len(there):
             continue
-        overlap = box_iou(faces[1][mine], truth.boxes[there])
+        overlap = pairwise_iou(faces[1][mine], truth.boxes[there])
         for row, best in enumerate(overlap.argmax(axis=1)):
             if overlap[row, best] >= MIN_IOU:
                 identity = truth.identity[int(there[best])]

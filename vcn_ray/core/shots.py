@@ -26,8 +26,8 @@ class ShotConfig:
     min_shot_seconds: float = 0.4  # of two cuts nearer than this only the stronger counts
     dissolve_seconds: float = 0.8  # span over which a dissolve is looked for
     dissolve_colours: float = 0.35  # share of pixels that change colour over that span
-    dissolve_content: float = 18.0  # frame-to-frame change a dissolve of all colours may have;
-    # a moving camera changes pixels more for as much change of colours
+    dissolve_path: float = 375.0  # change of all its frames together that a dissolve of all
+    # colours may have; a moving camera changes pixels more for as much change of colours
 
 
 def find_shots(signals: FrameSignals, config: ShotConfig) -> Shots:
@@ -92,18 +92,18 @@ def _dissolves(signals: FrameSignals, spikes: I64, config: ShotConfig) -> I64:
     before = np.searchsorted(seconds, seconds - half)
     after = np.minimum(np.searchsorted(seconds, seconds + half), len(seconds) - 1)
     change = _colour_change(signals.histogram[before], signals.histogram[after]).astype(np.float64)
-    content = _mean_between(signals.content, before, after)
-    found = (change >= config.dissolve_colours) & (content <= config.dissolve_content * change)
+    path = _sum_between(signals.content, before, after)
+    found = (change >= config.dissolve_colours) & (path <= config.dissolve_path * change)
     found &= np.searchsorted(spikes, before, "right") == np.searchsorted(spikes, after, "right")
-    # The change is as large for a while around the middle; its mean is largest at the middle.
-    middle = np.where(found, _mean_between(np.where(found, change, 0.0), before, after), 0.0)
+    # The change is as large for a while around the middle; its sum is largest at the middle.
+    middle = np.where(found, _sum_between(np.where(found, change, 0.0), before, after), 0.0)
     return _strongest(middle, seconds, 2 * config.dissolve_seconds, config.min_shot_seconds)
 
 
-def _mean_between(values: F32 | F64, first: I64, last: I64) -> F64:
-    """Mean of values[first] to values[last], both included, for each pair."""
+def _sum_between(values: F32 | F64, first: I64, last: I64) -> F64:
+    """Sum of values[first] to values[last], both included, for each pair."""
     sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
-    return np.asarray((sums[last + 1] - sums[first]) / (last + 1 - first), dtype=np.float64)
+    return np.asarray(sums[last + 1] - sums[first], dtype=np.float64)
 
 
 def _strongest(strength: F64, seconds: F64, apart: float, from_ends: float) -> I64:

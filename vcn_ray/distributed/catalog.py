@@ -84,7 +84,7 @@ class _Driver:
             max_task_retries=2,
         )(TitleTrainer)
         self._trainers = itertools.cycle(
-            [trainer.remote(self.config, output, self._board) for _ in range(workers)]
+            [trainer.remote(self.config, output) for _ in range(workers)]
         )
         videos = self.plan.videos
         for video_id in ray.get(self._reducer.complete_videos.remote()):
@@ -143,8 +143,8 @@ class _Driver:
             except Exception as error:  # one title must never stop the others
                 log.debug("%s failed", subject, exc_info=True)
                 self._fail_subject(subject, error)
-        for title_id, share in ray.get(self._board.take.remote()).items():
-            self.watch(StageProgress("adapt", title_id, min(share, 1.0), 1.0))
+        for subject, share in ray.get(self._board.take.remote()).items():
+            self.watch(StageProgress("adapt", subject, min(share, 1.0), 1.0))
 
     def _link(self, video_id: str) -> None:
         if video_id in self._linked:
@@ -171,7 +171,7 @@ class _Driver:
         if count_crops(title, self.storage) > self.config.resources.trainer_crops:
             future = _train_large.remote(title, self.config, self.storage.uri, self._board)
         else:
-            future = next(self._trainers).adapt.remote(title)
+            future = next(self._trainers).adapt.remote(title, self._board)
         self._waiting[future] = (self._on_adapted, title_id)
 
     def _on_adapted(self, title_id: str, _: str) -> None:

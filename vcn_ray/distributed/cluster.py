@@ -29,6 +29,7 @@ def cluster(resources: ResourceConfig) -> Iterator[None]:
     # A dataset keeps the context it was made in, so this comes before any dataset.
     context = DataContext.get_current()
     context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context.execution_options.verbose_progress = False
     context.execution_no_progress_timeout_s = NO_PROGRESS_SECONDS
     try:

@@ -85,8 +85,6 @@ def run_segments(
         num_gpus=resources.segment_gpus or None,
         batch_size=1,
         batch_format="numpy",
-        max_restarts=2,
-        max_task_retries=2,
     )
     for row in dataset.iter_rows():
         yield SegmentRow(int(row["video"]), int(row["segment"]), str(row["error"]))

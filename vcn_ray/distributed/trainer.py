@@ -27,9 +27,9 @@ class ProgressBoard:
     def __init__(self) -> None:
         self._shares: dict[str, float] = {}
 
-    def put(self, title_id: str, share: float) -> None:
-        """Note the share done of a title."""
-        self._shares[title_id] = share
+    def put(self, subject: str, share: float) -> None:
+        """Note the share done of a title's step."""
+        self._shares[subject] = share
 
     def take(self) -> dict[str, float]:
         """All that is new since the last call."""
@@ -40,16 +40,15 @@ class ProgressBoard:
 class TitleTrainer:
     """Fine-tunes small titles, one at a time; keeps the pack loaded between them."""
 
-    def __init__(self, config: RunConfig, output: str, board: Any) -> None:
+    def __init__(self, config: RunConfig, output: str) -> None:
         _use_threads(config)
         self._config = config
         self._storage = Storage.open(output)
         self._pack: FacePack = load_pack(config.pack)
-        self._board = board
 
-    def adapt(self, title: TitlePlan) -> str:
+    def adapt(self, title: TitlePlan, board: Any) -> str:
         """Fine-tune on one title; its adapted model is committed when this returns its id."""
-        _adapt(title, self._pack, self._config, self._storage, self._board)
+        _adapt(title, self._pack, self._config, self._storage, board)
         return title.title_id
 
 
@@ -87,7 +86,11 @@ def _adapt(
     title: TitlePlan, pack: FacePack, config: RunConfig, storage: Storage, board: Any
 ) -> None:
     adapt_step(
-        title, pack, config, storage, lambda _, share: board.put.remote(title.title_id, share)
+        title,
+        pack,
+        config,
+        storage,
+        lambda step, share: board.put.remote(f"{title.title} ({step})", share),
     )
 
 

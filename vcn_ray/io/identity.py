@@ -9,7 +9,8 @@ import hashlib
 import json
 import re
 import unicodedata
-from typing import Any, BinaryIO
+from io import BufferedIOBase
+from typing import Any
 
 ID_HEX = 12
 
@@ -26,7 +27,7 @@ def slug(name: str, length: int = 40) -> str:
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:length].strip("-") or "untitled"
 
 
-def stream_hash(stream: BinaryIO) -> str:
+def stream_hash(stream: BufferedIOBase) -> str:
     """Hash of everything in a binary stream."""
     return hashlib.file_digest(stream, "blake2b").hexdigest()
 

@@ -81,7 +81,7 @@ class Storage:
         """
         probe = f".vcn-probe-{uuid.uuid4().hex}"
         self.write_bytes(probe, b"")
-        self._filesystem.delete_file(self._full(probe))
+        self.delete(probe)
 
     def exists(self, path: str) -> bool:
         """True where a file or folder of that name is stored."""
@@ -127,6 +127,15 @@ class Storage:
                     stream.write(data)
         except OSError as error:
             raise StorageError(f"cannot write {self.locate(path)}: {one_line(error)}") from error
+
+    def delete(self, path: str) -> None:
+        """Remove a file; nothing happens where there is none."""
+        try:
+            self._filesystem.delete_file(self._full(path))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StorageError(f"cannot remove {self.locate(path)}: {one_line(error)}") from error
 
     def read_json(self, path: str) -> dict[str, Any]:
         """A JSON object."""

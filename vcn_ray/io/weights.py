@@ -15,7 +15,7 @@ from vcn_ray.records import TrackOutputs
 
 def save_arrays(arrays: dict[str, Any]) -> bytes:
     """Arrays or torch CPU tensors by name as safetensors bytes."""
-    return bytes(save({name: np.ascontiguousarray(value) for name, value in arrays.items()}))
+    return bytes(save({name: np.asarray(value, order="C") for name, value in arrays.items()}))
 
 
 def load_arrays(data: bytes) -> dict[str, np.ndarray[Any, Any]]:
@@ -39,5 +39,5 @@ def load_outputs(data: bytes) -> TrackOutputs:
     """The record of `save_outputs`, equal to the bit."""
     arrays = load_arrays(data)
     values = {f.name: arrays[f.name] for f in fields(TrackOutputs)}
-    scalars = {name: float(value) for name, value in values.items() if value.ndim == 0}
-    return TrackOutputs(**{**values, **scalars})
+    fitting: dict[str, Any] = {n: v if v.ndim else float(v) for n, v in values.items()}
+    return TrackOutputs(**fitting)

@@ -56,13 +56,12 @@ class LocalRun:
                 point_to(title, self.storage)
                 return read_status(title, self.storage, reused=True)
             stage = "adapt"
-            self._tell(stage, title.title, 0.0, 1.0)
             adapt_step(
                 title,
                 self.pack,
                 self.config,
                 self.storage,
-                lambda _, share: self._tell("adapt", title.title, share, 1.0),
+                lambda step, share: self._tell("adapt", f"{title.title} ({step})", share, 1.0),
             )
             stage = "result"
             return result_step(title, self.pack, self.config, self.storage)

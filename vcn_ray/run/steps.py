@@ -7,6 +7,8 @@ as once, and a step that was killed leaves nothing that counts. It knows nothing
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,11 +18,14 @@ from vcn_ray.io.storage import Storage, one_line
 from vcn_ray.io.weights import load_outputs, save_arrays, save_outputs
 from vcn_ray.models.packs import FacePack
 from vcn_ray.pipeline import Scope, run_stages
+from vcn_ray.records import KEPT
 from vcn_ray.run.plan import Failure, TitlePlan, VideoPlan
 from vcn_ray.run.summary import build_summary
 from vcn_ray.stages.results import ResultTables
 from vcn_ray.stages.titles import Progress, TitleTracks, gather_tracks
 from vcn_ray.stages.tracks import SegmentTables
+
+MOST_ATTEMPTS = 4  # at a segment whose process is killed again and again
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,33 +69,62 @@ def segment_step(
     if storage.exists(marker):
         return _segment_status(video, storage.read_json(marker))
     began = time.monotonic()
-    values = {"source": video.uri, "segment": video.segments[index], "pack": pack}
-    content: dict[str, Any] = {
-        "segment": index,
-        "frames": 0,
-        "faces": 0,
-        "kept": 0,
-        "failure": None,
-    }
-    try:
-        rows = run_stages(Scope.SEGMENT, values, config)["faces"]
-    except MediaError as error:
-        content["failure"] = {"reason": error.reason, "message": error.message}
-    else:
-        storage.write_table(segment_file(video.faces, index, "frames"), rows.frames)
-        storage.write_table(segment_file(video.faces, index, "seg"), rows.detections)
-        kept = rows.detections.column("status").to_pylist().count("kept")
-        content |= {"frames": rows.frames.num_rows, "faces": rows.detections.num_rows, "kept": kept}
-        if rows.problems:
-            content["failure"] = {"reason": "decode_error", "message": "; ".join(rows.problems)}
-    content["seconds"] = round(time.monotonic() - began, 3)
-    storage.write_json(marker, content)
+    with _attempt(video, index, storage) as attempts:
+        content: dict[str, Any] = {
+            "segment": index,
+            "frames": 0,
+            "faces": 0,
+            "kept": 0,
+            "failure": None,
+        }
+        if attempts > MOST_ATTEMPTS:
+            message = f"the process that decoded it ended without a word, {MOST_ATTEMPTS} times"
+            content["failure"] = {"reason": "crash", "message": message}
+        else:
+            content |= _find_faces(video, index, pack, config, storage)
+        content["attempts"] = min(attempts, MOST_ATTEMPTS)
+        content["seconds"] = round(time.monotonic() - began, 3)
+        storage.write_json(marker, content)
     return _segment_status(video, content)
 
 
+@contextmanager
+def _attempt(video: VideoPlan, index: int, storage: Storage) -> Iterator[int]:
+    """Count attempts in storage: a file that kills its process must not be tried for ever."""
+    path = segment_file(video.faces, index, "attempt", "json")
+    attempts = 1 + (storage.read_json(path)["attempts"] if storage.exists(path) else 0)
+    storage.write_json(path, {"attempts": attempts})
+    try:
+        yield attempts
+    finally:  # errors and interrupts are not crashes: those never come here
+        storage.delete(path)
+
+
+def _find_faces(
+    video: VideoPlan, index: int, pack: FacePack, config: RunConfig, storage: Storage
+) -> dict[str, Any]:
+    values = {"source": video.uri, "segment": video.segments[index], "pack": pack}
+    try:
+        rows = run_stages(Scope.SEGMENT, values, config)["faces"]
+    except MediaError as error:
+        return {"failure": {"reason": error.reason, "message": error.message}}
+    storage.write_table(segment_file(video.faces, index, "frames"), rows.frames)
+    storage.write_table(segment_file(video.faces, index, "seg"), rows.detections)
+    kept = rows.detections.column("status").to_pylist().count(KEPT)
+    problem = {"reason": "decode_error", "message": "; ".join(rows.problems)}
+    return {
+        "frames": rows.frames.num_rows,
+        "faces": rows.detections.num_rows,
+        "kept": kept,
+        "failure": problem if rows.problems else None,
+    }
+
+
 def _segment_status(video: VideoPlan, content: dict[str, Any]) -> SegmentStatus:
-    problem = content["failure"]
-    failed = [] if problem is None else [Failure(video.uri, "faces", content["segment"], **problem)]
+    failed = []
+    if content["failure"]:
+        where = (video.uri, "faces", content["segment"])
+        failed = [Failure(*where, **content["failure"], attempts=content["attempts"])]
     counts = {name: content[name] for name in ("segment", "frames", "faces", "kept", "seconds")}
     return SegmentStatus(video_id=video.video_id, failures=tuple(failed), **counts)
 
@@ -101,39 +135,59 @@ def video_step(video: VideoPlan, config: RunConfig, storage: Storage) -> tuple[F
     Returns:
         What of the video could not be used: its failed segments.
     """
-    statuses = [
-        _segment_status(video, storage.read_json(segment_file(video.faces, s.index, "seg", "json")))
-        for s in video.segments
-    ]
-    failures = [failure for status in statuses for failure in status.failures]
-    seconds = sum(status.seconds for status in statuses)
-    counts = {"segments": len(statuses), "seconds": round(seconds, 3)}
     if not storage.is_committed(video.faces):
-        storage.commit(video.faces, {"failures": [asdict(f) for f in failures], **counts})
-    if storage.is_committed(video.tracks):
-        return tuple(failures)
-    began = time.monotonic()
-    read = [s for s in statuses if s.frames]
+        storage.commit(video.faces, _faces_manifest(video, storage))
+    faces = storage.read_manifest(video.faces)
+    if not storage.is_committed(video.tracks):
+        began = time.monotonic()
+        manifest = _write_tracks(video, faces["read"], config, storage)
+        manifest["seconds"] = round(time.monotonic() - began, 3)
+        storage.commit(video.tracks, manifest)
+    return tuple(Failure(video.uri, "faces", **failure) for failure in faces["failures"])
+
+
+def _faces_manifest(video: VideoPlan, storage: Storage) -> dict[str, Any]:
+    statuses = [
+        storage.read_json(segment_file(video.faces, segment.index, "seg", "json"))
+        for segment in video.segments
+    ]
+    return {
+        "segments": len(statuses),
+        "read": [status["segment"] for status in statuses if status["frames"]],
+        "failures": [
+            {
+                "segment": status["segment"],
+                "attempts": status["attempts"],
+                **status["failure"],
+            }
+            for status in statuses
+            if status["failure"]
+        ],
+        "frames": sum(status["frames"] for status in statuses),
+        "faces": sum(status["faces"] for status in statuses),
+        "seconds": round(sum(status["seconds"] for status in statuses), 3),
+    }
+
+
+def _write_tracks(
+    video: VideoPlan, segments: list[int], config: RunConfig, storage: Storage
+) -> dict[str, Any]:
     parts = [
         SegmentTables(
-            storage.read_table(segment_file(video.faces, s.segment, "frames")),
-            storage.read_table(segment_file(video.faces, s.segment, "seg")),
+            storage.read_table(segment_file(video.faces, index, "frames")),
+            storage.read_table(segment_file(video.faces, index, "seg")),
         )
-        for s in read
+        for index in segments
     ]
     values = {"video_id": video.video_id, "segments": parts, "displayed_width": video.info.width}
     rows = run_stages(Scope.VIDEO, values, config)["rows"]
     for name, table in (("shots", rows.shots), ("tracks", rows.tracks), ("crops", rows.crops)):
         storage.write_table(f"{video.tracks}/{name}.parquet", table)
-    manifest = {
-        "faces": sum(s.faces for s in statuses),
+    return {
         "rejected": rows.rejected,
+        "tracks": rows.tracks.num_rows,
         "crops": sum(rows.tracks.column("crops").to_pylist()),
-        "frames": sum(s.frames for s in statuses),
-        "seconds": round(time.monotonic() - began, 3),
     }
-    storage.commit(video.tracks, manifest)
-    return tuple(failures)
 
 
 def read_tracks(title: TitlePlan, storage: Storage) -> TitleTracks:

@@ -21,7 +21,6 @@ RESULT_SETTINGS = [
     "filter",
     "shots",
     "tracks",
-    "sampling",
     "finetune",
     "quality",
     "cluster",
@@ -69,7 +68,7 @@ def build_summary(
             "people": tables.people.num_rows,
             "tracks": len(statuses),
             "unknown": statuses.count("unknown"),
-            "faces": sum(manifest["faces"] for manifest in tracks),
+            "faces": sum(manifest["faces"] for manifest in faces),
             "rejected": _sum_counts([manifest["rejected"] for manifest in tracks]),
         },
         "pack": {

@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import pyarrow as pa
 
 from vcn_ray.config import RunConfig
-from vcn_ray.core.detect import mark_faces, sharpness
+from vcn_ray.core.detect import face_sharpness, mark_faces
 from vcn_ray.core.signals import SegmentSignals, SignalReader
 from vcn_ray.io.frames import DecodedFrame, read_segment
 from vcn_ray.io.tables import box_fields, encode_jpeg, encode_png, make_table
@@ -98,9 +97,7 @@ def _rows_of_frame(
     if not len(faces):
         return []
     crops = pack.aligner.align(image, faces)
-    sharp = np.array(
-        [sharpness(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)) for crop in crops], np.float32
-    )
+    sharp = np.array([face_sharpness(crop) for crop in crops], np.float32)
     boxes = faces.boxes * frame.scale
     status = mark_faces(boxes, faces.scores, sharp, config.filter)
     return [

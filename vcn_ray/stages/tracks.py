@@ -131,7 +131,7 @@ def link_faces(joined: JoinedVideo, shots: Shots, config: RunConfig) -> Links:
     track = link_tracks(joined.faces, shots, joined.signals, config.tracks)
     seconds = joined.signals.seconds[joined.faces.frame]
     sharp = column_array(joined.rows, "sharpness").astype(np.float32)
-    return Links(track, sample_crops(joined.faces.frame, seconds, track, sharp, config.sampling))
+    return Links(track, sample_crops(seconds, track, sharp, config.tracks))
 
 
 def write_rows(video_id: str, joined: JoinedVideo, shots: Shots, links: Links) -> VideoRows:

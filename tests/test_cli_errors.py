@@ -82,7 +82,7 @@ def test_the_other_videos_are_finished(ran: tuple[Ran, Path]) -> None:
     assert titles["good"].people.num_rows == 1
     for name in ("one_frame", "no_face"):
         assert titles[name].people.num_rows == 0
-        assert [w["code"] for w in titles[name].summary["warnings"]] == ["no_faces"]
+        assert [w["code"] for w in titles[name].summary["warnings"]] == ["empty"]
     assert result.record["videos"] == {"done": 3, "reused": 0, "partial": 0, "failed": 5}
 
 

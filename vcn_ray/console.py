@@ -68,7 +68,8 @@ def minutes(seconds: float) -> str:
 def title_line(status: TitleStatus) -> str:
     """One line about a finished title."""
     people = "1 person" if status.people == 1 else f"{status.people} people"
-    parts = [f"{people} in {status.tracks} tracks"]
+    tracks = "1 track" if status.tracks == 1 else f"{status.tracks} tracks"
+    parts = [f"{people} in {tracks}"]
     if status.unknown:
         parts.append(f"{status.unknown} unknown")
     parts.append("already done" if status.reused else minutes(status.seconds))

@@ -29,7 +29,8 @@ RESULT_SETTINGS = [
 WARNINGS = {
     "collapsed": "fine-tuning collapsed; the encoder was used as the pack ships it",
     "partial": "a part of the title could not be read; who is only there is missing",
-    "no_faces": "no usable face was found",
+    "empty": "no face could be followed long enough to be compared",
+    "tail_collapsed": "fine-tuning the encoder's last blocks collapsed; only the head was adapted",
 }
 """What each warning code means, for people; other codes explain themselves."""
 
@@ -50,7 +51,6 @@ def build_summary(
     statuses = tables.tracks.column("status").to_pylist()
     codes = [*adapted["warnings"], *cluster_warnings]
     codes += ["partial"] if partial else []
-    codes += ["no_faces"] if not statuses else []
     return {
         "schema_version": SCHEMA_VERSION,
         "method_version": METHOD_VERSION,

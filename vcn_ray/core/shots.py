@@ -26,7 +26,7 @@ class ShotConfig:
     min_shot_seconds: float = 0.4  # of two cuts nearer than this only the stronger counts
     dissolve_seconds: float = 0.8  # span over which a dissolve is looked for
     dissolve_colours: float = 0.35  # share of pixels that change colour over that span
-    dissolve_path: float = 375.0  # change of all its frames together that a dissolve of all
+    dissolve_path: float = 300.0  # change of all its frames together that a dissolve of all
     # colours may have; a moving camera changes pixels more for as much change of colours
 
 
@@ -96,7 +96,7 @@ def _dissolves(signals: FrameSignals, spikes: I64, config: ShotConfig) -> I64:
     found = (change >= config.dissolve_colours) & (path <= config.dissolve_path * change)
     found &= np.searchsorted(spikes, before, "right") == np.searchsorted(spikes, after, "right")
     # The change is as large for a while around the middle; its sum is largest at the middle.
-    middle = np.where(found, _sum_between(np.where(found, change, 0.0), before, after), 0.0)
+    middle = np.where(found, _sum_between(change, before, after), 0.0)
     return _strongest(middle, seconds, 2 * config.dissolve_seconds, config.min_shot_seconds)
 
 

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import itertools
+
+import cv2
+import numpy as np
+import pytest
+
+from vcn_ray.core.shots import ShotConfig, find_shots
+from vcn_ray.core.signals import SignalReader, join_signals
+from vcn_ray.core.track import TrackConfig, co_occurring, link_tracks, sample_crops
+from vcn_ray.errors import ShapeError
+from vcn_ray.io.frames import read_segment
+from vcn_ray.io.video import DecodeConfig, plan_segments
+from vcn_ray.records import Faces, FrameSignals, Shots
+
+RATE, EVERY = 24, 3  # faces are looked for in every third frame: 8 a second
+
+
+def signals_for(frames: int, motion: np.ndarray | None = None) -> FrameSignals:
+    motions = np.tile(np.eye(2, 3, dtype=np.float32), (frames, 1, 1))
+    if motion is not None:
+        motions[EVERY::EVERY] = motion
+    return FrameSignals(
+        seconds=np.arange(frames) / RATE,
+        analysed=np.arange(frames) % EVERY == 0,
+        content=np.zeros(frames, np.float32),
+        histogram=np.full((frames, 64), 1 / 64, np.float32),
+        motion=motions,
+    )
+
+
+def shots_of(*edges: int) -> Shots:
+    return Shots(starts=np.array(edges[:-1]), ends=np.array(edges[1:]))
+
+
+def faces_of(rows, scores=0.9, kept=True) -> Faces:
+    """Faces of 60 pixels from (frame, x, y) of their corners, sorted by frame."""
+    rows = np.array(rows, np.float32).reshape(-1, 3)
+    order = np.argsort(rows[:, 0], kind="stable")
+    corners = rows[order, 1:]
+    return Faces(
+        frame=rows[order, 0].astype(np.int64),
+        boxes=np.concatenate([corners, corners + 60], axis=1),
+        scores=np.broadcast_to(np.float32(scores), len(rows))[order],
+        kept=np.broadcast_to(kept, len(rows))[order],
+    )
+
+
+def link(faces: Faces, frames: int, shots: Shots | None = None, motion=None, **settings):
+    return link_tracks(
+        faces, shots or shots_of(0, frames), signals_for(frames, motion), TrackConfig(**settings)
+    )
+
+
+def walk(frames, x: float, step: float, y: float = 100.0):
+    return [(frame, x + step * number, y) for number, frame in enumerate(frames)]
+
+
+def test_two_people_are_two_tracks_from_their_first_face_on():
+    frames = range(0, 48, EVERY)
+    faces = faces_of(walk(frames, 400, -5) + walk(frames, 100, 5))
+    track = link(faces, 48)
+    assert track[:2].tolist() == [1, 0]  # the left one counts first
+    assert all(len(set(track[n::2])) == 1 for n in range(2))
+
+
+def test_numbers_follow_the_first_frame():
+    faces = faces_of(walk(range(9, 48, EVERY), 0, 1) + walk(range(0, 30, EVERY), 500, 1))
+    track = link(faces, 48)
+    assert track[0] == 0
+    assert track[faces.frame == 9].tolist() == [1, 0]  # from left to right
+
+
+def test_a_track_ends_at_a_cut():
+    faces = faces_of(walk(range(0, 48, EVERY), 100, 2))
+    track = link(faces, 48, shots_of(0, 24, 48))
+    assert track.tolist() == [0] * 8 + [1] * 8
+
+
+def test_the_camera_may_move_faster_than_the_faces():
+    step = 45.0
+    motion = np.array([[1, 0, -step], [0, 1, 0]], np.float32)
+    frames = range(0, 48, EVERY)
+    faces = faces_of(walk(frames, 800, -step) + walk(frames, 870, -step))
+    still, moving = link(faces, 48), link(faces, 48, motion=motion)
+    assert moving.tolist() == [0, 1] * 16
+    assert still.tolist() != moving.tolist()
+
+
+def test_short_tracks_and_marked_faces_belong_to_none():
+    frames = list(range(0, 48, EVERY))
+    rows = walk(frames, 100, 2) + walk(frames[:2], 600, 0)
+    kept = np.array([number % 4 != 1 for number in range(len(frames))] + [True] * 2)
+    faces = faces_of(rows, kept=kept)
+    track = link(faces, 48)
+    assert set(track[faces.boxes[:, 0] > 500]) == {-1}
+    assert np.array_equal(track[faces.boxes[:, 0] < 500] >= 0, kept[:16])
+    assert set(track) == {-1, 0}  # the marked faces kept the track together
+    assert set(link(faces, 48, min_faces=2)) == {-1, 0, 1}
+
+
+def test_somebody_else_behind_an_occlusion_is_another_track():
+    before, after = range(0, 18, EVERY), range(30, 60, EVERY)
+    there = link(faces_of(walk(before, 100, 0) + walk(after, 105, 0)), 60)
+    beside = link(faces_of(walk(before, 100, 0) + walk(after, 130, 0)), 60)
+    later = link(faces_of(walk(before, 100, 0) + walk(range(60, 90, EVERY), 100, 0)), 90)
+    assert set(there) == {0}
+    assert set(beside) == set(later) == {0, 1}
+
+
+@pytest.mark.parametrize("scale", [0.2, 1.0, 1.3, 40.0])
+def test_the_scale_of_scores_does_not_matter(scale):
+    rng = np.random.default_rng(5)
+    frames = range(0, 72, EVERY)
+    faces = faces_of(walk(frames, 100, 3) + walk(frames, 300, 3), rng.uniform(0.4, 0.9, 48))
+    scaled = Faces(faces.frame, faces.boxes, faces.scores * np.float32(scale), faces.kept)
+    assert link(scaled, 72).tolist() == link(faces, 72).tolist()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_two_faces_of_a_frame_share_a_track(seed):
+    rng = np.random.default_rng(seed)
+    rows = [
+        (frame, *rng.uniform(0, 150, 2))
+        for frame in range(0, 90, EVERY)
+        for _ in range(rng.integers(0, 7))
+    ]
+    faces = faces_of(rows, rng.uniform(0.1, 1, len(rows)), rng.random(len(rows)) < 0.9)
+    track = link(faces, 90, shots_of(0, 40, 90), min_faces=1)
+    assert track.max() > 3
+    for frame in np.unique(faces.frame):
+        numbers = track[(faces.frame == frame) & (track >= 0)]
+        assert len(set(numbers)) == len(numbers)
+    np.testing.assert_array_equal(track, link(faces, 90, shots_of(0, 40, 90), min_faces=1))
+
+
+def test_no_faces_no_tracks():
+    assert link(faces_of([]), 30).shape == (0,)
+    assert link(faces_of([(0, 1, 1)], kept=False), 30).tolist() == [-1]
+    with pytest.raises(ShapeError, match="analysed"):
+        link(faces_of([(1, 0, 0)]), 30)
+
+
+def sample(track, sharpness=None, step=1 / 8, **settings):
+    track = np.array(track)
+    sharp = np.ones(len(track)) if sharpness is None else np.array(sharpness)
+    seconds = np.arange(len(track)) * step
+    return sample_crops(seconds, track, sharp.astype(np.float32), TrackConfig(**settings))
+
+
+def test_one_crop_in_each_interval_the_sharpest():
+    found = sample([0] * 9, [1, 9, 8, 1, 2, 2, 1, 5, 3])
+    assert np.flatnonzero(found).tolist() == [1, 2, 4, 7]
+
+
+def test_samples_have_bounds():
+    assert sample([0] * 1000).sum() == 24
+    assert np.diff(np.flatnonzero(sample([0] * 1000))).max() <= 2 * 1000 / 24
+    assert sample([0] * 1000, max_crops=5).sum() == 5
+    assert sample([0]).tolist() == [True]
+    assert sample([0, 0]).tolist() == [True, True]
+    assert sample([0, 0, 0], step=1 / 60).sum() == 2
+    assert sample([0, 0], step=0).sum() == 1
+    assert sample([-1, -1]).sum() == 0
+    assert sample([]).shape == (0,)
+
+
+def test_tracks_are_sampled_each_by_itself():
+    track = [0, 1, -1] * 40
+    found = sample(track, step=1 / 24)
+    alone = sample([0, -1, -1] * 40, step=1 / 24)
+    assert (
+        np.flatnonzero(found)[np.array(track)[found] == 0].tolist()
+        == np.flatnonzero(alone).tolist()
+    )
+    assert not found[2::3].any()
+
+
+def test_tracks_that_share_a_frame():
+    frame = np.array([0, 0, 0, 3, 3, 6, 6, 9])
+    track = np.array([2, 0, -1, 0, 2, 1, 0, 1])
+    expected = {
+        tuple(sorted(pair))
+        for f in frame
+        for pair in itertools.combinations(track[(frame == f) & (track >= 0)].tolist(), 2)
+    }
+    assert co_occurring(frame, track).tolist() == sorted(map(list, expected)) == [[0, 1], [0, 2]]
+    assert co_occurring(frame[:0], track[:0]).shape == (0, 2)
+
+
+def test_a_crowd_has_tracks_of_one_face_each(shared):
+    config = DecodeConfig(long_side_pixels=960)
+    path = shared / "data" / "videos" / "crowd_8faces.mp4"
+    model = str(shared / "models" / "yunet" / "yunet_n_dynamic.onnx")
+    detector, rows, reader = None, [], SignalReader(1920)
+    (segment,) = plan_segments(path, config)
+    for frame in read_segment(path, segment, config):
+        reader.add(frame.small, frame.seconds, analysed=frame.analysed)
+        if frame.image is None:
+            continue
+        size = frame.image.shape[1::-1]
+        detector = detector or cv2.FaceDetectorYN.create(model, "", size, 0.5)
+        _, found = detector.detect(np.ascontiguousarray(frame.image[..., ::-1]))
+        for x, y, width, height, *_, score in found:
+            box = np.array([x, y, x + width, y + height]) * frame.scale
+            rows.append((frame.number_in_segment, *box, score))
+    table = np.array(rows, np.float32)
+    faces = Faces(
+        frame=table[:, 0].astype(np.int64),
+        boxes=table[:, 1:5],
+        scores=table[:, 5],
+        kept=np.ones(len(table), bool),
+    )
+    signals = join_signals([reader.result()])
+    track = link_tracks(faces, find_shots(signals, ShotConfig()), signals, TrackConfig())
+    linked = track >= 0
+    assert linked.mean() > 0.8
+    assert 12 <= track.max() + 1 <= 26  # about ten people, who hide one another
+    assert len(set(zip(faces.frame[linked], track[linked], strict=True))) == linked.sum()
+    # The woman in front on the left stays one track as long as she is seen.
+    assert np.bincount(track[linked]).max() >= 28

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def write_montage(clips: list[Path], target: Path, seed: int = 0) -> list[Montag
 def _shuffled(names: list[str], rng: np.random.Generator) -> list[int]:
     while True:
         order = rng.permutation(len(names)).tolist()
-        if all(names[a] != names[b] for a, b in zip(order, order[1:], strict=False)):
+        if all(names[a] != names[b] for a, b in itertools.pairwise(order)):
             return order
 
 

@@ -43,7 +43,7 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(StorageError, match="cannot write .*file: .*No space left"):
+    with pytest.raises(StorageError, match=r"cannot write .*file: .*No space left"):
         storage.write_bytes("file", b"new")
     assert storage.read_bytes("file") == b"old"
     assert storage.names("") == ["file"]
@@ -51,7 +51,7 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(
 
 def test_errors_say_where(tmp_path: Path) -> None:
     storage = Storage.open(str(tmp_path))
-    with pytest.raises(StorageError, match="cannot read .*nothing.json"):
+    with pytest.raises(StorageError, match=r"cannot read .*nothing\.json"):
         storage.read_json("nothing.json")
     storage.write_bytes("text.parquet", b"no parquet")
     with pytest.raises(StorageError, match=r"text\.parquet is no Parquet"):

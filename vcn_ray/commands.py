@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from dataclasses import asdict
 
@@ -23,6 +22,7 @@ from vcn_ray.io.storage import Storage
 from vcn_ray.models.pack_check import check_pack
 from vcn_ray.models.packs import describe_pack, list_packs, load_pack
 from vcn_ray.report.write import write_reports
+from vcn_ray.run.devices import device_for
 from vcn_ray.run.local import LocalRun
 from vcn_ray.run.plan import PackHashes, Plan, plan_catalog
 from vcn_ray.run.record import RunClock, write_run
@@ -34,7 +34,8 @@ def index(options: argparse.Namespace) -> int:
     """Find the people of a catalog."""
     config, catalog, storage = _prepare(options)
     storage.check_writable()
-    pack = load_pack(config.pack, threads=_threads(config))
+    device = device_for(config.resources.segment_gpus) if options.local else "cpu"
+    pack = load_pack(config.pack, config.threads, device)
     if not pack.commercial_use:
         complain(f"note: pack {pack.name}: {pack.licence}")
     clock = RunClock.start()
@@ -176,10 +177,6 @@ def _prepare(options: argparse.Namespace) -> tuple[RunConfig, list[CatalogVideo]
     if options.show_config:
         say(dump_config(config))
     return config, read_catalog(options.inputs), Storage.open(options.output)
-
-
-def _threads(config: RunConfig) -> int:
-    return max(1, min(os.cpu_count() or 1, round(config.resources.segment_cpus)))
 
 
 def _plan_summary(plan: Plan, states_finished: int, seconds: float | None) -> dict[str, object]:

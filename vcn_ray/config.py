@@ -31,7 +31,7 @@ class ResourceConfig:
 
     segment_workers_min: int = 1  # actors that decode and detect, at least
     segment_workers_max: int = 0  # and at most; 0: as many as the cluster has room for
-    segment_cpus: float = 1.0  # CPUs of each, and its threads
+    segment_cpus: float = 1.0  # CPUs set aside for each
     segment_gpus: float = 0.0  # share of a GPU of each
     adapt_workers: int = 1  # actors that fine-tune, one title each at a time
     adapt_cpus: float = 1.0
@@ -50,6 +50,7 @@ class RunConfig:
 
     pack: str = "dlib"  # built-in name or folder
     seed: int = 0
+    threads: int = 1  # of each worker's networks; sums in another order round differently
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     filter: FilterConfig = field(default_factory=FilterConfig)
     shots: ShotConfig = field(default_factory=ShotConfig)
@@ -59,10 +60,14 @@ class RunConfig:
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     resources: ResourceConfig = field(default_factory=ResourceConfig)
 
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise ValueError(f"threads must be at least 1, got {self.threads}")
 
-FACES_SECTIONS = ("decode", "filter")
+
+FACES_SECTIONS = ("threads", "decode", "filter")
 TRACKS_SECTIONS = ("shots", "tracks")
-ADAPT_SECTIONS = ("seed", "finetune")
+ADAPT_SECTIONS = ("seed", "threads", "finetune")
 RESULT_SECTIONS = ("quality", "cluster")
 
 

@@ -23,7 +23,7 @@ from vcn_ray.distributed.segments import SegmentRow, open_segments, run_segments
 from vcn_ray.distributed.trainer import ProgressBoard, TitleTrainer, train_large
 from vcn_ray.io.storage import Storage, one_line
 from vcn_ray.run.events import Failed, RunOutcome, StageProgress, TitleDone, Watch
-from vcn_ray.run.plan import Failure, Plan, VideoPlan
+from vcn_ray.run.plan import Failure, Plan
 from vcn_ray.run.steps import TitleStatus, count_crops, failure_of
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,8 @@ class _Driver:
     _linked: set[str] = field(default_factory=set)  # videos sent to be linked
     _opened: set[str] = field(default_factory=set)  # titles sent to be trained
     _rows: queue.SimpleQueue[SegmentRow | SegmentsOver] = field(default_factory=queue.SimpleQueue)
-    _done: dict[str, int] = field(default_factory=dict)  # segments over, by video
+    _segments: dict[str, int] = field(default_factory=dict)  # to be done, by video
+    _done: dict[str, int] = field(default_factory=dict)  # of these, over
     _reducer: Any = None
     _board: Any = None
     _trainers: Any = None
@@ -86,22 +87,23 @@ class _Driver:
         self._trainers = itertools.cycle(
             [trainer.remote(self.config, output) for _ in range(workers)]
         )
-        videos = self.plan.videos
         for video_id in ray.get(self._reducer.complete_videos.remote()):
             self._link(video_id)
-        thread = threading.Thread(target=self._stream, args=(videos,), daemon=True)
+        thread = threading.Thread(target=self._stream, daemon=True)
         thread.start()
         streaming = True
         while streaming or self._waiting:
-            streaming = self._take_rows(videos) and streaming
+            streaming = self._take_rows() and streaming
             self._take_futures()
         self._report_unfinished()
         return RunOutcome(tuple(self.titles), tuple(self.failures))
 
-    def _stream(self, videos: tuple[VideoPlan, ...]) -> None:
+    def _stream(self) -> None:
         try:
-            todo = open_segments(videos, self.storage)
-            for row in run_segments(todo, videos, self.config, self.storage.uri):
+            todo = open_segments(self.plan.videos, self.storage)
+            for job in todo:
+                self._segments[job.video_id] = self._segments.get(job.video_id, 0) + 1
+            for row in run_segments(todo, self.config, self.storage.uri):
                 self._rows.put(row)
         except Exception as error:  # told to the loop, which ends the run in order
             log.debug("the stream of segments broke off", exc_info=True)
@@ -109,7 +111,7 @@ class _Driver:
         else:
             self._rows.put(None)
 
-    def _take_rows(self, videos: tuple[VideoPlan, ...]) -> bool:
+    def _take_rows(self) -> bool:
         """Handle segment rows that have come; false once the stream is over."""
         while not self._rows.empty():
             row = self._rows.get()
@@ -118,17 +120,12 @@ class _Driver:
                     message = f"segments broke off: {one_line(row)}"
                     self._fail(Failure(self.storage.uri, "faces", None, "internal_error", message))
                 return False
-            video = videos[row.video]
-            self._done[video.video_id] = self._done.get(video.video_id, 0) + 1
-            self.watch(
-                StageProgress(
-                    "faces", video.video_id, self._done[video.video_id], len(video.segments)
-                )
-            )
+            done = self._done[row.video_id] = self._done.get(row.video_id, 0) + 1
+            self.watch(StageProgress("faces", row.video_id, done, self._segments[row.video_id]))
             if row.error:
-                self._fail(Failure(video.uri, "faces", row.segment, "internal_error", row.error))
-            elif ray.get(self._reducer.segment_done.remote(video.video_id, row.segment)):
-                self._link(video.video_id)
+                self._fail(Failure(row.uri, "faces", row.segment, "internal_error", row.error))
+            elif ray.get(self._reducer.segment_done.remote(row.video_id, row.segment)):
+                self._link(row.video_id)
         return True
 
     def _take_futures(self) -> None:

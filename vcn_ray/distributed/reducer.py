@@ -78,7 +78,7 @@ class Reducer:
         self._config = config
         self._storage = Storage.open(output)
         self._state = ReducerState(plan, self._storage)
-        self._pack: FacePack = load_pack(config.pack)
+        self._pack: FacePack = load_pack(config.pack, config.threads)
 
     def complete_videos(self) -> list[str]:
         """Videos that need no more segments."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
 
-import numpy as np
+import pyarrow as pa
 import ray
 import torch
 from ray.data import ActorPoolStrategy
@@ -14,17 +13,17 @@ from ray.data import ActorPoolStrategy
 from vcn_ray.config import ResourceConfig, RunConfig
 from vcn_ray.io.storage import Storage, one_line
 from vcn_ray.models.packs import load_pack
-from vcn_ray.run.plan import VideoPlan
+from vcn_ray.run.devices import device_for
+from vcn_ray.run.plan import SegmentJob, VideoPlan
 from vcn_ray.run.steps import segment_file, segment_step
-
-Batch = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentRow:
     """One segment is over: its output is committed, or `error` says why it is not."""
 
-    video: int
+    video_id: str
+    uri: str
     segment: int
     error: str
 
@@ -32,42 +31,39 @@ class SegmentRow:
 class SegmentWorker:
     """Runs the segment stage; loads its models once."""
 
-    def __init__(self, videos: Any, config: RunConfig, output: str) -> None:
-        threads = max(1, round(config.resources.segment_cpus))
-        torch.set_num_threads(threads)
-        self._videos: tuple[VideoPlan, ...] = ray.get(videos)
+    def __init__(self, config: RunConfig, output: str) -> None:
+        torch.set_num_threads(config.threads)
         self._config = config
         self._storage = Storage.open(output)
-        self._pack = load_pack(config.pack, threads=threads)
+        self._pack = load_pack(
+            config.pack, config.threads, device_for(config.resources.segment_gpus)
+        )
 
-    def __call__(self, batch: Batch) -> Batch:
-        """Segments by number in, the same numbers and an error text out."""
-        pairs = zip(batch["video"], batch["segment"], strict=True)
-        errors = [self._run(int(video), int(segment)) for video, segment in pairs]
-        return {**batch, "error": np.array(errors, dtype=object)}
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Segment jobs in, a SegmentRow for each out."""
+        return pa.Table.from_pylist([asdict(self._run(SegmentJob(**r))) for r in batch.to_pylist()])
 
-    def _run(self, video: int, segment: int) -> str:
+    def _run(self, job: SegmentJob) -> SegmentRow:
+        error = ""
         try:
-            segment_step(self._videos[video], segment, self._pack, self._config, self._storage)
-        except Exception as error:  # a row must come back, or Ray Data ends the whole run
-            return f"{type(error).__name__}: {one_line(error)}"
-        return ""
+            segment_step(job, self._pack, self._config, self._storage)
+        except Exception as caught:  # a row must come back, or Ray Data ends the whole run
+            error = f"{type(caught).__name__}: {one_line(caught)}"
+        return SegmentRow(job.video_id, job.uri, job.index, error)
 
 
-def open_segments(videos: tuple[VideoPlan, ...], storage: Storage) -> list[tuple[int, int]]:
-    """Numbers of video and segment of all that is not committed yet."""
+def open_segments(videos: tuple[VideoPlan, ...], storage: Storage) -> list[SegmentJob]:
+    """All segments that are not committed yet."""
     return [
-        (number, segment.index)
-        for number, video in enumerate(videos)
+        job
+        for video in videos
         if not storage.is_committed(video.tracks)
-        for segment in video.segments
-        if not storage.exists(segment_file(video.faces, segment.index, "seg", "json"))
+        for job in video.jobs()
+        if not storage.exists(segment_file(job.faces, job.index, "seg", "json"))
     ]
 
 
-def run_segments(
-    todo: list[tuple[int, int]], videos: tuple[VideoPlan, ...], config: RunConfig, output: str
-) -> Iterator[SegmentRow]:
+def run_segments(todo: list[SegmentJob], config: RunConfig, output: str) -> Iterator[SegmentRow]:
     """Run segments on an actor pool, one block each so that any free actor takes the next.
 
     Yields:
@@ -76,18 +72,18 @@ def run_segments(
     if not todo:
         return
     resources = config.resources
-    rows = [{"video": video, "segment": segment} for video, segment in todo]
+    rows = [asdict(job) for job in todo]
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         SegmentWorker,
-        fn_constructor_args=(ray.put(videos), config, output),
+        fn_constructor_args=(config, output),
         compute=_pool(resources, len(rows)),
         num_cpus=resources.segment_cpus,
         num_gpus=resources.segment_gpus or None,
         batch_size=1,
-        batch_format="numpy",
+        batch_format="pyarrow",
     )
     for row in dataset.iter_rows():
-        yield SegmentRow(int(row["video"]), int(row["segment"]), str(row["error"]))
+        yield SegmentRow(**row)
 
 
 def _pool(resources: ResourceConfig, segments: int) -> ActorPoolStrategy:

@@ -41,10 +41,10 @@ class TitleTrainer:
     """Fine-tunes small titles, one at a time; keeps the pack loaded between them."""
 
     def __init__(self, config: RunConfig, output: str) -> None:
-        _use_threads(config)
+        torch.set_num_threads(config.threads)
         self._config = config
         self._storage = Storage.open(output)
-        self._pack: FacePack = load_pack(config.pack)
+        self._pack: FacePack = load_pack(config.pack, config.threads)
 
     def adapt(self, title: TitlePlan, board: Any) -> str:
         """Fine-tune on one title; its adapted model is committed when this returns its id."""
@@ -78,8 +78,14 @@ def train_large(title: TitlePlan, config: RunConfig, output: str, board: Any) ->
 
 def _train_loop(job: dict[str, Any]) -> None:
     config: RunConfig = job["config"]
-    _use_threads(config)
-    _adapt(job["title"], load_pack(config.pack), config, Storage.open(job["output"]), job["board"])
+    torch.set_num_threads(config.threads)
+    _adapt(
+        job["title"],
+        load_pack(config.pack, config.threads),
+        config,
+        Storage.open(job["output"]),
+        job["board"],
+    )
 
 
 def _adapt(
@@ -92,7 +98,3 @@ def _adapt(
         storage,
         lambda step, share: board.put.remote(f"{title.title} ({step})", share),
     )
-
-
-def _use_threads(config: RunConfig) -> None:
-    torch.set_num_threads(max(1, round(config.resources.adapt_cpus)))

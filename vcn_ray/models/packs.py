@@ -105,22 +105,29 @@ class PackInfo:
     problem: str = ""  # why it cannot be used as it is; empty where it can
 
 
-def load_pack(name_or_folder: str, threads: int = 1) -> FacePack:
+def load_pack(name_or_folder: str, threads: int = 1, device: str = "cpu") -> FacePack:
     """Load a pack's detector and aligner; its encoder is loaded on request.
 
     Args:
         name_or_folder: A built-in or InsightFace name, or else a folder with pack.toml.
         threads: CPU threads of the detector.
+        device: Where the detector runs; the encoder is always made on the CPU.
 
     Raises:
-        PackError: The pack is unknown or incomplete, or a file differs from its checksum.
+        PackError: The pack is unknown or incomplete, a file differs from its checksum, or the
+            detector cannot run on that device.
     """
     if name_or_folder == DLIB:
         from vcn_ray.models.dlib_pack import load_dlib_pack
 
-        return load_dlib_pack(threads)
+        return load_dlib_pack(threads, device)
     folder = find_folder(name_or_folder)
     spec = read_pack_file(folder)
+    if device != "cpu":
+        raise PackError(
+            f"pack {spec.name}: its detector {spec.detector.kind} runs on the CPU only: set "
+            "resources.segment_gpus to 0"
+        )
     weights = checked_file(folder, spec.encoder)
     return FacePack(
         name=spec.name,

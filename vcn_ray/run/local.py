@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
+import torch
+
 from vcn_ray.config import RunConfig
 from vcn_ray.io.storage import Storage
 from vcn_ray.models.packs import FacePack
@@ -38,6 +40,7 @@ class LocalRun:
 
     def run(self) -> RunOutcome:
         """Do all that is not done yet."""
+        torch.set_num_threads(self.config.threads)
         for failure in self.plan.failures:
             self._fail(failure)
         for title in self.plan.titles:
@@ -72,9 +75,9 @@ class LocalRun:
 
     def _video(self, video: VideoPlan) -> None:
         if not self.storage.is_committed(video.tracks):
-            for segment in video.segments:
-                self._tell("faces", video.video_id, segment.index, len(video.segments))
-                segment_step(video, segment.index, self.pack, self.config, self.storage)
+            for job in video.jobs():
+                self._tell("faces", video.video_id, job.index, len(video.segments))
+                segment_step(job, self.pack, self.config, self.storage)
             self._tell("faces", video.video_id, len(video.segments), len(video.segments))
         for failure in video_step(video, self.config, self.storage):
             self._fail(failure)

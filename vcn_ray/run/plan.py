@@ -42,6 +42,27 @@ class Failure:
     attempts: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class SegmentJob:
+    """All that a worker needs to know of a segment: a row of plain values."""
+
+    uri: str
+    video_id: str
+    faces: str  # folder below the output
+    index: int
+    start_pts: int
+    end_pts: int | None
+    start_seconds: float
+    end_seconds: float
+
+    @property
+    def segment(self) -> Segment:
+        """The part of the video."""
+        return Segment(
+            self.index, self.start_pts, self.end_pts, self.start_seconds, self.end_seconds
+        )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class VideoPlan:
     """A readable video and where its outputs belong."""
@@ -52,6 +73,22 @@ class VideoPlan:
     segments: tuple[Segment, ...]
     faces: str  # folder below the output
     tracks: str
+
+    def jobs(self) -> list[SegmentJob]:
+        """Its segments as work to be given away."""
+        return [
+            SegmentJob(
+                self.uri,
+                self.video_id,
+                self.faces,
+                segment.index,
+                segment.start_pts,
+                segment.end_pts,
+                segment.start_seconds,
+                segment.end_seconds,
+            )
+            for segment in self.segments
+        ]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

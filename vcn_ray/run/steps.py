@@ -19,26 +19,14 @@ from vcn_ray.io.weights import load_outputs, save_arrays, save_outputs
 from vcn_ray.models.packs import FacePack
 from vcn_ray.pipeline import Scope, run_stages
 from vcn_ray.records import KEPT
-from vcn_ray.run.plan import Failure, TitlePlan, VideoPlan
+from vcn_ray.run.devices import device_for
+from vcn_ray.run.plan import Failure, SegmentJob, TitlePlan, VideoPlan
 from vcn_ray.run.summary import build_summary
 from vcn_ray.stages.results import ResultTables
 from vcn_ray.stages.titles import Progress, TitleTracks, gather_tracks
 from vcn_ray.stages.tracks import SegmentTables
 
 MOST_ATTEMPTS = 4  # at a segment whose process is killed again and again
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentStatus:
-    """How a segment went: the small row that flows back from workers."""
-
-    video_id: str
-    segment: int
-    frames: int
-    faces: int
-    kept: int
-    seconds: float
-    failures: tuple[Failure, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +49,15 @@ def segment_file(folder: str, index: int, kind: str, ending: str = "parquet") ->
     return f"{folder}/{kind}-{index:05d}.{ending}"
 
 
-def segment_step(
-    video: VideoPlan, index: int, pack: FacePack, config: RunConfig, storage: Storage
-) -> SegmentStatus:
-    """Decode a segment, find its faces, commit; whatever the media does, a status comes back."""
-    marker = segment_file(video.faces, index, "seg", "json")
+def segment_step(job: SegmentJob, pack: FacePack, config: RunConfig, storage: Storage) -> None:
+    """Decode a segment, find its faces, commit; what the media does wrong is committed with it."""
+    marker = segment_file(job.faces, job.index, "seg", "json")
     if storage.exists(marker):
-        return _segment_status(video, storage.read_json(marker))
+        return
     began = time.monotonic()
-    with _attempt(video, index, storage) as attempts:
+    with _attempt(job, storage) as attempts:
         content: dict[str, Any] = {
-            "segment": index,
+            "segment": job.index,
             "frames": 0,
             "faces": 0,
             "kept": 0,
@@ -81,17 +67,16 @@ def segment_step(
             message = f"the process that decoded it ended without a word, {MOST_ATTEMPTS} times"
             content["failure"] = {"reason": "crash", "message": message}
         else:
-            content |= _find_faces(video, index, pack, config, storage)
+            content |= _find_faces(job, pack, config, storage)
         content["attempts"] = min(attempts, MOST_ATTEMPTS)
         content["seconds"] = round(time.monotonic() - began, 3)
         storage.write_json(marker, content)
-    return _segment_status(video, content)
 
 
 @contextmanager
-def _attempt(video: VideoPlan, index: int, storage: Storage) -> Iterator[int]:
+def _attempt(job: SegmentJob, storage: Storage) -> Iterator[int]:
     """Count attempts in storage: a file that kills its process must not be tried for ever."""
-    path = segment_file(video.faces, index, "attempt", "json")
+    path = segment_file(job.faces, job.index, "attempt", "json")
     attempts = 1 + (storage.read_json(path)["attempts"] if storage.exists(path) else 0)
     storage.write_json(path, {"attempts": attempts})
     try:
@@ -101,15 +86,15 @@ def _attempt(video: VideoPlan, index: int, storage: Storage) -> Iterator[int]:
 
 
 def _find_faces(
-    video: VideoPlan, index: int, pack: FacePack, config: RunConfig, storage: Storage
+    job: SegmentJob, pack: FacePack, config: RunConfig, storage: Storage
 ) -> dict[str, Any]:
-    values = {"source": video.uri, "segment": video.segments[index], "pack": pack}
+    values = {"source": job.uri, "segment": job.segment, "pack": pack}
     try:
         rows = run_stages(Scope.SEGMENT, values, config)["faces"]
     except MediaError as error:
         return {"failure": {"reason": error.reason, "message": error.message}}
-    storage.write_table(segment_file(video.faces, index, "frames"), rows.frames)
-    storage.write_table(segment_file(video.faces, index, "seg"), rows.detections)
+    storage.write_table(segment_file(job.faces, job.index, "frames"), rows.frames)
+    storage.write_table(segment_file(job.faces, job.index, "seg"), rows.detections)
     kept = rows.detections.column("status").to_pylist().count(KEPT)
     problem = {"reason": "decode_error", "message": "; ".join(rows.problems)}
     return {
@@ -118,15 +103,6 @@ def _find_faces(
         "kept": kept,
         "failure": problem if rows.problems else None,
     }
-
-
-def _segment_status(video: VideoPlan, content: dict[str, Any]) -> SegmentStatus:
-    failed = []
-    if content["failure"]:
-        where = (video.uri, "faces", content["segment"])
-        failed = [Failure(*where, **content["failure"], attempts=content["attempts"])]
-    counts = {name: content[name] for name in ("segment", "frames", "faces", "kept", "seconds")}
-    return SegmentStatus(video_id=video.video_id, failures=tuple(failed), **counts)
 
 
 def video_step(video: VideoPlan, config: RunConfig, storage: Storage) -> tuple[Failure, ...]:
@@ -217,7 +193,7 @@ def adapt_step(
     began = time.monotonic()
     values = {
         "title": read_tracks(title, storage),
-        "encoder": pack.load_encoder(),
+        "encoder": pack.load_encoder().to(device_for(config.resources.adapt_gpus)),
         "progress": progress,
     }
     adapted = run_stages(Scope.ADAPT, values, config)["adapted"]

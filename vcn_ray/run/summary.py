@@ -13,10 +13,11 @@ from vcn_ray.run.plan import METHOD_VERSION, TitlePlan, VideoPlan
 from vcn_ray.schema import SCHEMA_VERSION
 from vcn_ray.stages.results import ResultTables
 
-LIBRARIES = ("vcn-ray", "torch", "av", "numpy", "scipy", "opencv-python", "trackers", "scenedetect")
+LIBRARIES = ("vcn-ray", "torch", "av", "numpy", "scipy", "opencv-python", "trackers")
 RESULT_SETTINGS = [
     "pack",
     "seed",
+    "threads",
     "decode",
     "filter",
     "shots",

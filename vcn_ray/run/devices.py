@@ -1,0 +1,26 @@
+"""Where networks run: on the GPU if one was asked for, and never silently elsewhere."""
+
+from __future__ import annotations
+
+import torch
+
+from vcn_ray.errors import UsageError
+
+
+def device_for(gpus: float) -> str:
+    """The torch device of a worker.
+
+    Args:
+        gpus: The worker's share of a GPU, as the settings have it.
+
+    Raises:
+        UsageError: A GPU was asked for and torch sees none.
+    """
+    if not gpus:
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise UsageError(
+            f"the settings ask for {gpus:g} GPU a worker, but torch sees none here: set "
+            "resources.segment_gpus and resources.adapt_gpus to 0, or install torch with CUDA"
+        )
+    return "cuda"

@@ -1,4 +1,7 @@
-"""Run `vcn evaluate` as a Ray job: `ray job submit --working-dir . -- python jobs/evaluate.py OUT ...`."""
+"""Run `vcn evaluate` as a Ray job.
+
+`ray job submit --working-dir . -- python jobs/evaluate.py OUT ...`
+"""
 
 import sys
 

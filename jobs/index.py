@@ -1,7 +1,8 @@
-"""Index a catalog as a Ray job: `ray job submit --working-dir . -- python jobs/index.py INPUT... --output OUT`.
+"""Index a catalog as a Ray job.
 
-The words after the file are those of `vcn index`; the job fails where that command would. It joins
-the cluster it was submitted to.
+`ray job submit --working-dir . -- python jobs/index.py INPUT... --output OUT`: the words after the
+file are those of `vcn index`, and the job fails where that command would. It joins the cluster it
+was submitted to.
 """
 
 import os

@@ -1,4 +1,7 @@
-"""Run `vcn report` as a Ray job: `ray job submit --working-dir . -- python jobs/report.py OUT ...`."""
+"""Run `vcn report` as a Ray job.
+
+`ray job submit --working-dir . -- python jobs/report.py OUT ...`
+"""
 
 import sys
 

@@ -104,6 +104,17 @@ def test_saved_tensors_give_the_outputs_back():
     np.testing.assert_allclose(adapted.outputs.embedding, mean, atol=2e-3)
 
 
+def test_the_scale_of_an_encoders_weights_does_not_matter():
+    title, small = title_of(PEOPLE), TinyBackbone()
+    with torch.no_grad():
+        small.last.weight /= 64  # of no effect on unit embeddings
+    scaled, plain = adapt(title, small, QUICK, 0), run(title)
+    np.testing.assert_allclose(scaled.outputs.untuned, plain.outputs.untuned, atol=1e-6)
+    moved = np.abs(plain.outputs.embedding - plain.outputs.untuned).max()
+    differ = np.abs(scaled.outputs.embedding - plain.outputs.embedding).max()
+    assert differ < 0.05 * moved
+
+
 def test_no_room_to_keep_activations_gives_the_same_result():
     kept, computed = run(title_of(PEOPLE)), run(title_of(PEOPLE), replace(QUICK, cache_bytes=0))
     np.testing.assert_allclose(kept.outputs.embedding, computed.outputs.embedding, atol=5e-3)

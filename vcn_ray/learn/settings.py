@@ -46,7 +46,7 @@ class FinetuneConfig:
     tail_epochs: int = 2  # METHOD 2.4, after the head's rounds; 0 leaves the encoder as it is
     tail_crops: int = 6  # of a track, an epoch
     tail_batch_pairs: int = 64
-    tail_learning_rate: float = 1e-4
+    tail_learning_rate: float = 5e-4  # as a share of a parameter's root mean square
     tail_head_learning_rate: float = 3e-4
     tail_teacher_momentum: float = 0.99
     cache_bytes: int = 1 << 30  # for the trunk's activations; what does not fit is computed again

@@ -40,6 +40,8 @@ def cluster(resources: ResourceConfig) -> Iterator[None]:
 
 
 def _start(resources: ResourceConfig) -> None:
+    # Ray's C++ side writes to the terminal about its own actors; what matters to us are exceptions.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if os.environ.get("RAY_ADDRESS"):
         ray.init(**quiet)

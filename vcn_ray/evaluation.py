@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
+from vcn_ray import schema
 from vcn_ray.core.boxes import pairwise_iou
 from vcn_ray.core.metrics import ClusterScores, evaluate_clustering
 from vcn_ray.errors import UsageError
@@ -26,6 +28,7 @@ from vcn_ray.run.steps import segment_file
 
 MIN_IOU = 0.3  # detectors disagree with labellers on how much chin and hair is face
 BOX_COLUMNS = ("x0", "y0", "x1", "y1")
+_FRAME_COLUMNS = ["seconds", "analysed"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,83 +153,96 @@ def _names_of(video: dict[str, Any]) -> tuple[str, ...]:
     return (video["uri"], path.name, path.stem, video["video_id"])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tally:
+    """What the labels of one video say of its faces and tracks."""
+
+    labelled: int  # faces in analysed frames
+    detected: int  # of these
+    tracked: int  # of these
+    votes: dict[str, Counter[str]]  # identities that the faces of each track overlap
+
+
 def score_title(title: StoredTitle, labels: dict[str, Labels], storage: Storage) -> TitleScores:
-    """METHOD 5 for one title, whose labels are given by video id."""
-    votes: dict[str, Counter[str]] = {}
-    covered = tracked = total = 0
-    folders = dict(
-        zip(
-            (v["video_id"] for v in title.summary["videos"]),
-            title.summary["keys"]["faces"],
-            strict=True,
-        )
-    )
-    for video_id, truth in labels.items():
-        frames, detections = _read_detections(folders[video_id], storage)
-        number = _label_frames(truth, frames)
-        usable = np.flatnonzero(number >= 0)
-        hits = _best_overlaps(number[usable], truth.boxes[usable], *detections)
-        tracks = title.tracks.filter(pa.compute.equal(title.tracks.column("video_id"), video_id))
-        mine = title.crops.filter(
-            pa.compute.is_in(
-                title.crops.column("track_id"), tracks.column("track_id").combine_chunks()
-            )
-        )
-        faces = (column_array(mine, "frame").astype(np.int64), read_boxes(mine))
-        on_track = _best_overlaps(number[usable], truth.boxes[usable], *faces)
-        total += len(usable)
-        covered += int((hits >= MIN_IOU).sum())
-        tracked += int((on_track >= MIN_IOU).sum())
-        _vote(votes, mine, faces, number, truth)
-    rows = [r for r in title.tracks.to_pylist() if r["track_id"] in votes]
-    truth_names = [votes[r["track_id"]].most_common(1)[0][0] for r in rows]
-    _, true = np.unique(np.array(truth_names, dtype=str), return_inverse=True)
+    """METHOD 5 for one title.
+
+    Args:
+        title: Its result.
+        labels: By video id; videos without labels are not scored.
+        storage: Where its faces are.
+    """
+    videos = (video["video_id"] for video in title.summary["videos"])
+    folders = dict(zip(videos, title.summary["keys"]["faces"], strict=True))
+    tallies = [_tally(title, v, folders[v], truth, storage) for v, truth in labels.items()]
+    votes = {track: count for tally in tallies for track, count in tally.votes.items()}
+    rows = [row for row in title.tracks.to_pylist() if row["video_id"] in labels]
+    scored = [row for row in rows if row["track_id"] in votes]
+    identities = sorted({name for count in votes.values() for name in count})
     people = {name: n for n, name in enumerate(title.people.column("person_id").to_pylist())}
-    predicted = np.array([people.get(r["person_id"], -1) for r in rows], np.int64)
-    labelled = [v for v in labels]
-    all_mine = sum(r["video_id"] in labelled for r in title.tracks.to_pylist())
+    true = [identities.index(votes[row["track_id"]].most_common(1)[0][0]) for row in scored]
+    predicted = [people.get(row["person_id"], -1) for row in scored]
+    labelled = max(sum(tally.labelled for tally in tallies), 1)
     return TitleScores(
         title=title.summary["title"],
-        scores=evaluate_clustering(true.astype(np.int64), predicted),
-        detection_recall=covered / total if total else 0.0,
-        track_recall=tracked / total if total else 0.0,
-        tracks_scored=len(rows),
-        tracks_unlabelled=all_mine - len(rows),
+        scores=evaluate_clustering(np.array(true, np.int64), np.array(predicted, np.int64)),
+        detection_recall=sum(tally.detected for tally in tallies) / labelled,
+        track_recall=sum(tally.tracked for tally in tallies) / labelled,
+        tracks_scored=len(scored),
+        tracks_unlabelled=len(rows) - len(scored),
+    )
+
+
+def _tally(
+    title: StoredTitle, video_id: str, folder: str, truth: Labels, storage: Storage
+) -> _Tally:
+    frames, detections = _read_detections(folder, storage)
+    number = _label_frames(truth, frames)
+    usable = np.flatnonzero(number >= 0)
+    wanted = (number[usable], truth.boxes[usable])
+    mine = title.tracks.filter(pc.equal(title.tracks.column("video_id"), video_id))
+    names = mine.column("track_id").combine_chunks()
+    crops = title.crops.filter(pc.is_in(title.crops.column("track_id"), names))
+    faces = (column_array(crops, "frame").astype(np.int64), read_boxes(crops))
+    return _Tally(
+        labelled=len(usable),
+        detected=int((_best_overlaps(*wanted, *detections) >= MIN_IOU).sum()),
+        tracked=int((_best_overlaps(*wanted, *faces) >= MIN_IOU).sum()),
+        votes=_vote(crops.column("track_id").to_pylist(), faces, number, truth),
     )
 
 
 def _read_detections(folder: str, storage: Storage) -> tuple[pa.Table, tuple[I64, F32]]:
     """Frame times of a video, and frame numbers and boxes of everything that was detected in it."""
-    start, frames, numbers, boxes = 0, [], [], []
+    start, frames = 0, [schema.FRAMES.empty_table().select(_FRAME_COLUMNS)]
+    numbers, boxes = [np.zeros(0, np.int64)], [np.zeros((0, 4), np.float32)]
     for index in storage.read_manifest(folder)["read"]:
-        path = segment_file(folder, index, "frames")
-        part = storage.read_table(path, columns=["seconds", "analysed"])
-        found = storage.read_table(segment_file(folder, index, "seg"))
+        part = storage.read_table(segment_file(folder, index, "frames"), _FRAME_COLUMNS)
+        columns = ["frame_in_segment", *schema.BOX_COLUMNS]
+        found = storage.read_table(segment_file(folder, index, "seg"), columns)
         frames.append(part)
         numbers.append(column_array(found, "frame_in_segment").astype(np.int64) + start)
         boxes.append(read_boxes(found))
         start += part.num_rows
-    joined = (
-        (np.concatenate(numbers), np.concatenate(boxes))
-        if frames
-        else (np.zeros(0, np.int64), np.zeros((0, 4), np.float32))
+    return pa.concat_tables(frames, promote_options="permissive"), (
+        np.concatenate(numbers),
+        np.concatenate(boxes),
     )
-    return pa.concat_tables(frames) if frames else pa.table({"seconds": [], "analysed": []}), joined
 
 
 def _label_frames(truth: Labels, frames: pa.Table) -> I64:
     """The analysed frame that each label belongs to, or -1."""
-    seconds, analysed = (
-        column_array(frames, "seconds"),
-        column_array(frames, "analysed").astype(bool),
-    )
+    seconds = column_array(frames, "seconds")
+    analysed = column_array(frames, "analysed").astype(np.bool_)
+    if not len(seconds):
+        return np.full(len(truth.boxes), -1, np.int64)
     if truth.frame is not None:
         inside = (truth.frame >= 0) & (truth.frame < len(seconds))
         number = np.where(inside, truth.frame, 0)
     else:
         wanted = np.asarray(truth.seconds)
-        right = np.clip(np.searchsorted(seconds, wanted), 1, max(len(seconds) - 1, 1))
-        number = np.where(wanted - seconds[right - 1] < seconds[right] - wanted, right - 1, right)
+        right = np.clip(np.searchsorted(seconds, wanted), 0, len(seconds) - 1)
+        left = np.maximum(right - 1, 0)
+        number = np.where(wanted - seconds[left] < seconds[right] - wanted, left, right)
         step = float(np.median(np.diff(seconds))) if len(seconds) > 1 else 0.04
         inside = np.abs(seconds[number] - wanted) <= step
     return np.where(inside & analysed[number], number, -1)
@@ -243,14 +259,10 @@ def _best_overlaps(number: I64, boxes: F32, found_number: I64, found_boxes: F32)
 
 
 def _vote(
-    votes: dict[str, Counter[str]],
-    rows: pa.Table,
-    faces: tuple[I64, F32],
-    number: I64,
-    truth: Labels,
-) -> None:
+    tracks: list[str], faces: tuple[I64, F32], number: I64, truth: Labels
+) -> dict[str, Counter[str]]:
     """Let every face of a track vote for the labelled face it overlaps most."""
-    names = rows.column("track_id").to_pylist()
+    votes: dict[str, Counter[str]] = {}
     for frame in np.unique(faces[0]):
         mine, there = np.flatnonzero(faces[0] == frame), np.flatnonzero(number == frame)
         if not len(there):
@@ -259,4 +271,5 @@ def _vote(
         for row, best in enumerate(overlap.argmax(axis=1)):
             if overlap[row, best] >= MIN_IOU:
                 identity = truth.identity[int(there[best])]
-                votes.setdefault(names[int(mine[row])], Counter())[identity] += 1
+                votes.setdefault(tracks[int(mine[row])], Counter())[identity] += 1
+    return votes

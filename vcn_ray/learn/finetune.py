@@ -80,18 +80,25 @@ class _Trained:
 def _train(rounds: Rounds, encoder: Backbone) -> _Trained:
     """Head, then tail; what collapses is left out (METHOD 2.8)."""
     config = rounds.config
+    if rounds.title.tracks < 2:  # nothing to tell apart: one look has no spread to lose
+        return _Trained(_untrained(rounds), encoder)
     student = rounds.train_head()
     if student is None:
-        temperatures = Temperatures(config.teacher_temperature, config.student_temperature)
-        plain = rounds.untuned.embeddings[0]
-        student = fallback_student(plain, config.outputs, temperatures, rounds.generator)
-        return _Trained(student, encoder, ("collapsed",))
+        return _Trained(_untrained(rounds), encoder, ("collapsed",))
     if not config.tail_epochs:
         return _Trained(student, encoder)
     tuned = rounds.train_tail(student, encoder)
     if tuned is None:
         return _Trained(student, encoder, ("tail_collapsed",))
     return _Trained(*tuned)
+
+
+def _untrained(rounds: Rounds) -> Student:
+    """A student that keeps the geometry of the encoder as it is."""
+    config = rounds.config
+    temperatures = Temperatures(config.teacher_temperature, config.student_temperature)
+    plain = rounds.untuned.embeddings[0]
+    return fallback_student(plain, config.outputs, temperatures, rounds.generator)
 
 
 def _describe(rounds: Rounds, encoder: Backbone, trained: _Trained) -> Adapted:

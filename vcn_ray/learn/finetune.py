@@ -34,12 +34,47 @@ class Adapted:
     warnings: tuple[str, ...]  # "empty", "collapsed", "tail_collapsed"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedViews:
+    """All views of a title's crops through the encoder as it is: most of a short title's work."""
+
+    views: CropViews
+    untuned: Encoded
+
+
+def encode_views(
+    title: TitleCrops,
+    encoder: Backbone,
+    config: FinetuneConfig,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+) -> EncodedViews:
+    """Draw the views of METHOD 2.2 and encode them; they depend on no training setting.
+
+    Args:
+        title: Crops and their tracks; one track at least.
+        encoder: In eval mode; where it lies is where everything is computed.
+        config: How crops are changed, how many views, and whether the tail will be trained.
+        seed: Of the changes.
+        progress: As in `adapt`.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with _repeatable(next(encoder.parameters()).device):
+        views = CropViews(title.crops, encoder, config.augment, config.augmented_views, generator)
+        if config.tail_epochs:
+            views.reserve(TAIL_VIEWS, config.cache_bytes)
+        heard = partial(progress or _unheard, "views")
+        return EncodedViews(views, views.encode(encoder, range(views.count), heard))
+
+
 def adapt(
     title: TitleCrops,
     encoder: Backbone,
     config: FinetuneConfig,
     seed: int,
     progress: Progress | None = None,
+    encoded: EncodedViews | None = None,
 ) -> Adapted:
     """Fine-tune to one title by self-distillation (METHOD 2) and describe its tracks.
 
@@ -52,18 +87,16 @@ def adapt(
         config: One setting for every title.
         seed: Of all that is drawn.
         progress: Called after each batch with the step and the share of it that is done.
+        encoded: Of the same title, encoder and seed, to try several trainings on one encoding.
     """
     progress = progress or _unheard
     temperatures = Temperatures(config.teacher_temperature, config.student_temperature)
     if not title.tracks:
         return Adapted(no_outputs(config.outputs, encoder.dim, temperatures), {}, (), ("empty",))
+    encoded = encoded or encode_views(title, encoder, config, seed=seed, progress=progress)
     generator = torch.Generator().manual_seed(seed)
     with _repeatable(next(encoder.parameters()).device):
-        views = CropViews(title.crops, encoder, config.augment, config.augmented_views, generator)
-        if config.tail_epochs:
-            views.reserve(TAIL_VIEWS, config.cache_bytes)
-        untuned = views.encode(encoder, range(views.count), partial(progress, "views"))
-        rounds = Rounds(title, views, untuned, config, generator, progress)
+        rounds = Rounds(title, encoded.views, encoded.untuned, config, generator, progress)
         trained = _train(rounds, encoder)
         return _describe(rounds, encoder, trained)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -43,9 +44,9 @@ def test_a_run_says_what_it_did(first: tuple[Ran, Path]) -> None:
     assert lines[0].startswith("film: 2 people in ")
     assert lines[-2] == f"next: vcn report {output}"
     assert ran.record["titles"][0]["people"] == 2
-    assert (
-        Storage.open(str(output)).read_json(f"runs/{ran.record['run_id']}/run.json") == ran.record
-    )
+    stored = Storage.open(str(output)).read_json(f"runs/{ran.record['run_id']}/run.json")
+    assert tomllib.loads(stored.pop("config"))["decode"]["segment_seconds"] == 2
+    assert stored == ran.record
 
 
 def test_every_stored_table_has_its_schema(first: tuple[Ran, Path]) -> None:

@@ -10,6 +10,7 @@ from vcn_ray.config import RunConfig, dump_config, load_config, with_pack
 from vcn_ray.console import (
     ProgressDisplay,
     complain,
+    count,
     minutes,
     say,
     say_json,
@@ -51,10 +52,12 @@ def index(options: argparse.Namespace) -> int:
     record = write_run(clock, catalog, planned, outcome, config, storage)
     if outcome.titles and all(title.reused for title in outcome.titles):
         say("nothing to do: every result was there already")
-    failed = f", {record['failures']} failures" if record["failures"] else ""
-    say(f"{len(outcome.titles)} titles{failed}, {minutes(record['seconds'])}, in {storage.uri}")
-    say(f"next: vcn report {storage.uri}")
-    say_json(record)
+    parts = [count(len(outcome.titles), "title")]
+    parts += [count(record["failures"], "failure")] if record["failures"] else []
+    say(f"{', '.join(parts)}, {minutes(record['seconds'])}, in {storage.uri}")
+    if outcome.titles:
+        say(f"next: vcn report {storage.uri}")
+    say_json({name: value for name, value in record.items() if name != "config"})
     return 1 if outcome.failures else 0
 
 

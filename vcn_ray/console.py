@@ -65,11 +65,15 @@ def minutes(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def count(number: int, one: str, many: str | None = None) -> str:
+    """A number and what it counts: 1 title, 2 titles."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def title_line(status: TitleStatus) -> str:
     """One line about a finished title."""
-    people = "1 person" if status.people == 1 else f"{status.people} people"
-    tracks = "1 track" if status.tracks == 1 else f"{status.tracks} tracks"
-    parts = [f"{people} in {tracks}"]
+    people = count(status.people, "person", "people")
+    parts = [f"{people} in {count(status.tracks, 'track')}"]
     if status.unknown:
         parts.append(f"{status.unknown} unknown")
     parts.append("already done" if status.reused else minutes(status.seconds))

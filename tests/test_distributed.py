@@ -109,7 +109,7 @@ def test_a_large_title_gets_a_train_job_with_the_same_rows(
         ran[name] = vcn("index", video, "--output", tmp_path / name, "--pack", yunet_pack, *words)
         assert ran[name].code == 0, ran[name].err
     assert _tables(tmp_path / "actor") == _tables(tmp_path / "job")
-    assert list((tmp_path / "job" / "runs" / "train").iterdir())
+    assert list((tmp_path / "job" / "train").iterdir())
 
 
 def test_the_cluster_of_this_process_is_left_alone(here: None) -> None:

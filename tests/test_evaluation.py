@@ -70,6 +70,9 @@ def test_faces_vote_for_the_label_they_overlap_most() -> None:
         ("video,x0,y0,x1,y1,identity\n", "lacks frame or seconds"),
         ("video,frame,x0,y0,x1,y1,identity\na,first,0,0,1,1,b\n", "is no number"),
         ("", "cannot be read as CSV"),
+        ("video,frame,x0,x0,y0,x1,y1,identity\n", "more than once: x0"),
+        ("video,frame,x0,y0,x1,y1,identity\na,,0,0,1,1,b\n", "empty cells in frame"),
+        ("video,seconds,x0,y0,x1,y1,identity\na,nan,0,0,1,1,b\n", "not finite|empty cells"),
     ],
 )
 def test_wrong_labels_are_told(tmp_path: Path, text: str, message: str) -> None:

@@ -49,6 +49,8 @@ def test_manifests(tmp_path: Path, ending: str) -> None:
         ("uri,titel\na.mp4,x\n", r"unknown column 'titel', did you mean 'title'\?"),
         ("uri\ns3://bucket/a.mp4\n", "only local files"),
         ("", "cannot be read as a manifest"),
+        ("uri,uri\na.mp4,b.mp4\n", "column 'uri' more than once"),
+        ("uri\n~nobody-of-this-name/a.mp4\n", "home directory"),
     ],
 )
 def test_a_wrong_manifest_is_told_in_one_line(tmp_path: Path, text: str, message: str) -> None:

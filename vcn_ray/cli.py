@@ -75,6 +75,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run_options(plan)
     plan.set_defaults(run=commands.plan)
 
+    config = sub.add_parser("config", parents=[common], help="print all settings as TOML")
+    _add_settings(config)
+    config.set_defaults(run=commands.config)
+
     sample = sub.add_parser(
         "sample", parents=[common], help="draw a short labelled film to try things on"
     )
@@ -108,6 +112,20 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--pack", help="face models: a built-in name or a folder (default: dlib)")
+    parser.add_argument(
+        "--config", type=Path, metavar="F.toml", help="settings; vcn config prints them"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="change one setting; may be given again",
+    )
+
+
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "inputs",
@@ -118,21 +136,8 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", required=True, metavar="OUT", help="a folder or s3://bucket/prefix"
     )
-    parser.add_argument("--pack", help="face models: a built-in name or a folder (default: dlib)")
-    parser.add_argument(
-        "--config", type=Path, metavar="F.toml", help="settings; see vcn plan --show-config"
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="SECTION.KEY=VALUE",
-        help="change one setting; may be given again",
-    )
+    _add_settings(parser)
     parser.add_argument("--local", action="store_true", help="run in this process, without Ray")
-    parser.add_argument(
-        "--show-config", action="store_true", help="print all settings as TOML first"
-    )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import asdict
+from pathlib import Path
 
 from vcn_ray.config import RunConfig, dump_config, load_config, with_pack
 from vcn_ray.console import (
@@ -43,12 +44,13 @@ def index(options: argparse.Namespace) -> int:
     hashes = PackHashes(pack.detector_hash, pack.encoder_hash)
     with ProgressDisplay() as display:
         planned = plan_catalog(catalog, config, hashes, display.share)
-        if options.local or not planned.titles:
+        finished = all(storage.is_committed(title.result) for title in planned.titles)
+        if options.local or finished:  # a cluster is not started for nothing
             outcome = LocalRun(planned, pack, config, storage, display).run()
         else:
             from vcn_ray.distributed.catalog import run_catalog  # Ray takes seconds to import
 
-            outcome = run_catalog(planned, config, storage, display)
+            outcome = run_catalog(planned, config, storage, display, clock.run_id)
     record = write_run(clock, catalog, planned, outcome, config, storage)
     if outcome.titles and all(title.reused for title in outcome.titles):
         say("nothing to do: every result was there already")
@@ -167,19 +169,28 @@ def _say_fields(fields: dict[str, object]) -> None:
         say(f"{name.replace('_', ' ')}: {shown if shown not in ('', [], None) else '-'}")
 
 
-def _prepare(options: argparse.Namespace) -> tuple[RunConfig, list[CatalogVideo], Storage]:
+def config(options: argparse.Namespace) -> int:
+    """Print the settings, as a file that --config takes."""
+    say(dump_config(_settings(options)).rstrip())
+    return 0
+
+
+def _settings(options: argparse.Namespace) -> RunConfig:
     overrides: dict[str, str] = {}
     for text in options.set:
         name, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"--set {text}: write it as section.key=value")
         overrides[name.strip()] = value.strip()
-    config = load_config(options.config, overrides)
-    if options.pack:
-        config = with_pack(config, options.pack)
-    if options.show_config:
-        say(dump_config(config))
-    return config, read_catalog(options.inputs), Storage.open(options.output)
+    settings = load_config(options.config, overrides)
+    pack = options.pack or settings.pack
+    # Workers have working directories of their own: a folder is named in full.
+    return with_pack(settings, str(Path(pack).absolute()) if Path(pack).is_dir() else pack)
+
+
+def _prepare(options: argparse.Namespace) -> tuple[RunConfig, list[CatalogVideo], Storage]:
+    settings = _settings(options)
+    return settings, read_catalog(options.inputs), Storage.open(options.output)
 
 
 def _plan_summary(plan: Plan, states_finished: int, seconds: float | None) -> dict[str, object]:

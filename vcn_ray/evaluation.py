@@ -28,6 +28,7 @@ from vcn_ray.run.steps import segment_file
 
 MIN_IOU = 0.3  # detectors disagree with labellers on how much chin and hair is face
 BOX_COLUMNS = ("x0", "y0", "x1", "y1")
+USED_COLUMNS = ("video", "frame", "seconds", "identity", *BOX_COLUMNS)
 _FRAME_COLUMNS = ["seconds", "analysed"]
 
 
@@ -94,8 +95,10 @@ def evaluate_output(storage: Storage, labels: Path) -> list[TitleScores]:
         UsageError: The labels cannot be read, or speak of no video in this output.
     """
     known = read_labels(labels)
+    titles = list(stored_titles(storage))
+    _check_names(known, titles, labels)
     scores = []
-    for title in stored_titles(storage):
+    for title in titles:
         mine = {
             video["video_id"]: known[name]
             for video in title.summary["videos"]
@@ -111,6 +114,20 @@ def evaluate_output(storage: Storage, labels: Path) -> list[TitleScores]:
     return scores
 
 
+def _check_names(known: dict[str, Labels], titles: list[StoredTitle], path: Path) -> None:
+    places: dict[str, set[str]] = {name: set() for name in known}
+    for title in titles:
+        for video in title.summary["videos"]:
+            for name in _names_of(video):
+                if name in places:
+                    places[name].add(video["video_id"])
+    for name, ids in places.items():
+        if len(ids) > 1:
+            raise UsageError(
+                f"{path}: {name} fits {' and '.join(sorted(ids))}: name the video by one of these"
+            )
+
+
 def read_labels(path: Path) -> dict[str, Labels]:
     """Labels by what the file calls each video.
 
@@ -122,6 +139,12 @@ def read_labels(path: Path) -> dict[str, Labels]:
     except (pa.ArrowException, OSError) as error:
         raise UsageError(f"{path} cannot be read as CSV: {one_line(error)}") from error
     names = table.column_names
+    double = sorted({name for name in names if names.count(name) > 1})
+    if double:
+        raise UsageError(f"{path} has more than once: {', '.join(double)}")
+    empty = [n for n in names if n in USED_COLUMNS and table.column(n).null_count]
+    if empty:
+        raise UsageError(f"{path} has empty cells in {', '.join(empty)}")
     missing = [name for name in ("video", "identity", *BOX_COLUMNS) if name not in names]
     if "frame" not in names and "seconds" not in names:
         missing.append("frame or seconds")
@@ -141,8 +164,10 @@ def _labels_of(rows: pa.Table, path: Path) -> Labels:
         by_frame = "frame" in rows.column_names
         frame = column_array(rows, "frame").astype(np.int64) if by_frame else None
         seconds = None if by_frame else column_array(rows, "seconds").astype(np.float64)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise UsageError(f"{path}: a frame, time or box is no number: {one_line(error)}") from error
+    if not np.isfinite(boxes).all() or (seconds is not None and not np.isfinite(seconds).all()):
+        raise UsageError(f"{path}: a time or box is not finite")
     return Labels(
         frame, seconds, boxes, [str(name) for name in rows.column("identity").to_pylist()]
     )
@@ -195,7 +220,13 @@ def score_title(title: StoredTitle, labels: dict[str, Labels], storage: Storage)
 def _tally(
     title: StoredTitle, video_id: str, folder: str, truth: Labels, storage: Storage
 ) -> _Tally:
-    frames, detections = _read_detections(folder, storage)
+    manifest = storage.read_manifest(folder)
+    last = manifest["segments"] - 1
+    if truth.frame is not None and any(f["segment"] != last for f in manifest["failures"]):
+        raise UsageError(
+            f"{video_id} was not read in full, so its frames cannot be counted: label in seconds"
+        )
+    frames, detections = _read_detections(folder, manifest["read"], storage)
     number = _label_frames(truth, frames)
     usable = np.flatnonzero(number >= 0)
     wanted = (number[usable], truth.boxes[usable])
@@ -211,11 +242,13 @@ def _tally(
     )
 
 
-def _read_detections(folder: str, storage: Storage) -> tuple[pa.Table, tuple[I64, F32]]:
+def _read_detections(
+    folder: str, segments: list[int], storage: Storage
+) -> tuple[pa.Table, tuple[I64, F32]]:
     """Frame times of a video, and frame numbers and boxes of everything that was detected in it."""
     start, frames = 0, [schema.FRAMES.empty_table().select(_FRAME_COLUMNS)]
     numbers, boxes = [np.zeros(0, np.int64)], [np.zeros((0, 4), np.float32)]
-    for index in storage.read_manifest(folder)["read"]:
+    for index in segments:
         part = storage.read_table(segment_file(folder, index, "frames"), _FRAME_COLUMNS)
         columns = ["frame_in_segment", *schema.BOX_COLUMNS]
         found = storage.read_table(segment_file(folder, index, "seg"), columns)

@@ -12,7 +12,7 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import ray
 
@@ -21,6 +21,7 @@ from vcn_ray.distributed.cluster import cluster
 from vcn_ray.distributed.reducer import Reducer, link_video
 from vcn_ray.distributed.segments import SegmentRow, open_segments, run_segments
 from vcn_ray.distributed.trainer import ProgressBoard, TitleTrainer, train_large
+from vcn_ray.errors import Reason
 from vcn_ray.io.storage import Storage, one_line
 from vcn_ray.run.events import Failed, RunOutcome, StageProgress, TitleDone, Watch
 from vcn_ray.run.plan import Failure, Plan
@@ -38,7 +39,9 @@ SegmentsOver = Exception | None
 """Ends the stream of segment rows: None, or why it broke off."""
 
 
-def run_catalog(plan: Plan, config: RunConfig, storage: Storage, watch: Watch) -> RunOutcome:
+def run_catalog(
+    plan: Plan, config: RunConfig, storage: Storage, watch: Watch, run_id: str
+) -> RunOutcome:
     """Do all of a plan that is not done yet, on Ray.
 
     Args:
@@ -46,12 +49,16 @@ def run_catalog(plan: Plan, config: RunConfig, storage: Storage, watch: Watch) -
         config: Settings of the run.
         storage: Where results go; every node must be able to write there.
         watch: Is told how it goes.
+        run_id: Name of this run.
+
+    Raises:
+        UsageError: The settings ask for more than the machine has.
 
     Returns:
         What was done; the failures of one title never stop another.
     """
     with cluster(config.resources):
-        return _Driver(plan, config, storage, watch).run()
+        return _Driver(plan, config, storage, watch, run_id).run()
 
 
 @dataclass(slots=True, eq=False)
@@ -60,9 +67,10 @@ class _Driver:
     config: RunConfig
     storage: Storage
     watch: Watch
+    run_id: str
     titles: list[TitleStatus] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
-    _waiting: dict[Any, tuple[Callable[..., None], str]] = field(default_factory=dict)
+    _waiting: dict[Any, tuple[Callable[..., None], str, str]] = field(default_factory=dict)
     _linked: set[str] = field(default_factory=set)  # videos sent to be linked
     _opened: set[str] = field(default_factory=set)  # titles sent to be trained
     _rows: queue.SimpleQueue[SegmentRow | SegmentsOver] = field(default_factory=queue.SimpleQueue)
@@ -103,7 +111,7 @@ class _Driver:
             todo = open_segments(self.plan.videos, self.storage)
             for job in todo:
                 self._segments[job.video_id] = self._segments.get(job.video_id, 0) + 1
-            for row in run_segments(todo, self.config, self.storage.uri):
+            for row in run_segments(todo, self.config, self.storage.uri, self.run_id):
                 self._rows.put(row)
         except Exception as error:  # told to the loop, which ends the run in order
             log.debug("the stream of segments broke off", exc_info=True)
@@ -122,8 +130,9 @@ class _Driver:
                 return False
             done = self._done[row.video_id] = self._done.get(row.video_id, 0) + 1
             self.watch(StageProgress("faces", row.video_id, done, self._segments[row.video_id]))
-            if row.error:
-                self._fail(Failure(row.uri, "faces", row.segment, "internal_error", row.error))
+            if row.reason:
+                reason = cast(Reason, row.reason)
+                self._fail(Failure(row.uri, "faces", row.segment, reason, row.message))
             elif ray.get(self._reducer.segment_done.remote(row.video_id, row.segment)):
                 self._link(row.video_id)
         return True
@@ -134,12 +143,12 @@ class _Driver:
             return
         ready, _ = ray.wait(list(self._waiting), num_returns=1, timeout=POLL_SECONDS)
         for future in ready:
-            handle, subject = self._waiting.pop(future)
+            handle, subject, stage = self._waiting.pop(future)
             try:
                 handle(subject, ray.get(future))
             except Exception as error:  # one title must never stop the others
                 log.debug("%s failed", subject, exc_info=True)
-                self._fail_subject(subject, error)
+                self._fail_subject(subject, stage, error)
         for subject, share in ray.get(self._board.take.remote()).items():
             self.watch(StageProgress("adapt", subject, min(share, 1.0), 1.0))
 
@@ -149,7 +158,7 @@ class _Driver:
         self._linked.add(video_id)
         video = next(v for v in self.plan.videos if v.video_id == video_id)
         future = _link_video.remote(video, self.config, self.storage.uri)
-        self._waiting[future] = (self._on_linked, video_id)
+        self._waiting[future] = (self._on_linked, video_id, "tracks")
 
     def _on_linked(self, video_id: str, failures: tuple[Failure, ...]) -> None:
         for failure in failures:
@@ -158,7 +167,7 @@ class _Driver:
             if title_id not in self._opened:
                 self._opened.add(title_id)
                 future = self._reducer.finished.remote(title_id)
-                self._waiting[future] = (self._on_looked, title_id)
+                self._waiting[future] = (self._on_looked, title_id, "adapt")
 
     def _on_looked(self, title_id: str, status: TitleStatus | None) -> None:
         if status is not None:
@@ -169,10 +178,14 @@ class _Driver:
             future = _train_large.remote(title, self.config, self.storage.uri, self._board)
         else:
             future = next(self._trainers).adapt.remote(title, self._board)
-        self._waiting[future] = (self._on_adapted, title_id)
+        self._waiting[future] = (self._on_adapted, title_id, "adapt")
 
     def _on_adapted(self, title_id: str, _: str) -> None:
-        self._waiting[self._reducer.reduce.remote(title_id)] = (self._on_reduced, title_id)
+        self._waiting[self._reducer.reduce.remote(title_id)] = (
+            self._on_reduced,
+            title_id,
+            "result",
+        )
 
     def _on_reduced(self, _: str, status: TitleStatus) -> None:
         self._finish(status)
@@ -184,11 +197,11 @@ class _Driver:
     def _title(self, title_id: str) -> Any:
         return next(t for t in self.plan.titles if t.title_id == title_id)
 
-    def _fail_subject(self, subject: str, error: Exception) -> None:
+    def _fail_subject(self, subject: str, stage: str, error: Exception) -> None:
         cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
         for title in self.plan.titles:
             if subject == title.title_id or any(subject == v.video_id for v in title.videos):
-                self._fail(failure_of(title, "result", cause))
+                self._fail(failure_of(title, stage, cause))
 
     def _report_unfinished(self) -> None:
         told = {failure.uri for failure in self.failures}

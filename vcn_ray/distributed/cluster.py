@@ -11,6 +11,7 @@ import ray
 from ray.data import DataContext
 
 from vcn_ray.config import ResourceConfig
+from vcn_ray.errors import UsageError
 
 NO_PROGRESS_SECONDS = (
     7 * 24 * 3600
@@ -50,3 +51,20 @@ def _start(resources: ResourceConfig) -> None:
     cores = len(os.sched_getaffinity(0))
     room = round(resources.adapt_workers * resources.adapt_cpus + 0.5)
     ray.init(address="local", num_cpus=cores + room, include_dashboard=False, **quiet)
+    try:
+        _check_room(resources, ray.cluster_resources())
+    except UsageError:
+        ray.shutdown()
+        raise
+
+
+def _check_room(resources: ResourceConfig, there: dict[str, float]) -> None:
+    """A machine of our own does not grow: what does not fit would be waited for in silence."""
+    for name in ("segment", "adapt"):
+        for unit, kind in (("cpus", "CPU"), ("gpus", "GPU")):
+            wanted = getattr(resources, f"{name}_{unit}")
+            if wanted > there.get(kind, 0.0):
+                raise UsageError(
+                    f"resources.{name}_{unit} asks for {wanted:g} {kind}, and this machine has "
+                    f"{there.get(kind, 0.0):g}: lower it, or join a larger cluster by RAY_ADDRESS"
+                )

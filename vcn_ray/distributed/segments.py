@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import pyarrow as pa
@@ -11,30 +12,35 @@ import torch
 from ray.data import ActorPoolStrategy
 
 from vcn_ray.config import ResourceConfig, RunConfig
+from vcn_ray.errors import MediaError
 from vcn_ray.io.storage import Storage, one_line
 from vcn_ray.models.packs import load_pack
 from vcn_ray.run.devices import device_for
 from vcn_ray.run.plan import SegmentJob, VideoPlan
-from vcn_ray.run.steps import segment_file, segment_step
+from vcn_ray.run.steps import reason_of, segment_file, segment_step
+
+MOST_ATTEMPTS = 3  # of one run at a segment whose process dies
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentRow:
-    """One segment is over: its output is committed, or `error` says why it is not."""
+    """One segment is over: its output is committed, or a reason says why it is not."""
 
     video_id: str
     uri: str
     segment: int
-    error: str
+    reason: str  # of the closed list; empty where all went well
+    message: str
 
 
 class SegmentWorker:
     """Runs the segment stage; loads its models once."""
 
-    def __init__(self, config: RunConfig, output: str) -> None:
+    def __init__(self, config: RunConfig, output: str, run_id: str) -> None:
         torch.set_num_threads(config.threads)
         self._config = config
         self._storage = Storage.open(output)
+        self._run_id = run_id
         self._pack = load_pack(
             config.pack, config.threads, device_for(config.resources.segment_gpus)
         )
@@ -44,12 +50,27 @@ class SegmentWorker:
         return pa.Table.from_pylist([asdict(self._run(SegmentJob(**r))) for r in batch.to_pylist()])
 
     def _run(self, job: SegmentJob) -> SegmentRow:
-        error = ""
+        reason, message = "", ""
         try:
-            segment_step(job, self._pack, self._config, self._storage)
-        except Exception as caught:  # a row must come back, or Ray Data ends the whole run
-            error = f"{type(caught).__name__}: {one_line(caught)}"
-        return SegmentRow(job.video_id, job.uri, job.index, error)
+            with self._attempt(job):
+                segment_step(job, self._pack, self._config, self._storage)
+        except Exception as error:  # a row must come back, or Ray Data ends the whole run
+            reason, message = reason_of(error), one_line(error)
+        return SegmentRow(job.video_id, job.uri, job.index, reason, message)
+
+    @contextmanager
+    def _attempt(self, job: SegmentJob) -> Iterator[None]:
+        """Count attempts of this run in storage: Ray starts a killed actor again for ever."""
+        path = segment_file(job.faces, job.index, f"attempt-{self._run_id}", "json")
+        storage = self._storage
+        attempts = storage.read_json(path)["attempts"] if storage.exists(path) else 0
+        storage.write_json(path, {"attempts": attempts + 1})
+        try:
+            if attempts >= MOST_ATTEMPTS:
+                raise MediaError("crash", f"the process that decoded it died {attempts} times")
+            yield
+        finally:  # errors come here, deaths do not
+            storage.delete(path)
 
 
 def open_segments(videos: tuple[VideoPlan, ...], storage: Storage) -> list[SegmentJob]:
@@ -63,7 +84,9 @@ def open_segments(videos: tuple[VideoPlan, ...], storage: Storage) -> list[Segme
     ]
 
 
-def run_segments(todo: list[SegmentJob], config: RunConfig, output: str) -> Iterator[SegmentRow]:
+def run_segments(
+    todo: list[SegmentJob], config: RunConfig, output: str, run_id: str
+) -> Iterator[SegmentRow]:
     """Run segments on an actor pool, one block each so that any free actor takes the next.
 
     Yields:
@@ -75,7 +98,7 @@ def run_segments(todo: list[SegmentJob], config: RunConfig, output: str) -> Iter
     rows = [asdict(job) for job in todo]
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         SegmentWorker,
-        fn_constructor_args=(config, output),
+        fn_constructor_args=(config, output, run_id),
         compute=_pool(resources, len(rows)),
         num_cpus=resources.segment_cpus,
         num_gpus=resources.segment_gpus or None,

@@ -68,7 +68,7 @@ def train_large(title: TitlePlan, config: RunConfig, output: str, board: Any) ->
         # A Ray Train run that finished under a name does nothing when asked again: names are new.
         run_config=TrainRunConfig(
             name=f"{title.title_id}-{uuid.uuid4().hex[:8]}",
-            storage_path=storage.inner_path("runs/train"),
+            storage_path=storage.inner_path("train"),
             storage_filesystem=storage.filesystem,
         ),
     )

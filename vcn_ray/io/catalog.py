@@ -78,7 +78,7 @@ def read_catalog(inputs: list[str]) -> list[CatalogVideo]:
 def _expand(item: str) -> Iterator[CatalogVideo]:
     if is_remote(item):
         raise UsageError(f"{item}: only local files, folders and manifests can be read as input")
-    path = Path(item.removeprefix("file://")).expanduser()
+    path = _local_path(item)
     if path.suffix.lower() in MANIFEST_ENDINGS:
         yield from _read_manifest(path)
     elif path.is_dir():
@@ -87,14 +87,25 @@ def _expand(item: str) -> Iterator[CatalogVideo]:
             raise UsageError(
                 f"no videos below the folder {item}: their names must end in .mp4, .mkv, ..."
             )
-        yield from (CatalogVideo(str(p.absolute())) for p in found if p.is_file())
+        yield from (CatalogVideo(str(_local_path(str(p.absolute())))) for p in found if p.is_file())
     else:
         yield CatalogVideo(str(path.absolute()))
+
+
+def _local_path(name: str) -> Path:
+    # A name that is not UTF-8 fits in no table: it is spelled out, and then fails as missing.
+    plain = name.encode("utf-8", "backslashreplace").decode()
+    try:
+        return Path(plain.removeprefix("file://")).expanduser()
+    except RuntimeError as error:  # "~somebody" who is not there
+        raise UsageError(f"{plain}: {one_line(error)}") from error
 
 
 def _read_manifest(path: Path) -> Iterator[CatalogVideo]:
     table = _load_table(path)
     for name in table.column_names:
+        if table.column_names.count(name) > 1:
+            raise UsageError(f"{path}: has the column {name!r} more than once")
         if name not in MANIFEST_COLUMNS:
             near = difflib.get_close_matches(name, MANIFEST_COLUMNS, n=1)
             hint = f", did you mean {near[0]!r}?" if near else ""
@@ -112,7 +123,7 @@ def _read_manifest(path: Path) -> Iterator[CatalogVideo]:
         title = titles[row] if titles else None
         if is_remote(uri):
             raise UsageError(f"{path}: row {row + 1}: {uri}: only local files can be read as input")
-        video = Path(uri.strip().removeprefix("file://")).expanduser()
+        video = _local_path(uri.strip())
         # A relative uri is meant from where the manifest lies, so that both can be moved together.
         yield CatalogVideo(
             str((path.parent / video).absolute()), str(title).strip() if title else None

@@ -32,7 +32,7 @@ class Storage:
     """A root below which paths like `videos/x/faces-1/seg-00000.parquet` are read and written.
 
     Attributes:
-        uri: The root as the user gave it; enough to open it again in another process.
+        uri: The root, absolute; enough to open it again in another process.
     """
 
     uri: str
@@ -51,8 +51,9 @@ class Storage:
                 filesystem, root = pafs.FileSystem.from_uri(uri)
             else:
                 filesystem = pafs.LocalFileSystem()
-                root = str(Path(uri.removeprefix("file://")).expanduser().absolute())
-        except (OSError, ValueError, pa.ArrowException) as error:
+                # Other processes have other working directories: only an absolute path travels.
+                uri = root = str(Path(uri.removeprefix("file://")).expanduser().absolute())
+        except (OSError, ValueError, RuntimeError, pa.ArrowException) as error:
             raise StorageError(f"cannot open {uri}: {one_line(error)}") from error
         return cls(uri=uri, _filesystem=filesystem, _root=root.rstrip("/"))
 

@@ -34,6 +34,10 @@ class Adapted:
     warnings: tuple[str, ...]  # "empty", "collapsed", "tail_collapsed"
 
 
+TRAINING_STREAM = 1 << 32
+"""Added to the seed for training, so that it does not draw the numbers that views were made of."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedViews:
     """All views of a title's crops through the encoder as it is: most of a short title's work."""
@@ -94,7 +98,7 @@ def adapt(
     if not title.tracks:
         return Adapted(no_outputs(config.outputs, encoder.dim, temperatures), {}, (), ("empty",))
     encoded = encoded or encode_views(title, encoder, config, seed=seed, progress=progress)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed + TRAINING_STREAM)
     with _repeatable(next(encoder.parameters()).device):
         rounds = Rounds(title, encoded.views, encoded.untuned, config, generator, progress)
         trained = _train(rounds, encoder)

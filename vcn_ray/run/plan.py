@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vcn_ray.config import (
     ADAPT_SECTIONS,
@@ -25,9 +25,13 @@ from vcn_ray.io.identity import digest, stream_hash, title_id, video_id
 from vcn_ray.io.storage import one_line
 from vcn_ray.io.video import plan_segments, probe
 from vcn_ray.records import Segment, VideoInfo
+from vcn_ray.schema import SCHEMA_VERSION
 
 METHOD_VERSION = "1"
 """Raised whenever the code gives other rows for the same input and settings."""
+
+
+VERSIONS = (METHOD_VERSION, SCHEMA_VERSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,11 @@ class VideoPlan:
     segments: tuple[Segment, ...]
     faces: str  # folder below the output
     tracks: str
+
+    @property
+    def identity(self) -> str:
+        """The part of its id that stands for its content alone."""
+        return self.video_id.rsplit("-", 1)[-1]
 
     def jobs(self) -> list[SegmentJob]:
         """Its segments as work to be given away."""
@@ -153,17 +162,23 @@ def plan_catalog(
         planned.setdefault(group, [])
         try:
             found = _plan_video(video.uri, config, pack)
-            located[video.uri] = found.video_id
-            if all(found.video_id != other.video_id for other in planned[group]):
-                planned[group].append(found)
+            # A copy under another name would be seen twice: within a title, content counts once.
+            same = [v for v in planned[group] if v.identity == found.identity]
+            located[video.uri] = same[0].video_id if same else found.video_id
+            planned[group] += [] if same else [found]
         except MediaError as error:
             failures.append(Failure(video.uri, "plan", None, error.reason, error.message))
             missing.setdefault(group, []).append(video.uri)
         if progress:
             progress("plan", (number + 1) / len(videos))
     names = {v.title or v.uri: v.title or Path(v.uri).stem for v in videos}
+    named = {video.title for video in videos if video.title}
     titles = [
-        _plan_title(names[group], members, tuple(missing.get(group, ())), config, pack)
+        _plan_title(
+            TitleInputs(names[group], group in named, members, tuple(missing.get(group, ()))),
+            config,
+            pack,
+        )
         for group, members in planned.items()
         if members
     ]
@@ -173,7 +188,11 @@ def plan_catalog(
 
 def _plan_video(uri: str, config: RunConfig, pack: PackHashes) -> VideoPlan:
     path = Path(uri)
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except (OSError, ValueError) as error:  # a name that no file system takes
+        raise MediaError("missing", f"{uri[:100]}: {one_line(error)}") from error
+    if not there:
         raise MediaError("missing", f"{uri}: no such file")
     info = probe(uri)
     segments = plan_segments(uri, config.decode)
@@ -184,9 +203,9 @@ def _plan_video(uri: str, config: RunConfig, pack: PackHashes) -> VideoPlan:
     except OSError as error:
         raise MediaError("unreadable", f"{uri}: {one_line(error)}") from error
     identity = name.rsplit("-", 1)[-1]
-    faces_key = digest(
-        "faces", METHOD_VERSION, identity, select(config, FACES_SECTIONS), pack.detector
-    )
+    settings = select(config, FACES_SECTIONS)
+    on_gpu = config.resources.segment_gpus > 0  # sums in another order round differently
+    faces_key = digest("faces", VERSIONS, on_gpu, identity, settings, pack.detector)
     tracks_key = digest("tracks", faces_key, select(config, TRACKS_SECTIONS))
     return VideoPlan(
         uri=uri,
@@ -198,20 +217,26 @@ def _plan_video(uri: str, config: RunConfig, pack: PackHashes) -> VideoPlan:
     )
 
 
-def _plan_title(
-    title: str,
-    videos: list[VideoPlan],
-    missing: tuple[str, ...],
-    config: RunConfig,
-    pack: PackHashes,
-) -> TitlePlan:
-    name = title_id(title, [video.video_id for video in videos])
+class TitleInputs(NamedTuple):
+    """What a title is made of."""
+
+    title: str
+    named: bool  # by the manifest; then the name alone says which title it is
+    videos: list[VideoPlan]
+    missing: tuple[str, ...]
+
+
+def _plan_title(given: TitleInputs, config: RunConfig, pack: PackHashes) -> TitlePlan:
+    title, named, videos, missing = given
+    # A season that gets one more episode stays the same title; a film is told apart by content.
+    name = title_id(title, [] if named else [video.video_id for video in videos])
     inputs: list[Any] = sorted(video.tracks for video in videos)
-    adapted_key = digest(
-        "adapted", METHOD_VERSION, inputs, select(config, ADAPT_SECTIONS), pack.encoder
-    )
+    settings = select(config, ADAPT_SECTIONS)
+    on_gpu = config.resources.adapt_gpus > 0
+    adapted_key = digest("adapted", VERSIONS, on_gpu, inputs, settings, pack.encoder)
     order = [video.video_id for video in videos]  # "first seen" depends on it
-    result_key = digest("result", adapted_key, order, len(missing), select(config, RESULT_SECTIONS))
+    settings = select(config, RESULT_SECTIONS)
+    result_key = digest("result", adapted_key, order, sorted(missing), settings)
     return TitlePlan(
         title=title,
         title_id=name,

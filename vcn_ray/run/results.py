@@ -50,6 +50,8 @@ def read_title(title_id: str, storage: Storage) -> StoredTitle:
     latest = storage.read_json(f"titles/{title_id}/latest.json")
     folder = f"titles/{title_id}/{latest['result']}"
     summary = storage.read_json(f"{folder}/result.json")
+    for video in summary["videos"]:  # files move; a result is not made anew for that
+        video["uri"] = latest["uris"].get(video["video_id"], video["uri"])
     tables = {
         name: storage.read_table(f"{folder}/{name}.parquet")
         for name in ("people", "tracks", "appearances", "merges")

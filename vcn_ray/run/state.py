@@ -64,7 +64,10 @@ def estimate_seconds(states: list[TitleState], storage: Storage) -> float | None
     """
     paces: list[tuple[float, float]] = []
     for name in storage.names("runs")[::-1][:10]:
-        record = storage.read_json(f"runs/{name}/run.json")
+        path = f"runs/{name}/run.json"
+        if not storage.exists(path):  # a run that was killed left no record
+            continue
+        record = storage.read_json(path)
         if record["video_seconds"] > 0:
             paces.append((record["seconds"], record["video_seconds"]))
     if not paces:

@@ -7,18 +7,15 @@ as once, and a step that was killed leaves nothing that counts. It knows nothing
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from vcn_ray.config import RunConfig
-from vcn_ray.errors import MediaError, Reason, StorageError
+from vcn_ray.errors import MediaError, Reason
 from vcn_ray.io.storage import Storage, one_line
 from vcn_ray.io.weights import load_outputs, save_arrays, save_outputs
 from vcn_ray.models.packs import FacePack
 from vcn_ray.pipeline import Scope, run_stages
-from vcn_ray.records import KEPT
 from vcn_ray.run.devices import device_for
 from vcn_ray.run.plan import Failure, SegmentJob, TitlePlan, VideoPlan
 from vcn_ray.run.summary import build_summary
@@ -26,7 +23,8 @@ from vcn_ray.stages.results import ResultTables
 from vcn_ray.stages.titles import Progress, TitleTracks, gather_tracks
 from vcn_ray.stages.tracks import SegmentTables
 
-MOST_ATTEMPTS = 4  # at a segment whose process is killed again and again
+CONTENT_REASONS = ("decode_error", "no_video_stream")
+"""Faults that lie in the bytes of a video, so that they are part of what its key stands for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,39 +48,22 @@ def segment_file(folder: str, index: int, kind: str, ending: str = "parquet") ->
 
 
 def segment_step(job: SegmentJob, pack: FacePack, config: RunConfig, storage: Storage) -> None:
-    """Decode a segment, find its faces, commit; what the media does wrong is committed with it."""
+    """Decode a segment, find its faces and commit both.
+
+    What is wrong with the content is committed with it: it would be as wrong the next time.
+
+    Raises:
+        MediaError: The file cannot be opened any more, though it could when it was planned.
+        StorageError: Nothing can be read or written just now.
+    """
     marker = segment_file(job.faces, job.index, "seg", "json")
     if storage.exists(marker):
         return
     began = time.monotonic()
-    with _attempt(job, storage) as attempts:
-        content: dict[str, Any] = {
-            "segment": job.index,
-            "frames": 0,
-            "faces": 0,
-            "kept": 0,
-            "failure": None,
-        }
-        if attempts > MOST_ATTEMPTS:
-            message = f"the process that decoded it ended without a word, {MOST_ATTEMPTS} times"
-            content["failure"] = {"reason": "crash", "message": message}
-        else:
-            content |= _find_faces(job, pack, config, storage)
-        content["attempts"] = min(attempts, MOST_ATTEMPTS)
-        content["seconds"] = round(time.monotonic() - began, 3)
-        storage.write_json(marker, content)
-
-
-@contextmanager
-def _attempt(job: SegmentJob, storage: Storage) -> Iterator[int]:
-    """Count attempts in storage: a file that kills its process must not be tried for ever."""
-    path = segment_file(job.faces, job.index, "attempt", "json")
-    attempts = 1 + (storage.read_json(path)["attempts"] if storage.exists(path) else 0)
-    storage.write_json(path, {"attempts": attempts})
-    try:
-        yield attempts
-    finally:  # errors and interrupts are not crashes: those never come here
-        storage.delete(path)
+    content: dict[str, Any] = {"segment": job.index, "frames": 0, "faces": 0, "failure": None}
+    content |= _find_faces(job, pack, config, storage)
+    content["seconds"] = round(time.monotonic() - began, 3)
+    storage.write_json(marker, content)
 
 
 def _find_faces(
@@ -92,15 +73,15 @@ def _find_faces(
     try:
         rows = run_stages(Scope.SEGMENT, values, config)["faces"]
     except MediaError as error:
+        if error.reason not in CONTENT_REASONS:
+            raise
         return {"failure": {"reason": error.reason, "message": error.message}}
     storage.write_table(segment_file(job.faces, job.index, "frames"), rows.frames)
     storage.write_table(segment_file(job.faces, job.index, "seg"), rows.detections)
-    kept = rows.detections.column("status").to_pylist().count(KEPT)
     problem = {"reason": "decode_error", "message": "; ".join(rows.problems)}
     return {
         "frames": rows.frames.num_rows,
         "faces": rows.detections.num_rows,
-        "kept": kept,
         "failure": problem if rows.problems else None,
     }
 
@@ -111,15 +92,17 @@ def video_step(video: VideoPlan, config: RunConfig, storage: Storage) -> tuple[F
     Returns:
         What of the video could not be used: its failed segments.
     """
-    if not storage.is_committed(video.faces):
-        storage.commit(video.faces, _faces_manifest(video, storage))
-    faces = storage.read_manifest(video.faces)
     if not storage.is_committed(video.tracks):
+        if not storage.is_committed(video.faces):
+            storage.commit(video.faces, _faces_manifest(video, storage))
+        faces = storage.read_manifest(video.faces)
         began = time.monotonic()
         manifest = _write_tracks(video, faces["read"], config, storage)
         manifest["seconds"] = round(time.monotonic() - began, 3)
-        storage.commit(video.tracks, manifest)
-    return tuple(Failure(video.uri, "faces", **failure) for failure in faces["failures"])
+        # The bulky faces may be thrown away once tracks are made; what was said of them stays.
+        storage.commit(video.tracks, manifest | {"faces_stage": faces})
+    stage = storage.read_manifest(video.tracks)["faces_stage"]
+    return tuple(Failure(video.uri, "faces", **failure) for failure in stage["failures"])
 
 
 def _faces_manifest(video: VideoPlan, storage: Storage) -> dict[str, Any]:
@@ -131,11 +114,7 @@ def _faces_manifest(video: VideoPlan, storage: Storage) -> dict[str, Any]:
         "segments": len(statuses),
         "read": [status["segment"] for status in statuses if status["frames"]],
         "failures": [
-            {
-                "segment": status["segment"],
-                "attempts": status["attempts"],
-                **status["failure"],
-            }
+            {"segment": status["segment"], **status["failure"]}
             for status in statuses
             if status["failure"]
         ],
@@ -232,8 +211,12 @@ def result_step(
 
 
 def point_to(title: TitlePlan, storage: Storage) -> None:
-    """Make `latest.json` of a title name this result."""
-    content = {"result": title.result.rsplit("/", 1)[-1], "title": title.title}
+    """Make `latest.json` of a title name this result, and where its videos are by now."""
+    content = {
+        "result": title.result.rsplit("/", 1)[-1],
+        "title": title.title,
+        "uris": {video.video_id: video.uri for video in title.videos},
+    }
     path = f"titles/{title.title_id}/latest.json"
     # A second run of a finished catalog writes nothing, not even this.
     if not storage.exists(path) or storage.read_json(path) != content:
@@ -259,12 +242,16 @@ def read_status(title: TitlePlan, storage: Storage, reused: bool) -> TitleStatus
 
 def failure_of(title: TitlePlan, stage: str, error: Exception) -> Failure:
     """The `failures` row of a title that could not be finished."""
-    reason: Reason = "internal_error"
-    if isinstance(error, MediaError):
-        reason = error.reason
-    elif isinstance(error, (OSError, StorageError)):
-        reason = "storage_error"
-    elif isinstance(error, MemoryError):
-        reason = "out_of_memory"
     where = title.videos[0].uri if len(title.videos) == 1 else title.title
-    return Failure(where, stage, None, reason, f"{type(error).__name__}: {one_line(error)}")
+    return Failure(where, stage, None, reason_of(error), one_line(error))
+
+
+def reason_of(error: Exception) -> Reason:
+    """The entry of the closed list for an error."""
+    if isinstance(error, MediaError):
+        return error.reason
+    if isinstance(error, MemoryError):
+        return "out_of_memory"
+    if isinstance(error, OSError):  # StorageError is one
+        return "storage_error"
+    return "internal_error"

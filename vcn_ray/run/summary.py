@@ -45,8 +45,8 @@ def build_summary(
     storage: Storage,
 ) -> dict[str, Any]:
     """All that `result.json` says of a title whose tables are `tables`."""
-    faces = [storage.read_manifest(video.faces) for video in title.videos]
     tracks = [storage.read_manifest(video.tracks) for video in title.videos]
+    faces = [manifest["faces_stage"] for manifest in tracks]
     adapted = storage.read_manifest(title.adapted)
     partial = bool(title.missing) or any(manifest["failures"] for manifest in faces)
     statuses = tables.tracks.column("status").to_pylist()

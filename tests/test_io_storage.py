@@ -81,6 +81,7 @@ def test_remote_is_told_by_the_scheme(uri: str, remote: bool) -> None:
     assert is_remote(uri) is remote
 
 
-def test_an_unknown_scheme_is_refused() -> None:
-    with pytest.raises(StorageError, match="cannot open nonsense://x"):
-        Storage.open("nonsense://x")
+@pytest.mark.parametrize("uri", ["nonsense://x", "gs://bucket/x", "https://host/x"])
+def test_other_schemes_are_refused_at_once(uri: str) -> None:
+    with pytest.raises(StorageError, match=f"cannot open {uri}: name a folder or s3://"):
+        Storage.open(uri)

@@ -46,6 +46,8 @@ class Storage:
         Raises:
             StorageError: The uri's scheme or bucket cannot be used.
         """
+        if is_remote(uri) and not uri.startswith("s3://"):
+            raise StorageError(f"cannot open {uri}: name a folder or s3://bucket/prefix")
         try:
             if is_remote(uri):
                 filesystem, root = pafs.FileSystem.from_uri(uri)

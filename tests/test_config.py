@@ -1,10 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from vcn_ray.config import RunConfig, dump_config, load_config, select, with_pack
+from vcn_ray.config import (
+    ABOVE_ZERO,
+    AT_LEAST_ONE,
+    SIGNED,
+    RunConfig,
+    dump_config,
+    load_config,
+    select,
+    with_pack,
+)
 from vcn_ray.errors import ConfigError
 
 
@@ -32,15 +42,40 @@ def test_overrides_come_after_the_file(tmp_path: Path) -> None:
         ),
         ({"decod.analysis_fps": "4"}, "unknown setting 'decod', did you mean 'decode'"),
         ({"decode.analysis_fps": "often"}, "decode.analysis_fps: .*number"),
-        ({"decode.analysis_fps": "-1"}, "analysis_fps must be over 0"),
+        ({"decode.analysis_fps": "-1"}, "analysis_fps must not be under 0"),
+        ({"decode.analysis_fps": "0"}, "decode: analysis_fps must be over 0"),
         ({"decode": "4"}, "'decode' is a section"),
-        ({"resources.adapt_workers": "0"}, "adapt_workers must be over 0"),
+        ({"resources.adapt_workers": "0"}, "adapt_workers must be at least 1"),
+        ({"decode.analysis_fps": "inf"}, "analysis_fps must be finite"),
+        ({"quality.lowest_score": "nan"}, "lowest_score must be finite"),
+        ({"tracks.max_crops": "0"}, "max_crops must be at least 1"),
+        ({"tracks.sample_seconds": "0"}, "sample_seconds must be over 0"),
+        ({"tracks.min_overlap": "7"}, "min_overlap is a part of one"),
+        ({"finetune.augment.mirror_chance": "4"}, "mirror_chance is a part of one"),
+        ({"seed": "-1"}, "seed must not be under 0"),
+        ({"threads": "0"}, "^--set threads=0: threads must be at least 1$"),
+        ({"finetune.rounds": "0"}, r"^--set finetune.rounds=0: finetune: fine-tuning needs"),
     ],
 )
 def test_wrong_settings_are_told_in_one_line(overrides: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         load_config(None, overrides)
     assert "\n" not in str(caught.value)
+
+
+def test_every_range_names_a_setting() -> None:
+    known = set()
+
+    def walk(values: dict[str, object], inside: str) -> None:
+        for name, value in values.items():
+            if isinstance(value, dict):
+                walk(value, f"{inside}{name}.")
+            else:
+                known.add(f"{inside}{name}")
+
+    walk(asdict(RunConfig()), "")
+    assert known >= AT_LEAST_ONE | ABOVE_ZERO | SIGNED
+    assert load_config(None, {"quality.lowest_score": "-3.5"}).quality.lowest_score == -3.5
 
 
 def test_a_file_that_is_not_toml(tmp_path: Path) -> None:

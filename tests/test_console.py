@@ -25,13 +25,19 @@ def test_count() -> None:
 
 def test_a_title_s_line() -> None:
     assert title_line(STATUS) == (
-        "Film [x265] [/b]: 1 person in 2 tracks, 1 unknown, 1 min 15 s, warning: partial"
+        "Film [x265] [/b]: 1 person in 2 tracks, 1 unknown, 1 min 15 s, "
+        "warning: a part of the title could not be read; who is only there is missing"
     )
 
 
 def test_a_failure_s_line() -> None:
     failure = Failure("/a.mp4", "plan", None, "missing", "/a.mp4: no such file")
     assert failure_line(failure) == "failed: /a.mp4: missing: no such file"
+
+
+def test_control_characters_stay_off_the_terminal() -> None:
+    failure = Failure("/a\nb\x1b[31m.mp4", "plan", None, "missing", "no such file")
+    assert failure_line(failure) == "failed: /a?b?[31m.mp4: missing: no such file"
 
 
 def test_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,15 +7,16 @@ asked; 130 interrupted. Every error is one line: what was wanted, what came, wha
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from vcn_ray import commands
-from vcn_ray.console import complain
 from vcn_ray.errors import StorageError, UsageError, VcnError
+
+log = logging.getLogger(__name__)
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -36,21 +37,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     if options.verbose:
         logging.getLogger("vcn_ray").setLevel(logging.DEBUG)
-    run: Callable[[argparse.Namespace], int] = options.run
     try:
-        return run(options)
+        # Torch and the rest take seconds to import, which help and wrong words need not wait for.
+        commands = importlib.import_module("vcn_ray.commands")
+        return int(getattr(commands, options.command)(options))
     except (UsageError, StorageError) as error:
-        complain(f"vcn {options.command}: {error}")
+        _complain(f"vcn {options.command}: {error}")
         return EXIT_USAGE
     except VcnError as error:
-        complain(f"vcn {options.command}: {error}")
+        _complain(f"vcn {options.command}: {error}")
         return EXIT_FAILED
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output went away; nobody is left to be told
         return EXIT_FAILED
     except KeyboardInterrupt:
-        complain("interrupted: what was finished is kept, the same command goes on from there")
+        _complain("interrupted: what was finished is kept, the same command goes on from there")
         return EXIT_INTERRUPTED
+
+
+def _complain(text: str) -> None:
+    log.debug("because of", exc_info=True)
+    sys.stderr.write(text + "\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -67,17 +74,14 @@ def build_parser() -> argparse.ArgumentParser:
 
     index = sub.add_parser("index", parents=[common], help="find the people of a catalog of videos")
     _add_run_options(index)
-    index.set_defaults(run=commands.index)
 
     plan = sub.add_parser(
         "plan", parents=[common], help="say what index would do and what is reused; change nothing"
     )
     _add_run_options(plan)
-    plan.set_defaults(run=commands.plan)
 
     config = sub.add_parser("config", parents=[common], help="print all settings as TOML")
     _add_settings(config)
-    config.set_defaults(run=commands.config)
 
     sample = sub.add_parser(
         "sample", parents=[common], help="draw a short labelled film to try things on"
@@ -86,13 +90,11 @@ def build_parser() -> argparse.ArgumentParser:
         "folder", type=Path, metavar="DIR", help="where sample.mp4 and labels.csv go"
     )
     sample.add_argument("--seed", type=int, default=0, help="another seed gives another film")
-    sample.set_defaults(run=commands.sample)
 
     report = sub.add_parser(
         "report", parents=[common], help="write a page for each title, and an index"
     )
     report.add_argument("output", metavar="OUT", help="what index was given as --output")
-    report.set_defaults(run=commands.report)
 
     evaluate = sub.add_parser("evaluate", parents=[common], help="compare results with labels")
     evaluate.add_argument("output", metavar="OUT", help="what index was given as --output")
@@ -103,12 +105,10 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="F.csv",
         help="columns video, frame or seconds, x0, y0, x1, y1, identity",
     )
-    evaluate.set_defaults(run=commands.evaluate)
 
     packs = sub.add_parser("packs", parents=[common], help="which face models there are")
     packs.add_argument("action", choices=["list", "show", "check"])
     packs.add_argument("pack", nargs="?", help="a name or a folder; needed by show and check")
-    packs.set_defaults(run=commands.packs)
     return parser
 
 

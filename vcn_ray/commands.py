@@ -12,6 +12,7 @@ from vcn_ray.console import (
     ProgressDisplay,
     complain,
     count,
+    failure_line,
     minutes,
     say,
     say_json,
@@ -85,7 +86,7 @@ def plan(options: argparse.Namespace) -> int:
         "Titles", ["title", "videos", "length", "segments there", "what index would do"], rows
     )
     for failure in planned.failures:
-        say(f"cannot be read: {failure.message}")
+        say(failure_line(failure))
     seconds = estimate_seconds(states, storage)
     if seconds is None:
         say("time: not known yet; an earlier run into this output would tell")

@@ -6,6 +6,7 @@ This module only composes: it checks names and types, and says which settings a 
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
@@ -38,11 +39,6 @@ class ResourceConfig:
     adapt_gpus: float = 0.0
     trainer_crops: int = 20_000  # titles with more crops get a Ray Train job of their own
 
-    def __post_init__(self) -> None:
-        for name in ("segment_workers_min", "adapt_workers", "segment_cpus", "adapt_cpus"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be over 0, got {getattr(self, name)}")
-
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
@@ -60,10 +56,37 @@ class RunConfig:
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     resources: ResourceConfig = field(default_factory=ResourceConfig)
 
-    def __post_init__(self) -> None:
-        if self.threads < 1:
-            raise ValueError(f"threads must be at least 1, got {self.threads}")
 
+SIGNED = frozenset(["quality.lowest_score"])
+AT_LEAST_ONE = frozenset(
+    [
+        "threads",
+        "decode.threads",
+        "filter.max_faces",
+        "tracks.min_faces",
+        "tracks.max_crops",
+        "finetune.outputs",
+        "finetune.batch_pairs",
+        "finetune.tail_batch_pairs",
+        "finetune.tail_crops",
+        "finetune.quality_passes",
+        "finetune.match.dimensions",
+        "resources.segment_workers_min",
+        "resources.adapt_workers",
+    ]
+)
+ABOVE_ZERO = frozenset(
+    [
+        "tracks.sample_seconds",
+        "finetune.learning_rate",
+        "finetune.tail_learning_rate",
+        "finetune.tail_head_learning_rate",
+        "resources.segment_cpus",
+        "resources.adapt_cpus",
+    ]
+)
+SHARES = ("_share", "_chance", "_momentum", "_overlap", "_dropout")
+"""Endings of settings that are parts of one."""
 
 FACES_SECTIONS = ("threads", "decode", "filter")
 TRACKS_SECTIONS = ("shots", "tracks")
@@ -142,7 +165,23 @@ def _update(record: Any, values: Mapping[str, Any], where: str, inside: str = ""
             changes[name] = _update(known[name], value, where, f"{full}.")
         else:
             changes[name] = value
+            _check_range(full, value, where)
     return _checked(record, changes, where, inside)
+
+
+def _check_range(name: str, value: Any, where: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    if not math.isfinite(value):
+        raise ConfigError(f"{where}: {name} must be finite")
+    if value < 0 and name not in SIGNED:
+        raise ConfigError(f"{where}: {name} must not be under 0")
+    if name in AT_LEAST_ONE and value < 1:
+        raise ConfigError(f"{where}: {name} must be at least 1")
+    if name in ABOVE_ZERO and value == 0:
+        raise ConfigError(f"{where}: {name} must be over 0")
+    if name.endswith(SHARES) and value > 1:
+        raise ConfigError(f"{where}: {name} is a part of one: it must be from 0 to 1")
 
 
 def _checked(record: Any, changes: dict[str, Any], where: str, inside: str) -> Any:
@@ -151,9 +190,9 @@ def _checked(record: Any, changes: dict[str, Any], where: str, inside: str) -> A
         return pydantic.TypeAdapter(type(record)).validate_python(merged)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
-        name = inside + ".".join(str(part) for part in first["loc"])
+        name = (inside + ".".join(str(part) for part in first["loc"])).rstrip(".")
         reason = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{where}: {name or 'value'}: {reason}") from error
+        raise ConfigError(f"{where}: {name + ': ' if name else ''}{reason}") from error
 
 
 def _hint(name: str, known: list[str]) -> str:

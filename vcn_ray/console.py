@@ -16,6 +16,7 @@ from rich.text import Text
 from vcn_ray.run.events import Event, Failed, StageProgress, TitleDone
 from vcn_ray.run.plan import Failure
 from vcn_ray.run.steps import TitleStatus
+from vcn_ray.run.summary import WARNINGS
 
 LOG_WIDTH = 160  # where there is no terminal to ask
 LOG_SECONDS = 20.0  # in a log file, progress is a line now and then
@@ -78,15 +79,20 @@ def title_line(status: TitleStatus) -> str:
     if status.unknown:
         parts.append(f"{status.unknown} unknown")
     parts.append("already done" if status.reused else minutes(status.seconds))
-    parts += [f"warning: {code}" for code in status.warnings]
-    return f"{status.title}: {', '.join(parts)}"
+    parts += [f"warning: {WARNINGS.get(code, code)}" for code in status.warnings]
+    return one_printable_line(f"{status.title}: {', '.join(parts)}")
 
 
 def failure_line(failure: Failure) -> str:
     """One line about something that failed."""
     where = failure.uri if failure.segment is None else f"{failure.uri} (segment {failure.segment})"
     text = failure.message.removeprefix(f"{failure.uri}: ")
-    return f"failed: {where}: {failure.reason}: {text}"
+    return one_printable_line(f"failed: {where}: {failure.reason}: {text}")
+
+
+def one_printable_line(text: str) -> str:
+    """Text from file names and titles, without what would move a terminal's cursor or colours."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 class ProgressDisplay:
@@ -145,7 +151,8 @@ class ProgressDisplay:
             self._progress.remove_task(self._tasks.pop(key))
         elif not self._console.is_terminal and time.monotonic() - self._told > LOG_SECONDS:
             self._told = time.monotonic()
-            complain(f"{STAGE_WORDS.get(stage, stage)} {subject}: {done / total:.0%}")
+            words = f"{STAGE_WORDS.get(stage, stage)} {subject}".strip()
+            complain(one_printable_line(f"{words}: {done / total:.0%}"))
 
     def _line(self, write: Any, text: str) -> None:
         if self._progress.live.is_started:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -40,17 +41,33 @@ def cluster(resources: ResourceConfig) -> Iterator[None]:
             ray.shutdown()
 
 
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep off the terminal what is written below Python; errors still come as exceptions."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def _start(resources: ResourceConfig) -> None:
-    # Ray's C++ side writes to the terminal about its own actors; what matters to us are exceptions.
+    # Ray's C++ side warns of how Ray Data starts its own actors, and tells that it was asked not to.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(**quiet)
+        with _silenced():
+            ray.init(**quiet)
         return
     # Fine-tuning gets room beside the segment workers, so that it overlaps with decoding.
     cores = len(os.sched_getaffinity(0))
     room = round(resources.adapt_workers * resources.adapt_cpus + 0.5)
-    ray.init(address="local", num_cpus=cores + room, include_dashboard=False, **quiet)
+    with _silenced():
+        ray.init(address="local", num_cpus=cores + room, include_dashboard=False, **quiet)
     try:
         _check_room(resources, ray.cluster_resources())
     except UsageError:
@@ -65,6 +82,6 @@ def _check_room(resources: ResourceConfig, there: dict[str, float]) -> None:
             wanted = getattr(resources, f"{name}_{unit}")
             if wanted > there.get(kind, 0.0):
                 raise UsageError(
-                    f"resources.{name}_{unit} asks for {wanted:g} {kind}, and this machine has "
+                    f"resources.{name}_{unit} asks for {wanted:g} {kind}, and there is room for "
                     f"{there.get(kind, 0.0):g}: lower it, or join a larger cluster by RAY_ADDRESS"
                 )

@@ -59,7 +59,7 @@ class FinetuneConfig:
         if self.augmented_views < 2 or self.rounds < 1 or self.epochs < 1:
             raise ConfigError(
                 "fine-tuning needs augmented_views >= 2, rounds >= 1 and epochs >= 1, got "
-                f"{self.augmented_views = }, {self.rounds = }, {self.epochs = }"
+                f"{self.augmented_views}, {self.rounds} and {self.epochs}"
             )
         if self.matcher not in get_args(Matcher):
             raise ConfigError(f"matcher must be one of {get_args(Matcher)}, got {self.matcher!r}")

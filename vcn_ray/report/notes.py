@@ -81,6 +81,8 @@ def rejected_text(rejected: Mapping[str, int], faces: int | None) -> str:
         faces: All faces found in single frames, where it is known.
     """
     total = sum(rejected.values())
+    if faces == 0:
+        return "No face was found at all; small faces need frames analysed at a larger size."
     if not total:
         return "Every face that was found was used."
     text = f"{count(total, 'face was', 'faces were')} found and left aside"

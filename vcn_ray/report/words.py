@@ -26,7 +26,9 @@ REJECTED_WORDS = {
 
 WARNING_WORDS = {
     "collapsed": "Learning this title's faces did not work out",
+    "tail_collapsed": "Learning this title's faces worked out in part",
     "partial": "Parts of the title could not be read",
+    "empty": "Nobody was found",
 }
 """Warning code -> heading; other codes get a general one."""
 

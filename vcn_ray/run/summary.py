@@ -30,7 +30,7 @@ RESULT_SETTINGS = [
 WARNINGS = {
     "collapsed": "fine-tuning collapsed; the encoder was used as the pack ships it",
     "partial": "a part of the title could not be read; who is only there is missing",
-    "empty": "no face could be followed long enough to be compared",
+    "empty": "no face was found, or none could be followed long enough to be compared",
     "tail_collapsed": "fine-tuning the encoder's last blocks collapsed; only the head was adapted",
 }
 """What each warning code means, for people; other codes explain themselves."""

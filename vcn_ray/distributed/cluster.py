@@ -56,7 +56,7 @@ def _silenced() -> Iterator[None]:
 
 
 def _start(resources: ResourceConfig) -> None:
-    # Ray's C++ side warns of how Ray Data starts its own actors, and tells that it was asked not to.
+    # Ray's C++ side warns of how Ray Data starts its actors, and tells that it was asked not to.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if os.environ.get("RAY_ADDRESS"):

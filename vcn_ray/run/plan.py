@@ -157,8 +157,7 @@ def plan_catalog(
     failures: list[Failure] = []
     located: dict[str, str] = {}
     for number, video in enumerate(videos):
-        title = video.title or Path(video.uri).stem
-        group = title if video.title else video.uri  # two files of one name are two titles
+        group = video.title or video.uri  # two files of one name are two titles
         planned.setdefault(group, [])
         try:
             found = _plan_video(video.uri, config, pack)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.montage import encode
 from vcn_ray.config import RunConfig, load_config
+from vcn_ray.distributed.reducer import ReducerState
 from vcn_ray.errors import MediaError
 from vcn_ray.io.catalog import CatalogVideo, read_catalog
 from vcn_ray.io.storage import Storage
@@ -103,6 +104,23 @@ def test_what_is_wrong_with_the_place_is_not_committed(films: Path, tmp_path: Pa
     with pytest.raises(MediaError, match="no such file"):
         segment_step(job, cast(Any, None), RunConfig(), storage)
     assert storage.names(job.faces) == []
+
+
+def test_the_reducer_reads_from_storage_what_is_missing(films: Path, tmp_path: Path) -> None:
+    planned = plan(films, "one two", "Season")
+    storage = Storage.open(str(tmp_path))
+    one, two = planned.videos
+    state = ReducerState(planned, storage)
+    assert state.complete_videos() == []
+    assert state.segment_done(one.video_id, 0)
+    assert state.segment_done(one.video_id, 0)  # told twice, it is as complete as once
+    assert state.video_done(one.video_id) == []
+    assert state.video_done(two.video_id) == [planned.titles[0].title_id]
+    storage.write_json(f"{one.faces}/seg-00000.json", {})
+    storage.commit(two.tracks, {})
+    again = ReducerState(planned, storage)
+    assert again.complete_videos() == [one.video_id, two.video_id]
+    assert again.video_done(one.video_id) == [planned.titles[0].title_id]
 
 
 def test_a_run_that_left_no_record_does_not_stop_an_estimate(films: Path, tmp_path: Path) -> None:

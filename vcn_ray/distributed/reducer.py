@@ -7,6 +7,7 @@ run is, and a second one beside it writes the same rows under the same keys.
 from __future__ import annotations
 
 from vcn_ray.config import RunConfig
+from vcn_ray.distributed.segments import open_segments
 from vcn_ray.io.storage import Storage
 from vcn_ray.models.packs import FacePack, load_pack
 from vcn_ray.run.plan import Failure, Plan, TitlePlan, VideoPlan
@@ -15,7 +16,6 @@ from vcn_ray.run.steps import (
     point_to,
     read_status,
     result_step,
-    segment_file,
     video_step,
 )
 
@@ -25,10 +25,9 @@ class ReducerState:
 
     def __init__(self, plan: Plan, storage: Storage) -> None:
         self._titles = {title.title_id: title for title in plan.titles}
-        self._videos = {video.video_id: video for video in plan.videos}
-        self._open_segments = {
-            video.video_id: _missing_segments(video, storage) for video in plan.videos
-        }
+        self._open_segments: dict[str, set[int]] = {v.video_id: set() for v in plan.videos}
+        for job in open_segments(plan.videos, storage):
+            self._open_segments[job.video_id].add(job.index)
         self._open_videos = {
             title.title_id: {v.video_id for v in title.videos if not storage.is_committed(v.tracks)}
             for title in plan.titles
@@ -52,23 +51,9 @@ class ReducerState:
                 complete.append(title_id)
         return complete
 
-    def video(self, video_id: str) -> VideoPlan:
-        """The plan of a video."""
-        return self._videos[video_id]
-
     def title(self, title_id: str) -> TitlePlan:
         """The plan of a title."""
         return self._titles[title_id]
-
-
-def _missing_segments(video: VideoPlan, storage: Storage) -> set[int]:
-    if storage.is_committed(video.tracks):
-        return set()
-    return {
-        segment.index
-        for segment in video.segments
-        if not storage.exists(segment_file(video.faces, segment.index, "seg", "json"))
-    }
 
 
 class Reducer:

@@ -17,7 +17,7 @@ from vcn_ray.io.storage import Storage, one_line
 from vcn_ray.models.packs import load_pack
 from vcn_ray.run.devices import device_for
 from vcn_ray.run.plan import SegmentJob, VideoPlan
-from vcn_ray.run.steps import reason_of, segment_file, segment_step
+from vcn_ray.run.steps import is_segment_done, reason_of, segment_file, segment_step
 
 MOST_ATTEMPTS = 3  # of one run at a segment whose process dies
 
@@ -80,7 +80,7 @@ def open_segments(videos: tuple[VideoPlan, ...], storage: Storage) -> list[Segme
         for video in videos
         if not storage.is_committed(video.tracks)
         for job in video.jobs()
-        if not storage.exists(segment_file(job.faces, job.index, "seg", "json"))
+        if not is_segment_done(job, storage)
     ]
 
 

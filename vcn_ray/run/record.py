@@ -49,7 +49,7 @@ def write_run(
     """Write a run's record.
 
     Returns:
-        The content of `run.json`, which is also the last line that the command prints.
+        The content of `run.json`.
     """
     failures = sorted(outcome.failures, key=lambda f: (f.uri, f.stage, f.segment or 0))
     folder = f"runs/{clock.run_id}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from vcn_ray.io.storage import Storage
 from vcn_ray.run.plan import Plan, TitlePlan
-from vcn_ray.run.steps import segment_file
+from vcn_ray.run.steps import is_segment_done
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,7 @@ def look_at(plan: Plan, storage: Storage) -> list[TitleState]:
 def _state(title: TitlePlan, storage: Storage) -> TitleState:
     finished = storage.is_committed(title.result)
     markers = [
-        finished or storage.exists(segment_file(video.faces, segment.index, "seg", "json"))
-        for video in title.videos
-        for segment in video.segments
+        finished or is_segment_done(job, storage) for video in title.videos for job in video.jobs()
     ]
     return TitleState(
         title=title,

@@ -47,6 +47,11 @@ def segment_file(folder: str, index: int, kind: str, ending: str = "parquet") ->
     return f"{folder}/{kind}-{index:05d}.{ending}"
 
 
+def is_segment_done(job: SegmentJob, storage: Storage) -> bool:
+    """True where a segment is committed: its marker is written after its tables."""
+    return storage.exists(segment_file(job.faces, job.index, "seg", "json"))
+
+
 def segment_step(job: SegmentJob, pack: FacePack, config: RunConfig, storage: Storage) -> None:
     """Decode a segment, find its faces and commit both.
 
@@ -56,14 +61,13 @@ def segment_step(job: SegmentJob, pack: FacePack, config: RunConfig, storage: St
         MediaError: The file cannot be opened any more, though it could when it was planned.
         StorageError: Nothing can be read or written just now.
     """
-    marker = segment_file(job.faces, job.index, "seg", "json")
-    if storage.exists(marker):
+    if is_segment_done(job, storage):
         return
     began = time.monotonic()
     content: dict[str, Any] = {"segment": job.index, "frames": 0, "faces": 0, "failure": None}
     content |= _find_faces(job, pack, config, storage)
     content["seconds"] = round(time.monotonic() - began, 3)
-    storage.write_json(marker, content)
+    storage.write_json(segment_file(job.faces, job.index, "seg", "json"), content)
 
 
 def _find_faces(

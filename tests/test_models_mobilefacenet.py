@@ -119,3 +119,17 @@ def test_published_names_load_strictly(shared: Path) -> None:
     del published["conv3.bias"]
     with pytest.raises(RuntimeError, match=r"conv3\.bias"):
         net.load_state_dict(published, strict=True)
+
+
+def test_the_frozen_trunk_equals_the_trunk_and_stays_as_it_was(
+    net: MobileFaceNet, crops: U8
+) -> None:
+    images = net.prepare(torch.from_numpy(crops))
+    frozen = net.frozen_trunk()
+    with torch.inference_mode():
+        expected = net.trunk(images)
+        assert expected.abs().max() > 1
+        torch.testing.assert_close(frozen(images), expected, rtol=1e-4, atol=1e-4)
+        net.conv1[0].weight.mul_(2)
+        torch.testing.assert_close(frozen(images), expected, rtol=1e-4, atol=1e-4)
+        assert not torch.allclose(net.trunk(images), expected, atol=0.1)

@@ -7,14 +7,17 @@ mislead it. Its scale and shift are trained as any other parameter.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from vcn_ray.models.backbones import Backbone
+from vcn_ray.models.backbones import Backbone, channels_last_trunk
 
 BLOCKS = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1))
 """Inverted residuals: expansion, channels, count, stride of the first."""
@@ -95,6 +98,25 @@ def inverted_residuals() -> nn.Sequential:
     return nn.Sequential(*blocks)
 
 
+def fold_batch_norms(module: nn.Module) -> None:
+    """Fold each batch norm of a trunk into the convolution before it, in place.
+
+    With filters laid out channels last, that halves the time of the plain trunk on a CPU.
+    """
+    for part in module.modules():
+        if isinstance(part, SeparableConv):
+            for conv, norm in (("depthwise", "bn1"), ("pointwise", "bn2")):
+                setattr(part, conv, fuse_conv_bn_eval(getattr(part, conv), getattr(part, norm)))
+                setattr(part, norm, nn.Identity())
+        elif isinstance(part, nn.Sequential):
+            for at in range(len(part) - 1):
+                first, second = part[at], part[at + 1]
+                if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                    part[at], part[at + 1] = fuse_conv_bn_eval(first, second), nn.Identity()
+        elif isinstance(part, nn.ReLU6):
+            part.inplace = True
+
+
 class MobileFaceNet(Backbone):
     """128-d face-ID encoder for crops aligned to the ArcFace template, 112 pixels a side."""
 
@@ -146,6 +168,13 @@ class MobileFaceNet(Backbone):
         """(b, 3, 112, 112) normalised images to (b, 128, 14, 14) activations."""
         hidden: Tensor = self.features[:TAIL_BLOCK](self.dw_conv(self.conv1(images)))
         return hidden
+
+    def frozen_trunk(self) -> Callable[[Tensor], Tensor]:
+        """The trunk with its batch norms folded into the convolutions before them."""
+        frozen = copy.deepcopy(self).eval()
+        for part in (frozen.conv1, frozen.dw_conv, frozen.features):
+            fold_batch_norms(part)
+        return channels_last_trunk(frozen)
 
     def tail(self, activations: Tensor) -> Tensor:
         """(b, 128, 14, 14) activations to (b, 512) features."""

@@ -1,144 +1,164 @@
-"""How well tracks of film-like titles are told apart, against baselines; labels only score.
+"""How well are tracks of film-like titles told apart, against baselines, and where time goes.
 
     python benchmarks/film_tracks.py FILE.npz ... --pack DIR [--profile NAME ...] [--json OUT]
 
-FILE.npz holds crops (m, p, p, 3) uint8 RGB, track (m,), frame (m,), label (k,). Printed for each
-film and on average: WCP, PCR, NMI, B-cubed P R F, share of unknown tracks, seconds.
+FILE.npz holds crops (m, p, p, 3) uint8 RGB, track (m,), frame (m,), label (k,), scene (k,), as
+../shared/bench/make_tracks.py makes them. Labels only score; "oracle" is the one row that sees
+them, the best of all cuts.
+
+How to read a row: WCP rewards splitting, PCR is clusters over people (1 is right), NMI and B-cubed
+weigh both kinds of error, all over the tracks in a cluster; the share left unknown belongs beside
+them. "matches" are precision/recall of the pairs of tracks that each round trained on (METHOD 2.5);
+those of a large group are thinned out, which costs recall by intent. "train" is all of the
+adaptation but its first encoding. Peak memory of a CPU is the most that this process ever took, so
+with several films it says something of the largest so far. "together" is the share of all pairs of
+tracks that are seen in one frame, "joined" how many of them one cluster holds. On a GPU "floor" is
+the seconds that the encoder alone needs for the same passes, and the last column how often they go
+into encode + train; on a CPU they are measured if --floor asks for them.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import torch
+from adapting import AdaptedFilm, adapt_film
 from baselines import finch, hac, hac_oracle, hdbscan, letter_by_cosine
+from encoding import encode_film
+from films import Film, load_film
+from floor import count_passes, floor_seconds
+from running import PROFILES, Bench, make_parser, open_bench
+from scoring import SCORE_COLUMNS, Cell, Report, cluster_film, score_cells, score_pairs, scores_of
 
-from vcn_ray.core.cluster import ClusterConfig, cluster_tracks
-from vcn_ray.core.metrics import ClusterScores, evaluate_clustering
-from vcn_ray.core.quality import QualityConfig, low_outliers
-from vcn_ray.core.track import co_occurring
+from vcn_ray.core.metrics import UNKNOWN
 from vcn_ray.core.vectors import unit_rows
-from vcn_ray.learn.finetune import EncodedViews, adapt, encode_views
-from vcn_ray.learn.settings import FinetuneConfig, TitleCrops
-from vcn_ray.models.backbones import Backbone
-from vcn_ray.models.packs import load_pack
+from vcn_ray.learn.settings import FinetuneConfig
 from vcn_ray.records import F64, I64
 
-
-@dataclass(frozen=True)
-class Profile:
-    """A way to run the method."""
-
-    finetune: FinetuneConfig
-    cluster: ClusterConfig
-
-
-DEFAULT = FinetuneConfig()
-PROFILES = {
-    "head only": Profile(replace(DEFAULT, tail_epochs=0), ClusterConfig()),
-    "paper": Profile(replace(DEFAULT, matcher="gaussian"), ClusterConfig(rule="paper")),
-    "default": Profile(DEFAULT, ClusterConfig()),
+COLUMNS = {
+    "film": "",
+    "method": "",
+    **SCORE_COLUMNS,
+    "matches P/R": "",
+    "encode s": ".0f",
+    "train s": ".1f",
+    "cluster s": ".2f",
+    "peak MB": ".0f",
+    "together": ".2%",
+    "joined": ".1%",
+    "floor s": ".1f",
+    "times floor": ".2f",
+    "note": "",
 }
 
 
-@dataclass(frozen=True)
-class Row:
-    """One method on one film."""
-
-    film: str
-    method: str
-    scores: ClusterScores
-    seconds: float
-    note: str = ""
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("films", nargs="+", type=Path)
-    parser.add_argument("--pack", required=True)
-    parser.add_argument("--profile", action="append", choices=list(PROFILES))
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    pack = load_pack(options.pack, options.threads)
-    torch.set_num_threads(options.threads)
-    encoder = pack.load_encoder().to("cuda" if torch.cuda.is_available() else "cpu")
-    rows: list[Row] = []
-    for film in options.films:
-        for row in run_film(film, encoder, options.profile or list(PROFILES), options.seed):
-            rows.append(row)
-            show(row)
-    for method in dict.fromkeys(row.method for row in rows):
-        show(mean_row([row for row in rows if row.method == method]))
-    if options.json:
-        listed = [{**row.__dict__, "scores": row.scores._asdict()} for row in rows]
-        options.json.write_text(json.dumps(listed, indent=1))
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument("--profile", action="append", choices=PROFILES)
+    parser.add_argument("--floor", action="store_true", help="measured on a GPU in any case")
+    options = parser.parse_args(argv)
+    bench = open_bench(options)
+    report = Report(COLUMNS)
+    for path in options.films:
+        for row in run_film(load_film(path), bench, options):
+            report.add(row)
+    report.add_means("film", ["method"])
+    report.save(options.json)
 
 
-def run_film(path: Path, encoder: Backbone, profiles: list[str], seed: int) -> Iterator[Row]:
+def run_film(film: Film, bench: Bench, options: argparse.Namespace) -> Iterator[dict[str, Cell]]:
     """All methods on one film."""
-    data = np.load(path)
-    track, truth = data["track"].astype(np.int64), data["label"].astype(np.int64)
-    cannot_link = co_occurring(data["frame"].astype(np.int64), track)
-    title = TitleCrops(data["crops"], track, cannot_link)
-    began = time.monotonic()
-    encoded = encode_views(title, encoder, DEFAULT, seed=seed)
-    encoding = time.monotonic() - began
-    yield from run_baselines(path.stem, encoded, track, truth)
-    for name in profiles:
-        began = time.monotonic()
-        profile = PROFILES[name]
-        adapted = adapt(title, encoder, profile.finetune, seed=seed, encoded=encoded)
-        valid = ~low_outliers(adapted.outputs.quality, QualityConfig())
-        result = cluster_tracks(adapted.outputs, valid, cannot_link, profile.cluster)
-        seconds = encoding + time.monotonic() - began
-        scores = evaluate_clustering(truth, result.label)
-        yield Row(path.stem, name, scores, seconds, " ".join(adapted.warnings + result.warnings))
+    names = options.profile or ("head-only", "default")
+    yield from run_baselines(film, bench, bench.profile(names[-1]).finetune)
+    for name in names:
+        config = bench.profile(name)
+        found = adapt_film(film, bench, config.finetune)
+        began = time.perf_counter()
+        result = cluster_film(found.adapted.outputs, film.title.cannot_link, config)
+        seconds = time.perf_counter() - began
+        row = row_of(film, name, result.label, seconds)
+        row |= adaptation_cells(film, found)
+        row["note"] = "; ".join(found.adapted.warnings + result.warnings)
+        if options.floor or bench.device.type == "cuda":
+            row |= floor_cells(film, found, bench, config.finetune)
+        yield row
 
 
-def run_baselines(film: str, encoded: EncodedViews, track: I64, truth: I64) -> Iterator[Row]:
+def row_of(film: Film, method: str, label: I64, seconds: float) -> dict[str, Cell]:
+    """What every method has to show."""
+    return {
+        "film": film.name,
+        "method": method,
+        **scores_of(film.truth, label),
+        "cluster s": seconds,
+        "together": film.together,
+        "joined": placed_together(label, film.title.cannot_link),
+    }
+
+
+def placed_together(label: I64, cannot_link: I64) -> float:
+    """Share of the pairs (c, 2) in one cluster; two unknown tracks are in none."""
+    left, right = label[cannot_link[:, 0]], label[cannot_link[:, 1]]
+    return float(((left == right) & (left != UNKNOWN)).mean()) if len(cannot_link) else 0.0
+
+
+def adaptation_cells(film: Film, found: AdaptedFilm) -> dict[str, Cell]:
+    """How the rounds went, and what they took."""
+    scores = [score_pairs(pairs, film.truth) for pairs in found.adapted.matches]
+    shown = [
+        f"{s.precision:.3f}/{s.recall:.3f}"
+        for s in scores
+        if s.precision is not None and s.recall is not None
+    ]
+    return {
+        "matches P/R": " ".join(shown) or "none",
+        "encode s": found.encode_seconds,
+        "train s": found.train_seconds,
+        "peak MB": found.adapted.peak_bytes / 1e6,
+    }
+
+
+def floor_cells(
+    film: Film, found: AdaptedFilm, bench: Bench, config: FinetuneConfig
+) -> dict[str, Cell]:
+    """What the encoder alone would take."""
+    passes = count_passes(film.title, config, found.adapted.history, found.kept)
+    least = floor_seconds(passes, bench, config)
+    taken = found.encode_seconds + found.train_seconds
+    return {"floor s": least, "times floor": taken / least}
+
+
+def run_baselines(film: Film, bench: Bench, config: FinetuneConfig) -> Iterator[dict[str, Cell]]:
     """Clusterings of the untuned embeddings."""
-    crops = encoded.untuned.embeddings[0].cpu().numpy().astype(np.float64)
-    means: F64 = unit_rows(np.stack([crops[track == t].mean(axis=0) for t in range(len(truth))]))
-    cut, best = hac_oracle(means, truth)
-    yield Row(film, "HAC, oracle cut", best, 0.0, f"at {cut:.2f}")
+    crops, means = untuned_embeddings(film, bench, config)
+    cut, best = hac_oracle(means, film.truth)
+    yield {
+        "film": film.name,
+        "method": "HAC, oracle cut",
+        **score_cells(best),
+        "note": f"at {cut:.2f}",
+    }
     methods: dict[str, Callable[[], I64]] = {
         "HAC at 0.6": lambda: hac(means),
         "HDBSCAN": lambda: hdbscan(means),
         "FINCH": lambda: finch(means),
-        "METHOD 4, untuned cosine": lambda: letter_by_cosine(crops, track),
+        "METHOD 4, untuned cosine": lambda: letter_by_cosine(crops, film.title.track),
     }
     for name, run in methods.items():
-        began = time.monotonic()
+        began = time.perf_counter()
         label = run()
-        yield Row(film, name, evaluate_clustering(truth, label), time.monotonic() - began)
+        yield row_of(film, name, label, time.perf_counter() - began)
 
 
-def mean_row(rows: list[Row]) -> Row:
-    """The mean over films."""
-    mean = [float(np.mean(values)) for values in zip(*(row.scores for row in rows), strict=True)]
-    return Row(
-        "mean", rows[0].method, ClusterScores(*mean), float(np.mean([r.seconds for r in rows]))
-    )
-
-
-def show(row: Row) -> None:
-    """One line of the table."""
-    s = row.scores
-    sys.stdout.write(
-        f"| {row.film} | {row.method} | {s.wcp:.3f} | {s.pcr:.2f} | {s.nmi:.3f} | "
-        f"{s.bcubed_precision:.3f} {s.bcubed_recall:.3f} {s.bcubed_f:.3f} | "
-        f"{s.unknown_share:.1%} | {row.seconds:.0f} | {row.note} |\n"
-    )
-    sys.stdout.flush()
+def untuned_embeddings(film: Film, bench: Bench, config: FinetuneConfig) -> tuple[F64, F64]:
+    """Unit embeddings (m, d) of the crops as they are, and (k, d) of the tracks' means."""
+    encoded = encode_film(film, bench, config).views
+    crops = encoded.untuned.embeddings[0].cpu().numpy().astype(np.float64)
+    track = film.title.track
+    means = np.stack([crops[track == t].mean(axis=0) for t in range(film.title.tracks)])
+    return crops, unit_rows(means)
 
 
 if __name__ == "__main__":

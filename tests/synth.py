@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vcn_ray.learn.settings import TitleCrops
+from vcn_ray.learn.settings import FinetuneConfig, TitleCrops
 from vcn_ray.models.backbones import Backbone
-from vcn_ray.records import I64, U8
+from vcn_ray.records import I64, U8, TrackOutputs
 
 PIXELS = 16
+PEOPLE = np.array([0, 1, 2, 0, 1, 2, 0, 1])
+"""Who is seen in each track of a small title."""
+
+QUICK = FinetuneConfig(outputs=64, epochs=2, least_steps=10, quality_passes=8)
+"""Fine-tuning within a second."""
 
 
 class TinyBackbone(Backbone):
@@ -66,3 +73,15 @@ def title_of(people: I64, crops_per_track: int = 4, seed: int = 0) -> TitleCrops
     """A title whose track t shows `people[t]`; no two tracks share a frame."""
     track = np.arange(len(people)).repeat(crops_per_track)
     return TitleCrops(crops_of(people, crops_per_track, seed), track, np.zeros((0, 2), np.int64))
+
+
+def check_outputs(outputs: TrackOutputs, tracks: int) -> None:
+    """Every field is there for every track, finite, and in its range."""
+    assert len(outputs) == tracks
+    for field in fields(outputs):
+        value = getattr(outputs, field.name)
+        if isinstance(value, np.ndarray):
+            assert np.isfinite(value).all(), field.name
+            assert field.name == "centre" or len(value) == tracks, field.name
+    np.testing.assert_allclose(np.linalg.norm(outputs.embedding, axis=1), 1, atol=1e-5)
+    assert ((outputs.quality >= 0) & (outputs.quality <= 1)).all()

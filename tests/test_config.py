@@ -12,6 +12,7 @@ from vcn_ray.config import (
     RunConfig,
     dump_config,
     load_config,
+    profile_config,
     select,
     with_pack,
 )
@@ -31,6 +32,27 @@ def test_overrides_come_after_the_file(tmp_path: Path) -> None:
     path.write_text("seed = 3\n[decode]\nanalysis_fps = 2.0\n")
     config = load_config(path, {"seed": "4"})
     assert (config.seed, config.decode.analysis_fps) == (4, 2.0)
+
+
+def test_the_paper_profile_is_the_letter_of_every_rule() -> None:
+    config = load_config(None, {"profile": "paper"})
+    assert config == profile_config("paper")
+    assert (config.finetune.encoder, config.finetune.matcher) == ("all", "gaussian")
+    assert config.cluster.rule == "paper"
+    assert profile_config("default") == RunConfig()
+    changed = load_config(None, {"profile": "paper", "finetune.encoder": "tail"})
+    assert (changed.finetune.encoder, changed.finetune.matcher) == ("tail", "gaussian")
+
+
+def test_a_file_keeps_its_profile(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(dump_config(profile_config("paper")))
+    assert load_config(path) == load_config(path, {"profile": "paper"}) == profile_config("paper")
+    with pytest.raises(ConfigError, match="is of profile 'paper', got 'default'"):
+        load_config(path, {"profile": "default"})
+    path.write_text('profile = "best"\n')
+    with pytest.raises(ConfigError, match="profile must be one of default, paper, got 'best'"):
+        load_config(path)
 
 
 @pytest.mark.parametrize(

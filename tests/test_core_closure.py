@@ -1,14 +1,17 @@
-from dataclasses import replace
+import tracemalloc
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
 import reference
+import torch
 from core_data import made_title
 
-from vcn_ray.core import vectors
+from vcn_ray.core import forest, vectors
 from vcn_ray.core.closure import close, thresholds
 from vcn_ray.core.distance import mean_within_groups, soft_assign
-from vcn_ray.core.vectors import group_sums, log_softmax, softmax
+from vcn_ray.core.spaces import row_span
+from vcn_ray.core.vectors import group_sums, log_softmax, softmax, unit_rows
 
 TAU_T, TAU_S = 0.07, 0.1
 
@@ -53,6 +56,59 @@ def test_the_letter_of_the_method(seed, cells, monkeypatch):
     assert np.array_equal(found.label, reference.close(crops, centre, TAU_T, TAU_S))
     assert 1 < found.label.max() + 1 < 8
     assert len(found.merges) == 8 - (found.label.max() + 1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_letter_of_the_method_with_a_head_of_a_narrow_last_layer(seed):
+    people = [0, 1, 2, 0, 1, 0, 3, 0, 4, 4, 5, 1]
+    hidden, track = made_outputs(people, seed, 0.05)
+    outputs = hidden[:, :4] @ np.random.default_rng(seed).normal(size=(4, 10))
+    centre = outputs.mean(axis=0)
+    title = title_of(outputs, track, centre)
+    assert row_span([title.student], 10).shape == (10, 5)
+    found = close(title, "closure")
+    crops = [outputs[track == t] for t in range(12)]
+    assert np.array_equal(found.label, reference.close(crops, centre, TAU_T, TAU_S))
+    assert 1 < found.label.max() + 1 < 12
+
+
+@pytest.mark.parametrize("fold_edges", [0, 1_000_000])
+def test_tensors_give_the_labels_and_merges_of_numpy(fold_edges, monkeypatch):
+    monkeypatch.setattr(forest, "FOLD_EDGES", fold_edges)
+    monkeypatch.setattr(vectors, "BLOCK_CELLS", 1600)
+    for noise in (0.1, 1.0):
+        title = made_title(np.arange(90) % 8, noise=noise, wobble=6)
+        plain, there = close(title, "closure"), close(title, "closure", torch.zeros(1))
+        assert np.array_equal(plain.label, there.label)
+        assert len(plain.merges) == 90 - (plain.label.max() + 1) > 60
+        for merge, other in zip(plain.merges, there.merges, strict=True):
+            assert astuple(merge)[:6] == astuple(other)[:6]
+            assert astuple(merge)[6:] == pytest.approx(astuple(other)[6:], abs=1e-12)
+
+
+def test_no_copy_of_all_outputs_and_no_table_of_all_pairs_is_held(monkeypatch):
+    monkeypatch.setattr(vectors, "BLOCK_CELLS", 100_000)
+    monkeypatch.setattr(forest, "FOLD_EDGES", 10_000)
+    rng = np.random.default_rng(0)
+    k, o = 2500, 256
+    z = unit_rows(unit_rows(rng.normal(size=(k, 6))) @ rng.normal(size=(6, o)))
+    z = z.astype(np.float32)
+    p, q = softmax(z / TAU_T).astype(np.float32), log_softmax(z / TAU_S).astype(np.float32)
+    title = replace(
+        made_title(np.zeros(k, np.int64), crops=1),
+        teacher=p,
+        student=q,
+        output=z,
+        centre=np.zeros(o, np.float32),
+        within=np.full(k, 8.0),
+    )
+    tracemalloc.start()
+    label = close(title, "closure").label
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert label.max() == 0
+    copy, pairs = 8 * k * o, 8 * k * k
+    assert peak < copy < pairs
 
 
 def test_thresholds_are_means_over_all_crops_of_a_cluster():

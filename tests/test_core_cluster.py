@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from core_data import made_title, no_pairs
 
-from vcn_ray.core.cluster import ClusterConfig, broken_share, cluster_tracks, confidence
+from vcn_ray.core.cluster import ClusterConfig, cluster_tracks, confidence
 from vcn_ray.core.spaces import cosine_space
 from vcn_ray.core.vectors import renumber
 from vcn_ray.errors import ConfigError, ShapeError
@@ -132,9 +132,13 @@ def test_equal_tracks_are_certain():
     assert found == pytest.approx([1, 1, 1])
 
 
-def test_the_share_of_broken_pairs():
-    assert broken_share(np.array([0, 0, 1]), np.array([[0, 1], [0, 2]])) == 0.5
-    assert broken_share(np.array([0, 0, 1]), no_pairs()) == 0
+def test_a_face_seen_twice_in_one_frame_is_one_person_and_the_title_says_so():
+    outputs = made_title([0, 0, 0, 1, 1, 1, 2, 2, 2])
+    untuned = outputs.untuned.copy()
+    untuned[1] = untuned[0]
+    found = cluster(replace(outputs, untuned=untuned), [[0, 1], [0, 3]])
+    assert found.label.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert [w.split(":")[0] for w in found.warnings] == ["seen_twice"]
 
 
 def test_senseless_input_is_refused():

@@ -1,20 +1,12 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from core_data import made_title, no_pairs
-from scipy import stats
 
-from vcn_ray.core import vectors
-from vcn_ray.core.cut import (
-    Moments,
-    crossing,
-    cut_title,
-    pair_moments,
-    stranger_cut,
-    view_distance,
-)
+from vcn_ray.core import cut, vectors
+from vcn_ray.core.cut import CutConfig, cut_title, drawn_tracks, fused_space, pairs_among
+from vcn_ray.core.evidence import Fusion, FusionConfig
 from vcn_ray.core.spaces import cosine_space
+from vcn_ray.errors import ConfigError
 
 EXTREMES = {
     "one track": [0],
@@ -32,106 +24,75 @@ EXTREMES = {
 }
 
 
+def found(people, cannot_link=None, **settings):
+    noise, offset = settings.pop("noise", 0.7), settings.pop("offset", 0.0)
+    outputs = made_title(people, noise=noise - 0.1 * offset, offset=offset)
+    pairs = no_pairs() if cannot_link is None else np.array(cannot_link)
+    return cut_title(outputs, pairs, CutConfig(**settings), "cut")
+
+
 @pytest.mark.parametrize("offset", [0.0, 2.0], ids=["centred encoder", "offset encoder"])
 @pytest.mark.parametrize("people", EXTREMES.values(), ids=EXTREMES.keys())
 def test_few_and_many_people_are_counted_right(people, offset):
-    outputs = made_title(people, noise=0.7 - 0.1 * offset, offset=offset)
-    found = cut_title(outputs, no_pairs(), "cut").linked.label
-    assert np.array_equal(found, vectors.renumber(np.array(people)))
+    label = found(people, offset=offset).linked.label
+    assert np.array_equal(label, vectors.renumber(np.array(people)))
+
+
+@pytest.mark.parametrize("factor", [0.8, 2.3])
+def test_where_the_learning_begins_does_not_matter_with_many_people(factor):
+    people = np.random.default_rng(3).integers(0, 30, 200)
+    label = found(people, view_factor=factor).linked.label
+    assert np.array_equal(label, vectors.renumber(people))
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+@pytest.mark.parametrize("name", ["ridge", "odds", "false_share"])
+def test_halving_and_doubling_a_constant_changes_nothing(name, factor):
+    people = np.random.default_rng(4).integers(0, 12, 90)
+    fusion = FusionConfig(**{name: factor * getattr(FusionConfig(), name)})
+    label = found(people, fusion=fusion).linked.label
+    assert np.array_equal(label, vectors.renumber(people))
 
 
 def test_the_merges_are_those_of_the_partition():
-    found = cut_title(made_title(list(range(5)) * 4), no_pairs(), "cut").linked
-    assert len(found.merges) == 20 - 5
-    assert all(merge.distance < 1 == merge.left_threshold for merge in found.merges)
+    linked = found(list(range(5)) * 4).linked
+    assert len(linked.merges) == 20 - 5
+    assert all(merge.distance < 1 == merge.left_threshold for merge in linked.merges)
 
 
-def test_the_view_distance_prefers_tracks_with_several_crops():
-    outputs = replace(
-        made_title([0, 1, 2]), crops=np.array([1, 4, 5]), untuned_views=np.array([9.0, 0.2, 0.4])
-    )
-    assert view_distance(outputs) == pytest.approx(0.3)
-    assert view_distance(replace(outputs, crops=np.ones(3, np.int64))) == pytest.approx(3.2)
+def test_tracks_that_cannot_link_stay_apart():
+    label = found([0] * 6 + [1] * 6, cannot_link=[[0, 1]]).linked.label
+    assert label[0] != label[1]
 
 
-def test_views_without_any_distance_leave_different_tracks_apart():
-    outputs = replace(made_title([0, 1, 1]), untuned_views=np.zeros(3))
-    assert cut_title(outputs, no_pairs(), "cut").linked.label.tolist() == [0, 1, 2]
+def test_a_large_title_is_learned_from_some_of_its_tracks(monkeypatch):
+    monkeypatch.setattr(cut, "LEARNING_TRACKS", 60)
+    people = np.random.default_rng(5).integers(0, 12, 240)
+    rows = drawn_tracks(240)
+    assert len(rows) == 60
+    assert (np.diff(rows) > 0).all()
+    assert np.array_equal(found(people).linked.label, vectors.renumber(people))
 
 
-@pytest.mark.parametrize("cells", [1, 4_000_000])
-def test_moments_equal_those_of_all_pairs(cells, monkeypatch):
-    monkeypatch.setattr(vectors, "BLOCK_CELLS", cells)
+def test_all_tracks_are_drawn_where_they_are_few():
+    assert drawn_tracks(7).tolist() == list(range(7))
+
+
+def test_pairs_among_drawn_tracks_keep_their_places():
+    pairs = np.array([[0, 3], [2, 3], [1, 2]])
+    assert pairs_among(pairs, np.array([0, 2, 3]), 4).tolist() == [[0, 2], [1, 2]]
+    assert pairs_among(no_pairs(), np.array([0, 2]), 4).shape == (0, 2)
+
+
+def test_a_fused_distance_is_the_weighted_sum_in_units_of_its_cut():
     rng = np.random.default_rng(0)
-    space, label = cosine_space(rng.normal(size=(9, 4))), rng.integers(0, 3, 9)
-    same, different = [], []
-    for i in range(9):
-        for k in range(i + 1, 9):
-            distance = 1 - space.left[i] @ space.left[k]
-            (same if label[i] == label[k] else different).append(distance)
-    for found, want in zip(pair_moments(space, label), (same, different), strict=True):
-        assert found.pairs == len(want)
-        assert found.mean == pytest.approx(np.mean(want))
-        assert found.sd == pytest.approx(np.std(want))
+    spaces = [cosine_space(rng.normal(size=(6, width))) for width in (3, 4, 5)]
+    tables = [space.offset - space.left @ space.right.T for space in spaces]
+    fused = fused_space(spaces, Fusion(np.array([0.5, 0.0, 2.0]), 4.0))
+    want = (0.5 * tables[0] + 2 * tables[2]) / 4
+    assert np.allclose(fused.offset - fused.left @ fused.right.T, want)
 
 
-def test_the_crossing_of_equal_distributions_is_half_way():
-    assert crossing(Moments(0, 0.1, 50), Moments(1, 0.1, 50)) == pytest.approx(0.5, abs=2e-3)
-
-
-def test_the_crossing_moves_away_from_what_is_frequent():
-    usual = crossing(Moments(0, 0.2, 10), Moments(1, 0.2, 10))
-    rare = crossing(Moments(0, 0.2, 1), Moments(1, 0.2, 1000))
-    assert rare < usual
-    # pi N(mu1, sd) = (1 - pi) N(mu0, sd) solved by hand: 1/2 - sd^2 log 1000
-    assert rare == pytest.approx(0.5 - 0.04 * np.log(1000), abs=2e-3)
-
-
-def test_no_crossing_where_the_near_are_not_nearer():
-    assert crossing(Moments(1, 0.1, 5), Moments(1, 0.1, 5)) == -np.inf
-
-
-def pairs_of(space):
-    first, second = np.triu_indices(len(space.left), 1)
-    return 1 - np.einsum("kf,kf->k", space.left[first], space.right[second])
-
-
-def expected_under(cut, distances):
-    """How many of these distances a normal distribution of their moments has under the cut."""
-    return len(distances) * stats.norm(distances.mean(), distances.std()).cdf(cut)
-
-
-def test_the_cut_lies_between_people_and_strangers():
-    people = np.repeat(np.arange(30), 3)
-    rows = np.eye(30)[people] + np.random.default_rng(0).normal(0, 0.02, (90, 30))
-    space = cosine_space(rows)
-    distances, same = pairs_of(space), np.equal.outer(people, people)[np.triu_indices(90, 1)]
-    cut = stranger_cut(space, people)
-    assert distances[same].max() < cut
-    assert (distances[~same] < cut).mean() < 0.01
-
-
-def test_strangers_alone_are_left_apart_however_many_they_are():
-    space = cosine_space(np.random.default_rng(0).normal(size=(150, 40)))
-    distances = pairs_of(space)
-    usual = distances.mean() - 2.5 * distances.std()
-    assert (distances < usual).sum() > 50
-    assert (distances < stranger_cut(space, np.arange(150))).sum() <= 3
-
-
-def test_people_among_strangers_raise_the_cut_as_far_as_it_can_be_believed():
-    rng = np.random.default_rng(0)
-    people = np.r_[np.arange(150), np.arange(12)]
-    rows = rng.normal(size=(150, 40))[people] + rng.normal(0, 0.3, (162, 40))
-    space = cosine_space(rows)
-    cut, distances = stranger_cut(space, people), pairs_of(space)
-    same = np.equal.outer(people, people)[np.triu_indices(162, 1)]
-    assert (distances[same] < cut).all()
-    strangers = distances[~same]
-    assert expected_under(cut, strangers) <= 0.2 * (distances < cut).sum()
-    assert cut < strangers.mean() - 2.5 * strangers.std()
-
-
-def test_equal_tracks_taken_for_two_people_are_under_the_cut():
-    space = cosine_space(np.eye(12)[np.r_[:12, 0, 1]])
-    assert 0 < stranger_cut(space, np.arange(14)) <= 1
+def test_senseless_settings_are_refused():
+    with pytest.raises(ConfigError, match="view_factor"):
+        CutConfig(view_factor=0)

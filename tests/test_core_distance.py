@@ -1,15 +1,17 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import reference
+from core_data import made_title
 
 from vcn_ray.core import vectors
 from vcn_ray.core.distance import (
-    mean_between,
     mean_within,
     mean_within_groups,
-    pairwise_distances,
     soft_assign,
 )
+from vcn_ray.core.spaces import loss_space
 from vcn_ray.errors import ShapeError
 
 TAU_T, TAU_S = 0.07, 0.1
@@ -62,34 +64,19 @@ def test_mean_within_of_groups_equals_that_of_each(crops):
     assert np.abs(found - literal).max() < 1e-10
 
 
-@pytest.mark.parametrize(
-    ("a", "b"), [([0], [1]), ([0, 1, 2], [3]), ([0, 0], [0]), ([0, 3], [1, 5])]
-)
-def test_mean_between_equals_the_double_loop(crops, a, b):
-    teacher, student = sides(*crops)
-    arguments = teacher[a], student[a], teacher[b], student[b]
-    assert mean_between(*arguments) == pytest.approx(reference.mean_between(*arguments), abs=1e-10)
-
-
 @pytest.mark.parametrize("cells", [4, 4_000_000])
-def test_all_pairs_equal_the_double_loop_in_any_blocks(crops, cells, monkeypatch):
+def test_all_pairs_of_tracks_equal_the_double_loop_in_any_blocks(crops, cells, monkeypatch):
     monkeypatch.setattr(vectors, "BLOCK_CELLS", cells)
     teacher, student = sides(*crops)
     track = np.array([0, 0, 0, 1, 2, 2, 3, 3, 3])
-    means = [
-        np.stack([side[track == t].mean(axis=0) for t in range(4)]) for side in (teacher, student)
-    ]
-    found = pairwise_distances(*means)
+    p, q = (np.stack([s[track == t].mean(axis=0) for t in range(4)]) for s in (teacher, student))
+    space = loss_space(replace(made_title(range(4)), teacher=p, student=q))
+    found = space.offset - space.left @ space.right.T
     for i in range(4):
         for k in range(4):
             a, b = track == i, track == k
             literal = reference.mean_between(teacher[a], student[a], teacher[b], student[b])
             assert found[i, k] == pytest.approx(literal, abs=1e-10)
-    assert np.array_equal(found, found.T)
-
-
-def test_no_tracks_have_no_distances():
-    assert pairwise_distances(np.zeros((0, 5)), np.zeros((0, 5))).shape == (0, 0)
 
 
 def test_soft_assign_is_the_two_sides_in_float32(crops):
@@ -108,5 +95,3 @@ def test_shapes_that_do_not_belong_together_are_refused(crops):
         mean_within(outputs[:0], outputs[:0])
     with pytest.raises(ShapeError, match="one shape"):
         mean_within_groups(outputs, outputs[1:], np.zeros(9, np.int64), 1)
-    with pytest.raises(ShapeError, match="one shape"):
-        pairwise_distances(outputs, outputs[1:])

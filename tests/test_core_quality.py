@@ -44,7 +44,9 @@ def test_only_the_low_side_is_dropped():
 
 def test_the_cut_is_the_modified_z_score():
     quality = np.array([0.0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10])  # median 5, MAD 3, sd 4.45
-    lenient, strict = (QualityConfig(lowest_score=score) for score in (-1.13, -1.11))
+    lenient, strict = (
+        QualityConfig(lowest_score=score, largest_share=0.1) for score in (-1.13, -1.11)
+    )
     assert low_outliers(quality, lenient).sum() == 0
     assert np.flatnonzero(low_outliers(quality, strict)).tolist() == [0]
 

@@ -1,13 +1,20 @@
 import numpy as np
 import pytest
+import torch
 
+from vcn_ray.core import vectors
 from vcn_ray.core.vectors import (
+    add_groups,
+    beside,
     check_pairs,
     group_sums,
     log_softmax,
+    on_host,
     renumber,
     row_blocks,
+    row_dots,
     softmax,
+    tiles,
     unit_rows,
 )
 from vcn_ray.errors import ShapeError
@@ -17,6 +24,28 @@ from vcn_ray.errors import ShapeError
 def test_blocks_cover_every_row_once(rows, columns):
     seen = [row for block in row_blocks(rows, columns) for row in range(block.start, block.stop)]
     assert seen == list(range(rows))
+
+
+@pytest.mark.parametrize("cells", [1, 20, 400, 4_000_000])
+@pytest.mark.parametrize("above", [False, True])
+def test_tiles_cover_every_pair_once(cells, above, monkeypatch):
+    monkeypatch.setattr(vectors, "BLOCK_CELLS", cells)
+    seen = np.zeros((13, 13), int)
+    for rows, columns in tiles(13, 13, above=above):
+        seen[rows, columns] += 1
+        assert seen[rows, columns].size <= max(1, cells // 4)
+    assert seen.max() == 1
+    assert (seen[np.triu_indices(13)] == 1).all()
+    assert (seen == 1).all() or above
+    assert list(tiles(0, 5)) == list(tiles(5, 0)) == []
+
+
+def test_values_come_and_go_between_libraries():
+    values = np.arange(3.0)
+    there = beside(values, torch.zeros(1))
+    assert isinstance(there, torch.Tensor)
+    assert on_host(there).tolist() == [0, 1, 2]
+    assert beside(values, np.zeros(1)) is values is on_host(values)
 
 
 def test_unit_rows_leave_the_input_and_a_zero_row_alone():
@@ -38,6 +67,22 @@ def test_group_sums_with_groups_out_of_order_and_empty():
     assert group_sums(np.zeros((0, 2)), np.zeros(0, np.int64), 3).sum() == 0
     with pytest.raises(ShapeError, match="group numbers"):
         group_sums(rows, np.array([0]), 1)
+
+
+@pytest.mark.parametrize("cells", [1, 7, 4_000_000])
+def test_group_sums_and_row_dots_in_any_blocks(cells, monkeypatch):
+    monkeypatch.setattr(vectors, "BLOCK_CELLS", cells)
+    rng = np.random.default_rng(0)
+    left, right = rng.normal(size=(2, 11, 3)).astype(np.float32)
+    group = rng.integers(0, 4, 11)
+    want = [left[group == g].astype(np.float64).sum(axis=0) for g in range(5)]
+    assert np.allclose(group_sums(left, group, 5), want, atol=1e-12)
+    made = add_groups(np.ones((5, 3)), lambda rows: 2.0 * left[rows], group, 3)
+    assert np.allclose(made, 1 + 2 * np.array(want), atol=1e-6)
+    assert group_sums(group, group, 5).tolist() == [g * (group == g).sum() for g in range(5)]
+    dots = row_dots(left, right)
+    assert dots.dtype == np.float64
+    assert np.allclose(dots, (left.astype(np.float64) * right).sum(axis=1), atol=1e-12)
 
 
 def test_renumber_follows_the_first_row():

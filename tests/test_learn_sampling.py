@@ -1,7 +1,8 @@
 import numpy as np
+import pytest
 import torch
 
-from vcn_ray.learn.matching import EACH_WAY, pairs_of_groups
+from vcn_ray.learn.matching import EACH_WAY, Matches, pairs_of_groups
 from vcn_ray.learn.sampling import PairSampler, draw_views
 
 TRACK = np.array([0, 2, 0, 1, 2, 2, 0, 3, 2, 0])  # crops of tracks 0..3: 4, 1, 4, 1
@@ -86,3 +87,11 @@ def test_pairs_of_a_large_group_stay_linear():
     assert len(pairs) == 500 * EACH_WAY
     assert (np.bincount(pairs.ravel()) == 2 * EACH_WAY).all()
     assert len({tuple(sorted(pair)) for pair in pairs.tolist()}) == len(pairs)
+
+
+def test_agreement_counts_all_pairs_of_large_groups():
+    whole, rest = np.zeros(100, np.int64), np.array([0] * 50 + [1] * 50)
+    left, right = (Matches(pairs_of_groups(label), label) for label in (whole, rest))
+    assert left.agreement(right) == pytest.approx(2 * 50 * 49 / (100 * 99))
+    listed = left._replace(groups=None).agreement(right._replace(groups=None))
+    assert abs(listed - left.agreement(right)) > 0.1  # what is listed is a part of the pairs

@@ -8,7 +8,7 @@ from vcn_ray.pipeline import STAGES, Scope, Stage, run_stages
 GIVEN = {
     Scope.SEGMENT: {"source", "segment", "pack"},
     Scope.VIDEO: {"video_id", "segments", "displayed_width"},
-    Scope.ADAPT: {"title", "encoder", "progress"},
+    Scope.ADAPT: {"title", "encoder", "hooks"},
     Scope.TITLE: {"title", "outputs", "videos"},
 }
 

@@ -115,6 +115,11 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pack", help="face models: a built-in name or a folder (default: dlib)")
     parser.add_argument(
+        "--profile",
+        choices=["default", "paper"],
+        help="all settings at once: the best measured, or the paper to the letter",
+    )
+    parser.add_argument(
         "--config", type=Path, metavar="F.toml", help="settings; vcn config prints them"
     )
     parser.add_argument(

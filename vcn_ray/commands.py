@@ -177,7 +177,7 @@ def config(options: argparse.Namespace) -> int:
 
 
 def _settings(options: argparse.Namespace) -> RunConfig:
-    overrides: dict[str, str] = {}
+    overrides: dict[str, str] = {"profile": options.profile} if options.profile else {}
     for text in options.set:
         name, equals, value = text.partition("=")
         if not equals:

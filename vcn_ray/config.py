@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 import tomli_w
@@ -44,6 +44,7 @@ class ResourceConfig:
 class RunConfig:
     """Every setting of a run; the defaults are meant for every video."""
 
+    profile: Literal["default", "paper"] = "default"  # which of PROFILES the others start from
     pack: str = "dlib"  # built-in name or folder
     seed: int = 0
     threads: int = 1  # of each worker's networks; sums in another order round differently
@@ -57,6 +58,16 @@ class RunConfig:
     resources: ResourceConfig = field(default_factory=ResourceConfig)
 
 
+PROFILES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "paper": {  # every rule as published; docs/method.md says what the paper leaves open
+        "finetune": {"encoder": "all", "matcher": "gaussian"},  # METHOD 2.4, 2.5
+        "quality": {"lowest_score": -3.5, "largest_share": 1.0},  # METHOD 3.2, textbook's limit
+        "cluster": {"rule": "paper"},  # METHOD 4
+    },
+}
+"""Settings that differ from the defaults, by profile; a file or an override goes before them."""
+
 SIGNED = frozenset(["quality.lowest_score"])
 AT_LEAST_ONE = frozenset(
     [
@@ -67,8 +78,8 @@ AT_LEAST_ONE = frozenset(
         "tracks.max_crops",
         "finetune.outputs",
         "finetune.batch_pairs",
-        "finetune.tail_batch_pairs",
-        "finetune.tail_crops",
+        "finetune.encoder_batch_pairs",
+        "finetune.encoder_crops",
         "finetune.quality_passes",
         "finetune.match.dimensions",
         "resources.segment_workers_min",
@@ -79,8 +90,8 @@ ABOVE_ZERO = frozenset(
     [
         "tracks.sample_seconds",
         "finetune.learning_rate",
-        "finetune.tail_learning_rate",
-        "finetune.tail_head_learning_rate",
+        "finetune.encoder_learning_rate",
+        "finetune.encoder_head_learning_rate",
         "resources.segment_cpus",
         "resources.adapt_cpus",
     ]
@@ -95,20 +106,39 @@ RESULT_SECTIONS = ("quality", "cluster")
 
 
 def load_config(path: Path | None = None, overrides: Mapping[str, str] | None = None) -> RunConfig:
-    """Settings of a TOML file, then of `section.key` overrides, over the defaults.
+    """Settings of a TOML file, then of `section.key` overrides, over those of a profile.
 
     Args:
         path: TOML with the sections of RunConfig, or None.
-        overrides: `section.key` (or `pack`, `seed`) to a value as in TOML; bare words are text.
+        overrides: `section.key` (or `pack`, `seed`, `profile`) to a value as in TOML; bare words
+            are text.
 
     Raises:
         ConfigError: A file, section, key or value is wrong; the message says which and what fits.
     """
-    config = RunConfig()
-    if path is not None:
-        config = _update(config, _read_toml(path), where=str(path))
+    given = {} if path is None else _read_toml(path)
+    asked = (overrides or {}).get("profile")
+    profile = str(given.get("profile", asked or "default"))
+    if asked not in (None, profile):
+        # its values would go before those of the profile asked for
+        raise ConfigError(f"{path} is of profile {profile!r}, got {asked!r}: ask for that, or none")
+    config: RunConfig = _update(profile_config(profile), given, where=str(path))
     for name, text in (overrides or {}).items():
         config = _update(config, _nest(name, _parse_value(text)), where=f"--set {name}={text}")
+    return config
+
+
+def profile_config(name: str) -> RunConfig:
+    """The settings of a profile.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    if name not in PROFILES:
+        raise ConfigError(f"profile must be one of {', '.join(PROFILES)}, got {name!r}")
+    config: RunConfig = _update(
+        RunConfig(), PROFILES[name] | {"profile": name}, where=f"profile {name}"
+    )
     return config
 
 

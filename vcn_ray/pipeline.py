@@ -45,7 +45,7 @@ STAGES = (
     Stage("links", Scope.VIDEO, ("joined", "shots", "config"), link_faces),  # METHOD 1.4, 1.5
     Stage("rows", Scope.VIDEO, ("video_id", "joined", "shots", "links"), write_rows),
     # METHOD 2, 3.1: the title's own tracks adapt the encoder
-    Stage("adapted", Scope.ADAPT, ("title", "encoder", "progress", "config"), adapt_encoder),
+    Stage("adapted", Scope.ADAPT, ("title", "encoder", "hooks", "config"), adapt_encoder),
     Stage("valid", Scope.TITLE, ("outputs", "config"), find_valid),  # METHOD 3.2
     Stage(
         "clusters", Scope.TITLE, ("outputs", "valid", "title", "config"), cluster_people

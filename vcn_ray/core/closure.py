@@ -1,18 +1,35 @@
 """METHOD 4 to the letter: all matches of a round merge transitively, until nothing changes.
 
-It knows nothing of cannot-link pairs: the paper has none. See `cut` for the default rule.
+Matches are looked for in tiles of the table of all pairs, and only those that can be among the
+shortest to connect a component are kept. It knows nothing of cannot-link pairs: the paper has
+none. See `cut` for the default rule.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse import csgraph
+from array_api_compat import array_namespace
 
+from vcn_ray.core.forest import Edges, Forest
 from vcn_ray.core.linkage import Linked
-from vcn_ray.core.vectors import group_sums, log_softmax, renumber, row_blocks, softmax
+from vcn_ray.core.spaces import along, row_span
+from vcn_ray.core.vectors import (
+    Array,
+    Floats,
+    add_groups,
+    beside,
+    group_sums,
+    log_softmax,
+    renumber,
+    row_blocks,
+    row_dots,
+    softmax,
+    tiles,
+)
 from vcn_ray.records import F64, I64, Merge, TrackOutputs
 
 
@@ -20,12 +37,12 @@ class _Clusters(NamedTuple):
     label: I64  # (k,)
     first: I64  # (n,) lowest track
     size: I64  # (n,) tracks
-    teacher: F64  # (n, o) what it contributes to similarities: mean P
-    student: F64  # (n, o) mean Q
+    teacher: Floats  # (n, r) what it contributes to similarities: mean P, along Q's span
+    student: Floats  # (n, r) mean Q
     threshold: F64  # (n,) METHOD 4.2
 
 
-def close(outputs: TrackOutputs, rule: str) -> Linked:
+def close(outputs: TrackOutputs, rule: str, like: Array | None = None) -> Linked:
     """Cluster the tracks of a title (METHOD 4.1-4.6).
 
     A cluster of one track contributes its crops, a cluster of several the mean head output of each
@@ -36,33 +53,58 @@ def close(outputs: TrackOutputs, rule: str) -> Linked:
         outputs: k tracks.
         rule: Name of the rule for the record of merges, which has the shortest matches that
             connect each component; both sides are as they were when the round began.
+        like: An array of the namespace and on the device that matches are looked for with.
     """
-    clusters = _clusters(outputs, np.arange(len(outputs)))
+    basis = row_span(_student_rows(outputs), outputs.student.shape[1])
+    outputs = replace(
+        outputs, teacher=along(outputs.teacher, basis), student=along(outputs.student, basis)
+    )
+    label = np.arange(len(outputs))
     merges: list[Merge] = []
     number = 0
     while True:
         number += 1
-        graph = _matches(clusters)
-        tree = csgraph.minimum_spanning_tree(graph).tocoo()
-        if not tree.nnz:
-            return Linked(renumber(clusters.label), tuple(merges))
-        merges += _describe(clusters, tree, number, rule)
-        _, component = csgraph.connected_components(graph, directed=False)
-        clusters = _clusters(outputs, component[clusters.label].astype(np.int64))
+        clusters = _clusters(outputs, basis, label)
+        forest = _matches(clusters, clusters.teacher if like is None else like)
+        matches = forest.edges()
+        if not len(matches.left):
+            return Linked(clusters.label, tuple(merges))
+        merges += _describe(clusters, matches, number, rule)
+        label = forest.components()[clusters.label]
 
 
-def _clusters(outputs: TrackOutputs, label: I64) -> _Clusters:
+def _student_rows(outputs: TrackOutputs) -> Iterator[F64]:
+    """All Q that clustering can meet: those of crops, then those of mean outputs."""
+    for block in row_blocks(*outputs.student.shape):
+        yield outputs.student[block].astype(np.float64)
+    for block in row_blocks(*outputs.output.shape):
+        yield log_softmax(outputs.output[block] / outputs.student_temperature)
+
+
+def _clusters(outputs: TrackOutputs, basis: F64 | None, label: I64) -> _Clusters:
+    """The clusters of tracks whose P and Q are along `basis` already."""
     label = renumber(label)
     _, first, size = np.unique(label, return_index=True, return_counts=True)
-    alone = (size == 1)[label][:, None]
-    mean_teacher = softmax((outputs.output - outputs.centre) / outputs.teacher_temperature)
-    mean_student = log_softmax(outputs.output / outputs.student_temperature)
-    teacher = group_sums(np.where(alone, outputs.teacher, mean_teacher), label, len(size))
-    student = group_sums(np.where(alone, outputs.student, mean_student), label, len(size))
-    size_column = size[:, None]
-    return _Clusters(
-        label, first, size, teacher / size_column, student / size_column, thresholds(outputs, label)
-    )
+    threshold = thresholds(outputs, label)
+    if len(size) == len(label):
+        return _Clusters(label, first, size, outputs.teacher, outputs.student, threshold)
+
+    def teacher(tracks: I64) -> F64:
+        shifted = outputs.output[tracks].astype(np.float64) - outputs.centre
+        mean = along(softmax(shifted / outputs.teacher_temperature), basis)
+        return np.where(alone[tracks, None], outputs.teacher[tracks], mean)
+
+    def student(tracks: I64) -> F64:
+        mean = log_softmax(outputs.output[tracks] / outputs.student_temperature)
+        return np.where(alone[tracks, None], outputs.student[tracks], along(mean, basis))
+
+    alone = (size == 1)[label]
+    shape, columns = (len(size), outputs.teacher.shape[1]), outputs.output.shape[1]
+    means = [
+        add_groups(np.zeros(shape), rows_of, label, columns) / size[:, None]
+        for rows_of in (teacher, student)
+    ]
+    return _Clusters(label, first, size, means[0], means[1], threshold)
 
 
 def thresholds(outputs: TrackOutputs, label: I64) -> F64:
@@ -73,48 +115,53 @@ def thresholds(outputs: TrackOutputs, label: I64) -> F64:
         label: (k,) their clusters, 0..n-1.
 
     Returns:
-        (n,) float64; a cluster of a single crop keeps its track's own value, over that crop's
-        views.
+        (n,) float64; a cluster of one track keeps the track's own value, which of a single crop
+        is over that crop's views.
     """
-    clusters = int(label.max(initial=-1)) + 1
-    crops = outputs.crops.astype(np.float64)
-    weight = crops[:, None]
-    teacher = group_sums(outputs.teacher * weight, label, clusters)
-    student = group_sums(outputs.student * weight, label, clusters)
+    size = np.bincount(label)
+    result = group_sums(outputs.within, label, len(size))
+    tracks = np.flatnonzero((size > 1)[label])
+    clusters, group = np.unique(label[tracks], return_inverse=True)
+    columns, crops = outputs.teacher.shape[1], outputs.crops.astype(np.float64)
+
+    def weighted(side: Floats) -> F64:
+        def rows_of(some: I64) -> F64:
+            weighed: F64 = side[tracks[some]] * crops[tracks[some], None]
+            return weighed
+
+        return add_groups(np.zeros((len(clusters), columns)), rows_of, group, columns)
+
     # within a track, all pairs less those of a crop with itself are n (n - 1) times `within`
-    own = np.einsum("ko,ko->k", outputs.teacher.astype(np.float64), outputs.student)
+    own = row_dots(outputs.teacher, outputs.student)
     itself = crops**2 * own + crops * (crops - 1) * outputs.within
-    count = group_sums(crops, label, clusters)
-    pairs = count * (count - 1)
-    every = np.einsum("no,no->n", teacher, student)
-    total = group_sums(itself, label, clusters) - every
-    alone = group_sums(outputs.within, label, clusters)
-    return np.where(pairs > 0, total / np.maximum(pairs, 1), alone)
+    count = group_sums(crops[tracks], group, len(clusters))
+    every = row_dots(weighted(outputs.teacher), weighted(outputs.student))
+    total = group_sums(itself[tracks], group, len(clusters)) - every
+    result[clusters] = total / (count * (count - 1))
+    return result
 
 
-def _matches(clusters: _Clusters) -> sparse.csr_array:
-    """(n, n) similarity of each match above the diagonal, in row blocks; the rest is not stored."""
-    count = len(clusters.first)
-    rows, columns, values = [], [], []
-    for block in row_blocks(count, count):
-        table = clusters.teacher[block] @ clusters.student.T
-        table = -(table + clusters.student[block] @ clusters.teacher.T) / 2
-        match = table < np.maximum(clusters.threshold[block, None], clusters.threshold)
-        match &= np.arange(count) > np.arange(block.start, block.stop)[:, None]
-        at = match.nonzero()
-        rows.append(at[0] + block.start)
-        columns.append(at[1])
-        # a stored zero would be no edge to csgraph; the loss of two certain equal crops is zero
-        values.append(np.maximum(table[at], np.finfo(np.float64).tiny))
-    if not rows:
-        return sparse.csr_array((0, 0))
-    entries = np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))
-    return sparse.csr_array(entries, shape=(count, count))
+def _matches(clusters: _Clusters, like: Array) -> Forest:
+    """The shortest matches that connect each component (METHOD 4.4, 4.5)."""
+    xp = array_namespace(like)
+    teacher, student = beside(clusters.teacher, like), beside(clusters.student, like)
+    threshold = beside(clusters.threshold, like)
+    forest = Forest(len(clusters.first), like)
+
+    def side(rows: Array, chosen: slice) -> Array:
+        return xp.astype(rows[chosen], xp.float64, copy=False)
+
+    for rows, columns in tiles(len(clusters.first), len(clusters.first), above=True):
+        table = side(teacher, rows) @ side(student, columns).T
+        table += side(student, rows) @ side(teacher, columns).T
+        table *= -0.5
+        match = table < threshold[rows, None]
+        match |= table < threshold[columns]
+        forest.offer(match, rows, columns, table)
+    return forest
 
 
-def _describe(clusters: _Clusters, tree: sparse.coo_array, number: int, rule: str) -> list[Merge]:
-    left, right = np.minimum(tree.row, tree.col), np.maximum(tree.row, tree.col)
-    order = np.lexsort((right, left, tree.data))
+def _describe(clusters: _Clusters, matches: Edges, number: int, rule: str) -> list[Merge]:
     return [
         Merge(
             round=number,
@@ -127,5 +174,5 @@ def _describe(clusters: _Clusters, tree: sparse.coo_array, number: int, rule: st
             left_threshold=float(clusters.threshold[a]),
             right_threshold=float(clusters.threshold[b]),
         )
-        for a, b, distance in zip(left[order], right[order], tree.data[order], strict=True)
+        for distance, a, b in sorted(zip(matches.length, matches.left, matches.right, strict=True))
     ]

@@ -1,191 +1,145 @@
-"""One cut for a title, from the title's own statistics: the default rule for who is one person.
+"""One cut for a title, learned from the title's own tracks: the default rule for who is one person.
 
-It stands in for METHOD 4.2-4.6, whose letter is in `closure`. Two measures say how far apart two
-tracks are. Distances of the encoder as shipped have a scale of their own, whoever is in the title.
-The adapted head tells the people of a title apart far better, but its scale depends on them: with
-centering (METHOD 2.3) the people become orthogonal to one another, and if there is only one, that
-person's tracks do. So the head alone cannot tell one person from ten, and its scale can be learned
-only where there are enough people. It does not know where outputs come from.
+It stands in for METHOD 4.2-4.6, whose letter is in `closure`. No distance means the same in every
+title: how far apart two tracks of one person are depends on light and lenses, how far apart
+strangers are on who is in it and, for the adapted model, on all of the others. But a partition of
+the tracks, even a rough one, shows both, and from both follow a better distance and a better cut,
+and from these a better partition. It does not know where outputs come from.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special
 
+from vcn_ray.core.cooccurrence import view_distance
+from vcn_ray.core.evidence import Fusion, FusionConfig, fuse, pair_distances, same_pairs
 from vcn_ray.core.linkage import Linked, Space, agglomerate
+from vcn_ray.core.means import Sides
 from vcn_ray.core.spaces import cosine_space, mixed_space
-from vcn_ray.core.vectors import TINY, row_blocks
-from vcn_ray.records import F64, I64, TrackOutputs
+from vcn_ray.core.vectors import TINY, Array
+from vcn_ray.errors import ConfigError
+from vcn_ray.records import I64, TrackOutputs
 
-VIEW_FACTOR = 1.5
-"""Distance at which tracks are cut by the encoder as shipped, over that of two augmented views
-inside a track.
+MOST_ROUNDS = 20
+"""Rounds of cutting and learning anew; three to six are usual, and a cycle must end."""
 
-Measured on films of 1 to 100 people: tracks of one person are 0.5 to 1.3 times the view distance
-apart on average, strangers 1.9 to 3.1 times. The ratio is the same for MobileFaceNet, whose view
-distance is about 0.44, and for dlib's network, where it is 0.05: unlike any distance, it carries
-over between packs.
-"""
-
-PEOPLE_WEIGHT = 20
-"""Number of people at which the head's scale, learned from them, counts as much as the view
-distance.
-
-The mean and spread of distances between n people rest on n draws, not on their n (n - 1) / 2
-pairs."""
-
-STRANGER_SDS = 2.5
-"""How many standard deviations under the mean distance of strangers the head's cut lies.
-
-2.0 merges people, 2.75 falls under every distance of some titles; the crossing of the two
-distributions is a floor under it."""
-
-FALSE_SHARE = 0.2
-"""Largest share of the pairs under the head's cut that strangers would make up by chance.
-
-Where nobody is seen twice, the lower tail of strangers is all there is under any cut. Between 0.1
-and 0.3 the result was the same on every film."""
-
-STEPS = 512
-"""Cuts that are tried between no distance and the largest."""
-
-MOST_ROUNDS = 15
-"""Rounds of cutting and estimating anew; two to four are usual, and a cycle must end."""
+LEARNING_TRACKS = 2000
+"""Tracks that distances are learned from; of more, so many are drawn: two million pairs, 48 MB."""
 
 CUT = 1.0
-"""The cut in the mixed distance, whose parts are divided by their own cuts."""
+"""The cut in the fused distance, which is divided by it."""
 
 
-class Moments(NamedTuple):
-    """Mean and standard deviation of distances over pairs of tracks, and the number of pairs."""
+@dataclass(frozen=True, kw_only=True)
+class CutConfig:
+    """How the cut is learned. One setting for every title and every pack."""
 
-    mean: float
-    sd: float
-    pairs: int
+    view_factor: float = 1.6  # first cut, encoder as shipped, over the distance of two augmented
+    # views inside a track: tracks of one person are 0.5 to 1.3 times that apart on average,
+    # strangers 1.9 to 3.1 times, for encoders whose distances differ ten times
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+
+    def __post_init__(self) -> None:
+        if self.view_factor <= 0:
+            raise ConfigError(f"the cut needs view_factor > 0, got {self.view_factor}")
 
 
 class TitleCut(NamedTuple):
     """What cut_title returns."""
 
     linked: Linked
-    space: Space  # the mixed distance, cut at CUT
+    space: Space  # the fused distance, cut at CUT
 
 
-def cut_title(outputs: TrackOutputs, cannot_link: I64, rule: str) -> TitleCut:
+def cut_title(
+    outputs: TrackOutputs,
+    cannot_link: I64,
+    config: CutConfig,
+    rule: str,
+    like: Array | None = None,
+) -> TitleCut:
     """Cluster the tracks of a title with one cut for all (an average linkage from single tracks).
 
-    The first partition is cut by the encoder as shipped, at VIEW_FACTOR times the mean view
-    distance. A partition says which pairs are strangers, and their head outputs where the head's
-    cut lies; both distances, each divided by its cut, are mixed in the ratio PEOPLE_WEIGHT to
-    people found, and cut again, until the partition stays.
+    The first partition is cut by the encoder as shipped, at `view_factor` times the mean view
+    distance, the one distance that has a scale of its own whoever is in the title. From then on
+    the cosine distances of that encoder, of the adapted one and of the head are weighed and cut
+    by what the partition before shows of them (see `evidence`), until the partition stays.
 
     Args:
-        outputs: k >= 2 tracks.
-        cannot_link: (c, 2) pairs of tracks that share a frame.
+        outputs: k tracks.
+        cannot_link: (c, 2) pairs of tracks that are never in one cluster.
+        config: How the cut is learned.
         rule: Name of the rule for the record of merges; distances in it are in units of the cut.
+        like: An array in whose namespace and on whose device pairs are compared; None: numpy.
     """
-    encoder, head = cosine_space(outputs.untuned), cosine_space(outputs.output)
-    encoder_cut = max(VIEW_FACTOR * view_distance(outputs), TINY)
-    space = mixed_space(encoder, head, (1 / encoder_cut, 0.0))
-    limits = np.full(len(outputs), CUT)
-    linked = agglomerate(space, limits, cannot_link, rule)
-    for _ in range(MOST_ROUNDS):
-        people = int(linked.label.max()) + 1
-        if people == 1:
-            break
-        head_cut = stranger_cut(head, linked.label)
-        share = people / (people + PEOPLE_WEIGHT) if head_cut > 0 else 0.0
-        weights = ((1 - share) / encoder_cut, share / head_cut if share else 0.0)
-        space = mixed_space(encoder, head, weights)
-        before, linked = linked, agglomerate(space, limits, cannot_link, rule)
-        if np.array_equal(before.label, linked.label):
-            break
-    return TitleCut(linked, space)
+    known = (outputs.untuned, outputs.embedding, outputs.output)
+    spaces = [cosine_space(rows, like) for rows in known]
+    first = Fusion(np.array([1.0, 0.0, 0.0]), config.view_factor * view_distance(outputs))
+    rows = drawn_tracks(len(outputs))
+    some = [part_of(space, rows) for space in spaces]
+    fusion = learn_fusion(some, first, pairs_among(cannot_link, rows, len(outputs)), config)
+    space = fused_space(spaces, fusion)
+    return TitleCut(link_to_cut(space, cannot_link, rule), space)
 
 
-def view_distance(outputs: TrackOutputs) -> float:
-    """Mean cosine distance, encoder as shipped, of two augmented views inside a track.
-
-    Over tracks with several crops, whose views are of different crops; over all where there is
-    none.
-    """
-    several = outputs.crops > 1
-    views = outputs.untuned_views[several] if several.any() else outputs.untuned_views
-    return float(views.mean())
-
-
-def stranger_cut(space: Space, label: I64) -> float:
-    """Distance under which two tracks are closer than strangers of this title are.
+def learn_fusion(spaces: list[Space], first: Fusion, cannot_link: I64, config: CutConfig) -> Fusion:
+    """Cut, learn from the partition, and cut anew, until a partition comes back.
 
     Args:
-        space: Distances of k tracks.
-        label: (k,) a partition with two clusters at least.
+        spaces: s distances of k tracks.
+        first: What the first partition is cut by.
+        cannot_link: (c, 2) pairs of tracks that are never in one cluster.
+        config: How to learn.
 
     Returns:
-        The mean distance of tracks in different clusters less STRANGER_SDS standard deviations, or
-        less than that where FALSE_SHARE asks for it; or, if it is larger, the distance at which
-        pairs of one cluster and of two are as likely.
+        What the last partition was cut by: the first one, where it shows nothing.
     """
-    same, different = pair_moments(space, label)
-    cut = different.mean - STRANGER_SDS * different.sd
-    if cut > 0:
-        cut = _believable(space, different, cut)
-    return max(cut, crossing(same, different)) if same.pairs else cut
+    fusion, distances = first, pair_distances(spaces)
+    seen: set[bytes] = set()
+    for _ in range(MOST_ROUNDS):
+        label = link_to_cut(fused_space(spaces, fusion), cannot_link, "").label
+        better = fuse(distances, same_pairs(label), config.fusion)
+        if label.tobytes() in seen or better is None:
+            break
+        seen.add(label.tobytes())
+        fusion = better
+    return fusion
 
 
-def _believable(space: Space, strangers: Moments, largest: float) -> float:
-    """Largest cut under which strangers, taken as normal, are at most FALSE_SHARE of the pairs."""
-    edges = np.linspace(0, largest, STEPS + 1)
-    found = np.zeros(STEPS)
-    tracks = len(space.left)
-    for rows in row_blocks(tracks, tracks):
-        table = space.offset - space.left[rows] @ space.right.T
-        later = np.arange(tracks) > np.arange(rows.start, rows.stop)[:, None]
-        found += np.histogram(np.maximum(table[later], 0), edges)[0]
-    found = np.cumsum(found)
-    scores = (edges[1:] - strangers.mean) / max(strangers.sd, TINY)
-    believed = np.flatnonzero(
-        (found > 0) & (strangers.pairs * special.ndtr(scores) <= FALSE_SHARE * found)
-    )
-    # where no cut is to be believed, the head keeps every two tracks apart
-    edge = believed[-1] + 1 if len(believed) else np.searchsorted(found, 1)
-    return float(max(edges[edge], TINY))
+def link_to_cut(space: Space, cannot_link: I64, rule: str) -> Linked:
+    """Average linkage of a fused distance up to its cut."""
+    return agglomerate(space, np.full(len(space.left), CUT), cannot_link, rule)
 
 
-def pair_moments(space: Space, label: I64) -> tuple[Moments, Moments]:
-    """Moments of the distances over pairs of tracks in one cluster, and in two."""
-    sums = np.zeros((2, 3))
-    for rows in row_blocks(len(label), len(label)):
-        table = space.offset - space.left[rows] @ space.right.T
-        later = np.arange(len(label)) > np.arange(rows.start, rows.stop)[:, None]
-        same = label[rows, None] == label
-        for place, chosen in enumerate((table[later & same], table[later & ~same])):
-            sums[place] += len(chosen), chosen.sum(), np.square(chosen).sum()
-    return _moments(sums[0]), _moments(sums[1])
+def fused_space(spaces: list[Space], fusion: Fusion) -> Space:
+    """The weighted sum of distances in units of its cut."""
+    weights = (fusion.weights / max(fusion.cut, TINY)).tolist()
+    fused = mixed_space(spaces[0], spaces[1], (weights[0], weights[1]))
+    for space, weight in zip(spaces[2:], weights[2:], strict=True):
+        fused = mixed_space(fused, space, (1.0, weight))
+    return fused
 
 
-def _moments(sums: F64) -> Moments:
-    pairs, total, squares = sums
-    mean = total / max(pairs, 1)
-    return Moments(mean, float(np.sqrt(max(squares / max(pairs, 1) - mean**2, 0))), int(pairs))
+def drawn_tracks(tracks: int) -> I64:
+    """Rows of the tracks that are learned from, rising."""
+    if tracks <= LEARNING_TRACKS:
+        return np.arange(tracks)
+    drawn = np.random.default_rng(0).choice(tracks, LEARNING_TRACKS, replace=False)
+    return np.sort(drawn).astype(np.int64)
 
 
-def crossing(near: Moments, far: Moments) -> float:
-    """Where two normal distributions, weighted by their pairs, are as likely, between their means.
+def part_of(space: Space, rows: I64) -> Space:
+    """The distances of some tracks."""
+    sides = Sides(space.left, space.right).rows(rows)
+    return Space(sides.left, sides.right, space.offset)
 
-    Returns:
-        The distance; minus infinity where the near one's mean is not under the far one's.
-    """
-    if near.mean >= far.mean:
-        return -np.inf
-    grid = np.linspace(near.mean, far.mean, 1001)
-    scores = [
-        np.log(side.pairs / max(side.sd, 1e-3))
-        - np.square((grid - side.mean) / max(side.sd, 1e-3)) / 2
-        for side in (near, far)
-    ]
-    behind = np.flatnonzero(scores[0] < scores[1])
-    return float(grid[behind[0]] if len(behind) else far.mean)
+
+def pairs_among(pairs: I64, rows: I64, tracks: int) -> I64:
+    """Pairs (c, 2) with both tracks in rising `rows`, as places there."""
+    place = np.full(tracks, -1, np.int64)
+    place[rows] = np.arange(len(rows))
+    moved = place[pairs]
+    return np.asarray(moved[(moved >= 0).all(axis=1)], dtype=np.int64)

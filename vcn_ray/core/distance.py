@@ -13,7 +13,6 @@ from vcn_ray.core.vectors import (
     Floats,
     group_sums,
     log_softmax,
-    row_blocks,
     softmax,
 )
 from vcn_ray.errors import ShapeError
@@ -88,45 +87,3 @@ def mean_within_groups(teacher: Floats, student: Floats, group: I64, groups: int
     pairs = crops * (crops - 1)
     result: F64 = np.where(pairs > 0, (itself - every) / np.maximum(pairs, 1), -itself)
     return result + 0.0  # an empty group's -0.0 becomes 0.0
-
-
-def mean_between(
-    teacher_a: Floats, student_a: Floats, teacher_b: Floats, student_b: Floats
-) -> float:
-    """Mean loss over all pairs between two sets, both directions averaged (METHOD 4.3).
-
-    Args:
-        teacher_a: (n, o) P of the first set.
-        student_a: (n, o) Q of the first set.
-        teacher_b: (p, o) P of the second set.
-        student_b: (p, o) Q of the second set.
-    """
-    means = [
-        side.astype(np.float64).mean(axis=0)
-        for side in (teacher_a, student_a, teacher_b, student_b)
-    ]
-    return float(-(means[0] @ means[3] + means[2] @ means[1]) / 2)
-
-
-def pairwise_distances(teacher: Floats, student: Floats) -> F64:
-    """Mean loss between all pairs of tracks, both directions averaged (METHOD 4.3).
-
-    Args:
-        teacher: (k, o) mean P over each track's crops.
-        student: (k, o) mean Q over each track's crops.
-
-    Returns:
-        (k, k) float64, symmetric; the diagonal counts crops against themselves and means little.
-        The result is quadratic in k; clustering itself never holds it.
-    """
-    if teacher.shape != student.shape or teacher.ndim != 2:
-        raise ShapeError(f"P and Q need one shape (k, o), got {teacher.shape}, {student.shape}")
-    left, right = teacher.astype(np.float64), student.astype(np.float64)
-    result = np.empty((len(left), len(left)))
-    for rows in row_blocks(len(left), len(left)):
-        result[rows] = left[rows] @ right.T
-    for rows in row_blocks(len(left), len(left)):
-        upper = slice(rows.start, None)
-        both = -(result[rows, upper] + result[upper, rows].T) / 2
-        result[rows, upper], result[upper, rows] = both, both.T
-    return result

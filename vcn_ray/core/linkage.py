@@ -3,31 +3,42 @@
 Clusters merge best pair first, in rounds: a round merges all pairs that are each other's nearest
 allowed neighbour. With one limit for all that gives the tree of one merge at a time, far sooner;
 where limits move with each merge, a close relative of it. Only clusters whose nearest neighbour
-has changed are compared again, in row blocks. It knows neither faces nor losses, and chooses no
-threshold.
+has changed are compared again. All pairs are looked at in tiles, where the rows live: numpy, or a
+GPU. It knows neither faces nor losses, and chooses no threshold.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from array_api_compat import array_namespace
 from scipy import sparse
 
-from vcn_ray.core.vectors import check_pairs, renumber, row_blocks
+from vcn_ray.core.forest import product_components
+from vcn_ray.core.means import Means, Sides
+from vcn_ray.core.vectors import Array, beside, check_pairs, on_host, renumber, tiles
 from vcn_ray.errors import ShapeError
 from vcn_ray.records import F64, I64, Mask, Merge
 
 DECIMALS = 11
 """Distances are compared to this many decimals, so rounding never decides between equal pairs."""
 
+HALF_UNIT = 0.5 / 10**DECIMALS
+
+PART_TRACKS = 1024
+"""Tracks up to which a title is not split: a table of so many pairs costs less than the search."""
+
 
 class Space(NamedTuple):
-    """Distance of two sets A, B of tracks: `offset - <sum left_A, sum right_B> / (|A| |B|)`."""
+    """Distance of two sets A, B of tracks: `offset - <sum left_A, sum right_B> / (|A| |B|)`.
 
-    left: F64  # (k, f)
-    right: F64  # (k, f) such that <left_i, right_j> = <left_j, right_i>
+    Arrays are of numpy or of another namespace. Where both sides are the same vectors, `right` is
+    the very array `left`, and only one is held.
+    """
+
+    left: Array  # (k, f) floating
+    right: Array  # (k, f) such that <left_i, right_j> = <left_j, right_i>
     offset: float
 
 
@@ -59,8 +70,7 @@ def agglomerate(
         cannot_link: (c, 2) pairs of tracks that are never in one cluster.
         rule: Name of the rule for the record of merges.
         crops: With it, the limit of a merged cluster is the mean loss over all ordered pairs of
-        its
-            distinct crops, exactly; without, it is the larger limit of the two.
+            its distinct crops, exactly; without, it is the larger limit of the two.
 
     Raises:
         ShapeError: Arrays do not belong together.
@@ -68,88 +78,149 @@ def agglomerate(
     if not len(space.left) == len(space.right) == len(limits):
         raise ShapeError(f"{len(limits)} limits need as many rows, got {space.left.shape}")
     check_pairs(cannot_link, len(limits))
-    clusters = _Clusters(space, limits, cannot_link, crops)
+    label = np.arange(len(limits))
     merges: list[Merge] = []
-    number = 0
-    clusters.refresh(np.arange(len(limits)))
-    while len(pairs := clusters.nearest_pairs()):
-        number += 1
-        merges += [clusters.describe(pair, number, rule) for pair in pairs]
-        clusters.refresh(clusters.merge(pairs))
-    return Linked(renumber(clusters.label), tuple(merges))
+    # a mean over crops can be over both limits, so that with crops limits have no bound
+    parts = [label.copy()] if crops else parts_within(space, float(limits.max(initial=0)))
+    part = np.full(len(limits), -1)
+    for number, tracks in enumerate(parts):
+        part[tracks] = number
+    inside = cannot_link[part[cannot_link[:, 0]] == part[cannot_link[:, 1]]]
+    for number, tracks in enumerate(parts):
+        pairs = inside[part[inside[:, 0]] == number]
+        clusters = _Clusters(space, limits, tracks, np.searchsorted(tracks, pairs), crops)
+        merges += clusters.merge_all(rule)
+        label[tracks] = clusters.first[clusters.label]
+    merges.sort(key=lambda merge: (merge.round, merge.distance, merge.left))
+    return Linked(renumber(label), tuple(merges))
 
 
-@dataclass(slots=True)
-class _Weights:
-    """Crop-weighted sums of the clusters, from which limits follow exactly."""
+def parts_within(space: Space, limit: float) -> list[I64]:
+    """Tracks (n,) of each part of a title that average linkage under a limit can never join.
 
-    left: F64
-    right: F64
-    sizes: F64  # (n,) crops
+    The distance of two clusters is a mean over pairs of tracks, so one of these is under the
+    limit where the mean is. Hence what no chain of such pairs connects stays apart, and each part
+    can be clustered alone. A track without any such pair is in none.
+    """
+    tracks = len(space.left)
+    if tracks <= PART_TRACKS:
+        return [np.arange(tracks)]
+    component = product_components(space.left, space.right, space.offset - limit - HALF_UNIT)
+    size = np.bincount(component)
+    order = np.argsort(-size, kind="stable")
+    part = np.empty(len(size), np.int64)
+    # small parts are put together
+    part[order] = (np.cumsum(size[order]) - size[order]) // PART_TRACKS
+    part[size == 1] = -1
+    part_of = part[component]
+    order = np.argsort(part_of, kind="stable")
+    starts = np.flatnonzero(np.diff(part_of[order], prepend=-1))
+    return np.split(order, starts)[1:]
 
-    def mean(self, a: I64, b: I64) -> F64:
-        """Mean loss over the crop pairs between clusters a and b, both directions averaged."""
-        products = np.einsum("nf,nf->n", self.left[a], self.right[b])
-        result: F64 = -products / (self.sizes[a] * self.sizes[b])
-        return result
+
+class _Bars(NamedTuple):
+    """What keeps the n clusters of a moment apart."""
+
+    never: sparse.csr_array  # (n, n) true where no distance helps, and on the diagonal
+    product: F64  # (n,) a product over it is of a distance that, in DECIMALS, is under the limit
+    lowest: float  # of these
 
 
 class _Clusters:
-    """The clusters of a moment, in rows that shrink with every round."""
+    """The clusters of a moment, in rows that shrink with every round.
 
-    def __init__(self, space: Space, limits: F64, cannot_link: I64, crops: Crops | None) -> None:
-        tracks = len(limits)
-        self.label = np.arange(tracks)  # (k,) row of each track's cluster
-        self.first = np.arange(tracks)  # (n,) lowest track of each cluster
-        self.size = np.ones(tracks, np.int64)
-        self.limit = limits.astype(np.float64)
-        self.left, self.right, self.offset = space.left.copy(), space.right.copy(), space.offset
-        self.near = np.zeros(tracks, np.int64)
-        self.distance = np.full(tracks, np.inf)
-        self._cannot_link = cannot_link
-        self._crops = None
+    Args:
+        space: Distances between sets of all tracks.
+        limits: (k,) of all tracks.
+        tracks: (n,) those that are clustered, in rising order.
+        cannot_link: (c, 2) rows of `tracks`.
+        crops: What limits are updated from; None: the larger one stays.
+    """
+
+    def __init__(
+        self, space: Space, limits: F64, tracks: I64, cannot_link: I64, crops: Crops | None
+    ) -> None:
+        self.label = np.arange(len(tracks))  # row of each track's cluster
+        self.first = tracks.copy()  # (n,) lowest track of each cluster
+        self.size = np.ones(len(tracks), np.int64)
+        self.limit = limits[tracks].astype(np.float64)
+        self.near = np.zeros(len(tracks), np.int64)  # row of the nearest allowed neighbour
+        self.distance = np.full(len(tracks), np.inf)  # to it, infinite where there is none
+        self._offset, self._cannot_link = space.offset, cannot_link
+        self._means = Means.of(Sides(*space[:2]).rows(tracks), np.ones(len(tracks)))
+        self._crops: Means | None = None
         if crops is not None:
-            weight = crops.sizes.astype(np.float64)[:, None]
-            self._crops = _Weights(
-                crops.space.left * weight, crops.space.right * weight, weight[:, 0]
-            )
+            sizes = crops.sizes[tracks].astype(np.float64)
+            self._crops = Means.of(Sides(*crops.space[:2]).rows(tracks), sizes)
+        # with one limit for all, a pair that is not allowed never will be
+        self._one_limit = crops is None and bool((self.limit == self.limit[:1]).all())
+
+    def merge_all(self, rule: str) -> list[Merge]:
+        """Merge until no pair is allowed; returns the record, by round and distance."""
+        merges: list[Merge] = []
+        number = 0
+        self.refresh(np.arange(len(self.first)))
+        while len(pairs := self.nearest_pairs()):
+            number += 1
+            merges += self.describe(pairs, number, rule)
+            self.refresh(self.merge(pairs))
+        return merges
 
     def refresh(self, rows: I64) -> None:
         """Find the nearest allowed neighbour of these rows, and offer them to all others."""
-        foes = self._foes()
         self.distance[rows], self.near[rows] = np.inf, 0
-        for block in row_blocks(len(rows), len(self.first)):
-            part = rows[block]
-            table = self._distances(part, foes)
-            nearest = table.argmin(axis=1)
-            best = table[np.arange(len(part)), nearest]
-            closer = (best < self.distance[part]) | (
-                (best == self.distance[part]) & (nearest < self.near[part])
-            )
-            self.distance[part[closer]], self.near[part[closer]] = best[closer], nearest[closer]
-            self._offer(part, table)
+        others = np.setdiff1d(np.arange(len(self.first)), rows, assume_unique=True)
+        if self._one_limit:
+            others = others[np.isfinite(self.distance[others])]
+        bars = self._bars()
+        left, right = self._means.sides.rows(rows)
+        for a, b in tiles(len(rows), len(rows), above=True):
+            self._compare(left[a] @ right[b].T, rows[a], rows[b], bars)
+        right = self._means.sides.rows(others).right
+        for a, b in tiles(len(rows), len(others)):
+            self._compare(left[a] @ right[b].T, rows[a], others[b], bars)
 
-    def _offer(self, part: I64, table: F64) -> None:
-        row = table.argmin(axis=0)
-        best, nearest = table[row, np.arange(table.shape[1])], part[row]
-        closer = (best < self.distance) | ((best == self.distance) & (nearest < self.near))
-        closer &= np.isfinite(best)
-        self.distance[closer], self.near[closer] = best[closer], nearest[closer]
+    def _compare(self, table: Array, rows: I64, columns: I64, bars: _Bars) -> None:
+        """Offer rows and columns to each other, by their products (r, c), which change."""
+        cells = bars.never[rows].tocoo()
+        at = np.minimum(np.searchsorted(columns, cells.col), len(columns) - 1)
+        inside = columns[at] == cells.col
+        if inside.any():
+            table[beside(cells.row[inside], table), beside(at[inside], table)] = -np.inf
+        if not self._one_limit:
+            allowed = table > beside(bars.product[rows, None], table)
+            allowed |= table > beside(bars.product[columns], table)
+            table = array_namespace(table).where(allowed, table, -np.inf)
+        self._take(table, 1, rows, columns, bars.lowest)
+        self._take(table, 0, columns, rows, bars.lowest)
 
-    def _distances(self, rows: I64, foes: sparse.csr_array) -> F64:
-        """(r, n) distances, infinite where a merge is not allowed."""
-        sizes = self.size[rows, None] * self.size
-        table: F64 = np.round(self.offset - self.left[rows] @ self.right.T / sizes, DECIMALS)
-        table[table >= np.maximum(self.limit[rows, None], self.limit)] = np.inf
-        table[np.arange(len(rows)), rows] = np.inf
-        table[foes[rows].nonzero()] = np.inf
-        return table
+    def _take(self, table: Array, axis: int, own: I64, across: I64, least: float) -> None:
+        """Give the clusters `own` their nearest of `across`, where it is nearer than before."""
+        xp = array_namespace(table)
+        best = on_host(xp.max(table, axis=axis))
+        distance = np.round(self._offset - best, DECIMALS)
+        closer = np.flatnonzero((best > least) & (distance <= self.distance[own]))
+        if not len(closer):
+            return
+        own, distance = own[closer], distance[closer]
+        # of pairs that are as near in DECIMALS, the one with the lowest row
+        equal = np.minimum(best[closer], self._offset - distance - HALF_UNIT)
+        lines = xp.take(table, beside(closer, table), axis=1 - axis)
+        ties = lines >= xp.expand_dims(beside(equal, table), axis=axis)
+        nearest = across[on_host(xp.argmax(xp.astype(ties, xp.uint8), axis=axis))]
+        better = (distance < self.distance[own]) | (nearest < self.near[own])
+        self.distance[own[better]] = distance[better]
+        self.near[own[better]] = nearest[better]
 
-    def _foes(self) -> sparse.csr_array:
-        left, right = self.label[self._cannot_link].T
-        marks = np.ones(2 * len(left), bool)
-        rows, columns = np.concatenate([left, right]), np.concatenate([right, left])
-        return sparse.csr_array((marks, (rows, columns)), shape=(len(self.first),) * 2)
+    def _bars(self) -> _Bars:
+        a, b = self.label[self._cannot_link].T
+        itself = np.arange(len(self.first))
+        rows, columns = np.concatenate([a, b, itself]), np.concatenate([b, a, itself])
+        marks = np.ones(len(rows), bool)
+        never = sparse.csr_array((marks, (rows, columns)), shape=(len(itself),) * 2)
+        under = np.ceil(self.limit * 10**DECIMALS) / 10**DECIMALS - HALF_UNIT
+        product = self._offset - under
+        return _Bars(never, product, float(product.min(initial=np.inf)))
 
     def nearest_pairs(self) -> I64:
         """(p, 2) rows a < b, each other's nearest, by distance; none where nothing is allowed."""
@@ -174,27 +245,28 @@ class _Clusters:
         )
         return result
 
-    def describe(self, pair: I64, number: int, rule: str) -> Merge:
-        """The record of a merge about to be made."""
-        a, b = pair
-        return Merge(
-            round=number,
-            rule=rule,
-            left=int(self.first[a]),
-            right=int(self.first[b]),
-            left_tracks=int(self.size[a]),
-            right_tracks=int(self.size[b]),
-            distance=float(self._between(pair[None])[0]),
-            left_threshold=float(self.limit[a]),
-            right_threshold=float(self.limit[b]),
-        )
+    def describe(self, pairs: I64, number: int, rule: str) -> list[Merge]:
+        """The record of merges about to be made."""
+        return [
+            Merge(
+                round=number,
+                rule=rule,
+                left=int(self.first[a]),
+                right=int(self.first[b]),
+                left_tracks=int(self.size[a]),
+                right_tracks=int(self.size[b]),
+                distance=float(distance),
+                left_threshold=float(self.limit[a]),
+                right_threshold=float(self.limit[b]),
+            )
+            for (a, b), distance in zip(pairs, self._between(pairs), strict=True)
+        ]
 
     def merge(self, pairs: I64) -> I64:
         """Merge the second of each pair into the first; returns rows whose neighbour is stale."""
         a, b = pairs.T
         self._merge_limits(a, b)
-        self.left[a] += self.left[b]
-        self.right[a] += self.right[b]
+        self._means.merge(a, b)
         self.size[a] += self.size[b]
         self.first[a] = np.minimum(self.first[a], self.first[b])
         touched: Mask = np.isin(self.near, pairs)
@@ -206,27 +278,26 @@ class _Clusters:
         if self._crops is None:
             self.limit[a] = np.maximum(self.limit[a], self.limit[b])
             return
-        crops = self._crops
-        count_a, count_b = crops.sizes[a], crops.sizes[b]
+        count_a, count_b = self._crops.weight[a], self._crops.weight[b]
         own_a, own_b = count_a * (count_a - 1), count_b * (count_b - 1)
         both = 2 * count_a * count_b
-        total = own_a * self.limit[a] + own_b * self.limit[b] + both * crops.mean(a, b)
+        total = own_a * self.limit[a] + own_b * self.limit[b]
+        total -= both * self._crops.products(a, b)
         self.limit[a] = total / (own_a + own_b + both)
-        crops.left[a] += crops.left[b]
-        crops.right[a] += crops.right[b]
-        crops.sizes[a] += crops.sizes[b]
+        self._crops.merge(a, b)
 
     def _compact(self, a: I64, b: I64, touched: Mask) -> I64:
         """Drop the rows b, whose clusters now are rows a; returns the touched rows left."""
-        kept = np.ones(len(self.first), bool)
-        kept[b] = False
-        place = np.cumsum(kept) - 1
+        mask = np.ones(len(self.first), bool)
+        mask[b] = False
+        place = np.cumsum(mask) - 1
         place[b] = place[a]
+        kept = np.flatnonzero(mask)
         self.label = place[self.label]
         self.near = place[self.near[kept]]
-        for name in ("first", "size", "limit", "left", "right", "distance"):
-            setattr(self, name, getattr(self, name)[kept])
+        self.first, self.size = self.first[kept], self.size[kept]
+        self.limit, self.distance = self.limit[kept], self.distance[kept]
+        self._means.keep(kept)
         if self._crops is not None:
-            crops = self._crops
-            self._crops = _Weights(crops.left[kept], crops.right[kept], crops.sizes[kept])
+            self._crops.keep(kept)
         return np.flatnonzero(touched[kept])

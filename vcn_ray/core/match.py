@@ -13,7 +13,7 @@ import numpy as np
 from scipy import linalg
 
 from vcn_ray.core.linkage import agglomerate
-from vcn_ray.core.spaces import loss_crops, loss_space
+from vcn_ray.core.spaces import loss_crops
 from vcn_ray.core.vectors import Floats, check_pairs, group_sums, row_blocks
 from vcn_ray.errors import ConfigError, ShapeError
 from vcn_ray.records import F64, I64, TrackOutputs
@@ -134,10 +134,5 @@ def group_tracks(outputs: TrackOutputs, cannot_link: I64) -> I64:
     Returns:
         (k,) group of each track, numbered by first track.
     """
-    return agglomerate(
-        loss_space(outputs),
-        outputs.within_views,
-        cannot_link,
-        "best_pair",
-        loss_crops(outputs),
-    ).label
+    crops = loss_crops(outputs)
+    return agglomerate(crops.space, outputs.within_views, cannot_link, "best_pair", crops).label

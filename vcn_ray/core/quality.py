@@ -22,7 +22,7 @@ class QualityConfig:
     """Which tracks are too poor to be clustered. One setting for every title."""
 
     lowest_score: float = -2.5  # METHOD 3.2; the textbook's -3.5 drops next to nothing
-    largest_share: float = 0.1  # of a title's tracks that may be left unknown for their quality
+    largest_share: float = 0.05  # of a title's tracks that may be left unknown for their quality
     fewest_tracks: int = 6  # with fewer, what is usual cannot be told
 
     def __post_init__(self) -> None:

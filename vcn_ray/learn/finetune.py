@@ -12,16 +12,25 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from vcn_ray.learn.encoder_tail import changed_tensors
+from vcn_ray.learn.checkpoint import Keeper, fingerprint
+from vcn_ray.learn.encoder_head import changed_tensors
 from vcn_ray.learn.fallback import fallback_student
 from vcn_ray.learn.loss import Temperatures
 from vcn_ray.learn.outputs import Student, no_outputs, track_outputs
 from vcn_ray.learn.passes import draw_masks, quality_of_crops
 from vcn_ray.learn.rounds import OUTPUT_VIEWS, TAIL_VIEWS, Rounds
-from vcn_ray.learn.settings import EpochRecord, FinetuneConfig, Progress, TitleCrops
+from vcn_ray.learn.settings import (
+    NO_HOOKS,
+    EpochRecord,
+    FinetuneConfig,
+    Hooks,
+    Progress,
+    TitleCrops,
+)
 from vcn_ray.learn.views import CropViews, Encoded
+from vcn_ray.learn.watch import Watch
 from vcn_ray.models.backbones import Backbone
-from vcn_ray.records import TrackOutputs
+from vcn_ray.records import I64, TrackOutputs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +40,10 @@ class Adapted:
     outputs: TrackOutputs
     tensors: dict[str, Tensor]  # on the CPU: "head.*", "centre", and "encoder.*" where it changed
     history: tuple[EpochRecord, ...]
-    warnings: tuple[str, ...]  # "empty", "collapsed", "tail_collapsed"
+    matches: tuple[I64, ...]  # (p, 2) pairs of tracks that each round was trained on beside tracks
+    warnings: tuple[str, ...]  # "empty", "collapsed", "encoder_collapsed"
+    seconds: dict[str, float]  # by step: views, head, match, encoder, outputs, quality
+    peak_bytes: int  # most memory: of a GPU, what tensors took; else what the process ever took
 
 
 TRAINING_STREAM = 1 << 32
@@ -44,6 +56,7 @@ class EncodedViews:
 
     views: CropViews
     untuned: Encoded
+    seconds: float
 
 
 def encode_views(
@@ -59,17 +72,19 @@ def encode_views(
     Args:
         title: Crops and their tracks; one track at least.
         encoder: In eval mode; where it lies is where everything is computed.
-        config: How crops are changed, how many views, and whether the tail will be trained.
+        config: How crops are changed, how many views, and what of the encoder is trained.
         seed: Of the changes.
         progress: As in `adapt`.
     """
     generator = torch.Generator().manual_seed(seed)
-    with _repeatable(next(encoder.parameters()).device):
+    device = next(encoder.parameters()).device
+    watch = Watch(progress, device)
+    with _repeatable(device), watch.step("views"):
         views = CropViews(title.crops, encoder, config.augment, config.augmented_views, generator)
-        if config.tail_epochs:
+        if config.encoder == "tail":
             views.reserve(TAIL_VIEWS, config.cache_bytes)
-        heard = partial(progress or _unheard, "views")
-        return EncodedViews(views, views.encode(encoder, range(views.count), heard))
+        untuned = views.encode(encoder, range(views.count), partial(watch.tell, "views"))
+    return EncodedViews(views, untuned, watch.seconds["views"])
 
 
 def adapt(
@@ -77,30 +92,38 @@ def adapt(
     encoder: Backbone,
     config: FinetuneConfig,
     seed: int,
-    progress: Progress | None = None,
+    hooks: Hooks = NO_HOOKS,
     encoded: EncodedViews | None = None,
 ) -> Adapted:
     """Fine-tune to one title by self-distillation (METHOD 2) and describe its tracks.
 
-    The same title, encoder, device, config and seed give the same bits. The encoder is left as it
-    was, and so is torch's global state.
+    The same title, encoder, device, config and seed give the same bits, gone on with after a kill
+    or not. The encoder is left as it was, and so is torch's global state.
 
     Args:
         title: Crops and their tracks.
         encoder: In eval mode; where it lies is where everything is computed.
         config: One setting for every title.
         seed: Of all that is drawn.
-        progress: Called after each batch with the step and the share of it that is done.
+        hooks: Who hears of progress, called after each batch with the step and the share of it
+            that is done; and what keeps checkpoints. One of another title, encoder, config or seed
+            is not used.
         encoded: Of the same title, encoder and seed, to try several trainings on one encoding.
     """
-    progress = progress or _unheard
-    temperatures = Temperatures(config.teacher_temperature, config.student_temperature)
+    device = next(encoder.parameters()).device
+    watch = Watch(hooks.progress, device)
     if not title.tracks:
-        return Adapted(no_outputs(config.outputs, encoder.dim, temperatures), {}, (), ("empty",))
-    encoded = encoded or encode_views(title, encoder, config, seed=seed, progress=progress)
+        temperatures = Temperatures(config.teacher_temperature, config.student_temperature)
+        nothing = no_outputs(config.outputs, encoder.dim, temperatures)
+        return Adapted(nothing, {}, (), (), ("empty",), {}, watch.peak_bytes())
+    encoded = encoded or encode_views(title, encoder, config, seed=seed, progress=hooks.progress)
+    watch.add("views", encoded.seconds)
+    keeper = None
+    if hooks.checkpoints:
+        keeper = Keeper(hooks.checkpoints, partial(fingerprint, title, encoder, config, seed))
     generator = torch.Generator().manual_seed(seed + TRAINING_STREAM)
-    with _repeatable(next(encoder.parameters()).device):
-        rounds = Rounds(title, encoded.views, encoded.untuned, config, generator, progress)
+    with _repeatable(device):
+        rounds = Rounds(title, encoded.views, encoded.untuned, config, generator, watch, keeper)
         trained = _train(rounds, encoder)
         return _describe(rounds, encoder, trained)
 
@@ -110,23 +133,23 @@ class _Trained:
     """Where training ended."""
 
     student: Student
-    encoder: Backbone  # the one given where the tail was not trained
+    encoder: Backbone  # the one given where it was not trained
     warnings: tuple[str, ...] = ()
 
 
 def _train(rounds: Rounds, encoder: Backbone) -> _Trained:
-    """Head, then tail; what collapses is left out (METHOD 2.8)."""
+    """Head, then encoder; what collapses is left out (METHOD 2.8)."""
     config = rounds.config
     if rounds.title.tracks < 2:  # nothing to tell apart: one look has no spread to lose
         return _Trained(_untrained(rounds), encoder)
     student = rounds.train_head()
     if student is None:
         return _Trained(_untrained(rounds), encoder, ("collapsed",))
-    if not config.tail_epochs:
+    if config.encoder == "frozen":
         return _Trained(student, encoder)
-    tuned = rounds.train_tail(student, encoder)
+    tuned = rounds.train_encoder(student, encoder, config.encoder)
     if tuned is None:
-        return _Trained(student, encoder, ("tail_collapsed",))
+        return _Trained(student, encoder, ("encoder_collapsed",))
     return _Trained(*tuned)
 
 
@@ -140,19 +163,42 @@ def _untrained(rounds: Rounds) -> Student:
 
 def _describe(rounds: Rounds, encoder: Backbone, trained: _Trained) -> Adapted:
     """The trained state as records and tensors."""
-    config, title = rounds.config, rounds.title
-    untuned = rounds.untuned
-    if trained.encoder is encoder:
-        tuned = Encoded(untuned.features, untuned.embeddings[list(OUTPUT_VIEWS)])
-    else:
-        heard = partial(rounds.progress, "outputs")
-        tuned = rounds.views.encode(trained.encoder, OUTPUT_VIEWS, heard)
-    masks = draw_masks(
-        config.quality_passes, untuned.features.shape[1], config.quality_dropout, rounds.generator
+    config, title, watch = rounds.config, rounds.title, rounds.watch
+    with watch.step("outputs"):
+        tuned = _encode_tuned(rounds, encoder, trained.encoder)
+    with watch.step("quality"):
+        features = tuned.features
+        masks = draw_masks(
+            config.quality_passes, features.shape[1], config.quality_dropout, rounds.generator
+        )
+        heard = partial(watch.tell, "quality")
+        quality = quality_of_crops(trained.encoder, features, masks, heard)
+    with watch.step("outputs"):
+        crops = rounds.crops(tuned.embeddings)
+        outputs = track_outputs(trained.student, crops, quality, title.track)
+    return Adapted(
+        outputs=outputs,
+        tensors=_tensors(encoder, trained),
+        history=tuple(rounds.history),
+        matches=tuple(matches.pairs for matches in rounds.matches),
+        warnings=trained.warnings,
+        seconds=watch.seconds,
+        peak_bytes=watch.peak_bytes(),
     )
-    heard = partial(rounds.progress, "quality")
-    quality = quality_of_crops(trained.encoder, tuned.features, masks, heard)
-    crops = rounds.crops(tuned.embeddings)
+
+
+def _encode_tuned(rounds: Rounds, encoder: Backbone, tuned: Backbone) -> Encoded:
+    """OUTPUT_VIEWS of all crops by the encoder as it was trained."""
+    untuned, views = rounds.untuned, rounds.views
+    if tuned is encoder:
+        return Encoded(untuned.features, untuned.embeddings[list(OUTPUT_VIEWS)])
+    if rounds.config.encoder == "all":
+        views = views.with_encoder(tuned)
+    return views.encode(tuned, OUTPUT_VIEWS, partial(rounds.watch.tell, "outputs"))
+
+
+def _tensors(encoder: Backbone, trained: _Trained) -> dict[str, Tensor]:
+    """What is kept of the trained state, on the CPU."""
     tensors = {
         f"head.{name}": tensor.detach().cpu().clone()
         for name, tensor in trained.student.head.state_dict().items()
@@ -160,12 +206,7 @@ def _describe(rounds: Rounds, encoder: Backbone, trained: _Trained) -> Adapted:
     tensors["centre"] = trained.student.centre.cpu().clone()
     for name, tensor in changed_tensors(trained.encoder, encoder).items():
         tensors[f"encoder.{name}"] = tensor
-    return Adapted(
-        outputs=track_outputs(trained.student, crops, quality, title.track),
-        tensors=tensors,
-        history=tuple(rounds.history),
-        warnings=trained.warnings,
-    )
+    return tensors
 
 
 def _repeatable(device: torch.device) -> AbstractContextManager[None]:
@@ -177,7 +218,3 @@ def _repeatable(device: torch.device) -> AbstractContextManager[None]:
         enabled=cudnn.enabled, deterministic=True, benchmark=False, allow_tf32=cudnn.allow_tf32
     )
     return flags
-
-
-def _unheard(step: str, share: float) -> None:
-    """Progress that nobody asked for."""

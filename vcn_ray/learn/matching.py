@@ -5,10 +5,14 @@ It puts what the student says of the tracks before `core`'s functions; it trains
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
+from vcn_ray.core.cooccurrence import seen_twice
 from vcn_ray.core.match import group_tracks
 from vcn_ray.core.match import match_tracks as match_gaussian
+from vcn_ray.learn.agreement import pair_agreement, partition_agreement
 from vcn_ray.learn.outputs import CropEmbeddings, Student, track_outputs
 from vcn_ray.learn.settings import FinetuneConfig, TitleCrops
 from vcn_ray.records import I64
@@ -17,30 +21,47 @@ EACH_WAY = 16
 """A track of a large group is paired with so many on either side of it, not with all."""
 
 
+class Matches(NamedTuple):
+    """Tracks to train on as if they were one."""
+
+    pairs: I64  # (p, 2) track rows, each pair once
+    groups: I64 | None  # (k,) group of each track, where the matcher gives a partition
+
+    def agreement(self, other: Matches) -> float:
+        """Matched pairs in both, as a share of those in either, 0..1 (METHOD 2.6)."""
+        if self.groups is None or other.groups is None:
+            return pair_agreement(self.pairs, other.pairs)
+        # The pairs of a large group are a part of those that it holds together.
+        return partition_agreement(self.groups, other.groups)
+
+
+NO_MATCHES = Matches(np.zeros((0, 2), np.int64), None)
+
+
 def find_matches(
     student: Student, crops: CropEmbeddings, title: TitleCrops, config: FinetuneConfig
-) -> I64:
-    """Pairs of tracks to train on as if they were one.
+) -> Matches:
+    """Pairs of tracks that are likely one person (METHOD 2.5).
 
     Args:
         student: As far as it is trained.
         crops: Embeddings of the title's crops.
         title: Its tracks, and which of them cannot be one person.
         config: Which matcher, and its settings.
-
-    Returns:
-        (p, 2) track rows, each pair once.
     """
     if config.matcher == "partition":
         unrated = np.zeros(len(title.track), np.float32)
         outputs = track_outputs(student, crops, unrated, title.track)
-        return pairs_of_groups(group_tracks(outputs, title.cannot_link))
+        apart = title.cannot_link[~seen_twice(outputs, title.cannot_link)]
+        groups = group_tracks(outputs, apart)
+        return Matches(pairs_of_groups(groups), groups)
     if config.matcher == "gaussian":
         # Over augmented views: they match three times as many tracks as plain crops, as purely.
+        # The paper does not use which tracks share a frame.
         rows = crops.augmented.flatten(0, 1).cpu().numpy()
         track = np.tile(title.track, len(crops.augmented))
-        return match_gaussian(rows, track, title.cannot_link, config.match)
-    return np.zeros((0, 2), np.int64)
+        return Matches(match_gaussian(rows, track, NO_MATCHES.pairs, config.match), None)
+    return NO_MATCHES
 
 
 def pairs_of_groups(label: I64) -> I64:

@@ -1,30 +1,28 @@
-"""The rounds of METHOD 2: when the head, and then the encoder's tail, is trained, on which pairs.
+"""The rounds of METHOD 2: when the head, and then the encoder, is trained, and on which pairs.
 
 It knows one title's views and tracks; not how tracks are matched or what becomes of the result.
 """
 
 from __future__ import annotations
 
-import copy
 import time
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from vcn_ray.learn.encoder_tail import TailWithHead
-from vcn_ray.learn.heads import Head
-from vcn_ray.learn.loss import Temperatures
-from vcn_ray.learn.matching import find_matches
+from vcn_ray.learn.checkpoint import Checkpoint, Keeper
+from vcn_ray.learn.encoder_head import Part
+from vcn_ray.learn.learners import encoder_learner, head_learner
+from vcn_ray.learn.matching import NO_MATCHES, Matches, find_matches
 from vcn_ray.learn.outputs import CropEmbeddings, Student
 from vcn_ray.learn.sampling import PairSampler, draw_views
-from vcn_ray.learn.settings import EpochRecord, FinetuneConfig, Progress, TitleCrops
-from vcn_ray.learn.training import Inputs, Learner, is_collapsed, train_epoch
+from vcn_ray.learn.settings import EpochRecord, FinetuneConfig, TitleCrops
+from vcn_ray.learn.training import EpochMeans, Inputs, Learner, is_collapsed, train_epoch
 from vcn_ray.learn.views import FIRST_AUGMENTED, PLAIN, CropViews, Encoded
+from vcn_ray.learn.watch import Watch
 from vcn_ray.models.backbones import Backbone
-from vcn_ray.records import I64
 
 OUTPUT_VIEWS = (PLAIN, FIRST_AUGMENTED, FIRST_AUGMENTED + 1)
 """The views that track outputs are made of."""
@@ -37,22 +35,27 @@ OUTPUT_VIEWS among them."""
 class Stage(NamedTuple):
     """One way to train: what, on what, and for how long."""
 
-    name: str  # "head" or "tail"
+    name: str  # "head" or "encoder"
     learner: Learner
     inputs: Inputs
     views: int  # pairs show the first so many
-    rounds: int
+    rounds: int  # at most
     epochs: int  # a round
     batch_pairs: int
     crops_per_track: int | None  # a track's most in one epoch
 
+    def student(self) -> Student:
+        """The head as far as it is trained."""
+        return Student(self.learner.student, self.learner.centre, self.learner.temperatures)
+
 
 @dataclass
 class Rounds:
-    """One title's training.
+    """One title's training; begun where a checkpoint says so.
 
     Attributes:
         history: One record for each epoch so far.
+        matches: What each round so far was, or is being, trained on.
     """
 
     title: TitleCrops
@@ -60,17 +63,63 @@ class Rounds:
     untuned: Encoded  # every view by the encoder as the pack ships it
     config: FinetuneConfig
     generator: torch.Generator  # on the CPU
-    progress: Progress
+    watch: Watch
+    keeper: Keeper | None
     history: list[EpochRecord] = field(default_factory=list)
+    matches: list[Matches] = field(default_factory=list)
+    _learners: dict[str, Learner] = field(default_factory=dict)  # by stage
+    _saved: Checkpoint | None = None
+    _settled: Matches | None = None  # found after the last round of the head, where it was the last
+
+    def __post_init__(self) -> None:
+        self._saved = self.keeper.load() if self.keeper else None
+        if self._saved:
+            self.history, self.matches = list(self._saved.history), list(self._saved.matches)
+            for step, seconds in self._saved.seconds.items():
+                if step not in self.watch.seconds:  # views were encoded again: they count once
+                    self.watch.add(step, seconds)
 
     def train_head(self) -> Student | None:
-        """METHOD 2.6 with the encoder frozen; None: it collapsed."""
-        embeddings, config = self.untuned.embeddings, self.config
-        learner = head_learner(embeddings, config, self.generator)
-        steps = -(-self.views.crops // config.batch_pairs)
+        """METHOD 2.6 with the encoder frozen, until the matches settle; None: it collapsed."""
+        stage = self._head_stage()
+        self._begin(stage)
+        while self._next_round(stage):
+            if not self._run(stage):
+                return None
+        return stage.student()
+
+    def train_encoder(
+        self, student: Student, encoder: Backbone, part: Part
+    ) -> tuple[Student, Backbone] | None:
+        """METHOD 2.4, one round with the encoder or its last blocks; None: it collapsed.
+
+        Returns:
+            The student's new state and its encoder; what was given is left as it was.
+        """
+        config, tail = self.config, part == "tail"
+        learner, network = encoder_learner(student, encoder, part, config)
         stage = Stage(
-            name="head",
+            name="encoder",
             learner=learner,
+            inputs=self.views.activations if tail else self.views.images,
+            views=TAIL_VIEWS if tail else self.views.count,
+            rounds=1,
+            epochs=config.encoder_epochs,
+            batch_pairs=config.encoder_batch_pairs,
+            crops_per_track=config.encoder_crops,
+        )
+        if not self._begin(stage):
+            self.matches.append(self._settled or self._match(student))
+        if not self._run(stage):
+            return None
+        return Student(network.head, learner.centre, learner.temperatures), network.encoder
+
+    def _head_stage(self) -> Stage:
+        embeddings, config = self.untuned.embeddings, self.config
+        steps = -(-self.views.crops // config.batch_pairs)
+        return Stage(
+            name="head",
+            learner=head_learner(embeddings, config, self.generator),
             inputs=lambda rows, views: embeddings[views, rows],
             views=len(embeddings),
             rounds=config.rounds,
@@ -78,107 +127,84 @@ class Rounds:
             batch_pairs=config.batch_pairs,
             crops_per_track=None,
         )
-        for number in range(config.rounds):
-            student = Student(learner.student, learner.centre, learner.temperatures)
-            matches = self._matches(student) if number else np.zeros((0, 2), np.int64)
-            if not self._run(stage, number, matches):
-                return None
-        return Student(learner.student, learner.centre, learner.temperatures)
 
-    def train_tail(self, student: Student, encoder: Backbone) -> tuple[Student, Backbone] | None:
-        """METHOD 2.4, one round with the encoder's last blocks; None: it collapsed.
+    def _begin(self, stage: Stage) -> bool:
+        """Whether a checkpoint holds a part of this stage, which then goes on from there."""
+        self._learners[stage.name] = stage.learner
+        if self._saved is None or stage.name not in self._saved.learners:
+            return False
+        stage.learner.load(self._saved.learners[stage.name])
+        self.generator.set_state(self._saved.generator)
+        return True
 
-        Returns:
-            The student's new state and its encoder; what was given is left as it was.
-        """
-        config = self.config
-        learner, network = tail_learner(student, encoder, config)
-        stage = Stage(
-            name="tail",
-            learner=learner,
-            inputs=self.views.activations,
-            views=TAIL_VIEWS,
-            rounds=1,
-            epochs=config.tail_epochs,
-            batch_pairs=config.tail_batch_pairs,
-            crops_per_track=config.tail_crops,
-        )
-        if not self._run(stage, config.rounds, self._matches(student)):
-            return None
-        return Student(network.head, learner.centre, learner.temperatures), network.encoder
+    def _next_round(self, stage: Stage) -> bool:
+        """Begin, or go on with, a round of the head; false: another would tell nothing new."""
+        begun = len(self.matches)
+        if self.history and self.history[-1].stage != stage.name:
+            return False  # a checkpoint of what comes after the head
+        if begun and self._epochs_done() < stage.epochs:
+            return True
+        if begun == self.config.rounds:
+            return False
+        found = self._match(stage.student()) if begun else NO_MATCHES
+        if begun > 1 and found.agreement(self.matches[-1]) >= self.config.settled_share:
+            self._settled = found
+            self.watch.tell(stage.name, 1.0)
+            return False
+        self.matches.append(found)
+        return True
+
+    def _epochs_done(self) -> int:
+        """Of the round last begun."""
+        return sum(epoch.round == len(self.matches) - 1 for epoch in self.history)
 
     def crops(self, tuned: Tensor) -> CropEmbeddings:
         """Embeddings of OUTPUT_VIEWS by an adapted encoder (3, m, d), beside the untuned ones."""
         untuned = self.untuned.embeddings
         return CropEmbeddings(tuned[0], tuned[1:], untuned[PLAIN], untuned[FIRST_AUGMENTED:])
 
-    def _matches(self, student: Student) -> I64:
+    def _match(self, student: Student) -> Matches:
         """METHOD 2.5 with what the student knows by now."""
-        self.progress("match", 0.0)
-        crops = self.crops(self.untuned.embeddings[list(OUTPUT_VIEWS)])
-        matches = find_matches(student, crops, self.title, self.config)
-        self.progress("match", 1.0)
+        self.watch.tell("match", 0.0)
+        with self.watch.step("match"):
+            crops = self.crops(self.untuned.embeddings[list(OUTPUT_VIEWS)])
+            matches = find_matches(student, crops, self.title, self.config)
+        self.watch.tell("match", 1.0)
         return matches
 
-    def _run(self, stage: Stage, number: int, matches: I64) -> bool:
-        """One round; false as soon as an epoch shows a collapse."""
-        sampler = PairSampler(self.title.track, matches)
-        past = number % stage.rounds * stage.epochs
-        for epoch in range(stage.epochs):
-            start = time.perf_counter()
-            pairs = sampler.epoch(self.generator, self.config.matched_share, stage.crops_per_track)
-            views = draw_views(pairs, stage.views, self.generator)
-
-            def tick(share: float, epoch: int = epoch) -> None:
-                self.progress(stage.name, (past + epoch + share) / (stage.rounds * stage.epochs))
-
-            means = train_epoch(stage.learner, stage.inputs, pairs, views, stage.batch_pairs, tick)
-            seconds = time.perf_counter() - start
-            record = EpochRecord(len(self.history), number, stage.name, *means, seconds=seconds)
-            self.history.append(record)
+    def _run(self, stage: Stage) -> bool:
+        """What is left of the round last begun; false as soon as an epoch shows a collapse."""
+        sampler = PairSampler(self.title.track, self.matches[-1].pairs)
+        for epoch in range(self._epochs_done(), stage.epochs):
+            with self.watch.step(stage.name):
+                means = self._epoch(stage, sampler, epoch)
             if is_collapsed(means, self.config.least_spread):
                 return False
+            self._keep()
         return True
 
+    def _epoch(self, stage: Stage, sampler: PairSampler, epoch: int) -> EpochMeans:
+        """One epoch of a round, noted in the history."""
+        began = time.perf_counter()
+        number = len(self.matches) - 1
+        past = number % stage.rounds * stage.epochs + epoch
+        pairs = sampler.epoch(self.generator, self.config.matched_share, stage.crops_per_track)
+        views = draw_views(pairs, stage.views, self.generator)
 
-def head_learner(embeddings: Tensor, config: FinetuneConfig, generator: torch.Generator) -> Learner:
-    """Student and teacher started from the same random head (METHOD 2.1)."""
-    mean = embeddings.mean(dim=(0, 1))
-    head = Head(mean, config.outputs, generator).to(embeddings.device)
-    teacher = copy.deepcopy(head).requires_grad_(False)
-    optimiser = torch.optim.AdamW(
-        head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
-    return Learner(
-        student=head,
-        teacher=teacher,
-        trained=list(head.parameters()),
-        followed=list(teacher.parameters()),
-        optimiser=optimiser,
-        # From zero rather than from the first mean: measured better on short titles.
-        centre=torch.zeros(config.outputs, device=embeddings.device),
-        temperatures=Temperatures(config.teacher_temperature, config.student_temperature),
-        centre_momentum=config.centre_momentum,
-        teacher_momentum=config.teacher_momentum,
-    )
+        def tick(share: float) -> None:
+            self.watch.tell(stage.name, (past + share) / (stage.rounds * stage.epochs))
 
+        means = train_epoch(stage.learner, stage.inputs, pairs, views, stage.batch_pairs, tick)
+        seconds = time.perf_counter() - began
+        record = EpochRecord(len(self.history), number, stage.name, *means, seconds=seconds)
+        self.history.append(record)
+        return means
 
-def tail_learner(
-    student: Student, encoder: Backbone, config: FinetuneConfig
-) -> tuple[Learner, TailWithHead]:
-    """Student and teacher started from the trained head and the encoder as it is."""
-    network = TailWithHead(encoder, student.head)
-    teacher = copy.deepcopy(network).requires_grad_(False)
-    groups = network.groups(config.tail_learning_rate, config.tail_head_learning_rate)
-    learner = Learner(
-        student=network,
-        teacher=teacher,
-        trained=network.trained(),
-        followed=teacher.trained(),
-        optimiser=torch.optim.AdamW(groups, weight_decay=config.weight_decay),
-        centre=student.centre,
-        temperatures=student.temperatures,
-        centre_momentum=config.centre_momentum,
-        teacher_momentum=config.tail_teacher_momentum,
-    )
-    return learner, network
+    def _keep(self) -> None:
+        """Save where training stands, if it is time to."""
+        if self.keeper and self.keeper.is_due():
+            learners = {name: learner.state() for name, learner in self._learners.items()}
+            state = self.generator.get_state()
+            self.keeper.save(
+                Checkpoint(self.history, self.matches, self.watch.seconds, state, learners)
+            )

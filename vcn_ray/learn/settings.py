@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 
@@ -16,9 +16,36 @@ from vcn_ray.records import I64, U8
 Progress = Callable[[str, float], None]
 """Takes the name of a step and the share of it that is done."""
 
+
+class Checkpoints(Protocol):
+    """Keeps the last state of one fine-tuning, so that it can be gone on with after a kill."""
+
+    @property
+    def seconds(self) -> float:
+        """Of training between two states that are worth keeping, at least."""
+
+    def load(self) -> bytes | None:
+        """What was saved last; None: nothing."""
+
+    def save(self, data: bytes) -> None:
+        """Replace what was saved, at once and whole."""
+
+
+class Hooks(NamedTuple):
+    """What goes on beside a fine-tuning; its result depends on none of it."""
+
+    progress: Progress | None = None  # called after each batch
+    checkpoints: Checkpoints | None = None
+
+
+NO_HOOKS = Hooks()
+
 Matcher = Literal["partition", "gaussian", "none"]
 """How tracks are matched between rounds: by the clusters of METHOD 4 as far as they are now, by
 METHOD 2.5 to the letter, or not at all."""
+
+Trained = Literal["frozen", "tail", "all"]
+"""What of the encoder is trained after the head: nothing, its last blocks, or all of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +60,8 @@ class FinetuneConfig:
     centre_momentum: float = 0.99  # a step
     weight_decay: float = 0.04
 
-    rounds: int = 2  # METHOD 2.6, head alone; a third confirms its own mistakes
+    rounds: int = 2  # METHOD 2.6, head alone, at most; a third confirms its own mistakes
+    settled_share: float = 0.9  # of matched pairs in common with the round before ends the rounds
     epochs: int = 4  # a round; each visits every crop once
     least_steps: int = 24  # a round; a title of few crops gets more epochs
     batch_pairs: int = 128
@@ -43,12 +71,13 @@ class FinetuneConfig:
     match: MatchConfig = field(default_factory=MatchConfig)  # of the matcher "gaussian"
     matched_share: float = 0.5  # of the partners, where a track has a match
 
-    tail_epochs: int = 2  # METHOD 2.4, after the head's rounds; 0 leaves the encoder as it is
-    tail_crops: int = 6  # of a track, an epoch
-    tail_batch_pairs: int = 64
-    tail_learning_rate: float = 5e-4  # as a share of a parameter's root mean square
-    tail_head_learning_rate: float = 3e-4
-    tail_teacher_momentum: float = 0.99
+    encoder: Trained = "tail"  # METHOD 2.4, after the head's rounds
+    encoder_epochs: int = 2
+    encoder_crops: int = 6  # of a track, an epoch
+    encoder_batch_pairs: int = 64
+    encoder_learning_rate: float = 5e-4  # as a share of a parameter's root mean square
+    encoder_head_learning_rate: float = 3e-4
+    encoder_teacher_momentum: float = 0.99
     cache_bytes: int = 1 << 30  # for the trunk's activations; what does not fit is computed again
 
     quality_passes: int = 30  # METHOD 3.1
@@ -56,13 +85,14 @@ class FinetuneConfig:
     least_spread: float = 0.05  # METHOD 2.8; one person alone keeps 0.3 and more, a collapse 0.03
 
     def __post_init__(self) -> None:
-        if self.augmented_views < 2 or self.rounds < 1 or self.epochs < 1:
-            raise ConfigError(
-                "fine-tuning needs augmented_views >= 2, rounds >= 1 and epochs >= 1, got "
-                f"{self.augmented_views}, {self.rounds} and {self.epochs}"
-            )
-        if self.matcher not in get_args(Matcher):
-            raise ConfigError(f"matcher must be one of {get_args(Matcher)}, got {self.matcher!r}")
+        least = {"augmented_views": 2, "rounds": 1, "epochs": 1, "encoder_epochs": 1}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                got = getattr(self, name)
+                raise ConfigError(f"fine-tuning needs {name} >= {value}, got {got}")
+        for name, known in (("matcher", get_args(Matcher)), ("encoder", get_args(Trained))):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
         if not 0 < self.teacher_temperature <= self.student_temperature:
             raise ConfigError(
                 "sharpening needs 0 < teacher_temperature <= student_temperature, got "
@@ -76,7 +106,7 @@ class EpochRecord:
 
     epoch: int  # 0, 1, ... over the whole run
     round: int  # 0, 1, ...: between two matchings of tracks
-    stage: str  # "head" or "tail"
+    stage: str  # "head" or "encoder"
     loss: float  # mean over the pairs, nats
     entropy: float  # of the teacher's sharpened outputs, nats; log K: it tells nothing apart
     spread: float  # share of the outputs' energy that crops do not have in common, 0..1

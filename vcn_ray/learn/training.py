@@ -1,4 +1,4 @@
-"""One epoch of self-distillation (METHOD 2.3-2.4), the same for the head alone and with the tail.
+"""One epoch of self-distillation (METHOD 2.3-2.4), the same for the head and with the encoder.
 
 It knows two networks that map rows of some input to outputs; not what the input is, and nothing of
 tracks or matches beyond the pairs it is given.
@@ -46,6 +46,14 @@ class Step(NamedTuple):
     energy: Tensor  # mean of their squared norms
 
 
+class Part(NamedTuple):
+    """What some of a batch's pairs gave."""
+
+    loss: Tensor  # their part of the batch's mean
+    known: Tensor  # (2 b, K) of the teacher
+    guessed: Tensor  # (2 b, K) of the student
+
+
 @dataclass
 class Learner:
     """Student and teacher (METHOD 2.1) and what moves them."""
@@ -59,22 +67,64 @@ class Learner:
     temperatures: Temperatures
     centre_momentum: float
     teacher_momentum: float
+    pairs_at_once: int  # through the networks; a batch's gradients are added up over its parts
+
+    def state(self) -> dict[str, Tensor]:
+        """A copy of all that training changes, by name, on the CPU."""
+        tensors = {"centre": self.centre}
+        for number, (fast, slow) in enumerate(zip(self.trained, self.followed, strict=True)):
+            tensors[f"student.{number}"], tensors[f"teacher.{number}"] = fast, slow
+            for name, value in self.optimiser.state.get(fast, {}).items():
+                tensors[f"optimiser.{number}.{name}"] = value
+        plain = torch.contiguous_format
+        return {n: t.detach().cpu().clone(memory_format=plain) for n, t in tensors.items()}
+
+    @torch.no_grad()
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Go back to a `state` of a learner that was made alike."""
+        self.centre = state["centre"].to(self.centre.device)
+        for number, (fast, slow) in enumerate(zip(self.trained, self.followed, strict=True)):
+            fast.copy_(state[f"student.{number}"])
+            slow.copy_(state[f"teacher.{number}"])
+            start = f"optimiser.{number}."
+            self.optimiser.state[fast] = {
+                # Moments lie in memory as their parameter does; the count of steps is one number.
+                name.removeprefix(start): torch.empty_like(fast).copy_(value)
+                if value.shape == fast.shape
+                else value.clone()
+                for name, value in state.items()
+                if name.startswith(start)
+            }
 
     def step(self, left: Tensor, right: Tensor) -> Step:
         """Train on a batch of pairs, given as the networks' inputs of both sides (b, ...)."""
+        self.optimiser.zero_grad(set_to_none=True)
+        parts = [
+            self._gradients(one, other, share=len(one) / len(left))
+            for one, other in zip(
+                torch.split(left, self.pairs_at_once),
+                torch.split(right, self.pairs_at_once),
+                strict=True,
+            )
+        ]
+        self.optimiser.step()
+        update_teacher(self.followed, self.trained, self.teacher_momentum)
+        loss = torch.stack([part.loss for part in parts]).sum()
+        known = torch.cat([part.known for part in parts])
+        seen = torch.cat([part.guessed for part in parts])
+        unsure = entropy(sharpen(known, self.centre, self.temperatures.teacher))
+        self.centre = update_centre(self.centre, known, self.centre_momentum)
+        return Step(len(left), loss, unsure, seen.mean(0), (seen**2).sum(1).mean())
+
+    def _gradients(self, left: Tensor, right: Tensor, share: float) -> Part:
+        """Add the gradients of some of a batch's pairs, which are so large a share of it."""
         both = torch.cat([left, right])
         with torch.no_grad():
             known: Tensor = self.teacher(both)
         guessed: Tensor = self.student(both)
-        loss = pair_loss(halves(guessed), halves(known), self.centre, self.temperatures)
-        self.optimiser.zero_grad(set_to_none=True)
+        loss = pair_loss(halves(guessed), halves(known), self.centre, self.temperatures) * share
         torch.autograd.backward(loss)
-        self.optimiser.step()
-        update_teacher(self.followed, self.trained, self.teacher_momentum)
-        unsure = entropy(sharpen(known, self.centre, self.temperatures.teacher))
-        self.centre = update_centre(self.centre, known, self.centre_momentum)
-        seen = guessed.detach()
-        return Step(len(left), loss.detach(), unsure, seen.mean(0), (seen**2).sum(1).mean())
+        return Part(loss.detach(), known, guessed.detach())
 
 
 def halves(outputs: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ It knows nothing of tracks, heads or losses.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -148,3 +149,10 @@ class CropViews:
                 self._filled = max(self._filled, min(view + 1, len(self._kept)))
         joined = torch.cat(embeddings).reshape(len(views), self.crops, -1)
         return Encoded(torch.cat(features), joined)
+
+    def with_encoder(self, encoder: Backbone) -> CropViews:
+        """The same views for an encoder whose trunk differs; none of their activations are kept."""
+        views = copy.copy(self)
+        views._prepare, views._trunk = encoder.prepare, encoder.frozen_trunk()
+        views._kept, views._filled = None, 0
+        return views

@@ -26,7 +26,9 @@ REJECTED_WORDS = {
 
 WARNING_WORDS = {
     "collapsed": "Learning this title's faces did not work out",
-    "tail_collapsed": "Learning this title's faces worked out in part",
+    "encoder_collapsed": "Learning this title's faces worked out in part",
+    "over_merging": "Different people may be taken for one",
+    "seen_twice": "Some faces are in a frame twice",
     "partial": "Parts of the title could not be read",
     "empty": "Nobody was found",
 }

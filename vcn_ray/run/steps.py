@@ -6,25 +6,32 @@ as once, and a step that was killed leaves nothing that counts. It knows nothing
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from vcn_ray.config import RunConfig
-from vcn_ray.errors import MediaError, Reason
+from vcn_ray.errors import MediaError, Reason, StorageError
 from vcn_ray.io.storage import Storage, one_line
 from vcn_ray.io.weights import load_outputs, save_arrays, save_outputs
+from vcn_ray.learn.settings import Hooks, Progress
 from vcn_ray.models.packs import FacePack
 from vcn_ray.pipeline import Scope, run_stages
 from vcn_ray.run.devices import device_for
 from vcn_ray.run.plan import Failure, SegmentJob, TitlePlan, VideoPlan
 from vcn_ray.run.summary import build_summary
 from vcn_ray.stages.results import ResultTables
-from vcn_ray.stages.titles import Progress, TitleTracks, gather_tracks
+from vcn_ray.stages.titles import TitleTracks, gather_tracks
 from vcn_ray.stages.tracks import SegmentTables
 
 CONTENT_REASONS = ("decode_error", "no_video_stream")
 """Faults that lie in the bytes of a video, so that they are part of what its key stands for."""
+
+CHECKPOINT_SECONDS = 20.0
+"""Of fine-tuning between two checkpoints, at least: a short title is sooner done again."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,21 +170,50 @@ def count_crops(title: TitlePlan, storage: Storage) -> int:
     return sum(storage.read_manifest(video.tracks)["crops"] for video in title.videos)
 
 
+@dataclass(frozen=True, slots=True)
+class StoredCheckpoint:
+    """The last state of a fine-tuning in a file; training goes on without where that fails."""
+
+    storage: Storage
+    path: str
+    seconds: float  # of training between two
+
+    def load(self) -> bytes | None:
+        """The file's content, if there is one."""
+        try:
+            return self.storage.read_bytes(self.path) if self.storage.exists(self.path) else None
+        except StorageError as error:
+            log.warning("training starts anew: %s", error)
+            return None
+
+    def save(self, data: bytes) -> None:
+        """Replace the file."""
+        try:
+            self.storage.write_bytes(self.path, data)
+        except StorageError as error:
+            log.warning("training goes on without a checkpoint: %s", error)
+
+
 def adapt_step(
     title: TitlePlan,
     pack: FacePack,
     config: RunConfig,
     storage: Storage,
     progress: Progress | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> None:
-    """Fine-tune on a title's tracks and commit the adapted model and what it says of each track."""
+    """Fine-tune on a title's tracks and commit the adapted model and what it says of each track.
+
+    What was killed goes on from its last checkpoint, and gives the same as if it had not been.
+    """
     if storage.is_committed(title.adapted):
         return
     began = time.monotonic()
+    kept = StoredCheckpoint(storage, f"{title.adapted}/checkpoint.safetensors", checkpoint_seconds)
     values = {
         "title": read_tracks(title, storage),
         "encoder": pack.load_encoder().to(device_for(config.resources.adapt_gpus)),
-        "progress": progress,
+        "hooks": Hooks(progress, kept),
     }
     adapted = run_stages(Scope.ADAPT, values, config)["adapted"]
     storage.write_bytes(f"{title.adapted}/model.safetensors", save_arrays(adapted.tensors))
@@ -186,8 +222,11 @@ def adapt_step(
         "warnings": list(adapted.warnings),
         "history": [asdict(epoch) for epoch in adapted.history],
         "seconds": round(time.monotonic() - began, 3),
+        "adapt_seconds": {step: round(took, 3) for step, took in adapted.seconds.items()},
+        "adapt_peak_bytes": adapted.peak_bytes,
     }
     storage.commit(title.adapted, manifest)
+    storage.delete(kept.path)
 
 
 def result_step(

@@ -15,6 +15,7 @@ from vcn_ray.stages.results import ResultTables
 
 LIBRARIES = ("vcn-ray", "torch", "av", "numpy", "scipy", "opencv-python", "trackers")
 RESULT_SETTINGS = [
+    "profile",
     "pack",
     "seed",
     "threads",
@@ -31,9 +32,11 @@ WARNINGS = {
     "collapsed": "fine-tuning collapsed; the encoder was used as the pack ships it",
     "partial": "a part of the title could not be read; who is only there is missing",
     "empty": "no face was found, or none could be followed long enough to be compared",
-    "tail_collapsed": "fine-tuning the encoder's last blocks collapsed; only the head was adapted",
+    "encoder_collapsed": "fine-tuning the encoder collapsed; only the head was adapted",
+    "over_merging": "tracks in one frame look like one person, so different people may be joined",
+    "seen_twice": "some faces are in a frame twice, as in a mirror, and were taken for one person",
 }
-"""What each warning code means, for people; other codes explain themselves."""
+"""What each warning code means, for people, where the warning itself says no more."""
 
 
 def build_summary(
@@ -84,7 +87,9 @@ def build_summary(
             "tracks": round(sum(manifest["seconds"] for manifest in tracks), 3),
             "adapt": adapted["seconds"],
         },
-        "warnings": [{"code": c, "message": WARNINGS.get(c, c)} for c in dict.fromkeys(codes)],
+        "adapt_seconds": adapted["adapt_seconds"],
+        "adapt_peak_bytes": adapted["adapt_peak_bytes"],
+        "warnings": [explain_warning(code) for code in dict.fromkeys(codes)],
         "versions": {"python": platform.python_version()} | {n: version(n) for n in LIBRARIES},
         "config": select(config, tuple(RESULT_SETTINGS)),
     }
@@ -103,6 +108,12 @@ def _describe(video: VideoPlan) -> dict[str, Any]:
         "hdr": info.hdr,
         "interlaced": info.interlaced,
     }
+
+
+def explain_warning(warning: str) -> dict[str, str]:
+    """A warning `code` or `code: what of this title` as code and message."""
+    code, _, message = warning.partition(": ")
+    return {"code": code, "message": message or WARNINGS[code]}
 
 
 def _sum_counts(counts: list[dict[str, int]]) -> dict[str, int]:

@@ -5,7 +5,6 @@ It works on tables and arrays in memory; where they are stored is decided elsewh
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +17,10 @@ from vcn_ray.core.quality import low_outliers
 from vcn_ray.core.track import co_occurring
 from vcn_ray.io.tables import column_array, decode_image, empty_table
 from vcn_ray.learn.finetune import Adapted, adapt
-from vcn_ray.learn.settings import TitleCrops
+from vcn_ray.learn.settings import Hooks, TitleCrops
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.records import I64, U8, Clustering, Mask, TrackOutputs
 from vcn_ray.schema import CROPS, VIDEO_TRACKS
-
-Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,12 +82,19 @@ def load_crops(title: TitleTracks) -> tuple[U8, I64]:
 
 
 def adapt_encoder(
-    title: TitleTracks, encoder: Backbone, progress: Progress | None, config: RunConfig
+    title: TitleTracks, encoder: Backbone, hooks: Hooks, config: RunConfig
 ) -> Adapted:
-    """Fine-tune the encoder on the title's own tracks (METHOD 2) and ask it about each of them."""
+    """Fine-tune the encoder on the title's own tracks (METHOD 2) and ask it about each of them.
+
+    Args:
+        title: Its tracks.
+        encoder: As the pack ships it; it stays so.
+        hooks: Who hears of it and what keeps it.
+        config: Settings of the run.
+    """
     crops, owner = load_crops(title)
     job = TitleCrops(crops, owner, title.cannot_link)
-    return adapt(job, encoder, config.finetune, seed=config.seed, progress=progress)
+    return adapt(job, encoder, config.finetune, seed=config.seed, hooks=hooks)
 
 
 def find_valid(outputs: TrackOutputs, config: RunConfig) -> Mask:

@@ -1,0 +1,172 @@
+"""A film's adapted model, kept on disk between runs, and what it says of each single crop."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from cache import code_digest, digest, load, store
+from encoding import EncodedFilm, encode_film, encoding_key, reporter
+from films import Film
+from running import Bench, say
+
+from vcn_ray.learn.fallback import Projection
+from vcn_ray.learn.finetune import Adapted, adapt
+from vcn_ray.learn.heads import Head
+from vcn_ray.learn.loss import Temperatures
+from vcn_ray.learn.outputs import Student
+from vcn_ray.learn.rounds import OUTPUT_VIEWS
+from vcn_ray.learn.settings import EpochRecord, FinetuneConfig, Hooks
+from vcn_ray.models.backbones import Backbone
+from vcn_ray.records import F64, TrackOutputs
+
+
+@dataclass(frozen=True, eq=False)
+class AdaptedFilm:
+    """What adapt_film returns."""
+
+    adapted: Adapted  # seconds and memory are those measured when it was done
+    kept: bool  # whether the encoder's tail was trained on kept activations
+
+    @property
+    def encode_seconds(self) -> float:
+        """Of all views through the encoder as it is."""
+        return self.adapted.seconds["views"]
+
+    @property
+    def train_seconds(self) -> float:
+        """Of all the rest: training, matching, outputs, quality."""
+        return sum(self.adapted.seconds.values()) - self.encode_seconds
+
+
+class CropOutputs(NamedTuple):
+    """What the adapted model says of the plain and of two augmented views of each crop."""
+
+    embeddings: F64  # (3, m, d) unit
+    outputs: F64  # (3, m, K) of the head
+
+
+def adapt_film(
+    film: Film,
+    bench: Bench,
+    config: FinetuneConfig,
+    seed: int | None = None,
+    encode: Callable[[], EncodedFilm] | None = None,
+) -> AdaptedFilm:
+    """Adapt to a film, or read the model where an earlier run has left it.
+
+    Args:
+        film: Its labels are not looked at.
+        bench: Its seed is that of the views.
+        config: All settings of the adaptation.
+        seed: Of the training; None: the same.
+        encode: Where the encoded views come from; None: encode_film.
+    """
+    seed = bench.seed if seed is None else seed
+    place = adapted_place(film, bench, config, seed)
+    found = _read(place) if place else None
+    if found:
+        say(f"{film.name}: adapted earlier, in {found.train_seconds:.0f} s")
+        return found
+    encoded = encode() if encode else encode_film(film, bench, config)
+    hooks = Hooks(reporter(film.name))
+    adapted = adapt(film.title, bench.encoder, config, seed, hooks, encoded.views)
+    result = AdaptedFilm(adapted, encoded.kept)
+    if place:
+        _write(place, result)
+    return result
+
+
+def adapted_place(film: Film, bench: Bench, config: FinetuneConfig, seed: int) -> Path | None:
+    """The file of an adaptation, under a hash of all that it depends on; None: no cache."""
+    if bench.cache is None:
+        return None
+    code = code_digest(adapt.__module__, type(bench.encoder).__module__)
+    key = digest(encoding_key(film, bench, config), code, repr(config), seed)
+    return bench.cache / f"adapted-{key}.npz"
+
+
+def crop_outputs(film: Film, bench: Bench, config: FinetuneConfig, adapted: Adapted) -> CropOutputs:
+    """Ask an adapted model about each crop of a film, be it the one that it was adapted to or not.
+
+    Args:
+        film: Of the same size of crops.
+        bench: As for the adaptation.
+        config: Likewise.
+        adapted: The model.
+    """
+    tuned, student = load_model(bench.encoder, adapted)
+    encoded = encode_film(film, bench, config).views
+    embeddings = encoded.untuned.embeddings[list(OUTPUT_VIEWS)]
+    if tuned is not bench.encoder:
+        views = encoded.views
+        views = views.with_encoder(tuned) if config.encoder == "all" else views
+        embeddings = views.encode(tuned, OUTPUT_VIEWS, lambda share: None).embeddings
+    outputs = np.stack([student.outputs(view) for view in embeddings])
+    return CropOutputs(embeddings.cpu().numpy().astype(np.float64), outputs.astype(np.float64))
+
+
+def load_model(encoder: Backbone, adapted: Adapted) -> tuple[Backbone, Student]:
+    """The adapted encoder (the one given where nothing of it was trained) and student."""
+    parts: dict[str, dict[str, torch.Tensor]] = {"encoder": {}, "head": {}}
+    for name, tensor in adapted.tensors.items():
+        part, _, rest = name.partition(".")
+        parts.setdefault(part, {})[rest] = tensor
+    if parts["encoder"]:
+        encoder = copy.deepcopy(encoder)
+        encoder.load_state_dict(parts["encoder"], strict=False)
+    outputs, generator = adapted.outputs, torch.Generator()
+    count = len(outputs.centre)
+    head = (
+        Head(torch.zeros(encoder.dim), count, generator)
+        if "mean" in parts["head"]
+        else Projection(encoder.dim, count, generator)
+    )
+    head.load_state_dict(parts["head"])
+    device = next(encoder.parameters()).device
+    temperatures = Temperatures(outputs.teacher_temperature, outputs.student_temperature)
+    centre = adapted.tensors["centre"].to(device)
+    return encoder, Student(head.to(device).requires_grad_(False), centre, temperatures)
+
+
+def _write(place: Path, film: AdaptedFilm) -> None:
+    adapted = film.adapted
+    arrays = {f"tensors.{name}": tensor.numpy() for name, tensor in adapted.tensors.items()}
+    arrays |= {f"matches.{n:03d}": pairs for n, pairs in enumerate(adapted.matches)}
+    for part in fields(TrackOutputs):
+        arrays[f"outputs.{part.name}"] = np.asarray(getattr(adapted.outputs, part.name))
+    facts = {
+        "history": [asdict(record) for record in adapted.history],
+        "warnings": adapted.warnings,
+        "seconds": adapted.seconds,
+        "peak_bytes": adapted.peak_bytes,
+        "kept": film.kept,
+    }
+    store(place, arrays, facts)
+
+
+def _read(place: Path) -> AdaptedFilm | None:
+    stored = load(place)
+    if stored is None:
+        return None
+    arrays, facts = stored
+    parts: dict[str, dict[str, Any]] = {"tensors": {}, "matches": {}, "outputs": {}}
+    for name, array in arrays.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = array
+    outputs: dict[str, Any] = {n: a if a.ndim else float(a) for n, a in parts["outputs"].items()}
+    adapted = Adapted(
+        outputs=TrackOutputs(**outputs),
+        tensors={name: torch.from_numpy(array) for name, array in parts["tensors"].items()},
+        history=tuple(EpochRecord(**record) for record in facts["history"]),
+        matches=tuple(parts["matches"].values()),
+        warnings=tuple(facts["warnings"]),
+        seconds=facts["seconds"],
+        peak_bytes=facts["peak_bytes"],
+    )
+    return AdaptedFilm(adapted, facts["kept"])

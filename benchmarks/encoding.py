@@ -1,0 +1,158 @@
+"""The views of a film through the encoder as it is, kept on disk between runs.
+
+What is read back has the same bits as what was computed, so a training on either gives the same
+model. The seconds are those measured when it was computed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+import torch
+from cache import code_digest, digest, load, store
+from films import Film
+from running import Bench, say
+from torch import Tensor
+
+from vcn_ray.learn.finetune import EncodedViews, encode_views
+from vcn_ray.learn.rounds import TAIL_VIEWS
+from vcn_ray.learn.settings import FinetuneConfig
+from vcn_ray.learn.views import CACHE_TYPE, CropViews, Encoded, batches
+from vcn_ray.models.backbones import Backbone
+from vcn_ray.records import U8
+
+AT_ONCE = 256
+"""Crops whose activations are read at a time."""
+
+
+class StoredViews(CropViews):
+    """Views whose first activations come from a file.
+
+    Args:
+        crops: As of CropViews.
+        encoder: Likewise.
+        config: Of the augmentations, and how many views.
+        seed: That the views were drawn with.
+        activations: (v, m, ...) of the first v views, v being 0 where none are stored.
+    """
+
+    def __init__(
+        self, crops: U8, encoder: Backbone, config: FinetuneConfig, seed: int, activations: Tensor
+    ) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        super().__init__(crops, encoder, config.augment, config.augmented_views, generator)
+        self._stored = activations.to(self.device)
+
+    @torch.no_grad()
+    def activations(self, rows: Tensor, views: Tensor) -> Tensor:
+        """As of CropViews, which would have kept what is stored here."""
+        if int(views.max()) < len(self._stored):
+            return self._stored[views, rows].float()
+        return super().activations(rows, views)
+
+    def with_encoder(self, encoder: Backbone) -> CropViews:
+        """As of CropViews: what is stored is no other encoder's."""
+        changed = super().with_encoder(encoder)
+        if isinstance(changed, StoredViews):
+            changed._stored = self._stored[:0]
+        return changed
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedFilm:
+    """What encode_film returns."""
+
+    views: EncodedViews  # its seconds are those measured when it was computed
+    kept: bool  # whether the trunk's activations are there to train the encoder's tail on
+
+
+def encoding_key(film: Film, bench: Bench, config: FinetuneConfig) -> str:
+    """Hash of all that the encoded views depend on."""
+    code = code_digest("vcn_ray.learn.views", type(bench.encoder).__module__)
+    how = (inspect.getsource(encode_views), torch.__version__, torch.get_num_threads())
+    settings = (astuple(config.augment), config.augmented_views, bench.seed, bench.machine)
+    return digest(film.content, bench.encoder_hash, code, how, settings)
+
+
+def encode_film(film: Film, bench: Bench, config: FinetuneConfig, keep: bool = True) -> EncodedFilm:
+    """Encode all views, or read them where an earlier run has left them; `keep` leaves them too."""
+    if bench.cache is None or not keep:
+        return _encode(film, bench, config)
+    key = encoding_key(film, bench, config)
+    places = (bench.cache / f"views-{key}.npz", bench.cache / f"kept-{key}.npz")
+    found = _read(film, bench, config, places)
+    if found is None:
+        found = _encode(film, bench, config)
+        _write(found, places)
+    else:
+        say(f"{film.name}: encoded earlier, in {found.views.seconds:.0f} s")
+    return found
+
+
+def reporter(name: str) -> Callable[[str, float], None]:
+    """Progress that says each tenth of a step once."""
+    last: dict[str, int] = {}
+
+    def heard(step: str, share: float) -> None:
+        tenth = int(share * 10)
+        if tenth > last.get(step, 0):
+            last[step] = tenth
+            say(f"{name}: {step} {tenth}0%")
+
+    return heard
+
+
+def _encode(film: Film, bench: Bench, config: FinetuneConfig) -> EncodedFilm:
+    heard = reporter(film.name)
+    views = encode_views(film.title, bench.encoder, config, seed=bench.seed, progress=heard)
+    return EncodedFilm(views, keeps(views.views, config))
+
+
+def keeps(views: CropViews, config: FinetuneConfig) -> bool:
+    """Whether encode_views keeps activations: they are asked for, and there is room for them."""
+    first = torch.zeros(1, dtype=torch.int64)
+    one = views.activations(first, first).numel() * CACHE_TYPE.itemsize
+    return config.encoder == "tail" and TAIL_VIEWS * views.crops * one <= config.cache_bytes
+
+
+def _write(encoded: EncodedFilm, places: tuple[Path, Path]) -> None:
+    arrays = {name: part.cpu().numpy() for name, part in encoded.views.untuned._asdict().items()}
+    store(places[0], arrays, {"seconds": encoded.views.seconds})
+    if encoded.kept:
+        views = encoded.views.views
+        kept = [
+            torch.cat([_activations(views, rows, n) for rows in batches(views.crops, AT_ONCE)])
+            for n in range(TAIL_VIEWS)
+        ]
+        store(places[1], {"activations": torch.stack(kept).numpy()}, {})
+
+
+def _activations(views: CropViews, rows: Tensor, view: int) -> Tensor:
+    # They are kept in this type, so nothing is lost by the way to float32 and back.
+    return views.activations(rows, torch.full_like(rows, view)).to(CACHE_TYPE).cpu()
+
+
+def _read(
+    film: Film, bench: Bench, config: FinetuneConfig, places: tuple[Path, Path]
+) -> EncodedFilm | None:
+    found = load(places[0])
+    if found is None:
+        return None
+    none = torch.zeros(0, dtype=CACHE_TYPE)
+    crops, seed = film.title.crops, bench.seed
+    views = StoredViews(crops, bench.encoder, config, seed, none)
+    kept = keeps(views, config)
+    if kept:
+        stored = load(places[1])
+        if stored is None:
+            return None
+        activations = torch.from_numpy(stored[0]["activations"])
+        views = StoredViews(crops, bench.encoder, config, seed, activations)
+    arrays, facts = found
+    untuned = Encoded(
+        *(torch.from_numpy(arrays[name]).to(bench.device) for name in Encoded._fields)
+    )
+    return EncodedFilm(EncodedViews(views, untuned, facts["seconds"]), kept)

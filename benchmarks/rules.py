@@ -1,0 +1,122 @@
+"""Which reading of METHOD 4.2, 4.4 and 4.5 tells people apart? All of them on one adaptation.
+
+    python benchmarks/rules.py FILE.npz ... --pack DIR --cache CACHE [--held-out]
+
+One row for each combination of: the distance (learned loss of head outputs; cosine of the adapted
+encoder's embeddings); where a cluster's threshold comes from (its plain crops, as in the paper; two
+augmented views of them; with --held-out, crops that the model was not trained on); which clusters
+match (similarity under the threshold of either, as in the paper, of both, or under their mean);
+what merges (all matches of a round transitively, as in the paper, or the best pair first); whether
+tracks that share a frame may be put together. The first row of each film is the default cut.
+
+No track is left out, so that all rows are about the same tracks. Similarities are METHOD 4.3 to the
+letter in every row. --held-out adapts a second time, to the even crops of each track, takes the
+thresholds from the odd ones, and compares all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
+
+import numpy as np
+from ablation import NO_VETO, distances
+from adapting import adapt_film, crop_outputs
+from films import Film, even_crops, keep_crops, load_film
+from linking import MATCHES, MERGES, Rule, link
+from running import PROFILES, Bench, make_parser, open_bench, say
+from scoring import SCORE_COLUMNS, Cell, Report, cluster_film, scores_of
+from tables import Distance, Limits, Sides, augmented_limits, held_out_limits, plain_limits, sides
+
+from vcn_ray.config import RunConfig
+from vcn_ray.records import F64
+
+COLUMNS = {
+    "film": "",
+    "distance": "",
+    "thresholds": "",
+    "match": "",
+    "merge": "",
+    "veto": "",
+    **SCORE_COLUMNS,
+}
+KEYS = ["distance", "thresholds", "match", "merge", "veto"]
+
+Source = Callable[[Distance, F64], Limits]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument("--held-out", action="store_true")
+    parser.add_argument("--profile", choices=PROFILES, default="default")
+    options = parser.parse_args(argv)
+    bench = open_bench(options)
+    config = bench.profile(options.profile)
+    report = Report(COLUMNS)
+    for path in options.films:
+        film = load_film(path)
+        rows = [run_film(film, bench, config)]
+        if options.held_out:
+            rows.append(run_held_out(film, bench, config))
+        for row in (row for some in rows for row in some):
+            report.add({"film": film.name, **row})
+    report.add_means("film", KEYS)
+    report.save(options.json)
+
+
+def run_film(film: Film, bench: Bench, config: RunConfig) -> Iterator[dict[str, Cell]]:
+    """The default cut, and all rules with thresholds from the crops that were trained on."""
+    adapted = adapt_film(film, bench, config.finetune).adapted
+    for veto, pairs in (("yes", film.title.cannot_link), ("no", NO_VETO)):
+        label = cluster_film(adapted.outputs, pairs, config, drop=False).label
+        words = dict.fromkeys(KEYS, "-") | {"merge": "as configured", "veto": veto}
+        yield {**words, **scores_of(film.truth, label)}
+    crops = crop_outputs(film, bench, config.finetune, adapted)
+    track = film.title.track
+    sources: dict[str, Source] = {
+        "plain crops": lambda distance, views: plain_limits(distance, views, track),
+        "augmented views": lambda distance, views: augmented_limits(distance, views, track),
+    }
+    for name, (distance, views) in distances(adapted.outputs, crops).items():
+        if name != "Euclidean":
+            yield from run_distance(film, name, (distance, views), sources)
+
+
+def run_held_out(film: Film, bench: Bench, config: RunConfig) -> Iterator[dict[str, Cell]]:
+    """All rules, with thresholds from crops that were not trained on."""
+    even = even_crops(film)
+    half = keep_crops(film, even, f"{film.name}, even crops")
+    adapted = adapt_film(half, bench, config.finetune).adapted
+    crops = crop_outputs(film, bench, config.finetune, adapted)
+    track, odd = film.title.track, np.flatnonzero(~even)
+    sources: dict[str, Source] = {
+        "held-out crops": lambda distance, views: held_out_limits(distance, views, track, odd)
+    }
+    for name, (distance, views) in distances(adapted.outputs, crops).items():
+        if name != "Euclidean":
+            yield from run_distance(film, name, (distance, views), sources)
+
+
+def run_distance(
+    film: Film, name: str, compared: tuple[Distance, F64], sources: dict[str, Source]
+) -> Iterator[dict[str, Cell]]:
+    """All rules with one distance and the views that it compares."""
+    distance, views = compared
+    table = sides(distance, views[0], film.title.track)
+    for source, limits in ((words, make(distance, views)) for words, make in sources.items()):
+        say(f"{film.name}: {name}, thresholds from {source}")
+        for row in run_rules(film, table, limits):
+            yield {"distance": name, "thresholds": source, **row}
+
+
+def run_rules(film: Film, table: Sides, limits: Limits) -> Iterator[dict[str, Cell]]:
+    """All rules of matching and merging."""
+    vetoes = {"yes": film.title.cannot_link, "no": NO_VETO}
+    for match, merge, veto in product(MATCHES, MERGES, vetoes):
+        label = link(table, limits, vetoes[veto], Rule(match, merge))
+        words = {"match": match, "merge": merge, "veto": veto}
+        yield {**words, **scores_of(film.truth, label)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Does it help to take the episodes of a series as one title?
+
+    python benchmarks/season.py FILE.npz ... --pack DIR [--episodes 3]
+
+A film is split into episodes by its scenes, in their order, with about as many tracks in each. The
+same people are in all of them. "together" is one model and one clustering of all tracks, what the
+manifest's `title` does; "alone" is a model and a clustering of each episode, whose people nobody
+joins: the same person in two episodes is two people.
+
+How to read a row: each episode is scored over its own tracks, so the two ways can be compared;
+"combined" is scored over all tracks of the film, where "alone" cannot know who appears again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from adapting import adapt_film
+from films import Film, keep_tracks, load_film
+from running import PROFILES, Bench, make_parser, open_bench
+from scoring import SCORE_COLUMNS, Cell, Report, cluster_film, scores_of
+
+from vcn_ray.core.metrics import UNKNOWN
+from vcn_ray.records import I64
+
+COLUMNS = {
+    "film": "",
+    "way": "",
+    "scored": "",
+    "tracks": "d",
+    "people": "d",
+    **SCORE_COLUMNS,
+    "seconds": ".0f",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument("--episodes", type=int, default=3)
+    parser.add_argument("--profile", choices=PROFILES, default="default")
+    options = parser.parse_args(argv)
+    bench = open_bench(options)
+    report = Report(COLUMNS)
+    for path in options.films:
+        film = load_film(path)
+        for row in run_film(film, bench, options.profile, options.episodes):
+            report.add({"film": film.name, **row})
+    report.add_means("film", ["way", "scored"])
+    report.save(options.json)
+
+
+def run_film(film: Film, bench: Bench, profile: str, count: int) -> Iterator[dict[str, Cell]]:
+    """Both ways, episode by episode and combined."""
+    episodes = split(film, count)
+    together, seconds = cluster(film, bench, profile)
+    alone, spent = np.full(film.title.tracks, UNKNOWN), 0.0
+    for number, tracks in enumerate(episodes, start=1):
+        scored = f"episode {number}"
+        yield {"way": "together", "scored": scored, **_cells(film.truth[tracks], together[tracks])}
+        episode = keep_tracks(film, tracks, f"{film.name}, {scored}")
+        label, took = cluster(episode, bench, profile)
+        spent += took
+        cells = _cells(episode.truth, label)
+        yield {"way": "alone", "scored": scored, **cells, "seconds": took}
+        # Nobody says who is who in another episode: the numbers go on where those of the last end.
+        alone[tracks] = np.where(label == UNKNOWN, UNKNOWN, label + alone.max() + 1)
+    for way, labels, took in (("together", together, seconds), ("alone", alone, spent)):
+        cells = _cells(film.truth, labels)
+        yield {"way": way, "scored": "combined", **cells, "seconds": took}
+
+
+def split(film: Film, count: int) -> list[I64]:
+    """Tracks of each episode: whole scenes, cut where the tracks so far come nearest to a share."""
+    ends = np.flatnonzero(np.diff(film.scene)) + 1
+    if len(ends) < count - 1:
+        raise SystemExit(f"{film.name} has {len(ends) + 1} scenes, too few for {count} episodes")
+    wanted = film.title.tracks * np.arange(1, count) / count
+    cuts: list[int] = []
+    for number, share in enumerate(wanted, start=1):
+        # Enough scenes must be left for the episodes still to come.
+        possible = ends[: len(ends) - (len(wanted) - number)]
+        later = possible[possible > max(cuts, default=0)]
+        cuts.append(int(later[np.abs(later - share).argmin()]))
+    return np.split(np.arange(film.title.tracks), cuts)
+
+
+def cluster(film: Film, bench: Bench, profile: str) -> tuple[I64, float]:
+    """Labels of a title's tracks, and the seconds of its adaptation."""
+    config = bench.profile(profile)
+    found = adapt_film(film, bench, config.finetune)
+    label = cluster_film(found.adapted.outputs, film.title.cannot_link, config).label
+    return label, found.encode_seconds + found.train_seconds
+
+
+def _cells(truth: I64, label: I64) -> dict[str, Cell]:
+    size = {"tracks": len(truth), "people": len(np.unique(truth))}
+    return {**size, **scores_of(truth, label)}
+
+
+if __name__ == "__main__":
+    main()

@@ -9,7 +9,7 @@ resident memory with the input in it, and the seconds of one matrix product of a
 as wide as a track's vectors and of the same type, that no way over all pairs can do without.
 
 `--only linkage` runs one `agglomerate` of encoder and head, mixed and cut half way between people
-and strangers; `--only closure` runs METHOD 4 to the letter. Both run on a GPU too.
+and strangers; `--only closure` runs METHOD 4 to the letter.
 """
 
 from __future__ import annotations
@@ -166,9 +166,10 @@ def closure_of(title: Title, device: str) -> Callable[[], I64]:
     return lambda: close(title.outputs, "closure", like).label
 
 
-def whole_of(title: Title, rule: Any) -> Callable[[], I64]:
+def whole_of(title: Title, rule: Any, device: str) -> Callable[[], I64]:
     valid, config = np.ones(len(title.people), bool), ClusterConfig(rule=rule)
-    return lambda: cluster_tracks(title.outputs, valid, title.cannot_link, config).label
+    like = moved(np.zeros(0), device)
+    return lambda: cluster_tracks(title.outputs, valid, title.cannot_link, config, like).label
 
 
 def product_seconds(tracks: int, width: int, device: str) -> Seconds:
@@ -199,8 +200,6 @@ def main() -> None:
     parser.add_argument("--only", choices=["linkage", "closure"])
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    if options.device != "cpu" and not options.only:
-        parser.error("cluster_tracks works with numpy; --device cuda needs --only")
     torch.set_num_threads(options.threads)
     with threadpool_limits(options.threads):
         run(options)
@@ -215,7 +214,7 @@ def run(options: argparse.Namespace) -> None:
         width, work = 2 * BOTTLENECK + 2, closure_of(title, options.device)
     else:
         width = 2 * DIM + BOTTLENECK if options.rule == "adaptive" else 2 * BOTTLENECK + 2
-        work = whole_of(title, options.rule)
+        work = whole_of(title, options.rule, options.device)
     start = now()
     label = work()
     took = Seconds(*(end - begin for begin, end in zip(start, now(), strict=True)))

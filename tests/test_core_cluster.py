@@ -2,6 +2,7 @@ from dataclasses import astuple, fields, replace
 
 import numpy as np
 import pytest
+import torch
 from core_data import made_title, no_pairs
 
 from vcn_ray.core.cluster import ClusterConfig, cluster_tracks, confidence
@@ -105,6 +106,18 @@ def test_the_order_of_tracks_does_not_matter(rule):
     again = cluster(outputs, cannot, rule=rule)
     assert np.array_equal(plain.label, again.label)
     assert list(map(astuple, plain.merges)) == list(map(astuple, again.merges))
+
+
+@BOTH
+def test_the_same_people_on_a_device(rule):
+    people = np.random.default_rng(1).integers(0, 7, 40)
+    outputs, cannot = made_title(people, noise=0.7), np.array([[0, 5], [8, 30]])
+    config = ClusterConfig(rule=rule)
+    plain = cluster_tracks(outputs, everything(outputs), cannot, config)
+    other = cluster_tracks(outputs, everything(outputs), cannot, config, torch.zeros(0))
+    assert np.array_equal(plain.label, other.label)
+    assert np.allclose(plain.confidence, other.confidence, atol=1e-6)
+    assert plain.warnings == other.warnings
 
 
 def test_confidence_is_a_silhouette_written_out():

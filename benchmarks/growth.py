@@ -41,9 +41,9 @@ COLUMNS = {
     "film": "",
     "part": "",
     "method": "",
-    "tracks": "d",
-    "crops": "d",
-    "people": "d",
+    "tracks": ".5g",
+    "crops": ".4g",
+    "people": ".4g",
     **SCORE_COLUMNS,
     "seconds": ".0f",
 }

@@ -34,7 +34,7 @@ from vcn_ray.records import I64, Mask, TrackOutputs
 
 CUTS = (-3.5, -2.5, -2.0)
 DRAWS = 20
-COLUMNS = {"film": "", "cut": "", "tracks": "", **SCORE_COLUMNS, "wrong": "d", "AUC": ".2f"}
+COLUMNS = {"film": "", "cut": "", "tracks": "", **SCORE_COLUMNS, "wrong": ".3g", "AUC": ".2f"}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

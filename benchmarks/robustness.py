@@ -33,9 +33,9 @@ from vcn_ray.core.metrics import ClusterScores, evaluate_clustering
 COLUMNS = {
     "film": "",
     "what": "",
-    "tracks": "d",
-    "people": "d",
-    "found": "d",
+    "tracks": ".5g",
+    "people": ".4g",
+    "found": ".4g",
     **SCORE_COLUMNS,
     "seconds": ".0f",
     "note": "",

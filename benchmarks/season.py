@@ -28,8 +28,8 @@ COLUMNS = {
     "film": "",
     "way": "",
     "scored": "",
-    "tracks": "d",
-    "people": "d",
+    "tracks": ".5g",
+    "people": ".4g",
     **SCORE_COLUMNS,
     "seconds": ".0f",
 }

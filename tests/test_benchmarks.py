@@ -282,7 +282,7 @@ def tiny(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("program", COMMANDS)
 def test_the_program_prints_its_table(program, tiny, yunet_pack, capsys):
     rows = tiny.with_name(f"{program}.json")
-    words = [str(tiny), "--pack", str(yunet_pack), "--quick", "--device", "cpu"]
+    words = [str(tiny), str(tiny), "--pack", str(yunet_pack), "--quick", "--device", "cpu"]
     words += ["--json", str(rows), "--cache", str(tiny.with_name("cache"))]
     importlib.import_module(program).main(words + COMMANDS[program].split())
     written = json.loads(rows.read_text())

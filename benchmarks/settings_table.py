@@ -41,8 +41,8 @@ FROM_ONE = {
 """Parts of one that are varied by their distance to it: how much a step moves, how many matches may
 still change, how many features are kept. All other values are varied by their distance to zero."""
 
-NO_CONSTANTS = {"finetune.cache_bytes": "memory, not results"}
-"""Settings of those sections that results do not depend on, and why."""
+NO_CONSTANTS = {"finetune.cache_bytes": "memory; kept activations round a result"}
+"""Settings of those sections that are not chosen for the result, and why."""
 
 UNUSED = {
     "finetune.match.": ("finetune.matcher", "gaussian"),

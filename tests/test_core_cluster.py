@@ -82,15 +82,26 @@ def test_tracks_in_one_frame_are_never_one_person_and_the_title_is_warned():
     cannot = [[0, 1], [2, 3], [6, 7]]
     found = cluster(outputs, cannot)
     assert all(found.label[i] != found.label[k] for i, k in cannot)
-    assert found.warnings[0].startswith("over_merging: 100%")
+    assert found.warnings[0].startswith("over_merging: 3 of 3 pairs")
     agreeing = cluster(outputs, [[0, 6], [1, 7]])
     assert agreeing.warnings == ()
+
+
+def test_a_large_title_is_warned_by_the_pairs_it_has(monkeypatch):
+    monkeypatch.setattr("vcn_ray.core.cluster.LEARNING_TRACKS", 30)
+    monkeypatch.setattr("vcn_ray.core.cut.LEARNING_TRACKS", 30)
+    people = np.repeat(np.arange(10), 9)
+    outputs = made_title(people, noise=0.7)
+    agreeing = np.stack([np.arange(9), np.arange(9) + 9], axis=1)
+    assert cluster(outputs, agreeing).warnings == ()
+    broken = np.stack([np.arange(0, 90, 9), np.arange(1, 90, 9)], axis=1)
+    assert cluster(outputs, broken).warnings[0].startswith("over_merging: 10 of 10 pairs")
 
 
 def test_the_papers_rule_joins_them_and_warns():
     found = cluster(made_title([0] * 4, noise=0.1, wobble=6), [[0, 1]], rule="paper")
     assert found.label[0] == found.label[1]
-    assert found.warnings[0].startswith("over_merging: 100%")
+    assert found.warnings[0].startswith("over_merging: 1 of 1 pairs")
 
 
 @BOTH

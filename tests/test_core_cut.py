@@ -3,7 +3,7 @@ import pytest
 from core_data import made_title, no_pairs
 
 from vcn_ray.core import cut, vectors
-from vcn_ray.core.cut import CutConfig, cut_title, drawn_tracks, fused_space, pairs_among
+from vcn_ray.core.cut import CutConfig, cut_title, drawn_rows, fused_space, pairs_among
 from vcn_ray.core.evidence import Fusion, FusionConfig
 from vcn_ray.core.spaces import cosine_space
 from vcn_ray.errors import ConfigError
@@ -68,17 +68,17 @@ def test_tracks_that_cannot_link_stay_apart():
 def test_a_large_title_is_learned_from_some_of_its_tracks(monkeypatch):
     monkeypatch.setattr(cut, "LEARNING_TRACKS", 60)
     people = np.random.default_rng(5).integers(0, 12, 240)
-    rows = drawn_tracks(240)
+    rows = drawn_rows(240, 60)
     assert len(rows) == 60
     assert (np.diff(rows) > 0).all()
     assert np.array_equal(found(people).linked.label, vectors.renumber(people))
 
 
 def test_all_tracks_are_drawn_where_they_are_few():
-    assert drawn_tracks(7).tolist() == list(range(7))
+    assert drawn_rows(7, 60).tolist() == list(range(7))
 
 
-def test_pairs_among_drawn_tracks_keep_their_places():
+def test_pairs_among_drawn_rows_keep_their_places():
     pairs = np.array([[0, 3], [2, 3], [1, 2]])
     assert pairs_among(pairs, np.array([0, 2, 3]), 4).tolist() == [[0, 2], [1, 2]]
     assert pairs_among(no_pairs(), np.array([0, 2]), 4).shape == (0, 2)

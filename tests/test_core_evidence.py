@@ -16,7 +16,7 @@ from vcn_ray.core.evidence import (
 from vcn_ray.core.spaces import cosine_space
 from vcn_ray.errors import ConfigError
 
-EVEN = FusionConfig(ridge=0.0, odds=1.0, false_share=1.0)
+EVEN = FusionConfig(ridge=1e-9, odds=1.0, false_share=1.0)
 
 
 def random_spaces(tracks, seed=0):
@@ -113,6 +113,15 @@ def test_one_pair_of_a_kind_is_enough():
     assert near[0] @ fusion.weights <= fusion.cut < (far @ fusion.weights).mean()
 
 
+def test_one_pair_has_no_covariance():
+    distances = np.array([[0.3, 0.3, 0.2], [0.7, 0.6, 1.1], [0.8, 0.75, 0.9]])
+    found = fuse(distances, np.array([True, False, False]), FusionConfig())
+    scatter = np.cov(distances[1:].T, ddof=0) / 2
+    scatter += 0.1 * np.diag(np.diag(scatter))
+    want = np.maximum(np.linalg.solve(scatter, distances[1:].mean(axis=0) - distances[0]), 0)
+    assert np.allclose(found.weights / found.weights.sum(), want / want.sum())
+
+
 def test_the_crossing_stays_between_the_means():
     wide, narrow = np.linspace(-3, 5, 10_000), np.full(10, 0.9)
     assert crossing(narrow, wide, 1.0) == pytest.approx(0.9, abs=0.01)
@@ -146,3 +155,5 @@ def test_one_person_in_two_clusters_does_not_move_the_chance_limit():
 def test_senseless_settings_are_refused():
     with pytest.raises(ConfigError, match="odds"):
         FusionConfig(odds=0)
+    with pytest.raises(ConfigError, match="ridge"):
+        FusionConfig(ridge=0)

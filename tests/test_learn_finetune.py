@@ -281,6 +281,8 @@ def test_wrong_input_is_named():
         FinetuneConfig(augmented_views=1)
     with pytest.raises(ConfigError, match="teacher_temperature"):
         FinetuneConfig(teacher_temperature=0.2)
+    with pytest.raises(ConfigError, match="quality_dropout"):
+        FinetuneConfig(quality_dropout=1.0)
     with pytest.raises(ConfigError, match="matcher must be one of"):
         FinetuneConfig(matcher="nearest")
     with pytest.raises(ConfigError, match=r"encoder must be one of .*got 'head'"):

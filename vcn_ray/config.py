@@ -117,9 +117,9 @@ def load_config(path: Path | None = None, overrides: Mapping[str, str] | None = 
         ConfigError: A file, section, key or value is wrong; the message says which and what fits.
     """
     given = {} if path is None else _read_toml(path)
-    asked = (overrides or {}).get("profile")
+    asked = _parse_value((overrides or {}).get("profile", "''"))
     profile = str(given.get("profile", asked or "default"))
-    if asked not in (None, profile):
+    if asked not in ("", profile):
         # its values would go before those of the profile asked for
         raise ConfigError(f"{path} is of profile {profile!r}, got {asked!r}: ask for that, or none")
     config: RunConfig = _update(profile_config(profile), given, where=str(path))

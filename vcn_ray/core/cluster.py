@@ -15,9 +15,10 @@ from vcn_ray.core.closure import close
 from vcn_ray.core.cooccurrence import broken_share, seen_twice
 from vcn_ray.core.cut import (
     CUT,
+    LEARNING_TRACKS,
     CutConfig,
     cut_title,
-    drawn_tracks,
+    drawn_rows,
     link_to_cut,
     pairs_among,
     part_of,
@@ -128,21 +129,24 @@ def _decide(
         linked = close(outputs, "closure", like)
         share = broken_share(linked.label, cannot_link)
         space = cosine_space(outputs.output, like)
-        return _Decision(linked, space, ORTHOGONAL, _broken(share, 0.0))
+        return _Decision(linked, space, ORTHOGONAL, _broken(share, len(cannot_link), 0.0))
     apart = cannot_link[~seen_twice(outputs, cannot_link)]
     title = cut_title(outputs, apart, config.cut, "title_cut", like)
-    share = _free_share(title.space, apart) if len(apart) else 0.0
-    copies = len(cannot_link) - len(apart)
-    warnings = _broken(share, BROKEN_SHARE) + _copied(copies)
+    warnings = _free_warnings(title.space, apart) + _copied(len(cannot_link) - len(apart))
     return _Decision(title.linked, title.space, CUT, warnings)
 
 
-def _free_share(space: Space, cannot_link: I64) -> float:
-    """Share of the pairs that the same cut would join if they did not bar it."""
-    rows = drawn_tracks(len(space.left))
-    pairs = pairs_among(cannot_link, rows, len(space.left))
+def _free_warnings(space: Space, cannot_link: I64) -> tuple[str, ...]:
+    """What to say of the pairs that the same cut would join if they did not bar it.
+
+    Of a large title, a part is clustered that holds as many of the pairs as it has room for.
+    """
+    drawn = cannot_link[drawn_rows(len(cannot_link), LEARNING_TRACKS // 2)]
+    tracks = len(space.left)
+    rows = np.unique(drawn) if tracks > LEARNING_TRACKS else np.arange(tracks)
+    pairs = pairs_among(drawn, rows, tracks)
     free = link_to_cut(part_of(space, rows), np.zeros((0, 2), np.int64), "")
-    return broken_share(free.label, pairs)
+    return _broken(broken_share(free.label, pairs), len(pairs), BROKEN_SHARE)
 
 
 def _copied(pairs: int) -> tuple[str, ...]:
@@ -151,10 +155,11 @@ def _copied(pairs: int) -> tuple[str, ...]:
     return (f"seen_twice: {pairs} pairs of tracks in one frame look like one face, as in a mirror",)
 
 
-def _broken(share: float, allowed: float) -> tuple[str, ...]:
+def _broken(share: float, pairs: int, allowed: float) -> tuple[str, ...]:
     if share <= allowed:
         return ()
-    return (f"over_merging: {share:.0%} of the pairs of tracks in one frame look like one person",)
+    counts = f"{round(share * pairs)} of {pairs}"
+    return (f"over_merging: {counts} pairs of tracks in one frame look like one person",)
 
 
 def confidence(space: Space, label: I64, cut: float) -> F32:

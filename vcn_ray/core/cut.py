@@ -78,7 +78,7 @@ def cut_title(
     known = (outputs.untuned, outputs.embedding, outputs.output)
     spaces = [cosine_space(rows, like) for rows in known]
     first = Fusion(np.array([1.0, 0.0, 0.0]), config.view_factor * view_distance(outputs))
-    rows = drawn_tracks(len(outputs))
+    rows = drawn_rows(len(outputs), LEARNING_TRACKS)
     some = [part_of(space, rows) for space in spaces]
     fusion = learn_fusion(some, first, pairs_among(cannot_link, rows, len(outputs)), config)
     space = fused_space(spaces, fusion)
@@ -123,11 +123,11 @@ def fused_space(spaces: list[Space], fusion: Fusion) -> Space:
     return fused
 
 
-def drawn_tracks(tracks: int) -> I64:
-    """Rows of the tracks that are learned from, rising."""
-    if tracks <= LEARNING_TRACKS:
+def drawn_rows(tracks: int, most: int) -> I64:
+    """Rows 0..tracks-1, rising; of more than `most`, so many drawn at random."""
+    if tracks <= most:
         return np.arange(tracks)
-    drawn = np.random.default_rng(0).choice(tracks, LEARNING_TRACKS, replace=False)
+    drawn = np.random.default_rng(0).choice(tracks, most, replace=False)
     return np.sort(drawn).astype(np.int64)
 
 

@@ -38,9 +38,9 @@ class FusionConfig:
     # by chance; where nobody is seen twice, the nearest strangers are all there is in clusters
 
     def __post_init__(self) -> None:
-        if self.ridge < 0 or self.odds <= 0 or not 0 < self.false_share <= 1:
+        if self.ridge <= 0 or self.odds <= 0 or not 0 < self.false_share <= 1:
             raise ConfigError(
-                "a fusion needs ridge >= 0, odds > 0 and 0 < false_share <= 1, got "
+                "a fusion needs ridge > 0, odds > 0 and 0 < false_share <= 1, got "
                 f"{self.ridge}, {self.odds} and {self.false_share}"
             )
 
@@ -97,7 +97,7 @@ def fuse(distances: F64, same: Mask, config: FusionConfig) -> Fusion | None:
     if same.all() or not same.any():
         return None
     kinds = distances[same], distances[~same]
-    covariances = [np.atleast_2d(np.cov(kind, rowvar=False, ddof=0)) for kind in kinds]
+    covariances = [np.atleast_2d(np.cov(kind.T, ddof=0)) for kind in kinds]
     scatter = (covariances[0] + covariances[1]) / 2
     own = np.maximum(np.diag(scatter), TINY)
     gap = kinds[1].mean(axis=0) - kinds[0].mean(axis=0)

@@ -19,7 +19,7 @@ BLUR_REACH = 3.0
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """Strength of the changes (STUDY 2). Lengths are shares of the crop's side."""
+    """Strength of the changes. Lengths are shares of the crop's side."""
 
     rotation_degrees: float = 7.0  # standard deviation
     scale: float = 0.04  # standard deviation around 1

@@ -50,7 +50,7 @@ Trained = Literal["frozen", "tail", "all"]
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneConfig:
-    """METHOD 2, one setting for every title; values from STUDY 2 where nothing else is said."""
+    """METHOD 2, one setting for every title; values that did well on film-like tracks."""
 
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     augmented_views: int = 4  # of each crop, drawn once; 2 at least
@@ -93,6 +93,8 @@ class FinetuneConfig:
         for name, known in (("matcher", get_args(Matcher)), ("encoder", get_args(Trained))):
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
+        if not 0 <= self.quality_dropout < 1:
+            raise ConfigError(f"quality_dropout must be in [0, 1), got {self.quality_dropout}")
         if not 0 < self.teacher_temperature <= self.student_temperature:
             raise ConfigError(
                 "sharpening needs 0 < teacher_temperature <= student_temperature, got "

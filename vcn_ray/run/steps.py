@@ -193,6 +193,13 @@ class StoredCheckpoint:
         except StorageError as error:
             log.warning("training goes on without a checkpoint: %s", error)
 
+    def discard(self) -> None:
+        """Drop the file, which nothing needs once the title is committed."""
+        try:
+            self.storage.delete(self.path)
+        except StorageError as error:
+            log.warning("a checkpoint is left behind: %s", error)
+
 
 def adapt_step(
     title: TitlePlan,
@@ -226,7 +233,7 @@ def adapt_step(
         "adapt_peak_bytes": adapted.peak_bytes,
     }
     storage.commit(title.adapted, manifest)
-    storage.delete(kept.path)
+    kept.discard()
 
 
 def result_step(

@@ -34,7 +34,7 @@ WARNINGS = {
     "empty": "no face was found, or none could be followed long enough to be compared",
     "encoder_collapsed": "fine-tuning the encoder collapsed; only the head was adapted",
     "over_merging": "tracks in one frame look like one person, so different people may be joined",
-    "seen_twice": "some faces are in a frame twice, as in a mirror, and were taken for one person",
+    "seen_twice": "some faces seem to be in a frame twice, as in a mirror, and may be joined",
 }
 """What each warning code means, for people, where the warning itself says no more."""
 

@@ -22,7 +22,7 @@ from adapting import CropOutputs, adapt_film, crop_outputs
 from baselines import HAC_DISTANCE, hac, hac_oracle
 from films import Film, load_film, shrink
 from linking import LETTER, link
-from running import PROFILES, Bench, make_parser, open_bench
+from running import Bench, make_parser, open_bench
 from scoring import SCORE_COLUMNS, Cell, Report, cluster_film, score_cells, scores_of
 from tables import Distance, cosine, euclidean, learned_loss, plain_limits, sides
 
@@ -35,9 +35,8 @@ NO_VETO = np.zeros((0, 2), np.int64)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = make_parser(__doc__)
+    parser = make_parser(__doc__, one_profile=True)
     parser.add_argument("--size", action="append", type=int, default=[], metavar="PIXELS")
-    parser.add_argument("--profile", choices=PROFILES, default="default")
     options = parser.parse_args(argv)
     bench = open_bench(options)
     report = Report(COLUMNS)

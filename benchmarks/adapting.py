@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from encoding import EncodedFilm, encode_film, encoding_key, reporter
 from films import Film
 from running import Bench, say
 
+from vcn_ray.io.weights import outputs_as_arrays, outputs_of_arrays
 from vcn_ray.learn.fallback import Projection
 from vcn_ray.learn.finetune import Adapted, adapt
 from vcn_ray.learn.heads import Head
@@ -23,7 +24,7 @@ from vcn_ray.learn.outputs import Student
 from vcn_ray.learn.rounds import OUTPUT_VIEWS
 from vcn_ray.learn.settings import EpochRecord, FinetuneConfig, Hooks
 from vcn_ray.models.backbones import Backbone
-from vcn_ray.records import F64, TrackOutputs
+from vcn_ray.records import F64
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,8 +139,8 @@ def _write(place: Path, film: AdaptedFilm) -> None:
     adapted = film.adapted
     arrays = {f"tensors.{name}": tensor.numpy() for name, tensor in adapted.tensors.items()}
     arrays |= {f"matches.{n:03d}": pairs for n, pairs in enumerate(adapted.matches)}
-    for part in fields(TrackOutputs):
-        arrays[f"outputs.{part.name}"] = np.asarray(getattr(adapted.outputs, part.name))
+    known = outputs_as_arrays(adapted.outputs)
+    arrays |= {f"outputs.{name}": array for name, array in known.items()}
     facts = {
         "history": [asdict(record) for record in adapted.history],
         "warnings": adapted.warnings,
@@ -159,9 +160,8 @@ def _read(place: Path) -> AdaptedFilm | None:
     for name, array in arrays.items():
         part, _, rest = name.partition(".")
         parts[part][rest] = array
-    outputs: dict[str, Any] = {n: a if a.ndim else float(a) for n, a in parts["outputs"].items()}
     adapted = Adapted(
-        outputs=TrackOutputs(**outputs),
+        outputs=outputs_of_arrays(parts["outputs"]),
         tensors={name: torch.from_numpy(array) for name, array in parts["tensors"].items()},
         history=tuple(EpochRecord(**record) for record in facts["history"]),
         matches=tuple(parts["matches"].values()),

@@ -27,7 +27,7 @@ import numpy as np
 from adapting import adapt_film
 from encoding import EncodedFilm, encode_film
 from films import Film, load_film
-from running import PROFILES, Bench, make_parser, open_bench, say
+from running import Bench, make_parser, open_bench, say
 from scoring import Cell, Report, cluster_film
 from settings_table import (
     GROUPS,
@@ -110,10 +110,9 @@ class Runs:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = make_parser(__doc__)
+    parser = make_parser(__doc__, one_profile=True)
     parser.add_argument("--group", action="append", choices=list(dict.fromkeys(GROUPS.values())))
     parser.add_argument("--only", action="append", metavar="NAME", help="as finetune.augment.shift")
-    parser.add_argument("--profile", choices=PROFILES, default="default")
     options = parser.parse_args(argv)
     bench = open_bench(options)
     usual = bench.profile(options.profile)

@@ -22,7 +22,7 @@ from adapting import adapt_film
 from baselines import hac_oracle
 from encoding import encode_film
 from films import Film, keep_tracks, load_film, thin_crops
-from running import PROFILES, Bench, make_parser, open_bench
+from running import Bench, make_parser, open_bench
 from scoring import SCORE_COLUMNS, Cell, Report, cluster_film, score_cells, scores_of
 
 from vcn_ray.core.vectors import unit_rows
@@ -50,10 +50,9 @@ COLUMNS = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = make_parser(__doc__)
+    parser = make_parser(__doc__, one_profile=True)
     parser.add_argument("--tracks", nargs="*", type=int, default=TRACKS, metavar="N")
     parser.add_argument("--crops", nargs="*", type=int, default=CROPS, metavar="N")
-    parser.add_argument("--profile", choices=PROFILES, default="default")
     options = parser.parse_args(argv)
     bench = open_bench(options)
     report = Report(COLUMNS)

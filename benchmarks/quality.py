@@ -22,7 +22,7 @@ from dataclasses import replace
 import numpy as np
 from adapting import adapt_film
 from films import Film, load_film
-from running import PROFILES, Bench, make_parser, open_bench
+from running import Bench, make_parser, open_bench
 from scoring import SCORE_COLUMNS, Cell, Report, mean_cells, scores_of, wrongly_placed
 from sklearn.metrics import roc_auc_score
 
@@ -38,9 +38,8 @@ COLUMNS = {"film": "", "cut": "", "tracks": "", **SCORE_COLUMNS, "wrong": ".3g",
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = make_parser(__doc__)
+    parser = make_parser(__doc__, one_profile=True)
     parser.add_argument("--cut", action="append", type=float, metavar="Z")
-    parser.add_argument("--profile", choices=PROFILES, default="default")
     options = parser.parse_args(argv)
     bench = open_bench(options)
     report = Report(COLUMNS)

@@ -24,7 +24,7 @@ import numpy as np
 from adapting import adapt_film
 from encoding import encode_film
 from films import Film, keep_tracks, load_film, make_film
-from running import PROFILES, Bench, make_parser, open_bench
+from running import Bench, make_parser, open_bench
 from scoring import SCORE_COLUMNS, Cell, Report, cluster_film, score_cells
 
 from vcn_ray.config import RunConfig
@@ -46,10 +46,9 @@ MADE = {"cast": 2, "extras": 1.0, "tracks": 700}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = make_parser(__doc__)
+    parser = make_parser(__doc__, one_profile=True)
     parser.add_argument("--seeds", type=int, default=0, metavar="N")
     parser.add_argument("--people", nargs="+", default=[], metavar="N", help="such as 1 2 100-once")
-    parser.add_argument("--profile", choices=PROFILES, default="default")
     parser.add_argument("--make", type=Path, metavar="SHARED")
     options = parser.parse_args(argv)
     bench = open_bench(options)

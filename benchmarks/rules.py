@@ -24,7 +24,7 @@ from ablation import NO_VETO, distances
 from adapting import adapt_film, crop_outputs
 from films import Film, even_crops, keep_crops, load_film
 from linking import MATCHES, MERGES, Rule, link
-from running import PROFILES, Bench, make_parser, open_bench, say
+from running import Bench, make_parser, open_bench, say
 from scoring import SCORE_COLUMNS, Cell, Report, cluster_film, scores_of
 from tables import Distance, Limits, Sides, augmented_limits, held_out_limits, plain_limits, sides
 
@@ -46,9 +46,8 @@ Source = Callable[[Distance, F64], Limits]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = make_parser(__doc__)
+    parser = make_parser(__doc__, one_profile=True)
     parser.add_argument("--held-out", action="store_true")
-    parser.add_argument("--profile", choices=PROFILES, default="default")
     options = parser.parse_args(argv)
     bench = open_bench(options)
     config = bench.profile(options.profile)

@@ -68,8 +68,8 @@ class Bench:
         return time.perf_counter()
 
 
-def make_parser(about: str | None) -> argparse.ArgumentParser:
-    """The options that every program has."""
+def make_parser(about: str | None, one_profile: bool = False) -> argparse.ArgumentParser:
+    """The options that every program has, and --profile where it measures one."""
     parser = argparse.ArgumentParser(
         description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -81,6 +81,8 @@ def make_parser(about: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="OUT", help="the rows as data")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="keep encodings and models here")
     parser.add_argument("--quick", action="store_true", help="smoke tests only: rows mean nothing")
+    if one_profile:
+        parser.add_argument("--profile", choices=PROFILES, default="default")
     return parser
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from adapting import adapt_film
 from films import Film, keep_tracks, load_film
-from running import PROFILES, Bench, make_parser, open_bench
+from running import Bench, make_parser, open_bench
 from scoring import SCORE_COLUMNS, Cell, Report, cluster_film, scores_of
 
 from vcn_ray.core.metrics import UNKNOWN
@@ -36,9 +36,8 @@ COLUMNS = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = make_parser(__doc__)
+    parser = make_parser(__doc__, one_profile=True)
     parser.add_argument("--episodes", type=int, default=3)
-    parser.add_argument("--profile", choices=PROFILES, default="default")
     options = parser.parse_args(argv)
     bench = open_bench(options)
     report = Report(COLUMNS)

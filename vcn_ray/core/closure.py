@@ -15,7 +15,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from vcn_ray.core.forest import Edges, Forest
-from vcn_ray.core.linkage import Linked
+from vcn_ray.core.linkage import Ends, Linked, record_merges
 from vcn_ray.core.spaces import along, row_span
 from vcn_ray.core.vectors import (
     Array,
@@ -162,17 +162,7 @@ def _matches(clusters: _Clusters, like: Array) -> Forest:
 
 
 def _describe(clusters: _Clusters, matches: Edges, number: int, rule: str) -> list[Merge]:
-    return [
-        Merge(
-            round=number,
-            rule=rule,
-            left=int(clusters.first[a]),
-            right=int(clusters.first[b]),
-            left_tracks=int(clusters.size[a]),
-            right_tracks=int(clusters.size[b]),
-            distance=float(distance),
-            left_threshold=float(clusters.threshold[a]),
-            right_threshold=float(clusters.threshold[b]),
-        )
-        for distance, a, b in sorted(zip(matches.length, matches.left, matches.right, strict=True))
-    ]
+    order = np.lexsort((matches.right, matches.left, matches.length))
+    pairs = np.stack([matches.left, matches.right], axis=1)[order]
+    ends = Ends(clusters.first, clusters.size, clusters.threshold)
+    return record_merges(pairs, matches.length[order], ends, number, rule)

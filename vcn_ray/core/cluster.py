@@ -94,8 +94,7 @@ def cluster_tracks(
     sure = np.zeros(len(outputs), np.float32)
     if not len(rows):
         return Clustering(label, sure, ())
-    place = np.cumsum(valid) - 1
-    pairs = place[cannot_link[valid[cannot_link].all(axis=1)]]
+    pairs = pairs_among(cannot_link, rows, len(outputs))
     decision = _decide(_subset(outputs, rows, config), pairs, config, like)
     label[rows] = decision.linked.label
     sure[rows] = confidence(decision.space, decision.linked.label, decision.cut)

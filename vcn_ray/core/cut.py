@@ -101,10 +101,12 @@ def learn_fusion(spaces: list[Space], first: Fusion, cannot_link: I64, config: C
     seen: set[bytes] = set()
     for _ in range(MOST_ROUNDS):
         label = link_to_cut(fused_space(spaces, fusion), cannot_link, "").label
-        better = fuse(distances, same_pairs(label), config.fusion)
-        if label.tobytes() in seen or better is None:
+        if label.tobytes() in seen:
             break
         seen.add(label.tobytes())
+        better = fuse(distances, same_pairs(label), config.fusion)
+        if better is None:
+            break
         fusion = better
     return fusion
 

@@ -56,6 +56,40 @@ class Linked(NamedTuple):
     merges: tuple[Merge, ...]  # by round, then by distance
 
 
+class Ends(NamedTuple):
+    """What the record of a merge says of n clusters before it."""
+
+    first: I64  # (n,) lowest track
+    size: I64  # (n,) tracks
+    limit: F64  # (n,)
+
+
+def record_merges(pairs: I64, distances: F64, ends: Ends, number: int, rule: str) -> list[Merge]:
+    """The merges of a round.
+
+    Args:
+        pairs: (p, 2) rows of `ends`.
+        distances: (p,) of both sides.
+        ends: The clusters as the round begins.
+        number: Of the round.
+        rule: Name of the rule.
+    """
+    return [
+        Merge(
+            round=number,
+            rule=rule,
+            left=int(ends.first[a]),
+            right=int(ends.first[b]),
+            left_tracks=int(ends.size[a]),
+            right_tracks=int(ends.size[b]),
+            distance=float(distance),
+            left_threshold=float(ends.limit[a]),
+            right_threshold=float(ends.limit[b]),
+        )
+        for (a, b), distance in zip(pairs, distances, strict=True)
+    ]
+
+
 def agglomerate(
     space: Space, limits: F64, cannot_link: I64, rule: str, crops: Crops | None = None
 ) -> Linked:
@@ -247,20 +281,8 @@ class _Clusters:
 
     def describe(self, pairs: I64, number: int, rule: str) -> list[Merge]:
         """The record of merges about to be made."""
-        return [
-            Merge(
-                round=number,
-                rule=rule,
-                left=int(self.first[a]),
-                right=int(self.first[b]),
-                left_tracks=int(self.size[a]),
-                right_tracks=int(self.size[b]),
-                distance=float(distance),
-                left_threshold=float(self.limit[a]),
-                right_threshold=float(self.limit[b]),
-            )
-            for (a, b), distance in zip(pairs, self._between(pairs), strict=True)
-        ]
+        ends = Ends(self.first, self.size, self.limit)
+        return record_merges(pairs, self._between(pairs), ends, number, rule)
 
     def merge(self, pairs: I64) -> I64:
         """Merge the second of each pair into the first; returns rows whose neighbour is stale."""

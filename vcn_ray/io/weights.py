@@ -32,12 +32,21 @@ def load_arrays(data: bytes) -> dict[str, np.ndarray[Any, Any]]:
 
 def save_outputs(outputs: TrackOutputs) -> bytes:
     """What the student says of each track, as bytes."""
-    return save_arrays({f.name: np.asarray(getattr(outputs, f.name)) for f in fields(outputs)})
+    return save_arrays(outputs_as_arrays(outputs))
 
 
 def load_outputs(data: bytes) -> TrackOutputs:
     """The record of `save_outputs`, equal to the bit."""
-    arrays = load_arrays(data)
+    return outputs_of_arrays(load_arrays(data))
+
+
+def outputs_as_arrays(outputs: TrackOutputs) -> dict[str, np.ndarray[Any, Any]]:
+    """The fields of the record by name; numbers are arrays of no dimension."""
+    return {f.name: np.asarray(getattr(outputs, f.name)) for f in fields(outputs)}
+
+
+def outputs_of_arrays(arrays: dict[str, np.ndarray[Any, Any]]) -> TrackOutputs:
+    """The record of `outputs_as_arrays`."""
     values = {f.name: arrays[f.name] for f in fields(TrackOutputs)}
     fitting: dict[str, Any] = {n: v if v.ndim else float(v) for n, v in values.items()}
     return TrackOutputs(**fitting)

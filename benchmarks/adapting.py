@@ -32,7 +32,7 @@ class AdaptedFilm:
     """What adapt_film returns."""
 
     adapted: Adapted  # seconds and memory are those measured when it was done
-    kept: bool  # whether the encoder's tail was trained on kept activations
+    kept: int  # views whose activations were kept to train the encoder's tail on
 
     @property
     def encode_seconds(self) -> float:

@@ -29,36 +29,29 @@ AT_ONCE = 256
 
 
 class StoredViews(CropViews):
-    """Views whose first activations come from a file.
+    """Views that were encoded earlier, and whose first activations come from a file.
 
     Args:
         crops: As of CropViews.
         encoder: Likewise.
         config: Of the augmentations, and how many views.
         seed: That the views were drawn with.
-        activations: (v, m, ...) of the first v views, v being 0 where none are stored.
+        activations: (v, m, ...) of the first v views; None where none were to be kept.
     """
 
     def __init__(
-        self, crops: U8, encoder: Backbone, config: FinetuneConfig, seed: int, activations: Tensor
+        self,
+        crops: U8,
+        encoder: Backbone,
+        config: FinetuneConfig,
+        seed: int,
+        activations: Tensor | None,
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
         super().__init__(crops, encoder, config.augment, config.augmented_views, generator)
-        self._stored = activations.to(self.device)
-
-    @torch.no_grad()
-    def activations(self, rows: Tensor, views: Tensor) -> Tensor:
-        """As of CropViews, which would have kept what is stored here."""
-        if int(views.max()) < len(self._stored):
-            return self._stored[views, rows].float()
-        return super().activations(rows, views)
-
-    def with_encoder(self, encoder: Backbone) -> CropViews:
-        """As of CropViews: what is stored is no other encoder's."""
-        changed = super().with_encoder(encoder)
-        if isinstance(changed, StoredViews):
-            changed._stored = self._stored[:0]
-        return changed
+        if activations is not None:
+            self._kept = activations.to(self.device)
+            self._filled, self._rounded = len(activations), True
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +59,7 @@ class EncodedFilm:
     """What encode_film returns."""
 
     views: EncodedViews  # its seconds are those measured when it was computed
-    kept: bool  # whether the trunk's activations are there to train the encoder's tail on
+    kept: int  # views whose activations are there to train the encoder's tail on
 
 
 def encoding_key(film: Film, bench: Bench, config: FinetuneConfig) -> str:
@@ -111,11 +104,13 @@ def _encode(film: Film, bench: Bench, config: FinetuneConfig) -> EncodedFilm:
     return EncodedFilm(views, keeps(views.views, config))
 
 
-def keeps(views: CropViews, config: FinetuneConfig) -> bool:
-    """Whether encode_views keeps activations: they are asked for, and there is room for them."""
+def keeps(views: CropViews, config: FinetuneConfig) -> int:
+    """How many views' activations encode_views keeps: as many as asked for, and there is room."""
+    if config.encoder != "tail":
+        return 0
     first = torch.zeros(1, dtype=torch.int64)
     one = views.activations(first, first).numel() * CACHE_TYPE.itemsize
-    return config.encoder == "tail" and TAIL_VIEWS * views.crops * one <= config.cache_bytes
+    return min(TAIL_VIEWS, config.cache_bytes // (views.crops * one))
 
 
 def _write(encoded: EncodedFilm, places: tuple[Path, Path]) -> None:
@@ -125,7 +120,7 @@ def _write(encoded: EncodedFilm, places: tuple[Path, Path]) -> None:
         views = encoded.views.views
         kept = [
             torch.cat([_activations(views, rows, n) for rows in batches(views.crops, AT_ONCE)])
-            for n in range(TAIL_VIEWS)
+            for n in range(encoded.kept)
         ]
         store(places[1], {"activations": torch.stack(kept).numpy()}, {})
 
@@ -141,15 +136,16 @@ def _read(
     found = load(places[0])
     if found is None:
         return None
-    none = torch.zeros(0, dtype=CACHE_TYPE)
     crops, seed = film.title.crops, bench.seed
-    views = StoredViews(crops, bench.encoder, config, seed, none)
+    views = StoredViews(crops, bench.encoder, config, seed, None)
     kept = keeps(views, config)
-    if kept:
-        stored = load(places[1])
-        if stored is None:
-            return None
-        activations = torch.from_numpy(stored[0]["activations"])
+    if config.encoder == "tail":
+        activations = torch.zeros(0, dtype=CACHE_TYPE)
+        if kept:
+            stored = load(places[1])
+            if stored is None or len(stored[0]["activations"]) < kept:
+                return None
+            activations = torch.from_numpy(stored[0]["activations"][:kept])
         views = StoredViews(crops, bench.encoder, config, seed, activations)
     arrays, facts = found
     untuned = Encoded(

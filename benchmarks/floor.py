@@ -16,7 +16,7 @@ from running import Bench
 from torch import Tensor
 
 from vcn_ray.learn.passes import CROPS_AT_ONCE as QUALITY_CROPS
-from vcn_ray.learn.rounds import OUTPUT_VIEWS
+from vcn_ray.learn.rounds import OUTPUT_VIEWS, TAIL_VIEWS
 from vcn_ray.learn.settings import EpochRecord, FinetuneConfig, TitleCrops
 from vcn_ray.learn.views import CPU_BATCH, FIRST_AUGMENTED, GPU_BATCH, encode_tail, mixed_precision
 from vcn_ray.models.backbones import Backbone
@@ -35,7 +35,7 @@ class Passes(NamedTuple):
 
 
 def count_passes(
-    title: TitleCrops, config: FinetuneConfig, history: tuple[EpochRecord, ...], kept: bool
+    title: TitleCrops, config: FinetuneConfig, history: tuple[EpochRecord, ...], kept: int
 ) -> Passes:
     """The passes of an adaptation.
 
@@ -43,17 +43,20 @@ def count_passes(
         title: Its tracks.
         config: Its settings.
         history: The epochs that were made.
-        kept: Whether the trunk's activations were kept, so that its tail alone was run again.
+        kept: Views whose activations were kept, so that the tail alone was run on them again.
     """
     crops = len(title.track)
     views = crops * (FIRST_AUGMENTED + config.augmented_views)
     epochs = sum(record.stage == "encoder" for record in history)
     first = np.minimum(np.bincount(title.track), config.encoder_crops).sum()
     pictures = 2 * int(first) * epochs  # both sides of each pair, once by student and by teacher
-    again = crops * len(OUTPUT_VIEWS) if epochs else 0
+    outputs = OUTPUT_VIEWS if epochs else ()
+    again = crops * len(outputs)
     train_all = pictures if config.encoder == "all" else 0
-    # The tail's student and teacher share one pass through the trunk where it was not kept.
-    trunk = 0 if kept else pictures + again
+    # The tail's student and teacher share one pass through the trunk where it was not kept; a
+    # picture is any of TAIL_VIEWS.
+    drawn = pictures * (TAIL_VIEWS - kept) // TAIL_VIEWS
+    trunk = drawn + crops * sum(view >= kept for view in outputs)
     return Passes(
         trunk=views + trunk,
         tail=views + pictures + again,

@@ -243,11 +243,13 @@ def test_passes_are_counted_from_settings_and_epochs():
     film, bench = film_of(), bench_of()
     epoch = EpochRecord(0, 1, "encoder", *[0.0] * 4)
     config = replace(QUICK, encoder_crops=3, augmented_views=2, quality_passes=8)
-    frozen = count_passes(film.title, config, (), kept=True)
+    frozen = count_passes(film.title, config, (), kept=4)
     assert frozen == Passes(trunk=128, tail=128, project=256, train_tail=0, train_all=0)
-    tail = count_passes(film.title, config, (epoch, epoch), kept=True)
+    tail = count_passes(film.title, config, (epoch, epoch), kept=4)
     assert tail == Passes(trunk=128, tail=128 + 96 + 96, project=256, train_tail=96, train_all=0)
-    whole = count_passes(film.title, replace(config, encoder="all"), (epoch,), kept=False)
+    some = count_passes(film.title, config, (epoch, epoch), kept=1)
+    assert some == tail._replace(trunk=128 + 72 + 64)
+    whole = count_passes(film.title, replace(config, encoder="all"), (epoch,), kept=0)
     assert whole == Passes(128 + 48 + 96, 128 + 48 + 96, 256, 0, 48)
     assert floor_seconds(tail, bench, config) > 0
 

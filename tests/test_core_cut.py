@@ -1,10 +1,20 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from core_data import made_title, no_pairs
 
 from vcn_ray.core import cut, vectors
-from vcn_ray.core.cut import CutConfig, cut_title, drawn_rows, fused_space, pairs_among
-from vcn_ray.core.evidence import Fusion, FusionConfig
+from vcn_ray.core.cut import (
+    CutConfig,
+    cut_title,
+    drawn_rows,
+    fused_space,
+    learn_fusion,
+    link_to_cut,
+    pairs_among,
+)
+from vcn_ray.core.evidence import Fusion, FusionConfig, pair_distances, same_pairs
 from vcn_ray.core.spaces import cosine_space
 from vcn_ray.errors import ConfigError
 
@@ -42,6 +52,31 @@ def test_few_and_many_people_are_counted_right(people, offset):
 def test_where_the_learning_begins_does_not_matter_with_many_people(factor):
     people = np.random.default_rng(3).integers(0, 30, 200)
     label = found(people, view_factor=factor).linked.label
+    assert np.array_equal(label, vectors.renumber(people))
+
+
+def test_learning_ends_before_it_splits_people_who_overlap():
+    people = np.random.default_rng(0).integers(0, 30, 240)
+    outputs = made_title(people, noise=1.4)
+    known = (outputs.untuned, outputs.embedding, outputs.output)
+    spaces = [cosine_space(rows) for rows in known]
+    same = same_pairs(people)
+    view = pair_distances(spaces)[same, 0].mean()  # as on films: a person's tracks are as near
+
+    def people_found(least_reach):
+        config = CutConfig(view_factor=1.3, least_reach=least_reach)
+        fusion = learn_fusion(spaces, view, no_pairs(), config)
+        return link_to_cut(fused_space(spaces, fusion), no_pairs(), "").label.max() + 1
+
+    assert people_found(0.0) > 4 * 30
+    assert people_found(CutConfig().least_reach) < 2.5 * 30
+
+
+def test_what_all_outputs_have_in_common_does_not_matter():
+    people = np.random.default_rng(6).integers(0, 12, 90)
+    outputs = made_title(people)
+    moved = replace(outputs, output=outputs.output + np.float32(3))
+    label = cut_title(moved, no_pairs(), CutConfig(), "cut").linked.label
     assert np.array_equal(label, vectors.renumber(people))
 
 
@@ -96,3 +131,5 @@ def test_a_fused_distance_is_the_weighted_sum_in_units_of_its_cut():
 def test_senseless_settings_are_refused():
     with pytest.raises(ConfigError, match="view_factor"):
         CutConfig(view_factor=0)
+    with pytest.raises(ConfigError, match="least_reach"):
+        CutConfig(least_reach=-1)

@@ -40,11 +40,16 @@ class CutConfig:
     view_factor: float = 1.6  # first cut, encoder as shipped, over the distance of two augmented
     # views inside a track: tracks of one person are 0.5 to 1.3 times that apart on average,
     # strangers 1.9 to 3.1 times, for encoders whose distances differ ten times
+    least_reach: float = 0.95  # mean distance inside clusters, over that of views, under which
+    # learning must not tighten them again: where one person and two overlap, it would never end
     fusion: FusionConfig = field(default_factory=FusionConfig)
 
     def __post_init__(self) -> None:
-        if self.view_factor <= 0:
-            raise ConfigError(f"the cut needs view_factor > 0, got {self.view_factor}")
+        if self.view_factor <= 0 or self.least_reach < 0:
+            raise ConfigError(
+                "the cut needs view_factor > 0 and least_reach >= 0, got "
+                f"{self.view_factor} and {self.least_reach}"
+            )
 
 
 class TitleCut(NamedTuple):
@@ -66,7 +71,9 @@ def cut_title(
     The first partition is cut by the encoder as shipped, at `view_factor` times the mean view
     distance, the one distance that has a scale of its own whoever is in the title. From then on
     the cosine distances of that encoder, of the adapted one and of the head are weighed and cut
-    by what the partition before shows of them (see `evidence`), until the partition stays.
+    by what the partition before shows of them (see `evidence`), until the partition stays. The
+    head's outputs are compared about the title's mean: what all tracks have in common tells
+    nobody apart, and how much it is depends on how sharply the teacher looked.
 
     Args:
         outputs: k tracks.
@@ -75,39 +82,52 @@ def cut_title(
         rule: Name of the rule for the record of merges; distances in it are in units of the cut.
         like: An array in whose namespace and on whose device pairs are compared; None: numpy.
     """
-    known = (outputs.untuned, outputs.embedding, outputs.output)
-    spaces = [cosine_space(rows, like) for rows in known]
-    first = Fusion(np.array([1.0, 0.0, 0.0]), config.view_factor * view_distance(outputs))
+    centred = outputs.output - outputs.output.mean(axis=0)
+    spaces = [cosine_space(rows, like) for rows in (outputs.untuned, outputs.embedding, centred)]
     rows = drawn_rows(len(outputs), LEARNING_TRACKS)
     some = [part_of(space, rows) for space in spaces]
-    fusion = learn_fusion(some, first, pairs_among(cannot_link, rows, len(outputs)), config)
+    apart = pairs_among(cannot_link, rows, len(outputs))
+    fusion = learn_fusion(some, view_distance(outputs), apart, config)
     space = fused_space(spaces, fusion)
     return TitleCut(link_to_cut(space, cannot_link, rule), space)
 
 
-def learn_fusion(spaces: list[Space], first: Fusion, cannot_link: I64, config: CutConfig) -> Fusion:
+def learn_fusion(spaces: list[Space], view: float, cannot_link: I64, config: CutConfig) -> Fusion:
     """Cut, learn from the partition, and cut anew, until a partition comes back.
 
+    A partition leaves out the pairs of one person that are far apart, so it makes people look
+    nearer than they are. Where they stand clear of each other that costs nothing; where they
+    overlap, each round would split them further. Tracks of one person are hardly nearer to each
+    other than two augmented views of one track, so clusters that are tighter, and have become so
+    by learning, end it (`least_reach`).
+
     Args:
-        spaces: s distances of k tracks.
-        first: What the first partition is cut by.
+        spaces: s distances of k tracks, the encoder's as shipped first.
+        view: View distance, in the first of them.
         cannot_link: (c, 2) pairs of tracks that are never in one cluster.
         config: How to learn.
 
     Returns:
         What the last partition was cut by: the first one, where it shows nothing.
     """
-    fusion, distances = first, pair_distances(spaces)
+    fusion = Fusion(np.eye(1, len(spaces))[0], config.view_factor * view)
+    distances = pair_distances(spaces)
     seen: set[bytes] = set()
+    reaches: list[float] = []
+    before = fusion
     for _ in range(MOST_ROUNDS):
         label = link_to_cut(fused_space(spaces, fusion), cannot_link, "").label
         if label.tobytes() in seen:
             break
         seen.add(label.tobytes())
-        better = fuse(distances, same_pairs(label), config.fusion)
+        same = same_pairs(label)
+        reaches.append(float(distances[same, 0].mean()) / max(view, TINY) if same.any() else 0.0)
+        if len(reaches) > 2 and reaches[-1] < min(reaches[-2], config.least_reach):
+            return before
+        better = fuse(distances, same, config.fusion)
         if better is None:
             break
-        fusion = better
+        before, fusion = fusion, better
     return fusion
 
 

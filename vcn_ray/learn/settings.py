@@ -57,7 +57,7 @@ class FinetuneConfig:
     outputs: int = 1024  # K
     teacher_temperature: float = 0.07  # tau_t
     student_temperature: float = 0.10  # tau_s
-    centre_momentum: float = 0.99  # a step
+    centre_momentum: float = 0.9  # a step; a slower one lets sharp teachers drift to one output
     weight_decay: float = 0.04
 
     rounds: int = 2  # METHOD 2.6, head alone, at most; a third confirms its own mistakes
@@ -78,7 +78,7 @@ class FinetuneConfig:
     encoder_learning_rate: float = 5e-4  # as a share of a parameter's root mean square
     encoder_head_learning_rate: float = 3e-4
     encoder_teacher_momentum: float = 0.99
-    cache_bytes: int = 1 << 30  # for the trunk's activations; what does not fit is computed again
+    cache_bytes: int = 2 << 30  # for the trunk's activations; what does not fit is computed again
 
     quality_passes: int = 30  # METHOD 3.1
     quality_dropout: float = 0.5

@@ -1,7 +1,8 @@
-"""The views of a title's crops through an encoder; the trunk's activations are kept where they fit.
+"""The views of a title's crops through an encoder; activations of its trunk are kept as they fit.
 
 A view is a crop as it is, mirrored, or changed at random (METHOD 2.2). The changes are drawn once,
-so a view is the same picture each time it is asked for, its activations kept or not.
+so a view is the same picture each time it is asked for, and its activations are rounded as kept
+ones are where they have to be computed again: memory changes the time, never the result.
 It knows nothing of tracks, heads or losses.
 """
 
@@ -91,8 +92,9 @@ class CropViews:
         drawn = [plain(self.crops), plain(self.crops, mirrored=True)]
         drawn += [draw(self.crops, config, generator) for _ in range(augmented)]
         self._changes = Augmentation(*(torch.stack(parts) for parts in zip(*drawn, strict=True)))
-        self._kept: Tensor | None = None  # (views, m, ...) activations
+        self._kept: Tensor | None = None  # (v, m, ...) activations of the first v views
         self._filled = 0  # views whose activations are there
+        self._rounded = False  # whether activations are as a cache gives them
 
     def images(self, rows: Tensor, views: Tensor) -> Tensor:
         """(b, 3, p, p) float32 in 0..255: of each row (b,) of the crops its view (b,)."""
@@ -106,19 +108,39 @@ class CropViews:
     @torch.no_grad()
     def activations(self, rows: Tensor, views: Tensor) -> Tensor:
         """What the trunk says of views (b,) of rows (b,), float32, from the cache or computed."""
-        if self._kept is not None and int(views.max()) < self._filled:
+        known = views < self._filled
+        if self._kept is not None and bool(known.all()):
             return self._kept[views, rows].float()
-        with mixed_precision(self.device):
-            return self._trunk(self._prepare(self.images(rows, views))).float()
+        missing = (~known).nonzero().flatten()
+        computed = self._computed(rows[missing], views[missing])
+        if self._kept is None or len(missing) == len(rows):
+            return computed
+        result = computed.new_empty((len(rows), *computed.shape[1:]))
+        result[missing] = computed
+        there = known.nonzero().flatten()
+        result[there] = self._kept[views[there], rows[there]].float()
+        return result
 
-    def reserve(self, views: int, room: int) -> bool:
-        """Have `encode` keep the activations of the first views, if `room` bytes hold them."""
+    def _computed(self, rows: Tensor, views: Tensor) -> Tensor:
+        with mixed_precision(self.device):
+            activations = self._trunk(self._prepare(self.images(rows, views))).float()
+        return activations.to(CACHE_TYPE).float() if self._rounded else activations
+
+    def reserve(self, views: int, room: int) -> int:
+        """Have `encode` keep the activations of the first views, as many as there is room for.
+
+        Args:
+            views: Most that will be asked for again.
+            room: Bytes.
+
+        Returns:
+            How many are kept.
+        """
         first = torch.zeros(1, dtype=torch.int64)
-        shape = (views, self.crops, *self.activations(first, first).shape[1:])
-        fits = torch.Size(shape).numel() * CACHE_TYPE.itemsize <= room
-        if fits:
-            self._kept = torch.empty(shape, dtype=CACHE_TYPE, device=self.device)
-        return fits
+        shape = (self.crops, *self.activations(first, first).shape[1:])
+        kept = min(views, room // (torch.Size(shape).numel() * CACHE_TYPE.itemsize))
+        self._kept = torch.empty((kept, *shape), dtype=CACHE_TYPE, device=self.device)
+        return kept
 
     @torch.no_grad()
     def encode(self, encoder: Backbone, views: Sequence[int], tick: Tick) -> Encoded:
@@ -147,6 +169,7 @@ class CropViews:
                 tick((done + (int(rows[-1]) + 1) / self.crops) / len(views))
             if self._kept is not None:
                 self._filled = max(self._filled, min(view + 1, len(self._kept)))
+        self._rounded = self._kept is not None
         joined = torch.cat(embeddings).reshape(len(views), self.crops, -1)
         return Encoded(torch.cat(features), joined)
 
@@ -154,5 +177,5 @@ class CropViews:
         """The same views for an encoder whose trunk differs; none of their activations are kept."""
         views = copy.copy(self)
         views._prepare, views._trunk = encoder.prepare, encoder.frozen_trunk()
-        views._kept, views._filled = None, 0
+        views._kept, views._filled, views._rounded = None, 0, False
         return views

@@ -46,6 +46,7 @@ NO_CONSTANTS = {"finetune.cache_bytes": "memory; kept activations round a result
 
 UNUSED = {
     "finetune.match.": ("finetune.matcher", "gaussian"),
+    "finetune.cut.": ("finetune.matcher", "partition"),
     "cluster.cut.": ("cluster.rule", "adaptive"),
 }
 """Settings that count only where another one has a certain value."""

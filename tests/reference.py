@@ -47,21 +47,6 @@ def mean_between(teacher_a, student_a, teacher_b, student_b):
     return (sum(there) / len(there) + sum(back) / len(back)) / 2
 
 
-def limit_of(cluster, limits, losses, count):
-    """METHOD 4.2 of a cluster of tracks: the mean over all ordered pairs of distinct crops.
-
-    `limits` are those of its tracks, `losses` (k, k) means between tracks, `count` crops of each.
-    """
-    if len(cluster) == 1:
-        return limits[cluster[0]]
-    total = pairs = 0.0
-    for i, k in itertools.product(cluster, repeat=2):
-        many = count[i] * (count[i] - 1) if i == k else count[i] * count[k]
-        total += many * (limits[i] if i == k else losses[i, k])
-        pairs += many
-    return total / pairs
-
-
 def link_best_first(distance, limits, cannot_link):
     """Average linkage, one best allowed pair at a time, from a full matrix of pairs."""
     clusters = [[track] for track in range(len(limits))]

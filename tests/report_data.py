@@ -215,7 +215,7 @@ class Title:
                 rows.append(
                     {
                         "round": 2 if late else 1,
-                        "rule": "title_cut" if late else "best_pair",
+                        "rule": "title_cut" if late else "closure",
                         "left_track_id": tracks[0]["track_id"],
                         "right_track_id": track["track_id"],
                         "left_tracks": done,

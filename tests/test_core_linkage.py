@@ -8,8 +8,8 @@ import torch
 from core_data import made_title, no_pairs
 
 from vcn_ray.core import linkage, vectors
-from vcn_ray.core.linkage import Crops, Space, agglomerate, parts_within
-from vcn_ray.core.spaces import cosine_space, loss_crops, loss_space, mixed_space
+from vcn_ray.core.linkage import Space, agglomerate, parts_within
+from vcn_ray.core.spaces import cosine_space, loss_space, mixed_space
 from vcn_ray.errors import ShapeError
 
 
@@ -83,16 +83,13 @@ def test_tensors_give_the_labels_and_merges_of_numpy(seed, part_tracks, monkeypa
     outputs = made_title(np.arange(80) % 7, crops=4, seed=seed, noise=0.1, wobble=6)
     cannot, rows = np.array([[0, 7], [3, 4], [3, 10]]), rng.normal(size=(80, 5))
     mixed = mixed_space(cosine_space(rows), cosine_space(outputs.output), (0.3, 0.7))
-    crops = loss_crops(outputs)
-    tensor_crops = Crops(in_torch(crops.space), crops.sizes)
-    for space, limits, here, there in (
-        (mixed, np.full(80, 0.5), None, None),
-        (mixed, rng.uniform(0.2, 0.6, 80), None, None),
-        (loss_space(outputs), outputs.within_views, None, None),
-        (loss_space(outputs), outputs.within_views, crops, tensor_crops),
+    for space, limits in (
+        (mixed, np.full(80, 0.5)),
+        (mixed, rng.uniform(0.2, 0.6, 80)),
+        (loss_space(outputs), outputs.within_views),
     ):
-        plain = agglomerate(space, limits, cannot, "cut", here)
-        tensors = agglomerate(in_torch(space), limits, cannot, "cut", there)
+        plain = agglomerate(space, limits, cannot, "cut")
+        tensors = agglomerate(in_torch(space), limits, cannot, "cut")
         assert len(plain.merges) > 20
         assert np.array_equal(plain.label, tensors.label)
         for merge, other in zip(plain.merges, tensors.merges, strict=True):
@@ -148,13 +145,13 @@ def test_blocks_do_not_change_the_result(cells, monkeypatch):
 def test_every_merge_has_the_distance_and_limits_of_its_sides_written_out(seed):
     outputs = made_title(np.arange(16) % 4, crops=4, seed=seed, noise=0.1, wobble=6)
     space, limits = loss_space(outputs), outputs.within_views
-    found = agglomerate(space, limits, no_pairs(), "best", loss_crops(outputs))
+    found = agglomerate(space, limits, no_pairs(), "best")
     losses = table(space)
     sides = {track: [track] for track in range(16)}
     for merge in found.merges:
         left, right = sides[merge.left], sides.pop(merge.right)
         assert (merge.left_tracks, merge.right_tracks) == (len(left), len(right))
-        want = [reference.limit_of(side, limits, losses, outputs.crops) for side in (left, right)]
+        want = [limits[side].max() for side in (left, right)]
         assert [merge.left_threshold, merge.right_threshold] == pytest.approx(want, abs=1e-10)
         assert merge.distance == pytest.approx(losses[np.ix_(left, right)].mean(), abs=1e-10)
         assert merge.distance < max(want)
@@ -169,13 +166,13 @@ def test_every_merge_has_the_distance_and_limits_of_its_sides_written_out(seed):
 def test_nothing_allowed_is_left_unmerged(seed):
     outputs = made_title(np.arange(16) % 4, crops=4, seed=seed, noise=0.1, wobble=6)
     space, limits = loss_space(outputs), outputs.within_views
-    label = agglomerate(space, limits, no_pairs(), "best", loss_crops(outputs)).label
+    label = agglomerate(space, limits, no_pairs(), "best").label
     losses = table(space)
     sides = [np.flatnonzero(label == cluster) for cluster in range(label.max() + 1)]
     for a in range(len(sides)):
         for b in range(a):
             pair = sides[a], sides[b]
-            limit = max(reference.limit_of(s, limits, losses, outputs.crops) for s in pair)
+            limit = max(limits[side].max() for side in pair)
             assert losses[np.ix_(*pair)].mean() >= limit
 
 

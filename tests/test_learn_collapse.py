@@ -20,10 +20,17 @@ FAST: dict[str, Any] = {"teacher_momentum": 0.9, "least_steps": 60}
 PEAKED = replace(QUICK, **FAST, learning_rate=0.02, centre_momentum=1.0, teacher_temperature=0.02)
 """No centering and a sharp teacher: one output takes all."""
 
-FLAT = replace(QUICK, **FAST, learning_rate=0.05, teacher_temperature=1.0, student_temperature=1.0)
+FLAT = replace(
+    QUICK,
+    **FAST,
+    learning_rate=0.05,
+    centre_momentum=0.99,
+    teacher_temperature=1.0,
+    student_temperature=1.0,
+)
 """No sharpening: all outputs become equally likely."""
 
-LATE = replace(QUICK, encoder_head_learning_rate=0.1, encoder_epochs=40)
+LATE = replace(QUICK, encoder_head_learning_rate=0.3, encoder_epochs=40)
 """A head that trains well until the encoder is trained with it."""
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tests.synth import PEOPLE, QUICK, TinyBackbone, check_outputs, title_of
+from vcn_ray.core.cut import TitleCut
+from vcn_ray.core.linkage import Linked
+from vcn_ray.core.spaces import cosine_space
 from vcn_ray.learn.finetune import Adapted, adapt
 from vcn_ray.learn.matching import pairs_of_groups
 from vcn_ray.learn.settings import FinetuneConfig, TitleCrops
@@ -17,6 +21,15 @@ def run(title: TitleCrops, config: FinetuneConfig) -> Adapted:
     return adapt(title, TinyBackbone(), config, 0)
 
 
+def let_match(monkeypatch: pytest.MonkeyPatch, found: Iterator[np.ndarray]) -> None:
+    """Let the matchings of a training be these, one after the other."""
+
+    def cut_title(*_: object) -> TitleCut:
+        return TitleCut(Linked(next(found), ()), cosine_space(np.eye(8)))
+
+    monkeypatch.setattr("vcn_ray.learn.matching.cut_title", cut_title)
+
+
 @pytest.mark.parametrize("matcher", ["partition", "gaussian", "none"])
 def test_every_matcher_runs(matcher):
     adapted = run(title_of(PEOPLE), replace(QUICK, matcher=matcher))
@@ -24,6 +37,11 @@ def test_every_matcher_runs(matcher):
     assert [pairs.shape[1] for pairs in adapted.matches] == [2, 2, 2]
     assert not len(adapted.matches[0])
     assert (len(adapted.matches[2]) > 0) == (matcher != "none")
+
+
+def test_one_person_alone_needs_no_matches():
+    adapted = run(title_of(np.zeros(8, np.int64)), replace(QUICK, rounds=9, encoder="frozen"))
+    assert [len(pairs) for pairs in adapted.matches] == [0, 0]  # and the rounds end
 
 
 def test_rounds_end_when_matches_settle():
@@ -37,9 +55,10 @@ def test_rounds_end_when_matches_settle():
 
 
 def test_rounds_go_on_while_matches_change(monkeypatch: pytest.MonkeyPatch):
-    labels = [np.array(groups) for groups in ([0] * 8, [0] * 4 + [1] * 4, [0, 1] * 4, [0, 1] * 4)]
+    mixed = ([0] * 7 + [1], [0] * 4 + [1] * 4, [0, 1] * 4, [0, 1] * 4)
+    labels = [np.array(groups) for groups in mixed]
     found = iter(labels)
-    monkeypatch.setattr("vcn_ray.learn.matching.group_tracks", lambda *_: next(found))
+    let_match(monkeypatch, found)
     adapted = run(title_of(PEOPLE), replace(QUICK, rounds=9))
     # One without matches, three that differ, and the encoder's, for which the last ones serve.
     assert [r.stage for r in adapted.history if r.round == 4] == ["encoder"] * 2
@@ -49,11 +68,9 @@ def test_rounds_go_on_while_matches_change(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_whole_share_asks_for_equal_matches(monkeypatch: pytest.MonkeyPatch):
-    labels = [np.array([0] * 7 + [1]), np.array([0] * 8), np.array([0] * 8)]
-    for share, rounds in ((1.0, 3), (0.75, 2)):  # 21 of 28 pairs are in common
+    labels = [np.array([0] * 6 + [1, 2]), np.array([0] * 7 + [1]), np.array([0] * 7 + [1])]
+    for share, rounds in ((1.0, 3), (0.7, 2)):  # 15 of 21 pairs are in common
         found = iter(labels)
-        monkeypatch.setattr(
-            "vcn_ray.learn.matching.group_tracks", lambda *_, found=found: next(found)
-        )
+        let_match(monkeypatch, found)
         config = replace(QUICK, rounds=9, settled_share=share, encoder="frozen")
         assert len(run(title_of(PEOPLE), config).matches) == rounds

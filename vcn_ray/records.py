@@ -163,7 +163,7 @@ class Merge:
     """One merge of METHOD 4: why the tracks of two clusters are one person."""
 
     round: int  # 1, 2, ...
-    rule: str  # which rule merged them, for instance "closure", "best_pair", "title_cut"
+    rule: str  # which rule merged them, for instance "closure" or "title_cut"
     left: int  # lowest track row of either side
     right: int
     left_tracks: int  # tracks on either side before the merge

@@ -42,13 +42,6 @@ class Space(NamedTuple):
     offset: float
 
 
-class Crops(NamedTuple):
-    """What the mean loss over all crops of a merged cluster is updated from."""
-
-    space: Space  # of the same loss; its rows are means over a track's crops
-    sizes: I64  # (k,) crops of each track
-
-
 class Linked(NamedTuple):
     """What agglomerate returns."""
 
@@ -90,21 +83,17 @@ def record_merges(pairs: I64, distances: F64, ends: Ends, number: int, rule: str
     ]
 
 
-def agglomerate(
-    space: Space, limits: F64, cannot_link: I64, rule: str, crops: Crops | None = None
-) -> Linked:
+def agglomerate(space: Space, limits: F64, cannot_link: I64, rule: str) -> Linked:
     """Merge clusters, best pair first, until no pair is allowed.
 
     A pair is allowed where its distance is under the limit of *either* side and no track of one
-    cannot link with a track of the other.
+    cannot link with a track of the other. The limit of a merged cluster is the larger of the two.
 
     Args:
         space: Distances between sets of the k tracks.
         limits: (k,) largest distance of each track.
         cannot_link: (c, 2) pairs of tracks that are never in one cluster.
         rule: Name of the rule for the record of merges.
-        crops: With it, the limit of a merged cluster is the mean loss over all ordered pairs of
-            its distinct crops, exactly; without, it is the larger limit of the two.
 
     Raises:
         ShapeError: Arrays do not belong together.
@@ -114,15 +103,14 @@ def agglomerate(
     check_pairs(cannot_link, len(limits))
     label = np.arange(len(limits))
     merges: list[Merge] = []
-    # a mean over crops can be over both limits, so that with crops limits have no bound
-    parts = [label.copy()] if crops else parts_within(space, float(limits.max(initial=0)))
+    parts = parts_within(space, float(limits.max(initial=0)))
     part = np.full(len(limits), -1)
     for number, tracks in enumerate(parts):
         part[tracks] = number
     inside = cannot_link[part[cannot_link[:, 0]] == part[cannot_link[:, 1]]]
     for number, tracks in enumerate(parts):
         pairs = inside[part[inside[:, 0]] == number]
-        clusters = _Clusters(space, limits, tracks, np.searchsorted(tracks, pairs), crops)
+        clusters = _Clusters(space, limits, tracks, np.searchsorted(tracks, pairs))
         merges += clusters.merge_all(rule)
         label[tracks] = clusters.first[clusters.label]
     merges.sort(key=lambda merge: (merge.round, merge.distance, merge.left))
@@ -168,12 +156,9 @@ class _Clusters:
         limits: (k,) of all tracks.
         tracks: (n,) those that are clustered, in rising order.
         cannot_link: (c, 2) rows of `tracks`.
-        crops: What limits are updated from; None: the larger one stays.
     """
 
-    def __init__(
-        self, space: Space, limits: F64, tracks: I64, cannot_link: I64, crops: Crops | None
-    ) -> None:
+    def __init__(self, space: Space, limits: F64, tracks: I64, cannot_link: I64) -> None:
         self.label = np.arange(len(tracks))  # row of each track's cluster
         self.first = tracks.copy()  # (n,) lowest track of each cluster
         self.size = np.ones(len(tracks), np.int64)
@@ -182,12 +167,8 @@ class _Clusters:
         self.distance = np.full(len(tracks), np.inf)  # to it, infinite where there is none
         self._offset, self._cannot_link = space.offset, cannot_link
         self._means = Means.of(Sides(*space[:2]).rows(tracks), np.ones(len(tracks)))
-        self._crops: Means | None = None
-        if crops is not None:
-            sizes = crops.sizes[tracks].astype(np.float64)
-            self._crops = Means.of(Sides(*crops.space[:2]).rows(tracks), sizes)
         # with one limit for all, a pair that is not allowed never will be
-        self._one_limit = crops is None and bool((self.limit == self.limit[:1]).all())
+        self._one_limit = bool((self.limit == self.limit[:1]).all())
 
     def merge_all(self, rule: str) -> list[Merge]:
         """Merge until no pair is allowed; returns the record, by round and distance."""
@@ -287,7 +268,7 @@ class _Clusters:
     def merge(self, pairs: I64) -> I64:
         """Merge the second of each pair into the first; returns rows whose neighbour is stale."""
         a, b = pairs.T
-        self._merge_limits(a, b)
+        self.limit[a] = np.maximum(self.limit[a], self.limit[b])
         self._means.merge(a, b)
         self.size[a] += self.size[b]
         self.first[a] = np.minimum(self.first[a], self.first[b])
@@ -295,18 +276,6 @@ class _Clusters:
         touched &= np.isfinite(self.distance)
         touched[a] = True
         return self._compact(a, b, touched)
-
-    def _merge_limits(self, a: I64, b: I64) -> None:
-        if self._crops is None:
-            self.limit[a] = np.maximum(self.limit[a], self.limit[b])
-            return
-        count_a, count_b = self._crops.weight[a], self._crops.weight[b]
-        own_a, own_b = count_a * (count_a - 1), count_b * (count_b - 1)
-        both = 2 * count_a * count_b
-        total = own_a * self.limit[a] + own_b * self.limit[b]
-        total -= both * self._crops.products(a, b)
-        self.limit[a] = total / (own_a + own_b + both)
-        self._crops.merge(a, b)
 
     def _compact(self, a: I64, b: I64, touched: Mask) -> I64:
         """Drop the rows b, whose clusters now are rows a; returns the touched rows left."""
@@ -320,6 +289,4 @@ class _Clusters:
         self.first, self.size = self.first[kept], self.size[kept]
         self.limit, self.distance = self.limit[kept], self.distance[kept]
         self._means.keep(kept)
-        if self._crops is not None:
-            self._crops.keep(kept)
         return np.flatnonzero(touched[kept])

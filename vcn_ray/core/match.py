@@ -1,8 +1,6 @@
-"""Which tracks are likely one person before a round of training (METHOD 2.5): two matchers.
+"""Which tracks are likely one person before a round of training, as the paper has it (METHOD 2.5).
 
-The Gaussian one is the paper's and needs embeddings only; the groups of the learned loss are
-purer and more complete once a first round is trained. It does not train and does not decide who
-is who.
+It needs embeddings only; it does not train and does not decide who is who.
 """
 
 from __future__ import annotations
@@ -12,11 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
-from vcn_ray.core.linkage import agglomerate
-from vcn_ray.core.spaces import loss_crops
 from vcn_ray.core.vectors import Floats, check_pairs, group_sums, row_blocks
 from vcn_ray.errors import ConfigError, ShapeError
-from vcn_ray.records import F64, I64, TrackOutputs
+from vcn_ray.records import F64, I64
 
 RIDGE = 1e-3
 """Share of the mean variance added to each direction, so that a covariance can be inverted."""
@@ -117,22 +113,3 @@ def _allowed(pairs: I64, cannot_link: I64, tracks: int) -> I64:
     barred = np.sort(cannot_link, axis=1) @ np.array([tracks, 1])
     kept = keys[~np.isin(keys, barred)]
     return np.stack([kept // tracks, kept % tracks], axis=1)
-
-
-def group_tracks(outputs: TrackOutputs, cannot_link: I64) -> I64:
-    """Cautious groups of tracks by the learned loss: pure rather than complete.
-
-    Average linkage, best pair first, with the threshold of a track taken from augmented views of
-    its crops (plain crops of one track are too alike to say how far a person reaches) and that
-    of merged tracks updated exactly. The groups are matches that are closed already: every two
-    tracks of a group are likely one person.
-
-    Args:
-        outputs: What the student says of k tracks, after a round at least.
-        cannot_link: (c, 2) pairs of tracks that are never in one group.
-
-    Returns:
-        (k,) group of each track, numbered by first track.
-    """
-    crops = loss_crops(outputs)
-    return agglomerate(crops.space, outputs.within_views, cannot_link, "best_pair", crops).label

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from array_api_compat import array_namespace
 
-from vcn_ray.core.vectors import Array, beside, on_host
+from vcn_ray.core.vectors import Array, beside
 from vcn_ray.records import F64, I64
 
 
@@ -46,12 +46,6 @@ class Means:
         if sides.right is sides.left:
             return cls(Sides(left, left), weight)
         return cls(Sides(left, xp.astype(sides.right, xp.float64, copy=True)), weight)
-
-    def products(self, a: I64, b: I64) -> F64:
-        """(p,) products of each cluster of `a` with its one of `b`."""
-        left, right = _take(self.sides.left, a), _take(self.sides.right, b)
-        result: F64 = on_host(array_namespace(left).sum(left * right, axis=1))
-        return result
 
     def merge(self, a: I64, b: I64) -> None:
         """Make each cluster of `a` that of its own rows and those of its one of `b`."""

@@ -9,7 +9,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from scipy import linalg
 
-from vcn_ray.core.linkage import Crops, Space
+from vcn_ray.core.linkage import Space
 from vcn_ray.core.vectors import Array, Floats, beside, row_blocks, unit_rows
 from vcn_ray.records import F64, TrackOutputs
 
@@ -28,11 +28,6 @@ def loss_space(outputs: TrackOutputs) -> Space:
     right = np.hstack([student, teacher], dtype=np.float64)
     right /= 2
     return Space(left, right, 0.0)
-
-
-def loss_crops(outputs: TrackOutputs) -> Crops:
-    """The same over pairs of crops."""
-    return Crops(loss_space(outputs), outputs.crops)
 
 
 def cosine_space(rows: Floats, like: Array | None = None) -> Space:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vcn_ray.core.cooccurrence import seen_twice
-from vcn_ray.core.match import group_tracks
+from vcn_ray.core.cut import cut_title
 from vcn_ray.core.match import match_tracks as match_gaussian
 from vcn_ray.learn.agreement import pair_agreement, partition_agreement
 from vcn_ray.learn.outputs import CropEmbeddings, Student, track_outputs
@@ -53,8 +53,10 @@ def find_matches(
         unrated = np.zeros(len(title.track), np.float32)
         outputs = track_outputs(student, crops, unrated, title.track)
         apart = title.cannot_link[~seen_twice(outputs, title.cannot_link)]
-        groups = group_tracks(outputs, apart)
-        return Matches(pairs_of_groups(groups), groups)
+        groups = cut_title(outputs, apart, config.cut, "match").linked.label
+        # All tracks in one group: one person, who needs no matches, or an encoder that sees none.
+        pairs = pairs_of_groups(groups) if groups.any() else NO_MATCHES.pairs
+        return Matches(pairs, groups)
     if config.matcher == "gaussian":
         # Over augmented views: they match three times as many tracks as plain crops, as purely.
         # The paper does not use which tracks share a frame.

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 
+from vcn_ray.core.cut import CutConfig
 from vcn_ray.core.match import MatchConfig
 from vcn_ray.errors import ConfigError, ShapeError
 from vcn_ray.learn.augment import AugmentConfig
@@ -41,8 +42,8 @@ class Hooks(NamedTuple):
 NO_HOOKS = Hooks()
 
 Matcher = Literal["partition", "gaussian", "none"]
-"""How tracks are matched between rounds: by the clusters of METHOD 4 as far as they are now, by
-METHOD 2.5 to the letter, or not at all."""
+"""How tracks are matched between rounds: by the title's cut as it is now, by METHOD 2.5 to the
+letter, or not at all."""
 
 Trained = Literal["frozen", "tail", "all"]
 """What of the encoder is trained after the head: nothing, its last blocks, or all of it."""
@@ -69,6 +70,7 @@ class FinetuneConfig:
     teacher_momentum: float = 0.996  # a step
     matcher: Matcher = "partition"
     match: MatchConfig = field(default_factory=MatchConfig)  # of the matcher "gaussian"
+    cut: CutConfig = field(default_factory=CutConfig)  # of the matcher "partition"
     matched_share: float = 0.5  # of the partners, where a track has a match
 
     encoder: Trained = "tail"  # METHOD 2.4, after the head's rounds

@@ -36,7 +36,6 @@ WARNING_WORDS = {
 
 RULE_WORDS = {
     "closure": "All groups nearer to each other than the limit of either are joined at once.",
-    "best_pair": "Of all groups that may be joined, the two nearest to each other come first.",
     "title_cut": "Groups nearer than a limit worked out for the whole title, the nearest first.",
 }
 """Merge rule -> what it joins."""

@@ -27,7 +27,7 @@ from vcn_ray.io.video import plan_segments, probe
 from vcn_ray.records import Segment, VideoInfo
 from vcn_ray.schema import SCHEMA_VERSION
 
-METHOD_VERSION = "2"
+METHOD_VERSION = "3"
 """Raised whenever the code gives other rows for the same input and settings."""
 
 

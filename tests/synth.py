@@ -21,7 +21,7 @@ PEOPLE = np.array([0, 1, 2, 0, 1, 2, 0, 1])
 QUICK = FinetuneConfig(
     outputs=64, epochs=2, least_steps=10, quality_passes=8, cut=CutConfig(view_factor=0.4)
 )
-"""Fine-tuning within a second; to an untrained encoder a changed view is farther than a stranger."""
+"""Within a second. To an untrained encoder a changed view is farther than a stranger."""
 
 
 class TinyBackbone(Backbone):

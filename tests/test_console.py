@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from vcn_ray import console
 from vcn_ray.console import ProgressDisplay, count, failure_line, minutes, show_table, title_line
 from vcn_ray.run.events import Failed, StageProgress, TitleDone
 from vcn_ray.run.plan import Failure
@@ -55,4 +56,24 @@ def test_results_go_to_one_stream_and_troubles_to_the_other(
         display(StageProgress("faces", "a [/b]", 2, 2))
     told = capsys.readouterr()
     assert told.out == title_line(STATUS) + "\n"
-    assert told.err == "failed: /b.mp4 (segment 3): decode_error: bad\n"
+    assert told.err == (
+        "finding faces a [/b]: 50%\nfailed: /b.mp4 (segment 3): decode_error: bad\n"
+    )
+
+
+def test_a_log_gets_a_line_for_each_stage_and_then_one_now_and_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(float(second) for second in (0, 1, 2, 3, 30, 31))
+    monkeypatch.setattr(console, "monotonic", lambda: next(clock))
+    with ProgressDisplay() as display:
+        display(StageProgress("faces", "film", 1, 4))
+        display(StageProgress("faces", "film", 2, 4))
+        display(StageProgress("adapt", "film\x1b[2K", 0.5, 1))
+        display(StageProgress("faces", "film", 3, 4))
+        display(StageProgress("faces", "film", 4, 4))
+    assert capsys.readouterr().err.splitlines() == [
+        "finding faces film: 25%",
+        "adapting the encoder film?[2K: 50%",
+        "finding faces film: 75%",
+    ]

@@ -1,7 +1,8 @@
 """The command `vcn`: reads what the user wants, starts it, and says how it went.
 
 Exit codes: 0 all done; 1 done, but some videos or titles failed; 2 it could not be started as
-asked; 130 interrupted. Every error is one line: what was wanted, what came, what to do.
+asked; 130 interrupted; 143 stopped by SIGTERM, which `ray job stop` sends. Every error is one line:
+what was wanted, what came, what to do.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from types import FrameType
 
 from vcn_ray.errors import StorageError, UsageError, VcnError
 
@@ -21,6 +26,8 @@ log = logging.getLogger(__name__)
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+EXIT_STOPPED = 143
+GOES_ON = "what was finished is kept, the same command goes on from there"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,8 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger("vcn_ray").setLevel(logging.DEBUG)
     try:
         # Torch and the rest take seconds to import, which help and wrong words need not wait for.
-        commands = importlib.import_module("vcn_ray.commands")
-        return int(getattr(commands, options.command)(options))
+        with _ending_on_sigterm():
+            commands = importlib.import_module("vcn_ray.commands")
+            return int(getattr(commands, options.command)(options))
     except (UsageError, StorageError) as error:
         _complain(f"vcn {options.command}: {error}")
         return EXIT_USAGE
@@ -51,8 +59,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()  # whoever read our output went away; nobody is left to be told
         return EXIT_FAILED
     except KeyboardInterrupt:
-        _complain("interrupted: what was finished is kept, the same command goes on from there")
+        _complain(f"interrupted: {GOES_ON}")
         return EXIT_INTERRUPTED
+
+
+@contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """Answer SIGTERM by a last line and an orderly end; threads other than the main one cannot."""
+    screen = os.dup(2)  # standard error may be turned away for a moment, and must not be buffered
+
+    def end(number: int, frame: FrameType | None) -> None:
+        # Said at once: `ray job stop` kills after three seconds, and to leave a cluster takes two.
+        os.write(screen, f"stopped: {GOES_ON}\n".encode())
+        sys.exit(EXIT_STOPPED)
+
+    try:
+        before = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not the main thread
+        before = None
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+        os.close(screen)
 
 
 def _complain(text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-import time
+from time import monotonic
 from types import TracebackType
 from typing import Any
 
@@ -113,7 +113,8 @@ class ProgressDisplay:
             disable=not self._console.is_terminal,
         )
         self._tasks: dict[tuple[str, str], TaskID] = {}
-        self._told = time.monotonic()
+        self._told = monotonic()
+        self._begun: set[str] = set()  # stages that a log has heard of
 
     def __enter__(self) -> ProgressDisplay:
         self._progress.start()
@@ -149,10 +150,18 @@ class ProgressDisplay:
         self._progress.update(self._tasks[key], completed=done, total=total)
         if done >= total:
             self._progress.remove_task(self._tasks.pop(key))
-        elif not self._console.is_terminal and time.monotonic() - self._told > LOG_SECONDS:
-            self._told = time.monotonic()
-            words = f"{STAGE_WORDS.get(stage, stage)} {subject}".strip()
-            complain(one_printable_line(f"{words}: {done / total:.0%}"))
+        if not self._console.is_terminal:
+            self._log(stage, subject, done / total)
+
+    def _log(self, stage: str, subject: str, share: float) -> None:
+        """A plain line where a stage is heard of for the first time, and then now and again."""
+        now = monotonic()
+        if stage in self._begun and now - self._told < LOG_SECONDS:
+            return
+        self._begun.add(stage)
+        self._told = now
+        words = f"{STAGE_WORDS.get(stage, stage)} {subject}".strip()
+        complain(one_printable_line(f"{words}: {share:.0%}"))
 
     def _line(self, write: Any, text: str) -> None:
         if self._progress.live.is_started:

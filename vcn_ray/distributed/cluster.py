@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,7 +29,8 @@ def cluster(resources: ResourceConfig) -> Iterator[None]:
     """
     started = not ray.is_initialized()
     if started:
-        _start(resources)
+        with _own_sigterm():
+            _start(resources)
     # A dataset keeps the context it was made in, so this comes before any dataset.
     context = DataContext.get_current()
     context.enable_progress_bars = False
@@ -39,6 +42,17 @@ def cluster(resources: ResourceConfig) -> Iterator[None]:
     finally:
         if started:
             ray.shutdown()
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep what the program does on SIGTERM; Ray puts a plain exit in its place."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from av.video.reformatter import VideoReformatter
 
 from vcn_ray.errors import MediaError
 from vcn_ray.io.video import (
+    MOST_PIXELS,
     DecodeConfig,
     OpenVideo,
     Source,
@@ -43,40 +44,47 @@ class DecodedFrame(NamedTuple):
     displayed_width: int  # pixels
 
 
-def read_segment(source: Source, segment: Segment, config: DecodeConfig) -> SegmentFrames:
+def read_segment(
+    source: Source, segment: Segment, config: DecodeConfig, most_pixels: int = MOST_PIXELS
+) -> SegmentFrames:
     """Read the frames that a segment owns, each once and in order of presentation.
 
     Args:
         source: Path or seekable binary file.
         segment: One of `plan_segments` for the same file.
         config: Which frames are analysed, and how large.
+        most_pixels: Of one picture.
 
     Returns:
         An iterator; `problems` on it tells, at its end, whether the segment was read in full.
     """
-    return SegmentFrames(source, segment, config)
+    return SegmentFrames(source, segment, config, most_pixels)
 
 
 class SegmentFrames:
     """Iterates over a segment's frames.
 
     What is damaged is skipped and told in `problems`; only a segment of which not one frame decodes
-    raises MediaError (`decode_error`), as does a file that cannot be opened (its own reason).
+    raises MediaError (`decode_error`), as does a file that cannot be opened (its own reason) or has
+    a picture over the limit (`too_large`).
 
     Attributes:
         problems: One line for each thing that was wrong; empty when all was read. It is complete
             once the iterator has ended.
     """
 
-    def __init__(self, source: Source, segment: Segment, config: DecodeConfig) -> None:
+    def __init__(
+        self, source: Source, segment: Segment, config: DecodeConfig, most_pixels: int
+    ) -> None:
         self.problems: list[str] = []
         self._source = source
         self._segment = segment
         self._config = config
+        self._most_pixels = most_pixels
 
     def __iter__(self) -> Iterator[DecodedFrame]:
         self.problems.clear()
-        with open_video(self._source, self._config.threads) as video:
+        with open_video(self._source, self._config.threads, self._most_pixels) as video:
             clock = _Clock(video)
             converter: _Converter | None = None
             slot = None

@@ -26,6 +26,7 @@ Source = str | os.PathLike[str] | BinaryIO
 READ_BYTES = 1 << 20  # one request to an object store; small reads cost a round trip each
 MAX_BAD_PACKETS = 200  # in a row; more than that is no film with a scratch but no film
 TEXT_FORMATS = ("tty", "hls", "concat", "dash", "sdp")  # FFmpeg would draw or follow their text
+MOST_PIXELS = 1 << 26  # of one picture, 8192 x 8192; 8K has half of it
 HDR_TRANSFERS = (16, 18)  # PQ and HLG in ISO/IEC 23091-2
 
 
@@ -50,6 +51,7 @@ class OpenVideo(NamedTuple):
     container: Any
     stream: VideoStream
     name: str  # for messages
+    most_pixels: int = MOST_PIXELS  # of one picture
 
     @property
     def origin(self) -> int:
@@ -71,21 +73,37 @@ class OpenVideo(NamedTuple):
             return float(self.stream.duration * self.time_base)
         return (self.container.duration or 0) / 1e6
 
+    def check_size(self, width: int, height: int) -> None:
+        """Refuse pictures over the limit.
+
+        Raises:
+            MediaError: `too_large`.
+        """
+        if width * height > self.most_pixels:
+            raise MediaError(
+                "too_large",
+                f"{self.name}: its pictures have {width} x {height} pixels, more than"
+                f" {self.most_pixels} in all; isolation.most_pixels allows more",
+            )
+
 
 @contextlib.contextmanager
-def open_video(source: Source, threads: int = 1) -> Iterator[OpenVideo]:
+def open_video(
+    source: Source, threads: int = 1, most_pixels: int = MOST_PIXELS
+) -> Iterator[OpenVideo]:
     """Open a file for demuxing and decoding.
 
     Args:
         source: Path or seekable binary file; a file given stays open.
         threads: Decoder threads.
+        most_pixels: Of one picture.
 
     Raises:
-        MediaError: `missing`, `unreadable` or `no_video_stream`.
+        MediaError: `missing`, `unreadable`, `no_video_stream` or `too_large`.
     """
     name = source_name(source)
     with contextlib.ExitStack() as stack:
-        file = stack.enter_context(_open_file(source, name))
+        file = stack.enter_context(open_file(source))
         try:
             container = av.open(
                 file,
@@ -94,10 +112,15 @@ def open_video(source: Source, threads: int = 1) -> Iterator[OpenVideo]:
                 io_open=_refuse_to_open,
             )
         except (av.FFmpegError, OSError, ValueError) as error:
+            _raise_if_out_of_memory(error)
             message = f"{name} is no video, or lacks its end: {_reason(error)}"
             raise MediaError("unreadable", message) from error
         stack.enter_context(container)
-        yield OpenVideo(container, _pick_stream(container, name, threads), name)
+        stream = _pick_stream(container, name, threads)
+        video = OpenVideo(container, stream, name, most_pixels)
+        # What the container says, before a picture of that size is made; frames are looked at too.
+        video.check_size(stream.codec_context.width, stream.codec_context.height)
+        yield video
 
 
 def source_name(source: Source) -> str:
@@ -106,14 +129,14 @@ def source_name(source: Source) -> str:
     return os.path.basename(os.fspath(path)) if isinstance(path, str | os.PathLike) else "the file"
 
 
-def probe(source: Source) -> VideoInfo:
+def probe(source: Source, most_pixels: int = MOST_PIXELS) -> VideoInfo:
     """Say what a video is, from its container and its first frame.
 
     Raises:
-        MediaError: `missing`, `unreadable`, `no_video_stream`, or `decode_error` where not one
-            frame decodes.
+        MediaError: `missing`, `unreadable`, `no_video_stream`, `too_large`, or `decode_error`
+            where not one frame decodes.
     """
-    with open_video(source) as video:
+    with open_video(source, most_pixels=most_pixels) as video:
         frame = next(decode_frames(video, []), None)
         if frame is None:
             raise MediaError("decode_error", f"{video.name}: no frame of it can be decoded")
@@ -132,9 +155,14 @@ def probe(source: Source) -> VideoInfo:
 
 
 def displayed_size(video: OpenVideo, frame: VideoFrame) -> tuple[int, int, int]:
-    """Width and height as shown, and the degrees counter-clockwise the decoded frame must turn."""
+    """Width and height as shown, and the degrees counter-clockwise the decoded frame must turn.
+
+    Raises:
+        MediaError: `too_large`.
+    """
     width = max(1, round(frame.width * (video.stream.sample_aspect_ratio or 1)))
     height = frame.height
+    video.check_size(width, height)  # flat pixels can make a small picture a wide one
     rotation = round(frame.rotation / 90) * 90 % 360
     return (height, width, rotation) if rotation in (90, 270) else (width, height, rotation)
 
@@ -151,6 +179,7 @@ def decode_frames(video: OpenVideo, problems: list[str]) -> Iterator[VideoFrame]
         try:
             frames = packet.decode()
         except av.FFmpegError as error:
+            _raise_if_out_of_memory(error)
             damaged, bad_in_a_row = damaged + 1, bad_in_a_row + 1
             if damaged == 1:
                 problems.append(f"a packet near {_at(video, packet)} is damaged: {_reason(error)}")
@@ -159,7 +188,9 @@ def decode_frames(video: OpenVideo, problems: list[str]) -> Iterator[VideoFrame]
                 return
             continue
         bad_in_a_row = 0 if frames else bad_in_a_row
-        yield from frames
+        for frame in frames:
+            video.check_size(frame.width, frame.height)  # a film may grow on the way
+            yield frame
     if damaged > 1:
         problems.append(f"{damaged} packets are damaged")
 
@@ -172,6 +203,7 @@ def keyframe_onwards(video: OpenVideo, problems: list[str]) -> Iterator[Any]:
         try:
             packet = next(packets, None)
         except av.FFmpegError as error:
+            _raise_if_out_of_memory(error)
             problems.append(f"cannot be read to its end: {_reason(error)}")
             packet = None
         if packet is None or packet.size == 0:
@@ -184,7 +216,9 @@ def keyframe_onwards(video: OpenVideo, problems: list[str]) -> Iterator[Any]:
             yield packet
 
 
-def plan_segments(source: Source, config: DecodeConfig) -> tuple[Segment, ...]:
+def plan_segments(
+    source: Source, config: DecodeConfig, most_pixels: int = MOST_PIXELS
+) -> tuple[Segment, ...]:
     """Cut a video at keyframes into segments; each owns the frames start_pts <= pts < end_pts.
 
     The first also owns what comes before its start. Keyframes come from the container's index where
@@ -192,9 +226,9 @@ def plan_segments(source: Source, config: DecodeConfig) -> tuple[Segment, ...]:
     time stamps is one segment.
 
     Raises:
-        MediaError: The file cannot be opened, or has no video.
+        MediaError: The file cannot be opened, or has no video that can be used.
     """
-    with open_video(source) as video:
+    with open_video(source, most_pixels=most_pixels) as video:
         if _lacks_presentation_times(video):
             return _segments(video, [], video.duration_seconds())
         ticks = config.segment_seconds / float(video.time_base)
@@ -304,8 +338,13 @@ def _pick_stream(container: Any, name: str, threads: int) -> VideoStream:
 
 
 @contextlib.contextmanager
-def _open_file(source: Source, name: str) -> Iterator[BinaryIO]:
-    """The file of a source, at its start; closed again only where it was a path."""
+def open_file(source: Source) -> Iterator[BinaryIO]:
+    """The file of a source, at its start; closed again only where it was a path.
+
+    Raises:
+        MediaError: `missing` or `unreadable`.
+    """
+    name = source_name(source)
     with contextlib.ExitStack() as stack:
         try:
             file = source
@@ -324,6 +363,11 @@ def _open_file(source: Source, name: str) -> Iterator[BinaryIO]:
 
 def _refuse_to_open(url: str, flags: int, options: dict[str, str]) -> BinaryIO:
     raise PermissionError(f"a video may not open another file: {url}")
+
+
+def _raise_if_out_of_memory(error: BaseException) -> None:
+    if isinstance(error, MemoryError):  # FFmpeg's is one; it says nothing against the file's bytes
+        raise error
 
 
 def _at(video: OpenVideo, packet: Any) -> str:

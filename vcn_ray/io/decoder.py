@@ -1,0 +1,267 @@
+"""The decoder process as its parent sees it: started, spoken to, ended, lent to one job at a time.
+
+It knows nothing of what jobs are.
+"""
+
+from __future__ import annotations
+
+import atexit
+import mmap
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NoReturn
+
+from vcn_ray.errors import MediaError, UsageError
+from vcn_ray.io.wire import EXIT_OUT_OF_MEMORY, Content, Message, Wire
+
+START_SECONDS = 120.0  # a decoder that is not ready by then never will be; a busy machine takes 10
+END_SECONDS = 10.0  # for the kernel to end a killed process; one that waits for a dead disk stays
+BUSY_SHARE = 0.5  # of the time waited that a decoder computed, from which on the file is to blame
+KEPT = 1  # idle decoders
+
+COMMAND = (sys.executable, "-P", "-m", "vcn_ray.io.decoder_child")
+
+PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "PYTHONHOME")
+"""Environment variables that a decoder gets. Credentials are in none of them."""
+
+OF_DECODERS = {
+    "OMP_NUM_THREADS": "1",  # numpy would reserve stacks for threads that never work
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+
+
+class BusyTimeoutError(MediaError):
+    """A decoder that said nothing and computed all the while: the file's own fault.
+
+    Other timeouts may be the fault of a disk or of a machine with too much to do.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("timeout", message)
+
+    def __reduce__(self) -> tuple[type[BusyTimeoutError], tuple[str]]:  # type: ignore[override]
+        return (BusyTimeoutError, (self.message,))
+
+
+class Decoder:
+    """A child process that decodes, and the memory it hands frames over in.
+
+    Attributes:
+        ring: The shared memory. It has no name, so nothing is left of it once both are gone.
+    """
+
+    def __init__(self, ring_bytes: int) -> None:
+        if os.name != "posix":
+            raise UsageError("no decoder process on this system: set isolation.isolate to false")
+        self._busy = False
+        ring = _shared_memory(ring_bytes)
+        ours, theirs = socket.socketpair()
+        self.ring = mmap.mmap(ring, ring_bytes)
+        self._wire = Wire(ours)
+        with tempfile.TemporaryFile() as complaints:
+            # A session of its own, so that Ctrl-C ends the run and not the decoder first.
+            self._process = subprocess.Popen(
+                [*COMMAND, str(theirs.fileno()), str(ring)],
+                stdin=subprocess.PIPE,  # never written to: it ends when this process does
+                stdout=subprocess.DEVNULL,
+                stderr=complaints,
+                env=_environment(os.environ),
+                cwd="/",
+                pass_fds=(theirs.fileno(), ring),
+                start_new_session=True,
+            )
+            theirs.close()
+            os.close(ring)
+            self._await_start(complaints.fileno())
+
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid
+
+    @property
+    def usable(self) -> bool:
+        """True where it lives and has no job."""
+        return not self._busy and self._process.poll() is None
+
+    def start(self, job: Content) -> None:
+        """Give it a job; `receive` until "end" or "failed"."""
+        self._busy = True
+        self.send("job", **job)
+
+    def send(self, kind: str, data: bytes = b"", **content: object) -> None:
+        """Say something.
+
+        Raises:
+            MediaError: It died (`crash`, `out_of_memory`, `timeout`).
+        """
+        try:
+            self._wire.send(kind, data, **content)
+        except OSError:
+            self._explain_death()
+
+    def receive(self, stall_seconds: float) -> Message:
+        """What it says next.
+
+        Raises:
+            MediaError: It died (`crash`, `out_of_memory`, `timeout`), or was killed because it said
+                nothing for so long (`timeout`).
+        """
+        try:
+            message = self._receive_in_time(stall_seconds)
+        except EOFError:
+            self._explain_death()
+        except ValueError as error:
+            raise MediaError("crash", f"its decoder talks nonsense: {error}") from error
+        self._busy = message.kind not in ("end", "failed")
+        return message
+
+    def kill(self) -> None:
+        """End it, whatever it does; any number of times."""
+        self._process.kill()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(END_SECONDS)
+        self._wire.close()
+        if self._process.stdin:
+            self._process.stdin.close()
+        with suppress(BufferError):  # a traceback may still look at a picture; it goes with that
+            self.ring.close()
+
+    def _receive_in_time(self, stall_seconds: float) -> Message:
+        half = stall_seconds / 2
+        with suppress(TimeoutError):
+            return self._wire.receive(half)
+        before = self._cpu_seconds()  # not looked at as long as all goes well
+        try:
+            return self._wire.receive(half)
+        except TimeoutError as error:
+            computed = self._cpu_seconds() - before
+            self.kill()
+            told = f"its decoder gave no sign of life for {stall_seconds:g} s"
+            if computed > BUSY_SHARE * half:
+                raise BusyTimeoutError(f"{told} and computed all the while") from error
+            raise MediaError("timeout", f"{told} and hardly computed") from error
+
+    def _await_start(self, complaints: int) -> None:
+        try:
+            self._wire.receive(START_SECONDS)
+        except (TimeoutError, EOFError, ValueError) as error:
+            self.kill()
+            last = os.pread(complaints, 1 << 16, 0).decode(errors="replace").strip().splitlines()
+            code = self._process.returncode
+            raise RuntimeError(
+                f"the decoder process cannot be started (exit code {code}):"
+                f" {last[-1] if last else str(error) or 'it was too slow'};"
+                " isolation.isolate = false does without it"
+            ) from error
+
+    def _explain_death(self) -> NoReturn:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(END_SECONDS)
+        code = self._process.returncode
+        self.kill()
+        if code == EXIT_OUT_OF_MEMORY:
+            raise MediaError("out_of_memory", "its decoder took more than isolation.memory_bytes")
+        if code == -signal.SIGXCPU:
+            raise BusyTimeoutError("its decoder computed for longer than isolation.cpu_seconds")
+        if code == -signal.SIGKILL:
+            told = "was killed (SIGKILL), as by a system that runs out of memory"
+            raise MediaError("crash", f"its decoder {told}")
+        how = f"exit code {code}" if code is None or code >= 0 else signal.Signals(-code).name
+        raise MediaError("crash", f"its decoder crashed ({how})")
+
+    def _cpu_seconds(self) -> float:
+        """What the process has computed so far; 0 where the system does not tell."""
+        try:
+            stat = Path(f"/proc/{self.pid}/stat").read_text()
+        except OSError:
+            return 0.0
+        user, system = stat.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+_idle: dict[int, list[Decoder]] = {}
+"""Decoders without a job, by the process that started them: a fork must not use its parent's."""
+_lock = threading.Lock()
+
+
+@contextmanager
+def borrowed(ring_bytes: int) -> Iterator[Decoder]:
+    """A decoder for one job: an idle one or a new one; it is ended unless the job came to its end.
+
+    Args:
+        ring_bytes: The least size of its shared memory.
+
+    Raises:
+        RuntimeError: None can be started.
+    """
+    decoder = _take(ring_bytes) or Decoder(ring_bytes)
+    try:
+        yield decoder
+    finally:
+        if not (decoder.usable and _keep(decoder)):
+            decoder.kill()
+
+
+def close_idle() -> None:
+    """End the decoders of this process that have no job; the next job starts one."""
+    with _lock:
+        decoders = _idle.pop(os.getpid(), [])
+    for decoder in decoders:
+        decoder.kill()
+
+
+atexit.register(close_idle)
+
+
+def _take(ring_bytes: int) -> Decoder | None:
+    while True:
+        with _lock:
+            decoders = _idle.get(os.getpid(), [])
+            if not decoders:
+                return None
+            decoder = decoders.pop()
+        if decoder.usable and len(decoder.ring) >= ring_bytes:
+            return decoder
+        decoder.kill()
+
+
+def _keep(decoder: Decoder) -> bool:
+    with _lock:
+        decoders = _idle.setdefault(os.getpid(), [])
+        kept = len(decoders) < KEPT
+        decoders += [decoder] if kept else []
+        return kept
+
+
+def _environment(ours: Mapping[str, str]) -> dict[str, str]:
+    """What a decoder sees of this process's environment, and where it finds the package."""
+    passed = {name: ours[name] for name in PASSED_ON if name in ours}
+    path = os.pathsep.join(os.path.abspath(place) for place in sys.path)
+    return passed | OF_DECODERS | {"PYTHONPATH": path}
+
+
+def _shared_memory(size: int) -> int:
+    """A file in memory without a name, to be mapped by two processes."""
+    if not hasattr(os, "memfd_create"):  # not Linux
+        with tempfile.TemporaryFile() as file:
+            file.truncate(size)
+            return os.dup(file.fileno())
+    # Unlike POSIX shared memory it has no name to leak, needs no tracker, and is not bound to
+    # /dev/shm, which has 64 MB in many containers.
+    handle = os.memfd_create("vcn-frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(handle, size)
+    import fcntl  # unknown to systems that never come here
+
+    # A decoder that shrank it would make this process die of SIGBUS.
+    fcntl.fcntl(handle, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+    return handle

@@ -47,7 +47,8 @@ def test_manifests(tmp_path: Path, ending: str) -> None:
         ("title\nx\n", "needs a column 'uri', has title"),
         ("uri\n\n,\n", "cannot be read as a manifest|has no uri"),
         ("uri,titel\na.mp4,x\n", r"unknown column 'titel', did you mean 'title'\?"),
-        ("uri\ns3://bucket/a.mp4\n", "only local files"),
+        ("uri\nhttps://host/a.mp4\n", r"row 1: https://host/a\.mp4: name a path"),
+        ("uri\ns3://me:secret/x@bucket/a.mp4\n", "row 1: s3://\\*\\*\\*@bucket/a.mp4: write"),
         ("", "cannot be read as a manifest"),
         ("uri,uri\na.mp4,b.mp4\n", "column 'uri' more than once"),
         ("uri\n~nobody-of-this-name/a.mp4\n", "home directory"),
@@ -66,8 +67,8 @@ def test_other_wrong_inputs(tmp_path: Path) -> None:
         read_catalog([str(tmp_path / "nothing.csv")])
     with pytest.raises(UsageError, match="no videos below the folder"):
         read_catalog([str(tmp_path)])
-    with pytest.raises(UsageError, match="only local files"):
-        read_catalog(["s3://bucket/film.mp4"])
+    with pytest.raises(UsageError, match="name a path of this machine or s3://bucket/key"):
+        read_catalog(["gs://bucket/film.mp4"])
     (tmp_path / "c.csv").write_text("uri,title\na.mp4,One\na.mp4,Two\n")
     with pytest.raises(UsageError, match=r"a\.mp4 is listed twice"):
         read_catalog([str(tmp_path / "c.csv")])

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 
 from vcn_ray.errors import StorageError, UsageError, VcnError
+from vcn_ray.io.redact import RedactingFormatter, redact
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = build_parser()
     options = parser.parse_args(arguments)
-    logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(RedactingFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler])
     if options.verbose:
         logging.getLogger("vcn_ray").setLevel(logging.DEBUG)
     try:
@@ -87,7 +90,7 @@ def _ending_on_sigterm() -> Iterator[None]:
 
 def _complain(text: str) -> None:
     log.debug("because of", exc_info=True)
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(redact(text) + "\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -125,9 +128,11 @@ def build_parser() -> argparse.ArgumentParser:
         "report", parents=[common], help="write a page for each title, and an index"
     )
     report.add_argument("output", metavar="OUT", help="what index was given as --output")
+    _add_config(report)
 
     evaluate = sub.add_parser("evaluate", parents=[common], help="compare results with labels")
     evaluate.add_argument("output", metavar="OUT", help="what index was given as --output")
+    _add_config(evaluate)
     evaluate.add_argument(
         "--labels",
         type=Path,
@@ -149,6 +154,10 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         choices=["default", "paper"],
         help="all settings at once: the best measured, or the paper to the letter",
     )
+    _add_config(parser)
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", type=Path, metavar="F.toml", help="settings; vcn config prints them"
     )
@@ -166,7 +175,8 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         "inputs",
         nargs="+",
         metavar="INPUT",
-        help="video files, folders, or manifests (.csv, .jsonl, .parquet: uri, optionally title)",
+        help="video files, folders, s3:// prefixes, or manifests (.csv, .jsonl, .parquet: uri, "
+        "optionally title)",
     )
     parser.add_argument(
         "--output", required=True, metavar="OUT", help="a folder or s3://bucket/prefix"

@@ -29,6 +29,7 @@ from vcn_ray.run.devices import device_for
 from vcn_ray.run.local import LocalRun
 from vcn_ray.run.plan import PackHashes, Plan, plan_catalog
 from vcn_ray.run.record import RunClock, write_run
+from vcn_ray.run.sources import Memory
 from vcn_ray.run.state import estimate_seconds, look_at
 from vcn_ray.sample.film import write_sample
 
@@ -36,7 +37,9 @@ from vcn_ray.sample.film import write_sample
 def index(options: argparse.Namespace) -> int:
     """Find the people of a catalog."""
     config, catalog, storage = _prepare(options)
-    storage.check_writable()
+    new = not storage.names("runs")
+    if new:
+        storage.check_writable()  # before hours are spent on reading videos
     device = device_for(config.resources.segment_gpus) if options.local else "cpu"
     pack = load_pack(config.pack, config.threads, device)
     if not pack.commercial_use:
@@ -44,8 +47,10 @@ def index(options: argparse.Namespace) -> int:
     clock = RunClock.start()
     hashes = PackHashes(pack.detector_hash, pack.encoder_hash)
     with ProgressDisplay() as display:
-        planned = plan_catalog(catalog, config, hashes, display.share)
+        planned = plan_catalog(catalog, config, hashes, display.share, Memory(storage, keep=True))
         finished = all(storage.is_committed(title.result) for title in planned.titles)
+        if not new and not finished:
+            storage.check_writable()
         if options.local or finished:  # a cluster is not started for nothing
             outcome = LocalRun(planned, pack, config, storage, display).run()
         else:
@@ -70,7 +75,7 @@ def plan(options: argparse.Namespace) -> int:
     info = load_pack(config.pack)
     with ProgressDisplay() as display:
         hashes = PackHashes(info.detector_hash, info.encoder_hash)
-        planned = plan_catalog(catalog, config, hashes, display.share)
+        planned = plan_catalog(catalog, config, hashes, display.share, Memory(storage, keep=False))
     states = look_at(planned, storage)
     rows = [
         [
@@ -112,7 +117,7 @@ def sample(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     """Write the pages."""
-    storage = Storage.open(options.output)
+    storage = Storage.open(options.output, _given(options).s3)
     pages = write_reports(storage)
     for page in pages.titles:
         say(storage.locate(page))
@@ -122,7 +127,7 @@ def report(options: argparse.Namespace) -> int:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Compare results with labels."""
-    storage = Storage.open(options.output)
+    storage = Storage.open(options.output, _given(options).s3)
     results = evaluate_output(storage, options.labels)
     columns = [
         "title",
@@ -177,21 +182,28 @@ def config(options: argparse.Namespace) -> int:
 
 
 def _settings(options: argparse.Namespace) -> RunConfig:
-    overrides: dict[str, str] = {"profile": options.profile} if options.profile else {}
-    for text in options.set:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(f"--set {text}: write it as section.key=value")
-        overrides[name.strip()] = value.strip()
-    settings = load_config(options.config, overrides)
+    profile = {"profile": options.profile} if options.profile else {}
+    settings = _given(options, profile)
     pack = options.pack or settings.pack
     # Workers have working directories of their own: a folder is named in full.
     return with_pack(settings, str(Path(pack).absolute()) if Path(pack).is_dir() else pack)
 
 
+def _given(options: argparse.Namespace, first: dict[str, str] | None = None) -> RunConfig:
+    """The settings of --config and --set."""
+    overrides = dict(first or {})
+    for text in options.set:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set {text}: write it as section.key=value")
+        overrides[name.strip()] = value.strip()
+    return load_config(options.config, overrides)
+
+
 def _prepare(options: argparse.Namespace) -> tuple[RunConfig, list[CatalogVideo], Storage]:
     settings = _settings(options)
-    return settings, read_catalog(options.inputs), Storage.open(options.output)
+    storage = Storage.open(options.output, settings.s3)
+    return settings, read_catalog(options.inputs, settings.s3), storage
 
 
 def _plan_summary(plan: Plan, states_finished: int, seconds: float | None) -> dict[str, object]:

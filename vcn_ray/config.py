@@ -22,6 +22,8 @@ from vcn_ray.core.quality import QualityConfig
 from vcn_ray.core.shots import ShotConfig
 from vcn_ray.core.track import TrackConfig
 from vcn_ray.errors import ConfigError
+from vcn_ray.io.redact import redact
+from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.video import DecodeConfig
 from vcn_ray.learn.settings import FinetuneConfig
 
@@ -56,6 +58,7 @@ class RunConfig:
     quality: QualityConfig = field(default_factory=QualityConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     resources: ResourceConfig = field(default_factory=ResourceConfig)
+    s3: S3Config = field(default_factory=S3Config)
 
 
 PROFILES: dict[str, dict[str, Any]] = {
@@ -124,7 +127,9 @@ def load_config(path: Path | None = None, overrides: Mapping[str, str] | None = 
         raise ConfigError(f"{path} is of profile {profile!r}, got {asked!r}: ask for that, or none")
     config: RunConfig = _update(profile_config(profile), given, where=str(path))
     for name, text in (overrides or {}).items():
-        config = _update(config, _nest(name, _parse_value(text)), where=f"--set {name}={text}")
+        config = _update(
+            config, _nest(name, _parse_value(text)), where=redact(f"--set {name}={text}")
+        )
     return config
 
 

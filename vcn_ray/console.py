@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from vcn_ray.io.redact import redact
 from vcn_ray.run.events import Event, Failed, StageProgress, TitleDone
 from vcn_ray.run.plan import Failure
 from vcn_ray.run.steps import TitleStatus
@@ -87,7 +88,7 @@ def failure_line(failure: Failure) -> str:
     """One line about something that failed."""
     where = failure.uri if failure.segment is None else f"{failure.uri} (segment {failure.segment})"
     text = failure.message.removeprefix(f"{failure.uri}: ")
-    return one_printable_line(f"failed: {where}: {failure.reason}: {text}")
+    return one_printable_line(redact(f"failed: {where}: {failure.reason}: {text}"))
 
 
 def one_printable_line(text: str) -> str:

@@ -6,6 +6,7 @@ VcnError
 │   └── PackError                 a pack that is unknown, incomplete or does not match its checksums
 ├── MediaError(RuntimeError)      a video that cannot be used, with its reason for `failures`
 ├── StorageError(OSError)         an input or output place that cannot be read or written
+│   └── S3Error                   what S3 refused, and of what kind that is
 └── ShapeError(ValueError)        arrays that do not belong together: a bug of the caller
 """
 
@@ -16,6 +17,7 @@ from typing import Literal, get_args
 Reason = Literal[
     "missing",
     "unreadable",
+    "source_changed",
     "no_video_stream",
     "decode_error",
     "timeout",
@@ -48,6 +50,26 @@ class PackError(UsageError):
 
 class StorageError(VcnError, OSError):
     """A place cannot be read or written."""
+
+
+S3Kind = Literal["missing", "no_bucket", "denied", "changed", "unavailable", "other"]
+"""What S3 may refuse: no such object or bucket, no right, not this version, no answer, the rest."""
+
+
+class S3Error(StorageError):
+    """S3 refused a request.
+
+    Args:
+        kind: What kind of refusal it was.
+        message: One line for people: what came, what to do.
+    """
+
+    def __init__(self, kind: S3Kind, message: str) -> None:
+        super().__init__(message)
+        self.kind: S3Kind = kind
+
+    def __reduce__(self) -> tuple[type[S3Error], tuple[S3Kind, str]]:
+        return (S3Error, (self.kind, str(self)))
 
 
 class ShapeError(VcnError, ValueError):

@@ -61,7 +61,7 @@ class Reducer:
 
     def __init__(self, plan: Plan, config: RunConfig, output: str) -> None:
         self._config = config
-        self._storage = Storage.open(output)
+        self._storage = Storage.open(output, config.s3)
         self._state = ReducerState(plan, self._storage)
         self._pack: FacePack = load_pack(config.pack, config.threads)
 
@@ -92,4 +92,4 @@ class Reducer:
 
 def link_video(video: VideoPlan, config: RunConfig, output: str) -> tuple[Failure, ...]:
     """Join the segments of one video into tracks and commit them."""
-    return video_step(video, config, Storage.open(output))
+    return video_step(video, config, Storage.open(output, config.s3))

@@ -39,7 +39,7 @@ class SegmentWorker:
     def __init__(self, config: RunConfig, output: str, run_id: str) -> None:
         torch.set_num_threads(config.threads)
         self._config = config
-        self._storage = Storage.open(output)
+        self._storage = Storage.open(output, config.s3)
         self._run_id = run_id
         self._pack = load_pack(
             config.pack, config.threads, device_for(config.resources.segment_gpus)

@@ -43,7 +43,7 @@ class TitleTrainer:
     def __init__(self, config: RunConfig, output: str) -> None:
         torch.set_num_threads(config.threads)
         self._config = config
-        self._storage = Storage.open(output)
+        self._storage = Storage.open(output, config.s3)
         self._pack: FacePack = load_pack(config.pack, config.threads)
 
     def adapt(self, title: TitlePlan, board: Any) -> str:
@@ -55,7 +55,7 @@ class TitleTrainer:
 def train_large(title: TitlePlan, config: RunConfig, output: str, board: Any) -> str:
     """Fine-tune one large title as a Ray Train job, and wait for it."""
     resources = config.resources
-    storage = Storage.open(output)
+    storage = Storage.open(output, config.s3)
     trainer = TorchTrainer(
         _train_loop,
         train_loop_config={"title": title, "config": config, "output": output, "board": board},
@@ -83,7 +83,7 @@ def _train_loop(job: dict[str, Any]) -> None:
         job["title"],
         load_pack(config.pack, config.threads),
         config,
-        Storage.open(job["output"]),
+        Storage.open(job["output"], config.s3),
         job["board"],
     )
 

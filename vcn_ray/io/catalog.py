@@ -1,14 +1,17 @@
 """What the user names on the command line, as a list of videos; it opens no video.
 
 An input is a video file, a folder (searched below, by file ending) or a manifest: `.csv`, `.jsonl`
-or `.parquet` with a column `uri` and, where several videos are one title, a column `title`.
+or `.parquet` with a column `uri` and, where several videos are one title, a column `title`. Each
+may lie on this machine or on S3, and a manifest may name videos of both.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
-from dataclasses import dataclass
+import os
+import posixpath
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,7 +19,10 @@ import pyarrow.csv as pacsv
 import pyarrow.json as pajson
 import pyarrow.parquet as pq
 
-from vcn_ray.errors import UsageError
+from vcn_ray.errors import S3Error, UsageError
+from vcn_ray.io.redact import redact
+from vcn_ray.io.s3 import SCHEME, S3Config, split_uri
+from vcn_ray.io.s3_objects import S3Objects
 from vcn_ray.io.storage import is_remote, one_line
 
 VIDEO_ENDINGS = frozenset(
@@ -51,19 +57,26 @@ class CatalogVideo:
 
     uri: str
     title: str | None = None  # None: the video is a title of its own
+    # What a listing of S3 told on the way, so that nobody has to ask again.
+    etag: str = field(default="", compare=False)
+    size: int = field(default=0, compare=False)  # bytes; counts where there is an etag
 
 
-def read_catalog(inputs: list[str]) -> list[CatalogVideo]:
+def read_catalog(inputs: list[str], s3: S3Config | None = None) -> list[CatalogVideo]:
     """All videos of the inputs, in the order given, each uri once.
 
     A file that does not exist is listed too: that it is missing is a failure of that video alone.
+
+    Args:
+        inputs: Files, folders and manifests, as paths or `s3://` addresses.
+        s3: How S3 is reached.
 
     Raises:
         UsageError: An input cannot be read as a list of videos.
     """
     videos: dict[str, CatalogVideo] = {}
     for item in inputs:
-        for video in _expand(item):
+        for video in _expand(item, s3 or S3Config()):
             earlier = videos.setdefault(video.uri, video)
             if earlier.title != video.title:
                 raise UsageError(
@@ -75,12 +88,15 @@ def read_catalog(inputs: list[str]) -> list[CatalogVideo]:
     return list(videos.values())
 
 
-def _expand(item: str) -> Iterator[CatalogVideo]:
+def _expand(item: str, s3: S3Config) -> Iterator[CatalogVideo]:
     if is_remote(item):
-        raise UsageError(f"{item}: only local files, folders and manifests can be read as input")
+        yield from _expand_remote(item, s3)
+        return
     path = _local_path(item)
     if path.suffix.lower() in MANIFEST_ENDINGS:
-        yield from _read_manifest(path)
+        if not path.is_file():
+            raise UsageError(f"{path}: no such manifest")
+        yield from _read_manifest(str(path), path.read_bytes)
     elif path.is_dir():
         found = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in VIDEO_ENDINGS]
         if not found:
@@ -92,6 +108,51 @@ def _expand(item: str) -> Iterator[CatalogVideo]:
         yield CatalogVideo(str(path.absolute()))
 
 
+def _expand_remote(item: str, s3: S3Config) -> Iterator[CatalogVideo]:
+    uri = _remote_uri(item)
+    bucket, key = split_uri(uri)
+    objects = S3Objects(bucket, s3)
+    ending = posixpath.splitext(key)[1].lower()
+    try:
+        if ending in MANIFEST_ENDINGS:
+            yield from _read_manifest(uri, lambda: objects.read(key))
+        elif ending in VIDEO_ENDINGS:
+            yield CatalogVideo(uri)
+        else:
+            found = _list_videos(objects, f"{key.rstrip('/')}/" if key else "")
+            if found:
+                yield from found
+            elif key and objects.exists(key):
+                yield CatalogVideo(uri)
+            else:
+                raise UsageError(
+                    f"no videos below {uri}: their names must end in .mp4, .mkv, ..., and a "
+                    "prefix must be a whole folder name"
+                )
+    except S3Error as error:
+        raise UsageError(f"{uri} cannot be listed or read: {error}") from error
+
+
+def _remote_uri(uri: str) -> str:
+    if not uri.startswith(SCHEME):
+        raise UsageError(f"{redact(uri)}: name a path of this machine or s3://bucket/key")
+    split_uri(uri)
+    return uri
+
+
+def _list_videos(objects: S3Objects, prefix: str) -> list[CatalogVideo]:
+    found = [
+        entry
+        for entry in objects.list(prefix)
+        if posixpath.splitext(entry.key)[1].lower() in VIDEO_ENDINGS
+    ]
+    found.sort(key=lambda entry: entry.key.split("/"))  # as a folder of the same files is
+    return [
+        CatalogVideo(f"{SCHEME}{objects.bucket}/{entry.key}", None, entry.etag, entry.size)
+        for entry in found
+    ]
+
+
 def _local_path(name: str) -> Path:
     # A name that is not UTF-8 fits in no table: it is spelled out, and then fails as missing.
     plain = name.encode("utf-8", "backslashreplace").decode()
@@ -101,44 +162,61 @@ def _local_path(name: str) -> Path:
         raise UsageError(f"{plain}: {one_line(error)}") from error
 
 
-def _read_manifest(path: Path) -> Iterator[CatalogVideo]:
-    table = _load_table(path)
+def _read_manifest(place: str, read: Callable[[], bytes]) -> Iterator[CatalogVideo]:
+    table = _load_table(place, read)
     for name in table.column_names:
         if table.column_names.count(name) > 1:
-            raise UsageError(f"{path}: has the column {name!r} more than once")
+            raise UsageError(f"{place}: has the column {name!r} more than once")
         if name not in MANIFEST_COLUMNS:
             near = difflib.get_close_matches(name, MANIFEST_COLUMNS, n=1)
             hint = f", did you mean {near[0]!r}?" if near else ""
             raise UsageError(
-                f"{path}: unknown column {name!r}{hint} (columns: uri, and optionally title)"
+                f"{place}: unknown column {name!r}{hint} (columns: uri, and optionally title)"
             )
     if "uri" not in table.column_names:
         raise UsageError(
-            f"{path}: needs a column 'uri', has {', '.join(table.column_names) or 'none'}"
+            f"{place}: needs a column 'uri', has {', '.join(table.column_names) or 'none'}"
         )
     titles = table.column("title").to_pylist() if "title" in table.column_names else None
     for row, uri in enumerate(table.column("uri").to_pylist()):
         if not isinstance(uri, str) or not uri.strip():
-            raise UsageError(f"{path}: row {row + 1} has no uri")
+            raise UsageError(f"{place}: row {row + 1} has no uri")
         title = titles[row] if titles else None
-        if is_remote(uri):
-            raise UsageError(f"{path}: row {row + 1}: {uri}: only local files can be read as input")
-        video = _local_path(uri.strip())
-        # A relative uri is meant from where the manifest lies, so that both can be moved together.
-        yield CatalogVideo(
-            str((path.parent / video).absolute()), str(title).strip() if title else None
-        )
+        try:
+            found = _beside(place, uri.strip())
+        except UsageError as error:
+            raise UsageError(f"{place}: row {row + 1}: {error}") from error
+        yield CatalogVideo(found, str(title).strip() if title else None)
 
 
-def _load_table(path: Path) -> pa.Table:
-    if not path.is_file():
-        raise UsageError(f"{path}: no such manifest")
+def _beside(place: str, uri: str) -> str:
+    """A manifest's uri in full: a relative one is meant from where the manifest lies.
+
+    So both can be moved together.
+    """
+    if is_remote(uri):
+        return _remote_uri(uri)
+    path = _local_path(uri)
+    if path.is_absolute() or not is_remote(place):
+        return str((Path(place).parent / path).absolute())
+    bucket, key = split_uri(place)
+    joined = posixpath.normpath(posixpath.join(posixpath.dirname(key), uri))
+    if joined.startswith(".."):
+        raise UsageError(f"{uri} leads out of the bucket {bucket}")
+    return f"{SCHEME}{bucket}/{joined}"
+
+
+def _load_table(place: str, read: Callable[[], bytes]) -> pa.Table:
+    ending = os.path.splitext(place)[1].lower()
     try:
-        if path.suffix.lower() == ".csv":
+        stream = pa.BufferReader(read())
+        if ending == ".csv":
             texts = {name: pa.string() for name in MANIFEST_COLUMNS}
-            return pacsv.read_csv(path, convert_options=pacsv.ConvertOptions(column_types=texts))
-        if path.suffix.lower() == ".jsonl":
-            return pajson.read_json(path)
-        return pq.read_table(path)
+            return pacsv.read_csv(stream, convert_options=pacsv.ConvertOptions(column_types=texts))
+        if ending == ".jsonl":
+            return pajson.read_json(stream)
+        return pq.read_table(stream)
+    except S3Error:
+        raise
     except (pa.ArrowException, OSError) as error:
-        raise UsageError(f"{path} cannot be read as a manifest: {one_line(error)}") from error
+        raise UsageError(f"{place} cannot be read as a manifest: {one_line(error)}") from error

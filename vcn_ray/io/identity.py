@@ -32,6 +32,11 @@ def stream_hash(stream: BufferedIOBase) -> str:
     return hashlib.file_digest(stream, "blake2b").hexdigest()
 
 
+def object_hash(etag: str, version: str) -> str:
+    """What stands for the content of an object on S3: nothing of it has to be read."""
+    return f"etag:{etag}:{version}"
+
+
 def video_id(name: str, size: int, content_hash: str) -> str:
     """`slug-hex` of a video: the name is for people, the hex tells files apart by content."""
     return f"{slug(name)}-{digest('video', size, content_hash)}"

@@ -6,20 +6,35 @@ local disk a file appears whole by a rename from a temporary name; on S3 a put i
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import posixpath
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from vcn_ray.errors import StorageError
+from vcn_ray.errors import S3Error, StorageError, UsageError
+from vcn_ray.io.redact import one_line as one_line  # where those who use storage look for it
+from vcn_ray.io.redact import redact
+from vcn_ray.io.retry import retried
+from vcn_ray.io.s3 import SCHEME, S3Config, split_uri
+from vcn_ray.io.s3_filesystem import s3_filesystem
+from vcn_ray.io.s3_objects import S3Objects
+
+T = TypeVar("T")
 
 MANIFEST = "manifest.json"
+_PASSING = frozenset(
+    [errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ESTALE, errno.ETIMEDOUT]
+)
+"""Errors of a folder on another machine that may be over by the next try."""
 
 
 def is_remote(uri: str) -> bool:
@@ -27,41 +42,95 @@ def is_remote(uri: str) -> bool:
     return "://" in uri and not uri.startswith("file://")
 
 
+class Place(Protocol):
+    """Where files are kept, by path below a root; S3Objects is one."""
+
+    def exists(self, key: str, /) -> bool:
+        """True where there is a file."""
+
+    def names(self, folder: str, /) -> dict[str, Any]:
+        """Names directly below a folder, as keys."""
+
+    def read(self, key: str, /) -> bytes:
+        """A file's content."""
+
+    def write(self, key: str, data: bytes, /) -> None:
+        """Write a whole file at once."""
+
+    def delete(self, key: str, /) -> None:
+        """Remove a file, if there is one."""
+
+
+class LocalPlace:
+    """Files of this machine, by absolute path."""
+
+    def exists(self, key: str, /) -> bool:
+        """True where there is a file."""
+        try:
+            os.stat(key)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
+    def names(self, folder: str, /) -> dict[str, Any]:
+        """Names directly below a folder, as keys; none where there is no folder."""
+        try:
+            return dict.fromkeys(os.listdir(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+
+    def read(self, key: str, /) -> bytes:
+        """A file's content."""
+        return Path(key).read_bytes()
+
+    def write(self, key: str, data: bytes, /) -> None:
+        """Write a whole file under another name, then rename it."""
+        _write_local(key, data)
+
+    def delete(self, key: str, /) -> None:
+        """Remove a file, if there is one."""
+        Path(key).unlink(missing_ok=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Storage:
     """A root below which paths like `videos/x/faces-1/seg-00000.parquet` are read and written.
 
     Attributes:
-        uri: The root, absolute; enough to open it again in another process.
+        uri: The root, absolute; with `s3` enough to open it again in another process.
+        s3: How S3 is reached.
     """
 
     uri: str
-    _filesystem: pafs.FileSystem
+    s3: S3Config
+    _place: Place
     _root: str
 
     @classmethod
-    def open(cls, uri: str) -> Storage:
+    def open(cls, uri: str, s3: S3Config | None = None) -> Storage:
         """Open a folder or `s3://bucket/prefix`; nothing is created or read yet.
 
         Raises:
             StorageError: The uri's scheme or bucket cannot be used.
         """
-        if is_remote(uri) and not uri.startswith("s3://"):
-            raise StorageError(f"cannot open {uri}: name a folder or s3://bucket/prefix")
+        s3 = s3 or S3Config()
+        if not is_remote(uri):
+            # Other processes have other working directories: only an absolute path travels.
+            root = str(Path(uri.removeprefix("file://")).expanduser().absolute())
+            return cls(uri=root, s3=s3, _place=LocalPlace(), _root=root)
+        if not uri.startswith(SCHEME):
+            raise StorageError(f"cannot open {redact(uri)}: name a folder or s3://bucket/prefix")
+        if "?" in uri:
+            raise StorageError(f"cannot open {redact(uri)}: settings of S3 belong in section [s3]")
         try:
-            if is_remote(uri):
-                filesystem, root = pafs.FileSystem.from_uri(uri)
-            else:
-                filesystem = pafs.LocalFileSystem()
-                # Other processes have other working directories: only an absolute path travels.
-                uri = root = str(Path(uri.removeprefix("file://")).expanduser().absolute())
-        except (OSError, ValueError, RuntimeError, pa.ArrowException) as error:
-            raise StorageError(f"cannot open {uri}: {one_line(error)}") from error
-        return cls(uri=uri, _filesystem=filesystem, _root=root.rstrip("/"))
+            bucket, key = split_uri(uri)
+        except UsageError as error:
+            raise StorageError(f"cannot open {error}") from error
+        return cls(uri=uri, s3=s3, _place=S3Objects(bucket, s3), _root=key.strip("/"))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # File systems of pyarrow do pickle, but reopening from the uri needs no trust in that.
-        return (Storage.open, (self.uri,))
+        # Connections do not travel: it is opened again there, with the credentials found there.
+        return (Storage.open, (self.uri, self.s3))
 
     def locate(self, path: str) -> str:
         """The full address of `path`, for people."""
@@ -70,11 +139,13 @@ class Storage:
     @property
     def filesystem(self) -> pafs.FileSystem:
         """The file system below, for libraries that take one."""
-        return self._filesystem
+        local = isinstance(self._place, LocalPlace)
+        return pafs.LocalFileSystem() if local else s3_filesystem(self.s3)
 
     def inner_path(self, path: str) -> str:
         """The path of a file within `filesystem`."""
-        return self._full(path)
+        full = self._full(path)
+        return f"{self._place.bucket}/{full}" if isinstance(self._place, S3Objects) else full
 
     def check_writable(self) -> None:
         """Write and remove a small file.
@@ -87,21 +158,12 @@ class Storage:
         self.delete(probe)
 
     def exists(self, path: str) -> bool:
-        """True where a file or folder of that name is stored."""
-        try:
-            info = self._filesystem.get_file_info(self._full(path))
-        except OSError as error:
-            raise StorageError(f"cannot look at {self.locate(path)}: {one_line(error)}") from error
-        return bool(info.type != pafs.FileType.NotFound)
+        """True where a file of that name is stored."""
+        return self._do("look at", path, lambda: self._place.exists(self._full(path)))
 
     def names(self, path: str) -> list[str]:
         """Names directly below a folder, sorted; empty where there is no such folder."""
-        selector = pafs.FileSelector(self._full(path), allow_not_found=True)
-        try:
-            infos = self._filesystem.get_file_info(selector)
-        except OSError as error:
-            raise StorageError(f"cannot list {self.locate(path)}: {one_line(error)}") from error
-        return sorted(info.base_name for info in infos)
+        return self._do("list", path, lambda: sorted(self._place.names(self._full(path))))
 
     def read_bytes(self, path: str) -> bytes:
         """The content of a file.
@@ -109,11 +171,7 @@ class Storage:
         Raises:
             StorageError: It is not there or cannot be read.
         """
-        try:
-            with self._filesystem.open_input_stream(self._full(path)) as stream:
-                return bytes(stream.read())
-        except OSError as error:
-            raise StorageError(f"cannot read {self.locate(path)}: {one_line(error)}") from error
+        return self._do("read", path, lambda: self._place.read(self._full(path)))
 
     def write_bytes(self, path: str, data: bytes) -> None:
         """Write a whole file at once; readers see the old one or the new one, never a part.
@@ -121,24 +179,21 @@ class Storage:
         Raises:
             StorageError: It cannot be written.
         """
-        full = self._full(path)
-        try:
-            if isinstance(self._filesystem, pafs.LocalFileSystem):
-                _write_local(full, data)
-            else:
-                with self._filesystem.open_output_stream(full) as stream:
-                    stream.write(data)
-        except OSError as error:
-            raise StorageError(f"cannot write {self.locate(path)}: {one_line(error)}") from error
+        self._do("write", path, lambda: self._place.write(self._full(path), data))
 
     def delete(self, path: str) -> None:
         """Remove a file; nothing happens where there is none."""
+        self._do("remove", path, lambda: self._place.delete(self._full(path)))
+
+    def find_json(self, path: str) -> dict[str, Any] | None:
+        """A JSON object, or None where there is no such file."""
         try:
-            self._filesystem.delete_file(self._full(path))
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise StorageError(f"cannot remove {self.locate(path)}: {one_line(error)}") from error
+            return self.read_json(path)
+        except StorageError as error:
+            gone = isinstance(error.__cause__, FileNotFoundError)
+            if gone or (isinstance(error.__cause__, S3Error) and error.__cause__.kind == "missing"):
+                return None
+            raise
 
     def read_json(self, path: str) -> dict[str, Any]:
         """A JSON object."""
@@ -177,7 +232,14 @@ class Storage:
         return self.read_json(f"{folder}/{MANIFEST}")
 
     def _full(self, path: str) -> str:
-        return f"{self._root}/{path}" if path else self._root
+        return posixpath.join(self._root, path) if path else self._root
+
+    def _do(self, what: str, path: str, call: Callable[[], T]) -> T:
+        """Do something with a file, again after errors that pass; S3Objects tries again itself."""
+        try:
+            return retried(call, lambda e: isinstance(e, OSError) and e.errno in _PASSING)
+        except OSError as error:
+            raise StorageError(f"cannot {what} {self.locate(path)}: {one_line(error)}") from error
 
 
 def _write_local(full: str, data: bytes) -> None:
@@ -193,8 +255,3 @@ def _write_local(full: str, data: bytes) -> None:
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)
-
-
-def one_line(error: BaseException) -> str:
-    """An error's text on one line."""
-    return " ".join(str(error).split()) or type(error).__name__

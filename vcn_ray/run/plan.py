@@ -21,10 +21,9 @@ from vcn_ray.config import (
 )
 from vcn_ray.errors import MediaError, Reason
 from vcn_ray.io.catalog import CatalogVideo
-from vcn_ray.io.identity import digest, stream_hash, title_id, video_id
-from vcn_ray.io.storage import one_line
-from vcn_ray.io.video import plan_segments, probe
+from vcn_ray.io.identity import digest, title_id
 from vcn_ray.records import Segment, VideoInfo
+from vcn_ray.run.sources import Memory, look_at_video
 from vcn_ray.schema import SCHEMA_VERSION
 
 METHOD_VERSION = "3"
@@ -58,6 +57,7 @@ class SegmentJob:
     end_pts: int | None
     start_seconds: float
     end_seconds: float
+    etag: str = ""  # of the object that was planned; empty for a local file
 
     @property
     def segment(self) -> Segment:
@@ -77,6 +77,7 @@ class VideoPlan:
     segments: tuple[Segment, ...]
     faces: str  # folder below the output
     tracks: str
+    etag: str = ""  # of the object that was planned; empty for a local file
 
     @property
     def identity(self) -> str:
@@ -95,6 +96,7 @@ class VideoPlan:
                 segment.end_pts,
                 segment.start_seconds,
                 segment.end_seconds,
+                self.etag,
             )
             for segment in self.segments
         ]
@@ -140,6 +142,7 @@ def plan_catalog(
     config: RunConfig,
     pack: PackHashes,
     progress: Callable[[str, float], None] | None = None,
+    memory: Memory | None = None,
 ) -> Plan:
     """Look at every video and say what belongs where.
 
@@ -148,6 +151,7 @@ def plan_catalog(
         config: Settings of the run.
         pack: Hashes of the pack's two halves.
         progress: Called with "plan" and the share done.
+        memory: Where it is remembered what videos on S3 hold, so that they are not read again.
 
     Returns:
         The plan; videos that cannot be read are failures, never errors.
@@ -160,7 +164,7 @@ def plan_catalog(
         group = video.title or video.uri  # two files of one name are two titles
         planned.setdefault(group, [])
         try:
-            found = _plan_video(video.uri, config, pack)
+            found = _plan_video(video, config, pack, memory)
             # A copy under another name would be seen twice: within a title, content counts once.
             same = [v for v in planned[group] if v.identity == found.identity]
             located[video.uri] = same[0].video_id if same else found.video_id
@@ -185,34 +189,23 @@ def plan_catalog(
     return Plan(titles=tuple(unique.values()), failures=tuple(failures), located=located)
 
 
-def _plan_video(uri: str, config: RunConfig, pack: PackHashes) -> VideoPlan:
-    path = Path(uri)
-    try:
-        there = path.is_file()
-    except (OSError, ValueError) as error:  # a name that no file system takes
-        raise MediaError("missing", f"{uri[:100]}: {one_line(error)}") from error
-    if not there:
-        raise MediaError("missing", f"{uri}: no such file")
-    info = probe(uri)
-    segments = plan_segments(uri, config.decode)
-    try:
-        with path.open("rb") as stream:
-            content = stream_hash(stream)
-        name = video_id(path.stem, path.stat().st_size, content)
-    except OSError as error:
-        raise MediaError("unreadable", f"{uri}: {one_line(error)}") from error
+def _plan_video(
+    video: CatalogVideo, config: RunConfig, pack: PackHashes, memory: Memory | None
+) -> VideoPlan:
+    name, etag, info, segments = look_at_video(video, config, VERSIONS, memory)
     identity = name.rsplit("-", 1)[-1]
     settings = select(config, FACES_SECTIONS)
     on_gpu = config.resources.segment_gpus > 0  # sums in another order round differently
     faces_key = digest("faces", VERSIONS, on_gpu, identity, settings, pack.detector)
     tracks_key = digest("tracks", faces_key, select(config, TRACKS_SECTIONS))
     return VideoPlan(
-        uri=uri,
+        uri=video.uri,
         video_id=name,
         info=info,
         segments=segments,
         faces=f"videos/{name}/faces-{faces_key}",
         tracks=f"videos/{name}/tracks-{tracks_key}",
+        etag=etag,
     )
 
 

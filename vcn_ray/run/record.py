@@ -11,6 +11,7 @@ from typing import Any
 
 from vcn_ray.config import RunConfig, dump_config
 from vcn_ray.io.catalog import CatalogVideo
+from vcn_ray.io.redact import redact
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import make_table
 from vcn_ray.run.events import RunOutcome
@@ -55,7 +56,8 @@ def write_run(
     folder = f"runs/{clock.run_id}"
     videos = _video_rows(catalog, plan, outcome, failures)
     storage.write_table(f"{folder}/videos.parquet", make_table(videos, RUN_VIDEOS))
-    rows = [asdict(failure) for failure in failures]
+    told = [(f, redact(f.uri), redact(f.message)) for f in failures]
+    rows = [asdict(f) | {"uri": uri, "message": message} for f, uri, message in told]
     storage.write_table(f"{folder}/failures.parquet", make_table(rows, FAILURES))
     fresh = {title.title_id for title in outcome.titles if not title.reused}
     seconds = [
@@ -108,7 +110,7 @@ def _video_rows(
         )
         rows.append(
             {
-                "uri": source.uri,
+                "uri": redact(source.uri),
                 "video_id": video.video_id if video else None,
                 "title_id": title.title_id if title else None,
                 "title": title.title if title else source.title,

@@ -13,6 +13,8 @@ from typing import Any
 
 from vcn_ray.config import RunConfig
 from vcn_ray.errors import MediaError, Reason, StorageError
+from vcn_ray.io.redact import redact
+from vcn_ray.io.source import open_source
 from vcn_ray.io.storage import Storage, one_line
 from vcn_ray.io.weights import load_outputs, save_arrays, save_outputs
 from vcn_ray.learn.settings import Hooks, Progress
@@ -80,7 +82,8 @@ def segment_step(job: SegmentJob, pack: FacePack, config: RunConfig, storage: St
 def _find_faces(
     job: SegmentJob, pack: FacePack, config: RunConfig, storage: Storage
 ) -> dict[str, Any]:
-    values = {"source": job.uri, "segment": job.segment, "pack": pack}
+    source = open_source(job.uri, job.etag, config.s3)
+    values = {"source": source, "segment": job.segment, "pack": pack}
     try:
         rows = run_stages(Scope.SEGMENT, values, config)["faces"]
     except MediaError as error:
@@ -265,7 +268,7 @@ def point_to(title: TitlePlan, storage: Storage) -> None:
     content = {
         "result": title.result.rsplit("/", 1)[-1],
         "title": title.title,
-        "uris": {video.video_id: video.uri for video in title.videos},
+        "uris": {video.video_id: redact(video.uri) for video in title.videos},
     }
     path = f"titles/{title.title_id}/latest.json"
     # A second run of a finished catalog writes nothing, not even this.

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from vcn_ray.config import RunConfig, select
+from vcn_ray.io.redact import redact
 from vcn_ray.io.storage import Storage
 from vcn_ray.models.packs import FacePack
 from vcn_ray.run.plan import METHOD_VERSION, TitlePlan, VideoPlan
@@ -61,7 +62,7 @@ def build_summary(
         "title": title.title,
         "title_id": title.title_id,
         "videos": [_describe(video) for video in title.videos],
-        "missing_videos": list(title.missing),
+        "missing_videos": [redact(uri) for uri in title.missing],
         "keys": {
             "faces": [video.faces for video in title.videos],
             "tracks": [video.tracks for video in title.videos],
@@ -99,7 +100,7 @@ def _describe(video: VideoPlan) -> dict[str, Any]:
     info = video.info
     return {
         "video_id": video.video_id,
-        "uri": video.uri,
+        "uri": redact(video.uri),
         "duration_seconds": info.duration_seconds,
         "width": info.width,
         "height": info.height,

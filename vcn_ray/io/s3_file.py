@@ -1,0 +1,120 @@
+"""A video on S3 as a seekable file that is read by range; it knows nothing of videos.
+
+What is read comes in blocks of 1 MiB, each a GET of its own that names the version it is of, and a
+few blocks are kept: a demuxer goes back and forth between a file's index and its frames.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import OrderedDict
+from typing import Any
+
+from vcn_ray.errors import MediaError, Reason, S3Error
+from vcn_ray.io.redact import redact
+from vcn_ray.io.s3 import S3Config, split_uri
+from vcn_ray.io.s3_objects import S3Objects
+
+BLOCK_BYTES = 1 << 20
+KEPT_BLOCKS = 8
+
+_REASONS: dict[str, Reason] = {
+    "missing": "missing",
+    "no_bucket": "missing",
+    "changed": "source_changed",
+    "unavailable": "storage_error",
+}
+
+
+def media_error(uri: str, error: S3Error) -> MediaError:
+    """What S3 refused of a video, as the failure of that video."""
+    return MediaError(_REASONS.get(error.kind, "unreadable"), f"{redact(uri)}: {error}")
+
+
+class S3File(io.RawIOBase):
+    """A seekable binary file over an object, read only; pickled, it is opened again elsewhere.
+
+    Reading raises MediaError: `source_changed` where the object is not the one that was opened,
+    `missing`, `unreadable`, or `storage_error` where S3 does not answer.
+
+    Attributes:
+        uri: The object.
+        etag: Its version; empty until the first read where none was given.
+        name: Its key, for messages.
+    """
+
+    def __init__(
+        self, uri: str, etag: str = "", size: int | None = None, config: S3Config | None = None
+    ) -> None:
+        super().__init__()
+        bucket, self.name = split_uri(uri)
+        self.uri = uri
+        self.etag = etag
+        self._config = config or S3Config()
+        self._objects = S3Objects(bucket, self._config)
+        self._size = size
+        self._position = 0
+        self._blocks: OrderedDict[int, bytes] = OrderedDict()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (S3File, (self.uri, self.etag, self._size, self._config))
+
+    @property
+    def size(self) -> int:
+        """Bytes of the object; asked by reading its first block, which is needed anyway."""
+        if self._size is None:
+            self._block(0)
+        return self._size or 0
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def seekable(self) -> bool:
+        """True."""
+        return True
+
+    def tell(self) -> int:
+        """Number of the byte that is read next."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Go to a byte; nothing is read for that."""
+        if whence == os.SEEK_CUR:
+            offset += self._position
+        elif whence == os.SEEK_END:
+            offset += self.size
+        elif whence != os.SEEK_SET:
+            raise ValueError(f"whence must be 0, 1 or 2, got {whence}")
+        if offset < 0:
+            raise ValueError(f"cannot seek to byte {offset}")
+        self._position = offset
+        return offset
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Fill the buffer up to the end of a block; 0 at the end of the file."""
+        view = memoryview(buffer).cast("B")
+        if not len(view) or self._position >= self.size:
+            return 0
+        number, inside = divmod(self._position, BLOCK_BYTES)
+        part = self._block(number)[inside : inside + len(view)]
+        view[: len(part)] = part
+        self._position += len(part)
+        return len(part)
+
+    def _block(self, number: int) -> bytes:
+        if number in self._blocks:
+            self._blocks.move_to_end(number)
+            return self._blocks[number]
+        try:
+            part = self._objects.read_part(self.name, number * BLOCK_BYTES, BLOCK_BYTES, self.etag)
+        except S3Error as error:
+            raise media_error(self.uri, error) from error
+        if self._size is None:
+            self._size = part.size
+        self.etag = self.etag or part.etag
+        self._blocks[number] = part.data
+        if len(self._blocks) > KEPT_BLOCKS:
+            self._blocks.popitem(last=False)
+        return part.data

@@ -22,6 +22,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from vcn_ray.learn.matching import Matches
+from vcn_ray.learn.ranks import ALONE, Ranks
 from vcn_ray.learn.settings import Checkpoints, EpochRecord, FinetuneConfig, TitleCrops
 from vcn_ray.models.backbones import Backbone
 
@@ -48,21 +49,26 @@ class Keeper:
         checkpoints: Where to.
         fingerprint: Gives that of all that the result depends on; asked only when it is needed,
             so that a short training does not pay for it.
+        ranks: Who trains together: the first saves, and all go on from what it finds.
     """
 
-    def __init__(self, checkpoints: Checkpoints, fingerprint: Callable[[], str]) -> None:
+    def __init__(
+        self, checkpoints: Checkpoints, fingerprint: Callable[[], str], ranks: Ranks = ALONE
+    ) -> None:
         self._checkpoints = checkpoints
+        self._ranks = ranks
         self._fingerprint = cache(fingerprint)
         self._last = time.monotonic()
 
     def load(self) -> Checkpoint | None:
         """The last state, if there is one and it is this fine-tuning's."""
-        data = self._checkpoints.load()
+        data = self._ranks.share(self._checkpoints.load() if self._ranks.number == 0 else None)
         return None if data is None else unpack(data, self._fingerprint())
 
     def is_due(self) -> bool:
         """Whether training has gone on for long enough since the last time."""
-        return time.monotonic() - self._last >= self._checkpoints.seconds
+        waited = time.monotonic() - self._last >= self._checkpoints.seconds
+        return waited and self._ranks.number == 0
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Replace what was saved."""

@@ -18,6 +18,7 @@ from vcn_ray.learn.fallback import fallback_student
 from vcn_ray.learn.loss import Temperatures
 from vcn_ray.learn.outputs import Student, no_outputs, track_outputs
 from vcn_ray.learn.passes import draw_masks, quality_of_crops
+from vcn_ray.learn.ranks import ALONE, Ranks
 from vcn_ray.learn.rounds import OUTPUT_VIEWS, TAIL_VIEWS, Rounds
 from vcn_ray.learn.settings import (
     NO_HOOKS,
@@ -66,6 +67,7 @@ def encode_views(
     *,
     seed: int,
     progress: Progress | None = None,
+    ranks: Ranks = ALONE,
 ) -> EncodedViews:
     """Draw the views of METHOD 2.2 and encode them; they depend on no training setting.
 
@@ -75,12 +77,15 @@ def encode_views(
         config: How crops are changed, how many views, and what of the encoder is trained.
         seed: Of the changes.
         progress: As in `adapt`.
+        ranks: Who encodes them together.
     """
     generator = torch.Generator().manual_seed(seed)
     device = next(encoder.parameters()).device
     watch = Watch(progress, device)
     with _repeatable(device), watch.step("views"):
-        views = CropViews(title.crops, encoder, config.augment, config.augmented_views, generator)
+        views = CropViews(
+            title.crops, encoder, config.augment, config.augmented_views, generator, ranks
+        )
         if config.encoder == "tail":
             views.reserve(TAIL_VIEWS, config.cache_bytes)
         untuned = views.encode(encoder, range(views.count), partial(watch.tell, "views"))
@@ -107,23 +112,36 @@ def adapt(
         seed: Of all that is drawn.
         hooks: Who hears of progress, called after each batch with the step and the share of it
             that is done; and what keeps checkpoints. One of another title, encoder, config or seed
-            is not used.
+            is not used. Of several processes that train together, each calls this.
         encoded: Of the same title, encoder and seed, to try several trainings on one encoding.
     """
     device = next(encoder.parameters()).device
     watch = Watch(hooks.progress, device)
+    ranks = hooks.ranks if len(title.crops) >= hooks.ranks.count else ALONE
     if not title.tracks:
         temperatures = Temperatures(config.teacher_temperature, config.student_temperature)
         nothing = no_outputs(config.outputs, encoder.dim, temperatures)
         return Adapted(nothing, {}, (), (), ("empty",), {}, watch.peak_bytes())
-    encoded = encoded or encode_views(title, encoder, config, seed=seed, progress=hooks.progress)
+    encoded = encoded or encode_views(
+        title, encoder, config, seed=seed, progress=hooks.progress, ranks=ranks
+    )
     watch.add("views", encoded.seconds)
     keeper = None
     if hooks.checkpoints:
-        keeper = Keeper(hooks.checkpoints, partial(fingerprint, title, encoder, config, seed))
+        told = partial(fingerprint, title, encoder, config, seed)
+        keeper = Keeper(hooks.checkpoints, told, ranks)
     generator = torch.Generator().manual_seed(seed + TRAINING_STREAM)
     with _repeatable(device):
-        rounds = Rounds(title, encoded.views, encoded.untuned, config, generator, watch, keeper)
+        rounds = Rounds(
+            title,
+            encoded.views,
+            encoded.untuned,
+            config,
+            generator,
+            watch,
+            keeper,
+            ranks=ranks,
+        )
         trained = _train(rounds, encoder)
         return _describe(rounds, encoder, trained)
 

@@ -14,6 +14,7 @@ from vcn_ray.learn.encoder_head import EncoderWithHead, Part
 from vcn_ray.learn.heads import Head
 from vcn_ray.learn.loss import Temperatures
 from vcn_ray.learn.outputs import Student
+from vcn_ray.learn.ranks import ALONE, Ranks
 from vcn_ray.learn.settings import FinetuneConfig
 from vcn_ray.learn.training import Learner
 from vcn_ray.models.backbones import Backbone
@@ -23,7 +24,9 @@ CPU_PAIRS = 8
 once, in a fifth of the memory."""
 
 
-def head_learner(embeddings: Tensor, config: FinetuneConfig, generator: torch.Generator) -> Learner:
+def head_learner(
+    embeddings: Tensor, config: FinetuneConfig, generator: torch.Generator, ranks: Ranks = ALONE
+) -> Learner:
     """Student and teacher started from the same random head."""
     mean = embeddings.mean(dim=(0, 1))
     head = Head(mean, config.outputs, generator).to(embeddings.device)
@@ -43,11 +46,16 @@ def head_learner(embeddings: Tensor, config: FinetuneConfig, generator: torch.Ge
         centre_momentum=config.centre_momentum,
         teacher_momentum=config.teacher_momentum,
         pairs_at_once=config.batch_pairs,
+        ranks=ranks,
     )
 
 
 def encoder_learner(
-    student: Student, encoder: Backbone, part: Part, config: FinetuneConfig
+    student: Student,
+    encoder: Backbone,
+    part: Part,
+    config: FinetuneConfig,
+    ranks: Ranks = ALONE,
 ) -> tuple[Learner, EncoderWithHead]:
     """Student and teacher started from the trained head and the encoder as it is.
 
@@ -69,5 +77,6 @@ def encoder_learner(
         centre_momentum=config.centre_momentum,
         teacher_momentum=config.encoder_teacher_momentum,
         pairs_at_once=CPU_PAIRS if whole_on_cpu else config.encoder_batch_pairs,
+        ranks=ranks,
     )
     return learner, network

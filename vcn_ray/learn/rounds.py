@@ -17,6 +17,7 @@ from vcn_ray.learn.encoder_head import Part
 from vcn_ray.learn.learners import encoder_learner, head_learner
 from vcn_ray.learn.matching import NO_MATCHES, Matches, find_matches
 from vcn_ray.learn.outputs import CropEmbeddings, Student
+from vcn_ray.learn.ranks import ALONE, Ranks
 from vcn_ray.learn.sampling import PairSampler, draw_views
 from vcn_ray.learn.settings import EpochRecord, FinetuneConfig, TitleCrops
 from vcn_ray.learn.training import EpochMeans, Inputs, Learner, is_collapsed, train_epoch
@@ -65,6 +66,7 @@ class Rounds:
     generator: torch.Generator  # on the CPU
     watch: Watch
     keeper: Keeper | None
+    ranks: Ranks = ALONE
     history: list[EpochRecord] = field(default_factory=list)
     matches: list[Matches] = field(default_factory=list)
     _learners: dict[str, Learner] = field(default_factory=dict)  # by stage
@@ -97,7 +99,7 @@ class Rounds:
             The student's new state and its encoder; what was given is left as it was.
         """
         config, tail = self.config, part == "tail"
-        learner, network = encoder_learner(student, encoder, part, config)
+        learner, network = encoder_learner(student, encoder, part, config, self.ranks)
         stage = Stage(
             name="encoder",
             learner=learner,
@@ -119,7 +121,7 @@ class Rounds:
         steps = -(-self.views.crops // config.batch_pairs)
         return Stage(
             name="head",
-            learner=head_learner(embeddings, config, self.generator),
+            learner=head_learner(embeddings, config, self.generator, self.ranks),
             inputs=lambda rows, views: embeddings[views, rows],
             views=len(embeddings),
             rounds=config.rounds,

@@ -12,6 +12,7 @@ from vcn_ray.core.cut import CutConfig
 from vcn_ray.core.match import MatchConfig
 from vcn_ray.errors import ConfigError, ShapeError
 from vcn_ray.learn.augment import AugmentConfig
+from vcn_ray.learn.ranks import ALONE, Ranks
 from vcn_ray.records import I64, U8
 
 Progress = Callable[[str, float], None]
@@ -33,10 +34,11 @@ class Checkpoints(Protocol):
 
 
 class Hooks(NamedTuple):
-    """What goes on beside a fine-tuning; its result depends on none of it."""
+    """What goes on beside a fine-tuning; its result depends on none of it, save for rounding."""
 
     progress: Progress | None = None  # called after each batch
     checkpoints: Checkpoints | None = None
+    ranks: Ranks = ALONE  # who trains together: their sums come in another order
 
 
 NO_HOOKS = Hooks()

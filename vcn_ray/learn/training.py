@@ -22,6 +22,7 @@ from vcn_ray.learn.loss import (
     update_centre,
     update_teacher,
 )
+from vcn_ray.learn.ranks import Ranks
 from vcn_ray.learn.views import Tick, batches
 
 Inputs = Callable[[Tensor, Tensor], Tensor]
@@ -68,6 +69,7 @@ class Learner:
     centre_momentum: float
     teacher_momentum: float
     pairs_at_once: int  # through the networks; a batch's gradients are added up over its parts
+    ranks: Ranks  # who trains it together
 
     def state(self) -> dict[str, Tensor]:
         """A copy of all that training changes, by name, on the CPU."""
@@ -96,25 +98,43 @@ class Learner:
                 if name.startswith(start)
             }
 
-    def step(self, left: Tensor, right: Tensor) -> Step:
-        """Train on a batch of pairs, given as the networks' inputs of both sides (b, ...)."""
+    def step(self, left: Tensor, right: Tensor, pairs: int) -> Step:
+        """Train on a batch of `pairs`.
+
+        Args:
+            left: This rank's part of them, as the networks' inputs of one side (b, ...).
+            right: Of the other side.
+            pairs: Of all ranks.
+        """
         self.optimiser.zero_grad(set_to_none=True)
         parts = [
-            self._gradients(one, other, share=len(one) / len(left))
+            self._gradients(one, other, share=len(one) / pairs)
             for one, other in zip(
                 torch.split(left, self.pairs_at_once),
                 torch.split(right, self.pairs_at_once),
                 strict=True,
             )
+            if len(one)
         ]
+        self.ranks.add_gradients(self.trained)
         self.optimiser.step()
         update_teacher(self.followed, self.trained, self.teacher_momentum)
-        loss = torch.stack([part.loss for part in parts]).sum()
-        known = torch.cat([part.known for part in parts])
-        seen = torch.cat([part.guessed for part in parts])
+        loss, known, seen = self._joined(parts, pairs)
         unsure = entropy(sharpen(known, self.centre, self.temperatures.teacher))
         self.centre = update_centre(self.centre, known, self.centre_momentum)
-        return Step(len(left), loss, unsure, seen.mean(0), (seen**2).sum(1).mean())
+        return Step(pairs, loss, unsure, seen.mean(0), (seen**2).sum(1).mean())
+
+    def _joined(self, parts: list[Part], pairs: int) -> Part:
+        """What the parts of all ranks gave."""
+        none = self.centre.new_zeros((0, len(self.centre)))
+        loss = torch.stack([part.loss for part in parts] or [self.centre.new_zeros(())]).sum()
+        known = torch.cat([none, *(part.known for part in parts)])
+        guessed = torch.cat([none, *(part.guessed for part in parts)])
+        return Part(
+            self.ranks.join(loss[None], self.ranks.count).sum(),
+            self.ranks.join(known, pairs, each=2),
+            self.ranks.join(guessed, pairs, each=2),
+        )
 
     def _gradients(self, left: Tensor, right: Tensor, share: float) -> Part:
         """Add the gradients of some of a batch's pairs, which are so large a share of it."""
@@ -140,9 +160,13 @@ def train_epoch(
     steps: list[Step] = []
     done = 0
     for chosen in batches(len(pairs), batch):
-        rows, seen = pairs[chosen], views[chosen]
-        steps.append(learner.step(inputs(rows[:, 0], seen[:, 0]), inputs(rows[:, 1], seen[:, 1])))
-        done += len(rows)
+        own = chosen[learner.ranks.part(len(chosen))]
+        rows, seen = pairs[own], views[own]
+        left, right = (
+            inputs(rows[:, side], seen[:, side]) if len(own) else rows[:, side] for side in (0, 1)
+        )
+        steps.append(learner.step(left, right, pairs=len(chosen)))
+        done += len(chosen)
         tick(done / len(pairs))
     weight = torch.tensor([step.pairs / done for step in steps], dtype=torch.float64)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vcn_ray.learn.augment import Augmentation, AugmentConfig, augment, draw, plain
+from vcn_ray.learn.ranks import ALONE, Ranks
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.records import U8
 
@@ -72,6 +73,7 @@ class CropViews:
         config: How crops are changed.
         augmented: Number of augmented views.
         generator: On the CPU.
+        ranks: Who encodes them together.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class CropViews:
         config: AugmentConfig,
         augmented: int,
         generator: torch.Generator,
+        ranks: Ranks = ALONE,
     ) -> None:
         self._crops = torch.from_numpy(crops)
         self._prepare = encoder.prepare
@@ -92,6 +95,7 @@ class CropViews:
         drawn = [plain(self.crops), plain(self.crops, mirrored=True)]
         drawn += [draw(self.crops, config, generator) for _ in range(augmented)]
         self._changes = Augmentation(*(torch.stack(parts) for parts in zip(*drawn, strict=True)))
+        self._ranks = ranks
         self._kept: Tensor | None = None  # (v, m, ...) activations of the first v views
         self._filled = 0  # views whose activations are there
         self._rounded = False  # whether activations are as a cache gives them
@@ -156,22 +160,33 @@ class CropViews:
         """
         features: list[Tensor] = []
         embeddings: list[Tensor] = []
+        own = range(self.crops)[self._ranks.part(self.crops)]
         for done, view in enumerate(views):
-            for rows in batches(self.crops, self._batch):
+            parts: list[Encoded] = []
+            for rows in batches(len(own), self._batch):
+                rows += own.start
                 activations = self.activations(rows, torch.full_like(rows, view))
                 if self._kept is not None and self._filled <= view < len(self._kept):
                     self._kept[view, rows] = activations.to(CACHE_TYPE)
                 with mixed_precision(self.device):
-                    encoded = encode_tail(encoder, activations)
-                if view == PLAIN:
-                    features.append(encoded.features)
-                embeddings.append(encoded.embeddings)
-                tick((done + (int(rows[-1]) + 1) / self.crops) / len(views))
-            if self._kept is not None:
-                self._filled = max(self._filled, min(view + 1, len(self._kept)))
+                    parts.append(encode_tail(encoder, activations))
+                tick((done + (int(rows[-1]) + 1 - own.start) / len(own)) / len(views))
+            joined = [torch.cat(part) for part in zip(*parts, strict=True)]
+            if view == PLAIN:
+                features.append(self._ranks.join(joined[0], self.crops))
+            embeddings.append(self._ranks.join(joined[1], self.crops))
+            self._keep(view, own)
         self._rounded = self._kept is not None
-        joined = torch.cat(embeddings).reshape(len(views), self.crops, -1)
-        return Encoded(torch.cat(features), joined)
+        return Encoded(torch.cat(features), torch.stack(embeddings))
+
+    def _keep(self, view: int, own: range) -> None:
+        """Count a view's activations as kept, once those of all ranks are there."""
+        if self._kept is None or not self._filled <= view < len(self._kept):
+            return
+        if self._ranks.count > 1:
+            mine = self._kept[view, own.start : own.stop]
+            self._kept[view] = self._ranks.join(mine, self.crops)
+        self._filled = view + 1
 
     def with_encoder(self, encoder: Backbone) -> CropViews:
         """The same views for an encoder whose trunk differs; none of their activations are kept."""

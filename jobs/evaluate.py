@@ -1,6 +1,6 @@
 """Run `vcn evaluate` as a Ray job.
 
-`ray job submit --working-dir . -- python jobs/evaluate.py OUT ...`
+`ray job submit --working-dir . -- PYTHON jobs/evaluate.py OUT ...`
 """
 
 import sys

@@ -1,8 +1,9 @@
 """Index a catalog as a Ray job.
 
-`ray job submit --working-dir . -- python jobs/index.py INPUT... --output OUT`: the words after the
-file are those of `vcn index`, and the job fails where that command would. It joins the cluster it
-was submitted to.
+`ray job submit --working-dir . -- PYTHON jobs/index.py INPUT... --output OUT`, with PYTHON and paths
+in full: the words after the file are those of `vcn index`, and the job fails where that command
+would. It joins the cluster it was submitted to; `ray job stop` ends it in order, and the same
+command goes on.
 """
 
 import os

@@ -1,6 +1,6 @@
 """Run `vcn report` as a Ray job.
 
-`ray job submit --working-dir . -- python jobs/report.py OUT ...`
+`ray job submit --working-dir . -- PYTHON jobs/report.py OUT ...`
 """
 
 import sys

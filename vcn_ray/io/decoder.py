@@ -19,12 +19,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
-from vcn_ray.errors import MediaError, UsageError
+from vcn_ray.errors import MediaError, Reason, UsageError
 from vcn_ray.io.wire import EXIT_OUT_OF_MEMORY, Content, Message, Wire
 
 START_SECONDS = 120.0  # a decoder that is not ready by then never will be; a busy machine takes 10
 END_SECONDS = 10.0  # for the kernel to end a killed process; one that waits for a dead disk stays
 BUSY_SHARE = 0.5  # of the time waited that a decoder computed, from which on the file is to blame
+FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)  # no process does it to itself
 KEPT = 1  # idle decoders
 
 COMMAND = (sys.executable, "-P", "-m", "vcn_ray.io.decoder_child")
@@ -39,17 +40,19 @@ OF_DECODERS = {
 }
 
 
-class BusyTimeoutError(MediaError):
-    """A decoder that said nothing and computed all the while: the file's own fault.
+class DecoderError(MediaError):
+    """A decoder process died, or had to be ended.
 
-    Other timeouts may be the fault of a disk or of a machine with too much to do.
+    Args:
+        reason: `crash`, `timeout` or `out_of_memory`.
+        message: One line for people.
+        content_fault: False where something else than the file may be to blame: a disk that does
+            not answer, a machine with too much to do or out of memory.
     """
 
-    def __init__(self, message: str) -> None:
-        super().__init__("timeout", message)
-
-    def __reduce__(self) -> tuple[type[BusyTimeoutError], tuple[str]]:  # type: ignore[override]
-        return (BusyTimeoutError, (self.message,))
+    def __init__(self, reason: Reason, message: str, content_fault: bool = True) -> None:
+        super().__init__(reason, message)
+        self.content_fault = content_fault
 
 
 class Decoder:
@@ -98,14 +101,14 @@ class Decoder:
         self._busy = True
         self.send("job", **job)
 
-    def send(self, kind: str, data: bytes = b"", **content: object) -> None:
+    def send(self, kind: str, **content: object) -> None:
         """Say something.
 
         Raises:
             MediaError: It died (`crash`, `out_of_memory`, `timeout`).
         """
         try:
-            self._wire.send(kind, data, **content)
+            self._wire.send(kind, **content)
         except OSError:
             self._explain_death()
 
@@ -121,7 +124,7 @@ class Decoder:
         except EOFError:
             self._explain_death()
         except ValueError as error:
-            raise MediaError("crash", f"its decoder talks nonsense: {error}") from error
+            raise DecoderError("crash", f"its decoder talks nonsense: {error}") from error
         self._busy = message.kind not in ("end", "failed")
         return message
 
@@ -147,9 +150,9 @@ class Decoder:
             computed = self._cpu_seconds() - before
             self.kill()
             told = f"its decoder gave no sign of life for {stall_seconds:g} s"
-            if computed > BUSY_SHARE * half:
-                raise BusyTimeoutError(f"{told} and computed all the while") from error
-            raise MediaError("timeout", f"{told} and hardly computed") from error
+            busy = computed > BUSY_SHARE * half
+            told += " and computed all the while" if busy else " and hardly computed"
+            raise DecoderError("timeout", told, content_fault=busy) from error
 
     def _await_start(self, complaints: int) -> None:
         try:
@@ -170,14 +173,15 @@ class Decoder:
         code = self._process.returncode
         self.kill()
         if code == EXIT_OUT_OF_MEMORY:
-            raise MediaError("out_of_memory", "its decoder took more than isolation.memory_bytes")
+            raise DecoderError("out_of_memory", "its decoder took more than isolation.memory_bytes")
         if code == -signal.SIGXCPU:
-            raise BusyTimeoutError("its decoder computed for longer than isolation.cpu_seconds")
-        if code == -signal.SIGKILL:
-            told = "was killed (SIGKILL), as by a system that runs out of memory"
-            raise MediaError("crash", f"its decoder {told}")
+            told = "its decoder computed for longer than isolation.cpu_seconds"
+            raise DecoderError("timeout", told)
         how = f"exit code {code}" if code is None or code >= 0 else signal.Signals(-code).name
-        raise MediaError("crash", f"its decoder crashed ({how})")
+        if code in FROM_OUTSIDE:
+            told = f"its decoder was killed ({how}), as by a machine that runs out of memory"
+            raise DecoderError("crash", told, content_fault=False)
+        raise DecoderError("crash", f"its decoder crashed ({how})")
 
     def _cpu_seconds(self) -> float:
         """What the process has computed so far; 0 where the system does not tell."""

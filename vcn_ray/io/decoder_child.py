@@ -29,7 +29,7 @@ import numpy as np
 from vcn_ray.errors import MediaError
 from vcn_ray.io.frames import DecodedFrame, read_segment
 from vcn_ray.io.video import DecodeConfig, open_file, plan_segments, probe, source_name
-from vcn_ray.io.wire import EXIT_OUT_OF_MEMORY, Content, Message, Wire
+from vcn_ray.io.wire import EXIT_OUT_OF_MEMORY, WINDOW_BYTES, Content, Message, Wire
 from vcn_ray.records import U8, Segment
 
 MOST_FILES = 64  # open at a time
@@ -76,14 +76,14 @@ class Ring:
     """Slots for frames in shared memory, filled in turn and freed in the same order."""
 
     def __init__(self, memory: mmap.mmap, other: Other) -> None:
-        self._bytes = np.frombuffer(memory, np.uint8)
+        self._bytes = np.frombuffer(memory, np.uint8, offset=WINDOW_BYTES)
         self._other = other
         self._slot = 0  # bytes of one
         self._taken = 0
         self._next = 0
 
     def put(self, pictures: list[U8]) -> int:
-        """Copy pictures into a slot, one behind the other; where it begins.
+        """Copy pictures into a slot, one behind the other; where in memory it begins.
 
         The first frame is the largest kind there is in a segment, so it sets the size of slots.
         """
@@ -100,7 +100,7 @@ class Ring:
             position += picture.nbytes
         self._next = (self._next + 1) % slots
         self._taken += 1
-        return start
+        return WINDOW_BYTES + start
 
 
 class LocalFile:
@@ -125,22 +125,23 @@ class LocalFile:
 class RemoteFile:
     """A file that the other side reads."""
 
-    def __init__(self, size: int, name: str, other: Other) -> None:
+    def __init__(self, size: int, name: str, memory: mmap.mmap, other: Other) -> None:
         self.name = name
+        self._memory = memory
         self._size = size
         self._other = other
         self._at = 0
 
     def read(self, size: int = -1) -> bytes:
-        """Read on from where it stands."""
+        """Read on from where it stands; at most as much as the window holds."""
         rest = max(0, self._size - self._at)
-        wanted = rest if size < 0 else min(size, rest)
+        wanted = min(rest if size < 0 else min(size, rest), WINDOW_BYTES)
         if not wanted:
             return b""
         self._other.send("read", offset=self._at, size=wanted)
-        data = self._other.expect("data").data
-        self._at += len(data)
-        return data
+        got = self._other.expect("data").content["size"]
+        self._at += got
+        return self._memory[:got]
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Stand elsewhere."""
@@ -251,7 +252,7 @@ def _serve(job: Content, memory: mmap.mmap, other: Other, limit: MemoryLimit) ->
         _send_frame(frame, ring, other)
 
     try:
-        with _source(job, other) as source:
+        with _source(job, memory, other) as source:
             content = _JOBS[job["do"]](job, source, give)
         limit.check()
         other.send("end", **content)
@@ -271,9 +272,9 @@ def _end_out_of_memory() -> NoReturn:
 
 
 @contextmanager
-def _source(job: Content, other: Other) -> Iterator[BinaryIO]:
+def _source(job: Content, memory: mmap.mmap, other: Other) -> Iterator[BinaryIO]:
     if job["path"] is None:
-        yield cast(BinaryIO, RemoteFile(job["size"], job["name"], other))
+        yield cast(BinaryIO, RemoteFile(job["size"], job["name"], memory, other))
         return
     with open_file(job["path"]) as file:
         yield cast(BinaryIO, LocalFile(file, source_name(job["path"]), other))

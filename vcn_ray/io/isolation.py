@@ -21,15 +21,14 @@ import numpy as np
 from vcn_ray.errors import ConfigError, MediaError
 from vcn_ray.io import frames as in_process
 from vcn_ray.io import video
-from vcn_ray.io.decoder import Decoder, borrowed
+from vcn_ray.io.decoder import Decoder, DecoderError, borrowed
 from vcn_ray.io.frames import SMALL_LONG_SIDE, DecodedFrame
 from vcn_ray.io.video import MOST_PIXELS, DecodeConfig, Source
-from vcn_ray.io.wire import Content, Message
+from vcn_ray.io.wire import WINDOW_BYTES, Content, Message
 from vcn_ray.records import U8, Segment, VideoInfo
 
 LEAST_MEMORY_BYTES = 128 << 20  # an idle decoder and its frames under way take nearly as much
 RING_BYTES = 64 << 20  # of frames under way; some 40 at 960 x 540
-MOST_READ_BYTES = 1 << 25  # of one range that a child may ask for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +152,7 @@ class IsolatedFrames:
 def _ring_bytes(config: DecodeConfig, limits: IsolationConfig) -> int:
     """Room for frames under way: as usual, but at least for the largest frame there can be."""
     largest = min(config.long_side_pixels**2, limits.most_pixels) + SMALL_LONG_SIDE**2
-    return max(RING_BYTES, 3 * largest)
+    return max(RING_BYTES, WINDOW_BYTES + 3 * largest)
 
 
 def _ask(job: Content, source: Source, limits: IsolationConfig) -> Content:
@@ -184,7 +183,7 @@ def _talk(
     while True:
         message = decoder.receive(limits.stall_seconds)
         if message.kind == "read" and file is not None:
-            decoder.send("data", _read(file, message.content))
+            decoder.send("data", size=_read_on(file, message.content, decoder))
         elif message.kind == "failed":
             raise MediaError(message.content["reason"], message.content["message"])
         elif message.kind == "bug":
@@ -195,13 +194,18 @@ def _talk(
             return
 
 
-def _read(file: BinaryIO, asked: Content) -> bytes:
-    """A range of the source; what its reading raises is no decoder's fault and goes on as it is."""
+def _read_on(file: BinaryIO, asked: Content, decoder: Decoder) -> int:
+    """Put a range of the source where the decoder sees it; how much of it there was.
+
+    What its reading raises is no decoder's fault and goes on as it is.
+    """
     offset, size = asked["offset"], asked["size"]
     if not (isinstance(offset, int) and isinstance(size, int) and offset >= 0 and size > 0):
-        raise MediaError("crash", f"the decoder process asked to read {size!r} at {offset!r}")
+        raise DecoderError("crash", f"its decoder asked to read {size!r} at {offset!r}")
     file.seek(offset)
-    return file.read(min(size, MOST_READ_BYTES)) or b""
+    data = file.read(min(size, WINDOW_BYTES)) or b""
+    decoder.ring[: len(data)] = data
+    return len(data)
 
 
 def _frame_of(said: Content, decoder: Decoder) -> DecodedFrame:
@@ -223,7 +227,7 @@ def _frame_of(said: Content, decoder: Decoder) -> DecodedFrame:
             displayed_width=int(said["width"]),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise MediaError("crash", f"the decoder process sent no frame: {error}") from error
+        raise DecoderError("crash", f"its decoder sent what is no frame: {error}") from error
     decoder.send("free")
     return frame
 

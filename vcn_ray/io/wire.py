@@ -1,4 +1,4 @@
-"""Messages between a worker and its decoder process: JSON and bytes over a socket.
+"""Messages between a worker and its decoder process: JSON over a socket, bytes in shared memory.
 
 Nothing is pickled: what comes from a process that decodes untrusted files must not be able to run
 code here. It knows nothing of what messages mean.
@@ -11,9 +11,13 @@ import socket
 import struct
 from typing import Any, NamedTuple
 
-HEADER = struct.Struct("<II")  # bytes of JSON, bytes of data
-MOST_BYTES = 1 << 26  # of either part; no honest message is as long
+HEADER = struct.Struct("<I")  # bytes of JSON
+MOST_BYTES = 1 << 26  # of a message; no honest one is as long
 RECEIVE_BYTES = 1 << 16
+
+WINDOW_BYTES = 1 << 20
+"""The first part of the shared memory holds bytes of a source; frames lie behind it."""
+
 EXIT_OUT_OF_MEMORY = 97
 """What a decoder process says last, when it is in no state to say more."""
 
@@ -21,15 +25,10 @@ Content = dict[str, Any]
 
 
 class Message(NamedTuple):
-    """What one side said; `content` always has a "kind"."""
+    """What one side said."""
 
+    kind: str
     content: Content
-    data: bytes
-
-    @property
-    def kind(self) -> str:
-        """What it is about."""
-        return str(self.content.get("kind"))
 
 
 class Wire:
@@ -39,16 +38,14 @@ class Wire:
         self._socket = end
         self._buffer = bytearray()
 
-    def send(self, kind: str, data: bytes = b"", **content: Any) -> None:
+    def send(self, kind: str, **content: Any) -> None:
         """Say something; waits while the other side is full.
 
         Raises:
             OSError: The other side is gone.
         """
-        text = json.dumps({"kind": kind, **content}, separators=(",", ":")).encode()
-        self._socket.sendall(HEADER.pack(len(text), len(data)) + text)
-        if data:
-            self._socket.sendall(data)
+        text = json.dumps([kind, content], separators=(",", ":")).encode()
+        self._socket.sendall(HEADER.pack(len(text)) + text)
 
     def receive(self, timeout: float | None = None) -> Message:
         """The next message; one that was interrupted by the timeout can be asked for again.
@@ -61,18 +58,17 @@ class Wire:
         self._socket.settimeout(timeout)
         try:
             self._fill(HEADER.size)
-            text, data = HEADER.unpack_from(self._buffer)
-            if max(text, data) > MOST_BYTES:
-                raise ValueError(f"a message of {text} and {data} bytes, more than {MOST_BYTES}")
-            self._fill(HEADER.size + text + data)
+            (size,) = HEADER.unpack_from(self._buffer)
+            if size > MOST_BYTES:
+                raise ValueError(f"a message of {size} bytes, more than {MOST_BYTES}")
+            self._fill(HEADER.size + size)
         finally:
             self._socket.settimeout(None)
-        whole = bytes(self._buffer[HEADER.size : HEADER.size + text + data])
-        del self._buffer[: HEADER.size + text + data]
-        content = json.loads(whole[:text])
-        if not isinstance(content, dict):
-            raise ValueError(f"a message is an object, got {type(content).__name__}")
-        return Message(content, whole[text:])
+        kind, content = json.loads(self._buffer[HEADER.size : HEADER.size + size])
+        del self._buffer[: HEADER.size + size]
+        if not (isinstance(kind, str) and isinstance(content, dict)):
+            raise ValueError("a message is a kind and an object")
+        return Message(kind, content)
 
     def close(self) -> None:
         """End the talk; the other side will notice."""
@@ -81,7 +77,7 @@ class Wire:
     def _fill(self, size: int) -> None:
         while len(self._buffer) < size:
             try:
-                part = self._socket.recv(max(RECEIVE_BYTES, size - len(self._buffer)))
+                part = self._socket.recv(RECEIVE_BYTES)
             except ConnectionError as error:
                 raise EOFError("the other side is gone") from error
             if not part:

@@ -22,6 +22,7 @@ from vcn_ray.core.quality import QualityConfig
 from vcn_ray.core.shots import ShotConfig
 from vcn_ray.core.track import TrackConfig
 from vcn_ray.errors import ConfigError
+from vcn_ray.io.isolation import IsolationConfig
 from vcn_ray.io.redact import redact
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.video import DecodeConfig
@@ -58,6 +59,7 @@ class RunConfig:
     quality: QualityConfig = field(default_factory=QualityConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     resources: ResourceConfig = field(default_factory=ResourceConfig)
+    isolation: IsolationConfig = field(default_factory=IsolationConfig)
     s3: S3Config = field(default_factory=S3Config)
 
 

@@ -82,12 +82,16 @@ class MediaError(VcnError, RuntimeError):
     Args:
         reason: The entry of the closed list for the `failures` table.
         message: One line for people.
+
+    Attributes:
+        attempts: How often it was tried.
     """
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
         self.reason: Reason = reason
         self.message = message
+        self.attempts = 1
 
     def __reduce__(self) -> tuple[type[MediaError], tuple[Reason, str]]:
         return (MediaError, (self.reason, self.message))

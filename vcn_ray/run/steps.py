@@ -20,15 +20,13 @@ from vcn_ray.io.weights import load_outputs, save_arrays, save_outputs
 from vcn_ray.learn.settings import Hooks, Progress
 from vcn_ray.models.packs import FacePack
 from vcn_ray.pipeline import Scope, run_stages
+from vcn_ray.run.attempts import SEGMENT_ATTEMPTS, is_content_fault, try_again
 from vcn_ray.run.devices import device_for
 from vcn_ray.run.plan import Failure, SegmentJob, TitlePlan, VideoPlan
 from vcn_ray.run.summary import build_summary
 from vcn_ray.stages.results import ResultTables
 from vcn_ray.stages.titles import TitleTracks, gather_tracks
 from vcn_ray.stages.tracks import SegmentTables
-
-CONTENT_REASONS = ("decode_error", "no_video_stream")
-"""Faults that lie in the bytes of a video, so that they are part of what its key stands for."""
 
 CHECKPOINT_SECONDS = 20.0
 """Of fine-tuning between two checkpoints, at least: a short title is sooner done again."""
@@ -85,11 +83,14 @@ def _find_faces(
     source = open_source(job.uri, job.etag, config.s3)
     values = {"source": source, "segment": job.segment, "pack": pack}
     try:
-        rows = run_stages(Scope.SEGMENT, values, config)["faces"]
+        rows = try_again(
+            lambda: run_stages(Scope.SEGMENT, values, config)["faces"], SEGMENT_ATTEMPTS
+        )
     except MediaError as error:
-        if error.reason not in CONTENT_REASONS:
+        if not is_content_fault(error):
             raise
-        return {"failure": {"reason": error.reason, "message": error.message}}
+        failure = {"reason": error.reason, "message": error.message, "attempts": error.attempts}
+        return {"failure": failure}
     storage.write_table(segment_file(job.faces, job.index, "frames"), rows.frames)
     storage.write_table(segment_file(job.faces, job.index, "seg"), rows.detections)
     problem = {"reason": "decode_error", "message": "; ".join(rows.problems)}

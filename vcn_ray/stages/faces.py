@@ -15,7 +15,8 @@ import pyarrow as pa
 from vcn_ray.config import RunConfig
 from vcn_ray.core.detect import face_sharpness, mark_faces
 from vcn_ray.core.signals import SegmentSignals, SignalReader
-from vcn_ray.io.frames import DecodedFrame, read_segment
+from vcn_ray.io.frames import DecodedFrame
+from vcn_ray.io.isolation import read_segment
 from vcn_ray.io.tables import box_fields, encode_jpeg, encode_png, make_table
 from vcn_ray.io.video import Source
 from vcn_ray.models.packs import FacePack
@@ -46,9 +47,9 @@ def detect_faces(
         config: How to decode and filter.
 
     Raises:
-        MediaError: Not one frame of it can be read.
+        MediaError: Not one frame of it can be read, or its decoder had to be stopped.
     """
-    frames = read_segment(source, segment, config.decode)
+    frames = read_segment(source, segment, config.decode, config.isolation)
     reader: SignalReader | None = None
     rows: list[dict[str, Any]] = []
     for batch in _batches(iter(frames)):

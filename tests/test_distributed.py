@@ -112,6 +112,17 @@ def test_a_large_title_gets_a_train_job_with_the_same_rows(
     assert list((tmp_path / "job" / "train").iterdir())
 
 
+def test_two_processes_train_a_title_together(
+    catalog: Path, yunet_pack: Path, here: None, tmp_path: Path
+) -> None:
+    words = [*SMALL, "--set", "resources.trainer_crops=0", "--set", "resources.train_workers=2"]
+    video = catalog.parent / "one.mp4"
+    ran = vcn("index", video, "--output", tmp_path, "--pack", yunet_pack, *words)
+    assert ran.code == 0, ran.err
+    assert [title["people"] for title in ran.record["titles"]] == [3]
+    assert not list(tmp_path.rglob("checkpoint.safetensors"))
+
+
 def test_the_cluster_of_this_process_is_left_alone(here: None) -> None:
     with cluster(ResourceConfig()):
         assert ray.is_initialized()

@@ -16,6 +16,7 @@ from vcn_ray.core.cluster import ClusterConfig
 from vcn_ray.errors import StorageError
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import box_fields, encode_jpeg, make_table
+from vcn_ray.learn.settings import Hooks
 from vcn_ray.models.packs import FacePack
 from vcn_ray.records import VideoInfo
 from vcn_ray.run.plan import TitlePlan, VideoPlan
@@ -132,10 +133,10 @@ class Epochs:
 @pytest.mark.parametrize("last", [2, 4, 6])
 def test_a_killed_step_goes_on_and_gives_equal_files(storage: Storage, whole: Storage, last: int):
     with pytest.raises(KilledError):
-        adapt_step(TITLE, PACK, CONFIG, storage, Epochs(last), checkpoint_seconds=0)
+        adapt_step(TITLE, PACK, CONFIG, storage, Hooks(Epochs(last)), checkpoint_seconds=0)
     assert storage.names(TITLE.adapted) == ["checkpoint.safetensors"]
     rest = Epochs()
-    adapt_step(TITLE, PACK, CONFIG, storage, rest, checkpoint_seconds=0)
+    adapt_step(TITLE, PACK, CONFIG, storage, Hooks(rest), checkpoint_seconds=0)
     assert len(rest.steps) == EPOCHS - (last - 1)  # the one it died in is trained again
     names = ["manifest.json", "model.safetensors", "outputs.safetensors"]
     assert storage.names(TITLE.adapted) == whole.names(TITLE.adapted) == names
@@ -156,14 +157,14 @@ def test_the_checkpoint_is_there_until_the_result_is(
             adapt_step(TITLE, PACK, CONFIG, storage, checkpoint_seconds=0)
     assert storage.exists(CHECKPOINT)
     rest = Epochs()
-    adapt_step(TITLE, PACK, CONFIG, storage, rest)
+    adapt_step(TITLE, PACK, CONFIG, storage, Hooks(rest))
     assert rest.steps == []
     assert not storage.exists(CHECKPOINT)
 
 
 def test_a_short_title_writes_no_checkpoint(storage: Storage):
     with pytest.raises(KilledError):
-        adapt_step(TITLE, PACK, CONFIG, storage, Epochs(EPOCHS))
+        adapt_step(TITLE, PACK, CONFIG, storage, Hooks(Epochs(EPOCHS)))
     assert storage.names(TITLE.adapted) == []
 
 

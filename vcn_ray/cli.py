@@ -107,6 +107,21 @@ def build_parser() -> argparse.ArgumentParser:
 
     index = sub.add_parser("index", parents=[common], help="find the people of a catalog of videos")
     _add_run_options(index)
+    index.add_argument(
+        "--retry-failed", action="store_true", help="try again what failed in earlier runs"
+    )
+    index.add_argument(
+        "--max-failures",
+        type=_natural,
+        metavar="N",
+        help="end the run when more than N videos have failed (default: never)",
+    )
+    index.add_argument(
+        "--log-format",
+        choices=["text", "json"],
+        default="text",
+        help="of what is told on the way, on standard error",
+    )
 
     plan = sub.add_parser(
         "plan", parents=[common], help="say what index would do and what is reused; change nothing"
@@ -145,6 +160,13 @@ def build_parser() -> argparse.ArgumentParser:
     packs.add_argument("action", choices=["list", "show", "check"])
     packs.add_argument("pack", nargs="?", help="a name or a folder; needed by show and check")
     return parser
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be 0 or more, got {value}")
+    return value
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:

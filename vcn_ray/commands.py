@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vcn_ray.config import RunConfig, dump_config, load_config, with_pack
 from vcn_ray.console import (
+    JsonLog,
     ProgressDisplay,
     complain,
     count,
@@ -29,6 +30,7 @@ from vcn_ray.run.devices import device_for
 from vcn_ray.run.local import LocalRun
 from vcn_ray.run.plan import PackHashes, Plan, plan_catalog
 from vcn_ray.run.record import RunClock, write_run
+from vcn_ray.run.retry import forget_failures
 from vcn_ray.run.sources import Memory
 from vcn_ray.run.state import estimate_seconds, look_at
 from vcn_ray.sample.film import write_sample
@@ -46,20 +48,32 @@ def index(options: argparse.Namespace) -> int:
         complain(f"note: pack {pack.name}: {pack.licence}")
     clock = RunClock.start()
     hashes = PackHashes(pack.detector_hash, pack.encoder_hash)
-    with ProgressDisplay() as display:
+    display = JsonLog(clock.run_id) if options.log_format == "json" else ProgressDisplay()
+    with display:
         planned = plan_catalog(catalog, config, hashes, display.share, Memory(storage, keep=True))
+        if options.retry_failed:
+            again = forget_failures(planned, storage)
+            say(f"trying again what failed in {count(len(again), 'video')}")
         finished = all(storage.is_committed(title.result) for title in planned.titles)
         if not new and not finished:
             storage.check_writable()
         if options.local or finished:  # a cluster is not started for nothing
-            outcome = LocalRun(planned, pack, config, storage, display).run()
+            most = options.max_failures
+            outcome = LocalRun(planned, pack, config, storage, display, most).run()
         else:
             from vcn_ray.distributed.catalog import run_catalog  # Ray takes seconds to import
 
-            outcome = run_catalog(planned, config, storage, display, clock.run_id)
+            outcome = run_catalog(
+                planned, config, storage, display, clock.run_id, options.max_failures
+            )
     record = write_run(clock, catalog, planned, outcome, config, storage)
     if outcome.titles and all(title.reused for title in outcome.titles):
         say("nothing to do: every result was there already")
+    if outcome.gave_up:
+        complain(
+            f"gave up: more than {count(options.max_failures, 'video')} failed, and --max-failures "
+            "allows no more; what is finished is kept, and the same command goes on from there"
+        )
     parts = [count(len(outcome.titles), "title")]
     parts += [count(record["failures"], "failure")] if record["failures"] else []
     say(f"{', '.join(parts)}, {minutes(record['seconds'])}, in {storage.uri}")

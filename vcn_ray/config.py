@@ -41,6 +41,7 @@ class ResourceConfig:
     adapt_cpus: float = 1.0
     adapt_gpus: float = 0.0
     trainer_crops: int = 20_000  # titles with more crops get a Ray Train job of their own
+    train_workers: int = 1  # processes of such a job, of adapt_cpus and adapt_gpus each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +90,7 @@ AT_LEAST_ONE = frozenset(
         "finetune.match.dimensions",
         "resources.segment_workers_min",
         "resources.adapt_workers",
+        "resources.train_workers",
     ]
 )
 ABOVE_ZERO = frozenset(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
 from time import monotonic
 from types import TracebackType
 from typing import Any
@@ -14,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vcn_ray.io.redact import redact
-from vcn_ray.run.events import Event, Failed, StageProgress, TitleDone
+from vcn_ray.run.events import Event, Failed, StageProgress, TitleDone, WorkDone
 from vcn_ray.run.plan import Failure
 from vcn_ray.run.steps import TitleStatus
 from vcn_ray.run.summary import WARNINGS
@@ -94,6 +96,52 @@ def failure_line(failure: Failure) -> str:
 def one_printable_line(text: str) -> str:
     """Text from file names and titles, without what would move a terminal's cursor or colours."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+class JsonLog:
+    """The events of a run as JSON, one a line on standard error, for those who collect logs.
+
+    Args:
+        run_id: Name of the run, in every line.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
+        self._told: dict[str, float] = {}  # when each stage was last heard of
+
+    def __enter__(self) -> JsonLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def __call__(self, event: Event) -> None:
+        """Write an event."""
+        match event:
+            case StageProgress(stage, subject, done, total):
+                self._progress(stage, subject, done / total)
+            case TitleDone(status):
+                self._write("info", "title_done", **asdict(status))
+            case Failed(failure):
+                self._write("error", "failed", **asdict(failure))
+            case WorkDone(work):
+                self._write("info", "step_done", **asdict(work))
+
+    def share(self, stage: str, done: float) -> None:
+        """Write how far a step without a subject is, from 0 to 1."""
+        self._progress(stage, "", done)
+
+    def _progress(self, stage: str, subject: str, share: float) -> None:
+        now = monotonic()
+        if share < 1 and now - self._told.get(stage, -LOG_SECONDS) < LOG_SECONDS:
+            return
+        self._told[stage] = now
+        self._write("info", "progress", stage=stage, subject=subject, share=round(share, 4))
+
+    def _write(self, level: str, event: str, **content: object) -> None:
+        when = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = {"time": when, "level": level, "run": self._run_id, "event": event, **content}
+        complain(json.dumps(line))
 
 
 class ProgressDisplay:

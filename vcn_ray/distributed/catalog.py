@@ -18,14 +18,25 @@ import ray
 
 from vcn_ray.config import RunConfig
 from vcn_ray.distributed.cluster import cluster
+from vcn_ray.distributed.metrics import RunMetrics
 from vcn_ray.distributed.reducer import Reducer, link_video
 from vcn_ray.distributed.segments import SegmentRow, open_segments, run_segments
 from vcn_ray.distributed.trainer import ProgressBoard, TitleTrainer, train_large
 from vcn_ray.errors import Reason
 from vcn_ray.io.storage import Storage, one_line
-from vcn_ray.run.events import Failed, RunOutcome, StageProgress, TitleDone, Watch
+from vcn_ray.run.events import (
+    Event,
+    Failed,
+    FailureLimit,
+    RunOutcome,
+    StageProgress,
+    TitleDone,
+    Watch,
+    WorkDone,
+)
 from vcn_ray.run.plan import Failure, Plan
-from vcn_ray.run.steps import TitleStatus, count_crops, failure_of
+from vcn_ray.run.steps import ResultDone, TitleStatus, VideoDone, count_crops, failure_of
+from vcn_ray.run.work import Ledger, Work
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +51,12 @@ SegmentsOver = Exception | None
 
 
 def run_catalog(
-    plan: Plan, config: RunConfig, storage: Storage, watch: Watch, run_id: str
+    plan: Plan,
+    config: RunConfig,
+    storage: Storage,
+    watch: Watch,
+    run_id: str,
+    max_failures: int | None = None,
 ) -> RunOutcome:
     """Do all of a plan that is not done yet, on Ray.
 
@@ -50,6 +66,7 @@ def run_catalog(
         storage: Where results go; every node must be able to write there.
         watch: Is told how it goes.
         run_id: Name of this run.
+        max_failures: Videos that may fail; after more, the run ends.
 
     Raises:
         UsageError: The settings ask for more than the machine has.
@@ -58,7 +75,7 @@ def run_catalog(
         What was done; the failures of one title never stop another.
     """
     with cluster(config.resources):
-        return _Driver(plan, config, storage, watch, run_id).run()
+        return _Driver(plan, config, storage, watch, run_id, FailureLimit(max_failures)).run()
 
 
 @dataclass(slots=True, eq=False)
@@ -68,6 +85,7 @@ class _Driver:
     storage: Storage
     watch: Watch
     run_id: str
+    limit: FailureLimit
     titles: list[TitleStatus] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     _waiting: dict[Any, tuple[Callable[..., None], str, str]] = field(default_factory=dict)
@@ -76,11 +94,18 @@ class _Driver:
     _rows: queue.SimpleQueue[SegmentRow | SegmentsOver] = field(default_factory=queue.SimpleQueue)
     _segments: dict[str, int] = field(default_factory=dict)  # to be done, by video
     _done: dict[str, int] = field(default_factory=dict)  # of these, over
+    _open_videos: set[str] = field(default_factory=set)  # that are not linked yet
+    _ledger: Ledger = field(default_factory=Ledger)
+    _metrics: Any = None
     _reducer: Any = None
     _board: Any = None
     _trainers: Any = None
 
     def run(self) -> RunOutcome:
+        self._metrics = RunMetrics(self.run_id)
+        self._open_videos = {video.video_id for video in self.plan.videos}
+        self._metrics.set("vcn_videos_planned", len(self._open_videos))
+        self._metrics.set("vcn_videos_open", len(self._open_videos))
         for failure in self.plan.failures:
             self._fail(failure)
         output, workers = self.storage.uri, self.config.resources.adapt_workers
@@ -100,11 +125,17 @@ class _Driver:
         thread = threading.Thread(target=self._stream, daemon=True)
         thread.start()
         streaming = True
-        while streaming or self._waiting:
+        while (streaming or self._waiting) and not self.limit.passed:
             streaming = self._take_rows() and streaming
             self._take_futures()
-        self._report_unfinished()
-        return RunOutcome(tuple(self.titles), tuple(self.failures))
+        if not self.limit.passed:
+            self._report_unfinished()
+        return RunOutcome(
+            tuple(self.titles),
+            tuple(self.failures),
+            self._ledger.by_stage(),
+            gave_up=self.limit.passed,
+        )
 
     def _stream(self) -> None:
         try:
@@ -129,7 +160,9 @@ class _Driver:
                     self._fail(Failure(self.storage.uri, "faces", None, "internal_error", message))
                 return False
             done = self._done[row.video_id] = self._done.get(row.video_id, 0) + 1
-            self.watch(StageProgress("faces", row.video_id, done, self._segments[row.video_id]))
+            self._tell(StageProgress("faces", row.video_id, done, self._segments[row.video_id]))
+            self._count(row.work)
+            self._metrics.set("vcn_segments_open", self._open_segments())
             if row.reason:
                 reason = cast(Reason, row.reason)
                 self._fail(Failure(row.uri, "faces", row.segment, reason, row.message))
@@ -150,7 +183,7 @@ class _Driver:
                 log.debug("%s failed", subject, exc_info=True)
                 self._fail_subject(subject, stage, error)
         for subject, share in ray.get(self._board.take.remote()).items():
-            self.watch(StageProgress("adapt", subject, min(share, 1.0), 1.0))
+            self._tell(StageProgress("adapt", subject, min(share, 1.0), 1.0))
 
     def _link(self, video_id: str) -> None:
         if video_id in self._linked:
@@ -160,8 +193,11 @@ class _Driver:
         future = _link_video.remote(video, self.config, self.storage.uri)
         self._waiting[future] = (self._on_linked, video_id, "tracks")
 
-    def _on_linked(self, video_id: str, failures: tuple[Failure, ...]) -> None:
-        for failure in failures:
+    def _on_linked(self, video_id: str, linked: VideoDone) -> None:
+        self._count(linked.work)
+        self._open_videos.discard(video_id)
+        self._metrics.set("vcn_videos_open", len(self._open_videos))
+        for failure in linked.failures:
             self._fail(failure)
         for title_id in ray.get(self._reducer.video_done.remote(video_id)):
             if title_id not in self._opened:
@@ -180,19 +216,21 @@ class _Driver:
             future = next(self._trainers).adapt.remote(title, self._board)
         self._waiting[future] = (self._on_adapted, title_id, "adapt")
 
-    def _on_adapted(self, title_id: str, _: str) -> None:
+    def _on_adapted(self, title_id: str, work: Work | None) -> None:
+        self._count(work)
         self._waiting[self._reducer.reduce.remote(title_id)] = (
             self._on_reduced,
             title_id,
             "result",
         )
 
-    def _on_reduced(self, _: str, status: TitleStatus) -> None:
-        self._finish(status)
+    def _on_reduced(self, _: str, result: ResultDone) -> None:
+        self._count(result.work)
+        self._finish(result.status)
 
     def _finish(self, status: TitleStatus) -> None:
         self.titles.append(status)
-        self.watch(TitleDone(status))
+        self._tell(TitleDone(status))
 
     def _title(self, title_id: str) -> Any:
         return next(t for t in self.plan.titles if t.title_id == title_id)
@@ -214,4 +252,17 @@ class _Driver:
 
     def _fail(self, failure: Failure) -> None:
         self.failures.append(failure)
-        self.watch(Failed(failure))
+        self.limit.add(failure)
+        self._tell(Failed(failure))
+
+    def _count(self, work: Work | None) -> None:
+        if work is not None:
+            self._ledger.add(work)
+            self._tell(WorkDone(work))
+
+    def _tell(self, event: Event) -> None:
+        self.watch(event)
+        self._metrics(event)
+
+    def _open_segments(self) -> int:
+        return sum(self._segments.values()) - sum(self._done.values())

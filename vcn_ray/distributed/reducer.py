@@ -10,9 +10,11 @@ from vcn_ray.config import RunConfig
 from vcn_ray.distributed.segments import open_segments
 from vcn_ray.io.storage import Storage
 from vcn_ray.models.packs import FacePack, load_pack
-from vcn_ray.run.plan import Failure, Plan, TitlePlan, VideoPlan
+from vcn_ray.run.plan import Plan, TitlePlan, VideoPlan
 from vcn_ray.run.steps import (
+    ResultDone,
     TitleStatus,
+    VideoDone,
     point_to,
     read_status,
     result_step,
@@ -85,11 +87,11 @@ class Reducer:
         point_to(title, self._storage)
         return read_status(title, self._storage, reused=True)
 
-    def reduce(self, title_id: str) -> TitleStatus:
+    def reduce(self, title_id: str) -> ResultDone:
         """Cluster an adapted title and commit its result."""
         return result_step(self._state.title(title_id), self._pack, self._config, self._storage)
 
 
-def link_video(video: VideoPlan, config: RunConfig, output: str) -> tuple[Failure, ...]:
+def link_video(video: VideoPlan, config: RunConfig, output: str) -> VideoDone:
     """Join the segments of one video into tracks and commit them."""
     return video_step(video, config, Storage.open(output, config.s3))

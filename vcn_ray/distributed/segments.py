@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 
 import pyarrow as pa
 import ray
@@ -18,6 +18,7 @@ from vcn_ray.models.packs import load_pack
 from vcn_ray.run.devices import device_for
 from vcn_ray.run.plan import SegmentJob, VideoPlan
 from vcn_ray.run.steps import is_segment_done, reason_of, segment_file, segment_step
+from vcn_ray.run.work import Work
 
 MOST_ATTEMPTS = 3  # of one run at a segment whose process dies
 
@@ -29,8 +30,30 @@ class SegmentRow:
     video_id: str
     uri: str
     segment: int
-    reason: str  # of the closed list; empty where all went well
-    message: str
+    reason: str = ""  # of the closed list; empty where all went well
+    message: str = ""
+    seconds: float = -1.0  # what was done took; less than 0: nothing was left to do
+    gpu_seconds: float = 0.0
+    frames: int = 0
+    faces: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+
+    @property
+    def work(self) -> Work | None:
+        """What was done."""
+        if self.seconds < 0:
+            return None
+        return Work(
+            "faces",
+            self.video_id,
+            self.seconds,
+            self.gpu_seconds,
+            self.frames,
+            self.faces,
+            self.bytes_read,
+            self.bytes_written,
+        )
 
 
 class SegmentWorker:
@@ -50,13 +73,16 @@ class SegmentWorker:
         return pa.Table.from_pylist([asdict(self._run(SegmentJob(**r))) for r in batch.to_pylist()])
 
     def _run(self, job: SegmentJob) -> SegmentRow:
-        reason, message = "", ""
+        row = SegmentRow(job.video_id, job.uri, job.index)
         try:
             with self._attempt(job):
-                segment_step(job, self._pack, self._config, self._storage)
+                work = segment_step(job, self._pack, self._config, self._storage)
         except Exception as error:  # a row must come back, or Ray Data ends the whole run
-            reason, message = reason_of(error), one_line(error)
-        return SegmentRow(job.video_id, job.uri, job.index, reason, message)
+            return replace(row, reason=reason_of(error), message=one_line(error))
+        if work is None:
+            return row
+        measured = {f.name: getattr(work, f.name) for f in fields(Work)}
+        return replace(row, **{k: v for k, v in measured.items() if k not in ("stage", "subject")})
 
     @contextmanager
     def _attempt(self, job: SegmentJob) -> Iterator[None]:
@@ -85,9 +111,20 @@ def open_segments(videos: tuple[VideoPlan, ...], storage: Storage) -> list[Segme
 
 
 def run_segments(
-    todo: list[SegmentJob], config: RunConfig, output: str, run_id: str
+    todo: list[SegmentJob],
+    config: RunConfig,
+    output: str,
+    run_id: str,
+    worker: type[SegmentWorker] = SegmentWorker,
 ) -> Iterator[SegmentRow]:
     """Run segments on an actor pool, one block each so that any free actor takes the next.
+
+    Args:
+        todo: What is not committed yet.
+        config: Settings of the run.
+        output: Where results go.
+        run_id: Name of this run.
+        worker: What does the work; another than the usual one to measure what the way to it costs.
 
     Yields:
         One row a segment, in the order they finish.
@@ -97,7 +134,7 @@ def run_segments(
     resources = config.resources
     rows = [asdict(job) for job in todo]
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        SegmentWorker,
+        worker,
         fn_constructor_args=(config, output, run_id),
         compute=_pool(resources, len(rows)),
         num_cpus=resources.segment_cpus,

@@ -10,15 +10,21 @@ import uuid
 from typing import Any
 
 import torch
+from ray.train import FailureConfig, ScalingConfig
 from ray.train import RunConfig as TrainRunConfig
-from ray.train import ScalingConfig
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchTrainer, get_device
 
 from vcn_ray.config import RunConfig
 from vcn_ray.io.storage import Storage
+from vcn_ray.learn.ranks import ALONE, ProcessRanks, Ranks
+from vcn_ray.learn.settings import Hooks
 from vcn_ray.models.packs import FacePack, load_pack
 from vcn_ray.run.plan import TitlePlan
 from vcn_ray.run.steps import adapt_step
+from vcn_ray.run.work import Stopwatch, Work
+
+MOST_RESTARTS = 3
+"""Times that a Ray Train job whose process or machine dies starts again."""
 
 
 class ProgressBoard:
@@ -46,21 +52,27 @@ class TitleTrainer:
         self._storage = Storage.open(output, config.s3)
         self._pack: FacePack = load_pack(config.pack, config.threads)
 
-    def adapt(self, title: TitlePlan, board: Any) -> str:
-        """Fine-tune on one title; its adapted model is committed when this returns its id."""
-        _adapt(title, self._pack, self._config, self._storage, board)
-        return title.title_id
+    def adapt(self, title: TitlePlan, board: Any) -> Work | None:
+        """Fine-tune on one title; its adapted model is committed when this returns."""
+        return _adapt(title, self._pack, self._config, self._storage, board)
 
 
-def train_large(title: TitlePlan, config: RunConfig, output: str, board: Any) -> str:
-    """Fine-tune one large title as a Ray Train job, and wait for it."""
-    resources = config.resources
+def train_large(title: TitlePlan, config: RunConfig, output: str, board: Any) -> Work:
+    """Fine-tune one large title as a Ray Train job, and wait for it.
+
+    Its processes split each batch. What ends one of them ends the job, which starts again on the
+    machines that are left and goes on from the title's checkpoint in storage.
+
+    Returns:
+        What it took, the start of the job with it; bytes are those of other processes.
+    """
+    resources, watch = config.resources, Stopwatch()
     storage = Storage.open(output, config.s3)
     trainer = TorchTrainer(
         _train_loop,
         train_loop_config={"title": title, "config": config, "output": output, "board": board},
         scaling_config=ScalingConfig(
-            num_workers=1,
+            num_workers=resources.train_workers,
             use_gpu=resources.adapt_gpus > 0,
             resources_per_worker={"CPU": resources.adapt_cpus}
             | ({"GPU": resources.adapt_gpus} if resources.adapt_gpus else {}),
@@ -70,31 +82,39 @@ def train_large(title: TitlePlan, config: RunConfig, output: str, board: Any) ->
             name=f"{title.title_id}-{uuid.uuid4().hex[:8]}",
             storage_path=storage.inner_path("train"),
             storage_filesystem=storage.filesystem,
+            failure_config=FailureConfig(max_failures=MOST_RESTARTS),
         ),
     )
     trainer.fit()
-    return title.title_id
+    return watch.done("adapt", title.title_id, resources.adapt_gpus * resources.train_workers)
 
 
 def _train_loop(job: dict[str, Any]) -> None:
     config: RunConfig = job["config"]
     torch.set_num_threads(config.threads)
+    several = config.resources.train_workers > 1
+    if config.resources.adapt_gpus:
+        torch.cuda.set_device(get_device())  # each process sees all GPUs of its machine
     _adapt(
         job["title"],
         load_pack(config.pack, config.threads),
         config,
         Storage.open(job["output"], config.s3),
         job["board"],
+        ProcessRanks() if several else ALONE,
     )
 
 
 def _adapt(
-    title: TitlePlan, pack: FacePack, config: RunConfig, storage: Storage, board: Any
-) -> None:
-    adapt_step(
-        title,
-        pack,
-        config,
-        storage,
-        lambda step, share: board.put.remote(f"{title.title} ({step})", share),
-    )
+    title: TitlePlan,
+    pack: FacePack,
+    config: RunConfig,
+    storage: Storage,
+    board: Any,
+    ranks: Ranks = ALONE,
+) -> Work | None:
+    def progress(step: str, share: float) -> None:
+        board.put.remote(f"{title.title} ({step})", share)
+
+    hooks = Hooks(None if ranks.number else progress, ranks=ranks)
+    return adapt_step(title, pack, config, storage, hooks)

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from typing import Any
 
 from vcn_ray.errors import MediaError, Reason, S3Error
+from vcn_ray.io.meter import count_bytes
 from vcn_ray.io.redact import redact
 from vcn_ray.io.s3 import S3Config, split_uri
 from vcn_ray.io.s3_objects import S3Objects
@@ -111,6 +112,7 @@ class S3File(io.RawIOBase):
             part = self._objects.read_part(self.name, number * BLOCK_BYTES, BLOCK_BYTES, self.etag)
         except S3Error as error:
             raise media_error(self.uri, error) from error
+        count_bytes(read=len(part.data))
         if self._size is None:
             self._size = part.size
         self.etag = self.etag or part.etag

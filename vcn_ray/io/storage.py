@@ -21,6 +21,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from vcn_ray.errors import S3Error, StorageError, UsageError
+from vcn_ray.io.meter import count_bytes
 from vcn_ray.io.redact import one_line as one_line  # where those who use storage look for it
 from vcn_ray.io.redact import redact
 from vcn_ray.io.retry import retried
@@ -171,7 +172,9 @@ class Storage:
         Raises:
             StorageError: It is not there or cannot be read.
         """
-        return self._do("read", path, lambda: self._place.read(self._full(path)))
+        data: bytes = self._do("read", path, lambda: self._place.read(self._full(path)))
+        count_bytes(read=len(data))
+        return data
 
     def write_bytes(self, path: str, data: bytes) -> None:
         """Write a whole file at once; readers see the old one or the new one, never a part.
@@ -180,6 +183,7 @@ class Storage:
             StorageError: It cannot be written.
         """
         self._do("write", path, lambda: self._place.write(self._full(path), data))
+        count_bytes(written=len(data))
 
     def delete(self, path: str) -> None:
         """Remove a file; nothing happens where there is none."""

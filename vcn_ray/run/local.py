@@ -9,8 +9,18 @@ import torch
 
 from vcn_ray.config import RunConfig
 from vcn_ray.io.storage import Storage
+from vcn_ray.learn.settings import Hooks
 from vcn_ray.models.packs import FacePack
-from vcn_ray.run.events import Event, Failed, RunOutcome, StageProgress, TitleDone, Watch
+from vcn_ray.run.events import (
+    Event,
+    Failed,
+    FailureLimit,
+    RunOutcome,
+    StageProgress,
+    TitleDone,
+    Watch,
+    WorkDone,
+)
 from vcn_ray.run.plan import Failure, Plan, TitlePlan, VideoPlan
 from vcn_ray.run.steps import (
     TitleStatus,
@@ -22,6 +32,7 @@ from vcn_ray.run.steps import (
     segment_step,
     video_step,
 )
+from vcn_ray.run.work import Ledger, Work
 
 log = logging.getLogger(__name__)
 
@@ -35,20 +46,31 @@ class LocalRun:
     config: RunConfig
     storage: Storage
     watch: Watch
+    max_failures: int | None = None  # of videos; after more, no new title is begun
     _failures: list[Failure] = field(default_factory=list)
     _titles: list[TitleStatus] = field(default_factory=list)
+    _ledger: Ledger = field(default_factory=Ledger)
+    _limit: FailureLimit = field(init=False)
 
     def run(self) -> RunOutcome:
         """Do all that is not done yet."""
         torch.set_num_threads(self.config.threads)
+        self._limit = FailureLimit(self.max_failures)
         for failure in self.plan.failures:
             self._fail(failure)
         for title in self.plan.titles:
+            if self._limit.passed:
+                break
             status = self._title(title)
             if status is not None:
                 self._titles.append(status)
                 self.watch(TitleDone(status))
-        return RunOutcome(tuple(self._titles), tuple(self._failures))
+        return RunOutcome(
+            tuple(self._titles),
+            tuple(self._failures),
+            self._ledger.by_stage(),
+            gave_up=self._limit.passed,
+        )
 
     def _title(self, title: TitlePlan) -> TitleStatus | None:
         stage = "faces"
@@ -59,15 +81,12 @@ class LocalRun:
                 point_to(title, self.storage)
                 return read_status(title, self.storage, reused=True)
             stage = "adapt"
-            adapt_step(
-                title,
-                self.pack,
-                self.config,
-                self.storage,
-                lambda step, share: self._tell("adapt", f"{title.title} ({step})", share, 1.0),
-            )
+            hooks = self._hooks(title)
+            self._count(adapt_step(title, self.pack, self.config, self.storage, hooks))
             stage = "result"
-            return result_step(title, self.pack, self.config, self.storage)
+            result = result_step(title, self.pack, self.config, self.storage)
+            self._count(result.work)
+            return result.status
         except Exception as error:  # one title must never stop the others
             log.debug("title %s failed in stage %s", title.title_id, stage, exc_info=True)
             self._fail(failure_of(title, stage, error))
@@ -77,10 +96,20 @@ class LocalRun:
         if not self.storage.is_committed(video.tracks):
             for job in video.jobs():
                 self._tell("faces", video.video_id, job.index, len(video.segments))
-                segment_step(job, self.pack, self.config, self.storage)
+                self._count(segment_step(job, self.pack, self.config, self.storage))
             self._tell("faces", video.video_id, len(video.segments), len(video.segments))
-        for failure in video_step(video, self.config, self.storage):
+        linked = video_step(video, self.config, self.storage)
+        self._count(linked.work)
+        for failure in linked.failures:
             self._fail(failure)
+
+    def _count(self, work: Work | None) -> None:
+        if work is not None:
+            self._ledger.add(work)
+            self.watch(WorkDone(work))
+
+    def _hooks(self, title: TitlePlan) -> Hooks:
+        return Hooks(lambda step, share: self._tell("adapt", f"{title.title} ({step})", share, 1.0))
 
     def _tell(self, stage: str, subject: str, done: float, total: float) -> None:
         event: Event = StageProgress(stage, subject, done, total)
@@ -88,4 +117,5 @@ class LocalRun:
 
     def _fail(self, failure: Failure) -> None:
         self._failures.append(failure)
+        self._limit.add(failure)
         self.watch(Failed(failure))

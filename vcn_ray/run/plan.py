@@ -224,8 +224,9 @@ def _plan_title(given: TitleInputs, config: RunConfig, pack: PackHashes) -> Titl
     name = title_id(title, [] if named else [video.video_id for video in videos])
     inputs: list[Any] = sorted(video.tracks for video in videos)
     settings = select(config, ADAPT_SECTIONS)
-    on_gpu = config.resources.adapt_gpus > 0
-    adapted_key = digest("adapted", VERSIONS, on_gpu, inputs, settings, pack.encoder)
+    resources = config.resources  # sums in another order round differently
+    where = (resources.adapt_gpus > 0, resources.train_workers)
+    adapted_key = digest("adapted", VERSIONS, where, inputs, settings, pack.encoder)
     order = [video.video_id for video in videos]  # "first seen" depends on it
     settings = select(config, RESULT_SECTIONS)
     result_key = digest("result", adapted_key, order, sorted(missing), settings)

@@ -73,8 +73,10 @@ def write_run(
             s: [v["status"] for v in videos].count(s)
             for s in ("done", "reused", "partial", "failed")
         },
+        "work": outcome.work,
         "titles": [_title_row(title) for title in outcome.titles],
         "failures": len(failures),
+        "gave_up": outcome.gave_up,
         "machine": {"cpus": _cpus(), "platform": platform.platform()},
         "config": dump_config(config),
     }

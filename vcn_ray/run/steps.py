@@ -7,9 +7,8 @@ as once, and a step that was killed leaves nothing that counts. It knows nothing
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from vcn_ray.config import RunConfig
 from vcn_ray.errors import MediaError, Reason, StorageError
@@ -17,13 +16,14 @@ from vcn_ray.io.redact import redact
 from vcn_ray.io.source import open_source
 from vcn_ray.io.storage import Storage, one_line
 from vcn_ray.io.weights import load_outputs, save_arrays, save_outputs
-from vcn_ray.learn.settings import Hooks, Progress
+from vcn_ray.learn.settings import NO_HOOKS, Hooks
 from vcn_ray.models.packs import FacePack
 from vcn_ray.pipeline import Scope, run_stages
 from vcn_ray.run.attempts import SEGMENT_ATTEMPTS, is_content_fault, try_again
 from vcn_ray.run.devices import device_for
 from vcn_ray.run.plan import Failure, SegmentJob, TitlePlan, VideoPlan
 from vcn_ray.run.summary import build_summary
+from vcn_ray.run.work import Stopwatch, Work
 from vcn_ray.stages.results import ResultTables
 from vcn_ray.stages.titles import TitleTracks, gather_tracks
 from vcn_ray.stages.tracks import SegmentTables
@@ -59,22 +59,29 @@ def is_segment_done(job: SegmentJob, storage: Storage) -> bool:
     return storage.exists(segment_file(job.faces, job.index, "seg", "json"))
 
 
-def segment_step(job: SegmentJob, pack: FacePack, config: RunConfig, storage: Storage) -> None:
+def segment_step(
+    job: SegmentJob, pack: FacePack, config: RunConfig, storage: Storage
+) -> Work | None:
     """Decode a segment, find its faces and commit both.
 
     What is wrong with the content is committed with it: it would be as wrong the next time.
+
+    Returns:
+        What it took; None where the segment was committed before.
 
     Raises:
         MediaError: The file cannot be opened any more, though it could when it was planned.
         StorageError: Nothing can be read or written just now.
     """
     if is_segment_done(job, storage):
-        return
-    began = time.monotonic()
+        return None
+    watch = Stopwatch()
     content: dict[str, Any] = {"segment": job.index, "frames": 0, "faces": 0, "failure": None}
     content |= _find_faces(job, pack, config, storage)
-    content["seconds"] = round(time.monotonic() - began, 3)
+    content["seconds"] = watch.seconds
     storage.write_json(segment_file(job.faces, job.index, "seg", "json"), content)
+    gpus = config.resources.segment_gpus
+    return watch.done("faces", job.video_id, gpus, content["frames"], content["faces"])
 
 
 def _find_faces(
@@ -101,23 +108,29 @@ def _find_faces(
     }
 
 
-def video_step(video: VideoPlan, config: RunConfig, storage: Storage) -> tuple[Failure, ...]:
-    """Join a video's segments into shots and tracks and commit both stages.
+class VideoDone(NamedTuple):
+    """What video_step returns."""
 
-    Returns:
-        What of the video could not be used: its failed segments.
-    """
+    failures: tuple[Failure, ...]  # what of the video could not be used: its failed segments
+    work: Work | None  # None: it was committed before
+
+
+def video_step(video: VideoPlan, config: RunConfig, storage: Storage) -> VideoDone:
+    """Join a video's segments into shots and tracks and commit both stages."""
+    work = None
     if not storage.is_committed(video.tracks):
+        watch = Stopwatch()
         if not storage.is_committed(video.faces):
             storage.commit(video.faces, _faces_manifest(video, storage))
         faces = storage.read_manifest(video.faces)
-        began = time.monotonic()
         manifest = _write_tracks(video, faces["read"], config, storage)
-        manifest["seconds"] = round(time.monotonic() - began, 3)
+        manifest["seconds"] = watch.seconds
         # The bulky faces may be thrown away once tracks are made; what was said of them stays.
         storage.commit(video.tracks, manifest | {"faces_stage": faces})
+        work = watch.done("tracks", video.video_id)
     stage = storage.read_manifest(video.tracks)["faces_stage"]
-    return tuple(Failure(video.uri, "faces", **failure) for failure in stage["failures"])
+    failures = [Failure(video.uri, "faces", **failure) for failure in stage["failures"]]
+    return VideoDone(tuple(failures), work)
 
 
 def _faces_manifest(video: VideoPlan, storage: Storage) -> dict[str, Any]:
@@ -210,43 +223,58 @@ def adapt_step(
     pack: FacePack,
     config: RunConfig,
     storage: Storage,
-    progress: Progress | None = None,
+    hooks: Hooks = NO_HOOKS,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
-) -> None:
+) -> Work | None:
     """Fine-tune on a title's tracks and commit the adapted model and what it says of each track.
 
-    What was killed goes on from its last checkpoint, and gives the same as if it had not been.
+    What was killed goes on from its last checkpoint, and gives the same as if it had not been. Of
+    several ranks each calls this; the first commits.
+
+    Returns:
+        What it took; None where it was committed before, or another rank commits it.
     """
-    if storage.is_committed(title.adapted):
-        return
-    began = time.monotonic()
+    done = b"done" if storage.is_committed(title.adapted) else None
+    if hooks.ranks.share(done):  # the first looks for all, or one might wait for the others
+        return None
+    watch = Stopwatch()
     kept = StoredCheckpoint(storage, f"{title.adapted}/checkpoint.safetensors", checkpoint_seconds)
     values = {
         "title": read_tracks(title, storage),
         "encoder": pack.load_encoder().to(device_for(config.resources.adapt_gpus)),
-        "hooks": Hooks(progress, kept),
+        "hooks": hooks._replace(checkpoints=kept),
     }
     adapted = run_stages(Scope.ADAPT, values, config)["adapted"]
+    if hooks.ranks.number:
+        return None
     storage.write_bytes(f"{title.adapted}/model.safetensors", save_arrays(adapted.tensors))
     storage.write_bytes(f"{title.adapted}/outputs.safetensors", save_outputs(adapted.outputs))
     manifest = {
         "warnings": list(adapted.warnings),
         "history": [asdict(epoch) for epoch in adapted.history],
-        "seconds": round(time.monotonic() - began, 3),
+        "seconds": watch.seconds,
         "adapt_seconds": {step: round(took, 3) for step, took in adapted.seconds.items()},
         "adapt_peak_bytes": adapted.peak_bytes,
     }
     storage.commit(title.adapted, manifest)
     kept.discard()
+    return watch.done("adapt", title.title_id, config.resources.adapt_gpus * hooks.ranks.count)
+
+
+class ResultDone(NamedTuple):
+    """What result_step returns."""
+
+    status: TitleStatus
+    work: Work | None  # None: it was committed before
 
 
 def result_step(
     title: TitlePlan, pack: FacePack, config: RunConfig, storage: Storage
-) -> TitleStatus:
+) -> ResultDone:
     """Cluster a title's tracks and commit its result."""
     if storage.is_committed(title.result):
-        return read_status(title, storage, reused=False)
-    began = time.monotonic()
+        return ResultDone(read_status(title, storage, reused=False), None)
+    watch = Stopwatch()
     outputs = load_outputs(storage.read_bytes(f"{title.adapted}/outputs.safetensors"))
     names = [video.video_id for video in title.videos]
     values = {"title": read_tracks(title, storage), "outputs": outputs, "videos": names}
@@ -257,11 +285,12 @@ def result_step(
     model = storage.read_bytes(f"{title.adapted}/model.safetensors")
     storage.write_bytes(f"{title.result}/model.safetensors", model)
     summary = build_summary(title, tables, made["clusters"].warnings, pack, config, storage)
-    summary["seconds"]["result"] = round(time.monotonic() - began, 3)
+    summary["seconds"]["result"] = watch.seconds
     storage.write_json(f"{title.result}/result.json", summary)
     storage.commit(title.result, {"counts": summary["counts"]})
     point_to(title, storage)
-    return read_status(title, storage, reused=False)
+    work = watch.done("result", title.title_id)
+    return ResultDone(read_status(title, storage, reused=False), work)
 
 
 def point_to(title: TitlePlan, storage: Storage) -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import runpy
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
+
+if TYPE_CHECKING:
+    from tests.s3_server import S3Server
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
@@ -29,3 +34,15 @@ def yunet_pack(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     dest = tmp_path_factory.mktemp("packs")
     assert runpy.run_path(str(script))["main"]([str(dest)]) == 0
     return dest / "yunet-mobilefacenet"
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """An S3 server on loopback, with credentials for it in the environment as AWS wants them."""
+    from tests.s3_server import KEYS, running_server  # moto takes a second to import
+
+    with pytest.MonkeyPatch.context() as patch, running_server() as server:
+        patch.setenv("AWS_ACCESS_KEY_ID", KEYS["aws_access_key_id"])
+        patch.setenv("AWS_SECRET_ACCESS_KEY", KEYS["aws_secret_access_key"])
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield server

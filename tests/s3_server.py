@@ -24,7 +24,7 @@ from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
 KEYS = {"aws_access_key_id": "AKIAEXAMPLEEXAMPLE00", "aws_secret_access_key": "not/a+secret"}
 DROPPED = frozenset(["transfer-encoding", "connection", "content-length", "date", "server"])
-Harm = Literal["500", "503", "reset", "cut"]
+Harm = Literal["403", "500", "503", "reset", "cut"]
 """What is done instead of an answer: an error status, no answer at all, half of one."""
 
 
@@ -52,6 +52,7 @@ class S3Server:
     url: str
     log: list[Request] = field(default_factory=list)
     _harm: list[tuple[Callable[[str, str], bool], Harm]] = field(default_factory=list)
+    _acts: list[tuple[str, str, Callable[[], object]]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -89,6 +90,18 @@ class S3Server:
             self._harm += [
                 (lambda m, k, w=wanted: m == w[0] and k.startswith(w[1]), how)  # type: ignore[misc]
             ] * times
+
+    def before(self, method: str, key: str, act: Callable[[], object]) -> None:
+        """Do something once, just before the next request of a method for a key is answered."""
+        self._acts.append((method, key, act))
+
+    def next_act(self, method: str, key: str) -> Callable[[], object] | None:
+        with self._lock:
+            for index, (wanted, where, act) in enumerate(self._acts):
+                if (wanted, where) == (method, key):
+                    del self._acts[index]
+                    return act
+        return None
 
     def next_harm(self, method: str, key: str) -> Harm | None:
         with self._lock:
@@ -144,8 +157,10 @@ class _Proxy(BaseHTTPRequestHandler):
         query = {name: values[0] for name, values in parse_qs(address.query, True).items()}
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Request(self.command, bucket, key, query, headers, 0, 0)
+        if act := self.state.next_act(self.command, key):
+            act()
         harm = self.state.next_harm(self.command, key)
-        if harm in ("500", "503"):
+        if harm in ("403", "500", "503"):
             self._answer(int(harm), {}, b"")
             self.state.log.append(dataclasses.replace(request, status=int(harm)))
             return

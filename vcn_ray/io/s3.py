@@ -88,11 +88,11 @@ class S3Config:
     anonymous: bool = False  # sign nothing: for public buckets
 
     def __post_init__(self) -> None:
+        if set(self.endpoint) & set("@?#"):
+            raise ConfigError("s3.endpoint must hold no credentials: set them as for the AWS CLI")
         address = urlsplit(self.endpoint)
         if self.endpoint and (address.scheme not in ("http", "https") or not address.hostname):
             raise ConfigError("s3.endpoint must be like https://host:9000")
-        if "@" in address.netloc or address.query or address.fragment:
-            raise ConfigError("s3.endpoint must hold no credentials: set them as for the AWS CLI")
         if self.role_arn and not self.role_arn.startswith("arn:"):
             raise ConfigError("s3.role_arn must be like arn:aws:iam::123456789012:role/name")
         if self.anonymous and (self.profile or self.role_arn or self.requester_pays):

@@ -22,6 +22,7 @@ from vcn_ray.io.s3 import SCHEME, S3Config, explained, is_transient, s3_client
 
 T = TypeVar("T")
 
+PAGE_KEYS = 1000  # of a listing; the most there is
 PART_BYTES = 64 << 20  # larger objects are written in parts of this size; one put ends at 5 GiB
 CONTENT_TYPES = {".html": "text/html; charset=utf-8", ".json": "application/json"}
 
@@ -157,7 +158,8 @@ class S3Objects:
     def _pages(self, prefix: str, how: dict[str, str]) -> Iterator[dict[str, Any]]:
         token: dict[str, str] = {}
         while True:
-            asked = {"Bucket": self.bucket, "Prefix": prefix, **how, **token, **self.config.payer}
+            asked: dict[str, Any] = {"Bucket": self.bucket, "Prefix": prefix, "MaxKeys": PAGE_KEYS}
+            asked |= how | token | self.config.payer
             page = self._ask(prefix, functools.partial(_list_page, asked))
             yield page
             if not page.get("IsTruncated"):
@@ -179,7 +181,7 @@ class S3Objects:
         return {"Bucket": self.bucket, "Key": key}
 
 
-def _list_page(asked: dict[str, str], s3: Any) -> dict[str, Any]:
+def _list_page(asked: dict[str, Any], s3: Any) -> dict[str, Any]:
     page: dict[str, Any] = s3.list_objects_v2(**asked)
     return page
 

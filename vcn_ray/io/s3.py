@@ -253,7 +253,7 @@ def _explain_code(error: ClientError, uri: str) -> tuple[S3Kind, str]:
     code = _code(error)
     bucket = uri.removeprefix(SCHEME).partition("/")[0]
     if code == "NoSuchBucket":
-        return "no_bucket", f"there is no bucket {bucket}: check its name, and s3.endpoint"
+        return "no_bucket", no_bucket(bucket)
     if code in _GONE:
         return "missing", "there is no such object"
     if code in _CHANGED:
@@ -271,6 +271,11 @@ def _explain_code(error: ClientError, uri: str) -> tuple[S3Kind, str]:
     if is_transient(error):
         return "unavailable", f"S3 is too busy or broken ({code}): run the same command again"
     return "other", one_line(error)
+
+
+def no_bucket(bucket: str) -> str:
+    """What to say of a bucket that is not there."""
+    return f"there is no bucket {bucket}: check its name, and s3.endpoint"
 
 
 def _code(error: ClientError) -> str:

@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from vcn_ray.errors import S3Error
 from vcn_ray.io.retry import retried
-from vcn_ray.io.s3 import SCHEME, S3Config, explained, is_transient, s3_client
+from vcn_ray.io.s3 import SCHEME, S3Config, explained, is_transient, no_bucket, s3_client
 
 T = TypeVar("T")
 
@@ -56,8 +56,8 @@ class S3Objects:
         try:
             found = self._head(key)
         except S3Error as error:
-            if error.kind == "missing":  # S3 says 404 of a bucket, too, but not which it means
-                self._ask("", lambda s3: s3.head_bucket(Bucket=self.bucket), no_bucket=True)
+            if error.kind == "missing" and not self._has_bucket():
+                raise S3Error("no_bucket", no_bucket(self.bucket)) from error
             raise
         version = found.get("VersionId") or ""
         return StoredObject(
@@ -141,6 +141,14 @@ class S3Objects:
         asked = self._at(key) | self.config.payer
         return self._ask(key, lambda s3: dict(s3.head_object(**asked)))
 
+    def _has_bucket(self) -> bool:
+        """False where the bucket surely is not there: S3 says 404 of it, too, but not of which."""
+        try:
+            s3_client(self.config).head_bucket(Bucket=self.bucket)
+        except (BotoCoreError, ClientError) as error:
+            return explained(error, f"{SCHEME}{self.bucket}").kind != "missing"
+        return True
+
     def _read(self, key: str, how: dict[str, str]) -> Part:
         def once(s3: Any) -> Part:
             try:
@@ -166,16 +174,12 @@ class S3Objects:
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def _ask(self, key: str, call: Callable[[Any], T], no_bucket: bool = False) -> T:
+    def _ask(self, key: str, call: Callable[[Any], T]) -> T:
         s3 = s3_client(self.config)
         try:
             return retried(lambda: call(s3), is_transient)
         except (BotoCoreError, ClientError) as error:
-            told = explained(error, f"{SCHEME}{self.bucket}/{key}")
-            if no_bucket and told.kind == "missing":
-                message = f"there is no bucket {self.bucket}: check its name, and s3.endpoint"
-                raise S3Error("no_bucket", message) from error
-            raise told from error
+            raise explained(error, f"{SCHEME}{self.bucket}/{key}") from error
 
     def _at(self, key: str) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": key}

@@ -10,9 +10,8 @@
 | the rest, such as `unreadable` | 1 | no: storage may be back next time |
 
 What is committed is part of a finished title, which is marked `partial`, and is not tried again
-under the same key, whatever the limits are by then; to have it tried again, remove the folders of
-the video and of its title from the output. What is not committed keeps its title from being
-finished in this run; the next run tries.
+under the same key, whatever the limits are by then, unless `--retry-failed` asks for it. What is
+not committed keeps its title from being finished in this run; the next run tries.
 """
 
 from __future__ import annotations

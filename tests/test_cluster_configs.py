@@ -319,16 +319,19 @@ def pods(spec: dict[str, Any]) -> list[dict[str, Any]]:
 def test_kuberay_pods_have_what_they_need() -> None:
     spec = cluster_specs()[0]
     assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        assert int(group["rayStartParams"]["object-store-memory"]) < 4 << 30  # of /dev/shm
     accounts = {d["metadata"]["name"] for d in documents("kuberay-accounts.yaml")}
     for pod in pods(spec):
         assert pod["serviceAccountName"] in accounts
         assert pod["restartPolicy"] == "Never"
-        volumes = {volume["name"] for volume in pod["volumes"]}
+        volumes = {volume["name"]: volume["emptyDir"] for volume in pod["volumes"]}
+        assert volumes["shared-memory"] == {"medium": "Memory", "sizeLimit": "4Gi"}
         for container in pod["containers"]:
             limits, requests = (container["resources"][k] for k in ("limits", "requests"))
             assert limits["memory"] == requests["memory"]
             mounts = {m["name"]: m["mountPath"] for m in container["volumeMounts"]}
-            assert set(mounts) == volumes
+            assert set(mounts) == set(volumes)
             assert mounts["shared-memory"] == "/dev/shm"
 
 

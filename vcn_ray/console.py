@@ -141,7 +141,7 @@ class JsonLog:
     def _write(self, level: str, event: str, **content: object) -> None:
         when = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = {"time": when, "level": level, "run": self._run_id, "event": event, **content}
-        complain(json.dumps(line))
+        complain(json.dumps({n: redact(v) if isinstance(v, str) else v for n, v in line.items()}))
 
 
 class ProgressDisplay:

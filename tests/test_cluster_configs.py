@@ -426,6 +426,7 @@ def test_no_secret_no_registry_and_nothing_of_one_person(path: Path) -> None:
 def test_commands_of_the_readmes_are_ours() -> None:
     text = "\n".join(p.read_text("utf-8") for p in (FOLDER / "README.md", PROJECT / "README.md"))
     for name, value in re.findall(r"--set ([\w.]+)=(\S+?)[`\s:;,]", text):
-        load_config(None, {name: value})
+        if value != "...":
+            load_config(None, {name: value})
     for path in re.findall(r"\b((?:jobs|cluster_configs)/[\w./-]+\.\w+)", text):
         assert (PROJECT / path).is_file(), path

@@ -24,11 +24,14 @@ PROJECT = Path(__file__).resolve().parents[1]
 RAY = Path(sys.executable).with_name("ray")
 LOG = "head.log"
 TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
-# Those that are fixed unless named; the others Ray chooses itself.
+# Named, for other clusters on the machine may have Ray's own choice.
 PORTS = (
     "--port",
     "--dashboard-port",
     "--dashboard-agent-listen-port",
+    "--dashboard-agent-grpc-port",
+    "--runtime-env-agent-port",
+    "--metrics-export-port",
     "--ray-client-server-port",
 )
 
@@ -82,7 +85,8 @@ def start_head(cpus: int = 3, attempts: int = 3) -> Iterator[Head]:
             return
         finally:
             _end(process, Path(head.environment[TOKEN_PATH]))
-            shutil.rmtree(folder, ignore_errors=True)
+            while folder.exists():  # what ends last may write a last line
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _make_head(folder: Path) -> Head:

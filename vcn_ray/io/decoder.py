@@ -143,11 +143,11 @@ class Decoder:
         half = stall_seconds / 2
         with suppress(TimeoutError):
             return self._wire.receive(half)
-        before = self._cpu_seconds()  # not looked at as long as all goes well
+        before = self.cpu_seconds()  # not looked at as long as all goes well
         try:
             return self._wire.receive(half)
         except TimeoutError as error:
-            computed = self._cpu_seconds() - before
+            computed = self.cpu_seconds() - before
             self.kill()
             told = f"its decoder gave no sign of life for {stall_seconds:g} s"
             busy = computed > BUSY_SHARE * half
@@ -183,7 +183,7 @@ class Decoder:
             raise DecoderError("crash", told, content_fault=False)
         raise DecoderError("crash", f"its decoder crashed ({how})")
 
-    def _cpu_seconds(self) -> float:
+    def cpu_seconds(self) -> float:
         """What the process has computed so far; 0 where the system does not tell."""
         try:
             stat = Path(f"/proc/{self.pid}/stat").read_text()

@@ -203,7 +203,7 @@ def test_no_credential_is_in_anything_that_is_kept_or_said(
 
 
 def test_a_new_version_is_another_video(
-    first: Ran, folder: Path, yunet_pack: Path, s3_server: S3Server, reach: list[str]
+    folder: Path, yunet_pack: Path, s3_server: S3Server, reach: list[str]
 ) -> None:
     client = s3_server.client
     client.create_bucket(Bucket="versions")
@@ -221,7 +221,7 @@ def test_a_new_version_is_another_video(
 
 
 def test_a_video_replaced_while_it_is_indexed_is_told_and_done_the_next_time(
-    first: Ran, folder: Path, yunet_pack: Path, s3_server: S3Server, reach: list[str]
+    folder: Path, yunet_pack: Path, s3_server: S3Server, reach: list[str]
 ) -> None:
     key, client = "changing/film.mp4", s3_server.client
     client.upload_file(str(folder / "2-0.mp4"), "films", key)

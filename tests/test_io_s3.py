@@ -322,10 +322,9 @@ def test_a_film_with_its_index_at_the_end_is_read_by_few_ranges(
     config = DecodeConfig(segment_seconds=1)
     assert asdict(probe(source)) == asdict(probe(film))
     segments = plan_segments(source, config)
-    assert segments == plan_segments(film, config)
+    assert [asdict(s) for s in segments] == [asdict(s) for s in plan_segments(film, config)]
     assert len(segments) == 7
-    planning = s3_server.count("GET", bucket)
-    assert planning <= 8
+    assert s3_server.count("GET", bucket) <= 8
     s3_server.calm()
     fresh = open_source(f"s3://{bucket}/film.mp4", etag, reach())
     frames = [frame.seconds for frame in read_segment(fresh, segments[3], config)]

@@ -109,7 +109,7 @@ def compare_workers(videos: list[str], pack_name: str, workers: list[int]) -> No
         config = replace(RunConfig(pack=str(Path(pack_name).absolute())), resources=resources)
         plan = plan_catalog(read_catalog(videos, config.s3), config, hashes)
         with tempfile.TemporaryDirectory() as output:
-            todo = open_segments(plan.videos, Storage.open(output))
+            todo = open_segments(plan.videos, Storage.open(output, config.s3))
             # The first row of each worker comes late: its models are loaded before.
             ends = [end for _, end in _timed(run_segments(todo, config, output, "overhead"))]
         rest = len(ends) - count

@@ -21,7 +21,7 @@ from tests.montage import write_montage
 pytestmark = [pytest.mark.ray, pytest.mark.network, pytest.mark.slow]
 
 SETTINGS = ["--set", "decode.segment_seconds=2", "--set", "decode.analysis_fps=5"]
-SETTINGS += ["--set", "resources.segment_workers_max=1", "--set", "finetune.encoder=head"]
+SETTINGS += ["--set", "resources.segment_workers_max=1", "--set", "finetune.encoder=frozen"]
 SETTINGS += ["--set", "finetune.rounds=1", "--set", "finetune.epochs=1"]
 
 

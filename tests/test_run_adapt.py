@@ -214,7 +214,7 @@ def test_a_collapse_is_told_in_words(storage: Storage):
     wild = replace(CONFIG.finetune, encoder_learning_rate=1e30)
     config = replace(CONFIG, finetune=wild)
     adapt_step(TITLE, PACK, config, storage)
-    status = result_step(TITLE, PACK, config, storage)
+    status = result_step(TITLE, PACK, config, storage).status
     assert "encoder_collapsed" in status.warnings
     summary = storage.read_json(f"{TITLE.result}/result.json")
     told = {warning["code"]: warning["message"] for warning in summary["warnings"]}

@@ -46,6 +46,14 @@ def test_joined_segments_are_as_one():
     np.testing.assert_allclose(found.histogram.sum(axis=1), 1.0, rtol=1e-5)
 
 
+def test_a_video_may_change_its_shape_between_segments():
+    smaller = [np.ascontiguousarray(picture[::2, ::2]) for picture in PICTURES[:15]]
+    found = join_signals([read(smaller), read(PICTURES[15:], 15)])
+    whole = join_signals([read(PICTURES)])
+    assert len(found) == len(whole)
+    assert abs(found.content[15] - whole.content[15]) < 8
+
+
 def test_signals_need_frames():
     with pytest.raises(ShapeError, match="at least one frame"):
         SignalReader(512).result()

@@ -128,7 +128,7 @@ def join_signals(segments: Sequence[SegmentSignals]) -> FrameSignals:
             then compared with each other, and differ in most cases as after a cut.
 
     Raises:
-        ShapeError: There is no segment, or pictures differ in size.
+        ShapeError: There is no segment.
     """
     if not segments:
         raise ShapeError("a video needs at least one segment")
@@ -138,8 +138,9 @@ def join_signals(segments: Sequence[SegmentSignals]) -> FrameSignals:
     edge = 0
     for before, after in itertools.pairwise(segments):
         edge += len(before)
-        content[edge] = picture_change(before.last, after.first)
-        motion[edge] = scaled_motion(before.last_analysed, after.first, after.displayed_width)
+        last, analysed = (_as_large(p, after.first) for p in (before.last, before.last_analysed))
+        content[edge] = picture_change(last, after.first)
+        motion[edge] = scaled_motion(analysed, after.first, after.displayed_width)
     unknown = ~np.isfinite(motion).all(axis=(1, 2))
     motion[unknown] = STILL
     shares = np.concatenate([segment.histogram for segment in segments]).astype(np.float32)
@@ -150,6 +151,14 @@ def join_signals(segments: Sequence[SegmentSignals]) -> FrameSignals:
         histogram=shares / np.maximum(shares.sum(axis=1, keepdims=True), 1.0),
         motion=motion,
     )
+
+
+def _as_large(picture: U8, other: U8) -> U8:
+    """A picture at another's size; a video may change its shape on the way, as after adverts."""
+    if picture.shape == other.shape:
+        return picture
+    height, width = other.shape[:2]
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def picture_change(before: U8, after: U8) -> float:

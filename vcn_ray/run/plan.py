@@ -170,7 +170,9 @@ def plan_catalog(
             located[video.uri] = same[0].video_id if same else found.video_id
             planned[group] += [] if same else [found]
         except MediaError as error:
-            failures.append(Failure(video.uri, "plan", None, error.reason, error.message))
+            failures.append(
+                Failure(video.uri, "plan", None, error.reason, error.message, error.attempts)
+            )
             missing.setdefault(group, []).append(video.uri)
         if progress:
             progress("plan", (number + 1) / len(videos))

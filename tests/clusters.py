@@ -152,7 +152,7 @@ def _end(process: subprocess.Popen[bytes], token_file: Path) -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=20)
+            process.wait(timeout=5)
     for sign in (signal.SIGTERM, signal.SIGKILL):
         for pid in _processes_of(token_file):
             with contextlib.suppress(ProcessLookupError):

@@ -57,6 +57,13 @@ def undisturbed(
     """A run of the good film that nothing disturbs."""
     output = tmp_path_factory.mktemp("undisturbed")
     words = [catalog / "good.csv", "--output", output, "--pack", yunet_pack, *SETTINGS]
+    # More workers than there is room for, as on a cluster that has yet to grow.
+    words += [
+        "--set",
+        "resources.segment_workers_min=5",
+        "--set",
+        "resources.segment_workers_max=5",
+    ]
     return head.ray(*submit(head, "undisturbed", "index", *words)), output
 
 

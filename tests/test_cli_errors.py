@@ -83,7 +83,7 @@ def test_the_other_videos_are_finished(ran: tuple[Ran, Path]) -> None:
     for name in ("one_frame", "no_face"):
         assert titles[name].people.num_rows == 0
         assert [w["code"] for w in titles[name].summary["warnings"]] == ["empty"]
-    assert result.record["videos"] == {"done": 3, "reused": 0, "partial": 0, "failed": 5}
+    assert result.record["videos"] == {"done": 3, "reused": 0, "partial": 0, "failed": 5, "open": 0}
 
 
 def test_a_second_run_tells_the_same_failures_and_does_nothing(

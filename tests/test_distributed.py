@@ -11,7 +11,8 @@ import ray
 from tests.films import Ran, vcn
 from tests.montage import write_montage
 from vcn_ray.config import ResourceConfig
-from vcn_ray.distributed.cluster import cluster
+from vcn_ray.distributed.cluster import _check_room, cluster
+from vcn_ray.errors import UsageError
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]  # Ray's own warnings
 
@@ -84,6 +85,7 @@ def test_the_same_titles_and_failures_are_told(both: dict[str, tuple[Ran, Path]]
             "reused": 0,
             "partial": 0,
             "failed": 1,
+            "open": 0,
         }
     )
 
@@ -110,6 +112,27 @@ def test_a_large_title_gets_a_train_job_with_the_same_rows(
         assert ran[name].code == 0, ran[name].err
     assert _tables(tmp_path / "actor") == _tables(tmp_path / "job")
     assert list((tmp_path / "job" / "train").iterdir())
+
+
+def test_a_run_gives_up_when_more_fail_than_may(
+    catalog: Path, yunet_pack: Path, here: None, tmp_path: Path
+) -> None:
+    words = ["index", catalog, "--output", tmp_path, "--pack", yunet_pack, *SMALL]
+    ran = vcn(*words, "--max-failures", "0")
+    assert ran.code == 1
+    assert ran.record["gave_up"]
+    assert (ran.record["videos"]["failed"], ran.record["videos"]["open"]) == (1, 3)
+    assert not list(tmp_path.glob("videos/*/faces-*/seg-*.json"))  # nothing was begun
+
+
+def test_more_is_asked_for_than_there_is() -> None:
+    for settings, there in (
+        ({"segment_gpus": 0.5, "adapt_gpus": 1.0}, {"CPU": 4.0, "GPU": 1.0}),
+        ({"train_workers": 4}, {"CPU": 4.0}),
+    ):
+        with pytest.raises(UsageError, match="there is room for"):
+            _check_room(ResourceConfig(**settings), there)
+    _check_room(ResourceConfig(segment_gpus=0.25, adapt_gpus=0.25), {"CPU": 4.0, "GPU": 1.0})
 
 
 def test_two_processes_train_a_title_together(

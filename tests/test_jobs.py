@@ -77,7 +77,13 @@ def test_a_job_runs_tells_how_far_it_is_and_succeeds(
     assert any(line.startswith("good: ") for line in told)
     assert "\r" not in ran.stdout
     assert "Traceback" not in ran.stdout
-    assert record_of(ran.stdout)["videos"] == {"done": 1, "reused": 0, "partial": 0, "failed": 0}
+    assert record_of(ran.stdout)["videos"] == {
+        "done": 1,
+        "reused": 0,
+        "partial": 0,
+        "failed": 0,
+        "open": 0,
+    }
     assert head.job("undisturbed")["status"] == "SUCCEEDED"
     assert len(rows_of(output)) > 5
 

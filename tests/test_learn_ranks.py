@@ -101,5 +101,5 @@ def test_each_item_is_one_rank_s(items: int, count: int) -> None:
 def test_one_alone_has_all_and_is_left_alone() -> None:
     rows = torch.arange(6)
     assert ALONE.join(rows, 6) is rows
-    assert ALONE.share(b"state") == b"state"
+    assert ALONE.agree(b"state") == b"state"
     assert ALONE.part(6) == slice(0, 6)

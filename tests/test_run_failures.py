@@ -82,12 +82,19 @@ def test_a_segment_that_failed_is_done_again_and_the_rest_is_kept(
     assert tables(tmp_path) != whole
     kept = next(tmp_path.glob("videos/*/faces-*/seg-00000.json")).stat().st_mtime_ns
     assert index(film, tmp_path, yunet_pack).record["work"] == {}  # not tried by itself
+    # What failed in an earlier run ends no later one, and other settings' results go too.
+    other = index(film, tmp_path, yunet_pack, "--max-failures", "0", "--set", "cluster.rule=paper")
+    assert not other.record["gave_up"]
+    assert other.record["titles"][0]["warnings"][-1] == "partial"
     again = index(film, tmp_path, yunet_pack, "--retry-failed")
     assert again.code == 0
     assert "trying again what failed in 1 video" in again.out
     assert again.record["work"]["faces"]["steps"] == 1
     assert next(tmp_path.glob("videos/*/faces-*/seg-00000.json")).stat().st_mtime_ns == kept
-    assert tables(tmp_path) == whole
+    assert {name: content for name, content in tables(tmp_path).items() if name in whole} == whole
+    other = index(film, tmp_path, yunet_pack, "--set", "cluster.rule=paper")
+    assert "partial" not in other.record["titles"][0]["warnings"]
+    assert set(other.record["work"]) == {"result"}
 
 
 def test_a_run_gives_up_when_more_fail_than_may(
@@ -101,6 +108,7 @@ def test_a_run_gives_up_when_more_fail_than_may(
     assert "gave up: more than 1 video failed" in gave_up.err
     assert gave_up.record["gave_up"]
     assert gave_up.record["titles"] == []
+    assert (gave_up.record["videos"]["failed"], gave_up.record["videos"]["open"]) == (2, 1)
     went_on = index(catalog, output, yunet_pack, "--max-failures", "2")
     assert went_on.code == 1
     assert not went_on.record["gave_up"]

@@ -183,7 +183,7 @@ def test_failures_are_rows_and_name_no_credentials(
     lines = [line for line in ran.err.splitlines() if not line.startswith("reading the catalog")]
     assert len(lines) == 3
     assert all(line.startswith("failed: s3://") for line in lines)
-    assert ran.record["videos"] == {"done": 0, "reused": 1, "partial": 0, "failed": 3}
+    assert ran.record["videos"] == {"done": 0, "reused": 1, "partial": 0, "failed": 3, "open": 0}
 
 
 def test_no_credential_is_in_anything_that_is_kept_or_said(

@@ -11,7 +11,6 @@ from vcn_ray.config import RunConfig, dump_config, load_config, with_pack
 from vcn_ray.console import (
     JsonLog,
     ProgressDisplay,
-    complain,
     count,
     failure_line,
     minutes,
@@ -44,11 +43,11 @@ def index(options: argparse.Namespace) -> int:
         storage.check_writable()  # before hours are spent on reading videos
     device = device_for(config.resources.segment_gpus) if options.local else "cpu"
     pack = load_pack(config.pack, config.threads, device)
-    if not pack.commercial_use:
-        complain(f"note: pack {pack.name}: {pack.licence}")
     clock = RunClock.start()
     hashes = PackHashes(pack.detector_hash, pack.encoder_hash)
     display = JsonLog(clock.run_id) if options.log_format == "json" else ProgressDisplay()
+    if not pack.commercial_use:
+        display.note(f"note: pack {pack.name}: {pack.licence}")
     with display:
         planned = plan_catalog(catalog, config, hashes, display.share, Memory(storage, keep=True))
         if options.retry_failed:
@@ -70,9 +69,9 @@ def index(options: argparse.Namespace) -> int:
     if outcome.titles and all(title.reused for title in outcome.titles):
         say("nothing to do: every result was there already")
     if outcome.gave_up:
-        complain(
+        display.note(
             f"gave up: more than {count(options.max_failures, 'video')} failed, and --max-failures "
-            "allows no more; what is finished is kept, and the same command goes on from there"
+            "allows no more; what is finished is kept: go on with a larger number, or without"
         )
     parts = [count(len(outcome.titles), "title")]
     parts += [count(record["failures"], "failure")] if record["failures"] else []

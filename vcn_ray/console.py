@@ -131,6 +131,10 @@ class JsonLog:
         """Write how far a step without a subject is, from 0 to 1."""
         self._progress(stage, "", done)
 
+    def note(self, text: str) -> None:
+        """Write what is said besides."""
+        self._write("warning", "note", message=text)
+
     def _progress(self, stage: str, subject: str, share: float) -> None:
         now = monotonic()
         if share < 1 and now - self._told.get(stage, -LOG_SECONDS) < LOG_SECONDS:
@@ -190,6 +194,10 @@ class ProgressDisplay:
     def share(self, stage: str, done: float) -> None:
         """Show how far a step without a subject is, from 0 to 1."""
         self._advance(stage, "", done, 1.0)
+
+    def note(self, text: str) -> None:
+        """Show what is said besides."""
+        self._line(complain, text)
 
     def _advance(self, stage: str, subject: str, done: float, total: float) -> None:
         key = (stage, subject)

@@ -93,5 +93,5 @@ class MediaError(VcnError, RuntimeError):
         self.message = message
         self.attempts = 1
 
-    def __reduce__(self) -> tuple[type[MediaError], tuple[Reason, str]]:
-        return (MediaError, (self.reason, self.message))
+    def __reduce__(self) -> tuple[type[MediaError], tuple[Reason, str], dict[str, int]]:
+        return (MediaError, (self.reason, self.message), {"attempts": self.attempts})

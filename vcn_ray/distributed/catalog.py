@@ -6,11 +6,12 @@ a thread of their own; linking, fine-tuning and clustering are futures that this
 
 from __future__ import annotations
 
-import itertools
 import logging
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -46,6 +47,7 @@ _link_video = ray.remote(num_cpus=1, max_retries=2)(link_video)
 _train_large = ray.remote(num_cpus=0)(train_large)
 
 POLL_SECONDS = 0.2
+END_SECONDS = 10.0  # to wait for the stream of segments when a run gives up
 SegmentsOver = Exception | None
 """Ends the stream of segment rows: None, or why it broke off."""
 
@@ -99,7 +101,12 @@ class _Driver:
     _metrics: Any = None
     _reducer: Any = None
     _board: Any = None
-    _trainers: Any = None
+    _trainers: list[Any] = field(default_factory=list)
+    _idle: list[Any] = field(default_factory=list)  # of these
+    _busy: dict[Any, Any] = field(default_factory=dict)  # trainer, by its future
+    _queue: deque[str] = field(default_factory=deque)  # titles that wait for a trainer
+    _thread: threading.Thread | None = None
+    _stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> RunOutcome:
         self._metrics = RunMetrics(self.run_id)
@@ -108,26 +115,15 @@ class _Driver:
         self._metrics.set("vcn_videos_open", len(self._open_videos))
         for failure in self.plan.failures:
             self._fail(failure)
-        output, workers = self.storage.uri, self.config.resources.adapt_workers
-        self._board = _Board.remote()
-        self._reducer = _Reducer.remote(self.plan, self.config, output)
-        trainer = ray.remote(
-            num_cpus=self.config.resources.adapt_cpus,
-            num_gpus=self.config.resources.adapt_gpus,
-            max_restarts=2,
-            max_task_retries=2,
-        )(TitleTrainer)
-        self._trainers = itertools.cycle(
-            [trainer.remote(self.config, output) for _ in range(workers)]
-        )
-        for video_id in ray.get(self._reducer.complete_videos.remote()):
-            self._link(video_id)
-        thread = threading.Thread(target=self._stream, daemon=True)
-        thread.start()
-        streaming = True
-        while (streaming or self._waiting) and not self.limit.passed:
-            streaming = self._take_rows() and streaming
-            self._take_futures()
+        if not self.limit.passed:
+            try:
+                self._drive()
+            except ray.exceptions.RayError as error:  # the reducer cannot be started any more
+                log.debug("the run broke off", exc_info=True)
+                message = f"the run broke off: {one_line(error)}"
+                self._fail(Failure(self.storage.uri, "result", None, "internal_error", message))
+            finally:
+                self._end()
         if not self.limit.passed:
             self._report_unfinished()
         return RunOutcome(
@@ -137,13 +133,52 @@ class _Driver:
             gave_up=self.limit.passed,
         )
 
+    def _drive(self) -> None:
+        """Hand out work until there is none, or too much has failed."""
+        output, resources = self.storage.uri, self.config.resources
+        self._board = _Board.remote()
+        self._reducer = _Reducer.remote(self.plan, self.config, output)
+        trainer = ray.remote(
+            num_cpus=resources.adapt_cpus,
+            num_gpus=resources.adapt_gpus,
+            max_restarts=-1,
+            max_task_retries=2,
+        )(TitleTrainer)
+        self._trainers = [
+            trainer.remote(self.config, output) for _ in range(resources.adapt_workers)
+        ]
+        self._idle += self._trainers
+        for video_id in ray.get(self._reducer.complete_videos.remote()):
+            self._link(video_id)
+        self._thread = threading.Thread(target=self._stream, daemon=True)
+        self._thread.start()
+        streaming = True
+        while (streaming or self._waiting or self._queue) and not self.limit.passed:
+            streaming = self._take_rows() and streaming
+            self._take_futures()
+
+    def _end(self) -> None:
+        """Leave nothing behind that goes on working."""
+        self._stop.set()
+        for actor in (self._board, self._reducer, *self._trainers):
+            if actor is not None:
+                ray.kill(actor)
+        for future in self._waiting:
+            with suppress(ray.exceptions.RayError, ValueError, TypeError):
+                ray.cancel(future)  # a task of its own; an actor's went with it
+        if self._thread is not None:
+            self._thread.join(END_SECONDS)
+
     def _stream(self) -> None:
         try:
             todo = open_segments(self.plan.videos, self.storage)
             for job in todo:
                 self._segments[job.video_id] = self._segments.get(job.video_id, 0) + 1
-            for row in run_segments(todo, self.config, self.storage.uri, self.run_id):
+            rows = run_segments(todo, self.config, self.storage.uri, self.run_id)
+            for row in rows:
                 self._rows.put(row)
+                if self._stop.is_set():
+                    break
         except Exception as error:  # told to the loop, which ends the run in order
             log.debug("the stream of segments broke off", exc_info=True)
             self._rows.put(error)
@@ -165,18 +200,23 @@ class _Driver:
             self._metrics.set("vcn_segments_open", self._open_segments())
             if row.reason:
                 reason = cast(Reason, row.reason)
-                self._fail(Failure(row.uri, "faces", row.segment, reason, row.message))
+                self._fail(
+                    Failure(row.uri, "faces", row.segment, reason, row.message, row.attempts)
+                )
             elif ray.get(self._reducer.segment_done.remote(row.video_id, row.segment)):
                 self._link(row.video_id)
         return True
 
     def _take_futures(self) -> None:
+        self._feed_trainers()
         if not self._waiting:
             threading.Event().wait(POLL_SECONDS)
             return
         ready, _ = ray.wait(list(self._waiting), num_returns=1, timeout=POLL_SECONDS)
         for future in ready:
             handle, subject, stage = self._waiting.pop(future)
+            if future in self._busy:
+                self._idle.append(self._busy.pop(future))
             try:
                 handle(subject, ray.get(future))
             except Exception as error:  # one title must never stop the others
@@ -198,7 +238,7 @@ class _Driver:
         self._open_videos.discard(video_id)
         self._metrics.set("vcn_videos_open", len(self._open_videos))
         for failure in linked.failures:
-            self._fail(failure)
+            self._fail(failure, new=linked.work is not None)
         for title_id in ray.get(self._reducer.video_done.remote(video_id)):
             if title_id not in self._opened:
                 self._opened.add(title_id)
@@ -212,9 +252,17 @@ class _Driver:
         title = self._title(title_id)
         if count_crops(title, self.storage) > self.config.resources.trainer_crops:
             future = _train_large.remote(title, self.config, self.storage.uri, self._board)
+            self._waiting[future] = (self._on_adapted, title_id, "adapt")
         else:
-            future = next(self._trainers).adapt.remote(title, self._board)
-        self._waiting[future] = (self._on_adapted, title_id, "adapt")
+            self._queue.append(title_id)
+
+    def _feed_trainers(self) -> None:
+        """Give each idle trainer one title: one that kills its trainer takes no other with it."""
+        while self._queue and self._idle:
+            title_id, trainer = self._queue.popleft(), self._idle.pop()
+            future = trainer.adapt.remote(self._title(title_id), self._board)
+            self._busy[future] = trainer
+            self._waiting[future] = (self._on_adapted, title_id, "adapt")
 
     def _on_adapted(self, title_id: str, work: Work | None) -> None:
         self._count(work)
@@ -250,9 +298,10 @@ class _Driver:
                 message = "segments of it are missing; run the same command again"
                 self._fail(Failure(title.videos[0].uri, "faces", None, "internal_error", message))
 
-    def _fail(self, failure: Failure) -> None:
+    def _fail(self, failure: Failure, new: bool = True) -> None:
         self.failures.append(failure)
-        self.limit.add(failure)
+        if new:  # what failed in an earlier run must not end every run after it
+            self.limit.add(failure)
         self._tell(Failed(failure))
 
     def _count(self, work: Work | None) -> None:

@@ -90,12 +90,19 @@ def _start(resources: ResourceConfig) -> None:
 
 
 def _check_room(resources: ResourceConfig, there: dict[str, float]) -> None:
-    """A machine of our own does not grow: what does not fit would be waited for in silence."""
-    for name in ("segment", "adapt"):
-        for unit, kind in (("cpus", "CPU"), ("gpus", "GPU")):
-            wanted = getattr(resources, f"{name}_{unit}")
-            if wanted > there.get(kind, 0.0):
-                raise UsageError(
-                    f"resources.{name}_{unit} asks for {wanted:g} {kind}, and there is room for "
-                    f"{there.get(kind, 0.0):g}: lower it, or join a larger cluster by RAY_ADDRESS"
-                )
+    """A machine of our own does not grow: what does not fit would be waited for in silence.
+
+    Trainers hold what is set aside for them as long as the run lasts; beside them there must be
+    room for a segment worker, and for the job of a large title.
+    """
+    for unit, kind in (("cpus", "CPU"), ("gpus", "GPU")):
+        adapt, segment = (getattr(resources, f"{name}_{unit}") for name in ("adapt", "segment"))
+        held = resources.adapt_workers * adapt
+        wanted = held + max(segment, resources.train_workers * adapt)
+        if wanted > there.get(kind, 0.0):
+            raise UsageError(
+                f"there is room for {there.get(kind, 0.0):g} {kind}, and {wanted:g} are asked for: "
+                f"{held:g} by trainers (resources.adapt_workers times adapt_{unit}), and beside "
+                f"them the larger of segment_{unit} and train_workers times adapt_{unit}; lower "
+                "these, or join a larger cluster by RAY_ADDRESS"
+            )

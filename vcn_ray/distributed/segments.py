@@ -38,6 +38,7 @@ class SegmentRow:
     faces: int = 0
     bytes_read: int = 0
     bytes_written: int = 0
+    attempts: int = 1
 
     @property
     def work(self) -> Work | None:
@@ -78,7 +79,8 @@ class SegmentWorker:
             with self._attempt(job):
                 work = segment_step(job, self._pack, self._config, self._storage)
         except Exception as error:  # a row must come back, or Ray Data ends the whole run
-            return replace(row, reason=reason_of(error), message=one_line(error))
+            attempts = getattr(error, "attempts", 1)
+            return replace(row, reason=reason_of(error), message=one_line(error), attempts=attempts)
         if work is None:
             return row
         measured = {f.name: getattr(work, f.name) for f in fields(Work)}
@@ -154,8 +156,10 @@ def _pool(resources: ResourceConfig, segments: int) -> ActorPoolStrategy:
 
 def _room(resources: ResourceConfig) -> int:
     total = ray.cluster_resources()
-    spare = total.get("CPU", 1.0) - resources.adapt_workers * resources.adapt_cpus
+    held = resources.adapt_workers
+    spare = total.get("CPU", 1.0) - held * resources.adapt_cpus
     by_cpu = int(spare / resources.segment_cpus)
-    if resources.segment_gpus:
-        return min(by_cpu, int(total.get("GPU", 0.0) / resources.segment_gpus))
-    return by_cpu
+    if not resources.segment_gpus:
+        return by_cpu
+    spare = total.get("GPU", 0.0) - held * resources.adapt_gpus
+    return min(by_cpu, int(spare / resources.segment_gpus))

@@ -190,7 +190,7 @@ class MemoryLimit:
         with suppress(OSError):
             pages = int(Path("/proc/self/statm").read_text().split()[0])
             space = pages * resource.getpagesize() + 2 * most
-            resource.setrlimit(resource.RLIMIT_AS, (space, resource.RLIM_INFINITY))
+            _lower_limit(resource.RLIMIT_AS, space)
 
     def check(self) -> None:
         """End this process if it holds, or held at any time, too much."""
@@ -237,7 +237,14 @@ def _confine() -> None:
 def _limit_cpu(seconds: float) -> None:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     most = math.ceil(usage.ru_utime + usage.ru_stime + seconds)
-    resource.setrlimit(resource.RLIMIT_CPU, (most, resource.RLIM_INFINITY))
+    _lower_limit(resource.RLIMIT_CPU, most)
+
+
+def _lower_limit(name: int, most: int) -> None:
+    """Limit this process within what it was given, which it could not raise again."""
+    hard = resource.getrlimit(name)[1]
+    allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(name, (allowed, hard))
 
 
 def _serve(job: Content, memory: mmap.mmap, other: Other, limit: MemoryLimit) -> None:
@@ -263,6 +270,9 @@ def _serve(job: Content, memory: mmap.mmap, other: Other, limit: MemoryLimit) ->
         _end_out_of_memory()
     except (EOFError, ConnectionError):
         raise
+    except OSError as error:  # of the file: a disk that fails
+        reason = error.strerror or type(error).__name__
+        other.send("failed", reason="unreadable", message=f"it cannot be read: {reason}")
     except Exception:
         other.send("bug", text=traceback.format_exc())
 

@@ -62,7 +62,7 @@ class Keeper:
 
     def load(self) -> Checkpoint | None:
         """The last state, if there is one and it is this fine-tuning's."""
-        data = self._ranks.share(self._checkpoints.load() if self._ranks.number == 0 else None)
+        data = self._ranks.agree(self._checkpoints.load() if self._ranks.number == 0 else None)
         return None if data is None else unpack(data, self._fingerprint())
 
     def is_due(self) -> bool:

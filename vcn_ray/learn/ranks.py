@@ -8,9 +8,12 @@ nothing of networks or of who started the processes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+
+T = TypeVar("T")
 
 
 class Ranks:
@@ -31,9 +34,9 @@ class Ranks:
         """All ranks' rows, in order of rank; this one's are `each` for every item of its part."""
         return rows
 
-    def share(self, data: bytes | None) -> bytes | None:
-        """What the first rank was given."""
-        return data
+    def agree(self, value: T) -> T:
+        """The first rank's value, so that rounding never makes two of them decide differently."""
+        return value
 
 
 ALONE = Ranks()
@@ -68,8 +71,8 @@ class ProcessRanks(Ranks):
         distributed.all_gather(gathered, filled)
         return torch.cat([rows[:size] for rows, size in zip(gathered, sizes, strict=True)])
 
-    def share(self, data: bytes | None) -> bytes | None:
+    def agree(self, value: T) -> T:
         """Sent to all."""
-        box = [data]
+        box = [value]
         distributed.broadcast_object_list(box, src=0)
         return box[0]

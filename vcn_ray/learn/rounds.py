@@ -170,7 +170,8 @@ class Rounds:
         self.watch.tell("match", 0.0)
         with self.watch.step("match"):
             crops = self.crops(self.untuned.embeddings[list(OUTPUT_VIEWS)])
-            matches = find_matches(student, crops, self.title, self.config)
+            found = find_matches(student, crops, self.title, self.config)
+            matches = self.ranks.agree(found)
         self.watch.tell("match", 1.0)
         return matches
 
@@ -180,7 +181,7 @@ class Rounds:
         for epoch in range(self._epochs_done(), stage.epochs):
             with self.watch.step(stage.name):
                 means = self._epoch(stage, sampler, epoch)
-            if is_collapsed(means, self.config.least_spread):
+            if self.ranks.agree(is_collapsed(means, self.config.least_spread)):
                 return False
             self._keep()
         return True

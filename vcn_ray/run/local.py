@@ -101,7 +101,7 @@ class LocalRun:
         linked = video_step(video, self.config, self.storage)
         self._count(linked.work)
         for failure in linked.failures:
-            self._fail(failure)
+            self._fail(failure, new=linked.work is not None)
 
     def _count(self, work: Work | None) -> None:
         if work is not None:
@@ -115,7 +115,8 @@ class LocalRun:
         event: Event = StageProgress(stage, subject, done, total)
         self.watch(event)
 
-    def _fail(self, failure: Failure) -> None:
+    def _fail(self, failure: Failure, new: bool = True) -> None:
         self._failures.append(failure)
-        self._limit.add(failure)
+        if new:  # what failed in an earlier run must not end every run after it
+            self._limit.add(failure)
         self.watch(Failed(failure))

@@ -6,6 +6,7 @@ right, whoever made it and when.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,15 @@ from vcn_ray.config import (
     RunConfig,
     select,
 )
-from vcn_ray.errors import MediaError, Reason
+from vcn_ray.errors import MediaError, Reason, StorageError
 from vcn_ray.io.catalog import CatalogVideo
 from vcn_ray.io.identity import digest, title_id
+from vcn_ray.io.redact import one_line, redact
 from vcn_ray.records import Segment, VideoInfo
 from vcn_ray.run.sources import Memory, look_at_video
 from vcn_ray.schema import SCHEMA_VERSION
+
+log = logging.getLogger(__name__)
 
 METHOD_VERSION = "3"
 """Raised whenever the code gives other rows for the same input and settings."""
@@ -173,6 +177,13 @@ def plan_catalog(
             failures.append(
                 Failure(video.uri, "plan", None, error.reason, error.message, error.attempts)
             )
+            missing.setdefault(group, []).append(video.uri)
+        except StorageError:  # nothing could be written down of any video
+            raise
+        except (OSError, RuntimeError) as error:  # one video must never stop the others
+            log.debug("%s cannot be planned", redact(video.uri), exc_info=True)
+            reason: Reason = "unreadable" if isinstance(error, OSError) else "internal_error"
+            failures.append(Failure(video.uri, "plan", None, reason, one_line(error)))
             missing.setdefault(group, []).append(video.uri)
         if progress:
             progress("plan", (number + 1) / len(videos))

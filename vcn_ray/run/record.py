@@ -71,7 +71,7 @@ def write_run(
         "video_seconds": round(sum(seconds), 3),
         "videos": {
             s: [v["status"] for v in videos].count(s)
-            for s in ("done", "reused", "partial", "failed")
+            for s in ("done", "reused", "partial", "failed", "open")
         },
         "work": outcome.work,
         "titles": [_title_row(title) for title in outcome.titles],
@@ -102,14 +102,18 @@ def _video_rows(
 ) -> list[dict[str, Any]]:
     finished = {title.title_id: title for title in outcome.titles}
     planned = {video.video_id: (title, video) for title in plan.titles for video in title.videos}
+    failed = {failure.uri for failure in failures}
     rows = []
     for source in sorted(catalog):
         title, video = planned.get(plan.located.get(source.uri, ""), (None, None))
         lost = [f for f in failures if f.uri == source.uri and f.segment is not None]
         done = finished.get(title.title_id) if title else None
-        status = (
-            "failed" if done is None else "partial" if lost else "reused" if done.reused else "done"
-        )
+        told = {source.uri, title.title if title else source.uri} & failed
+        status = "reused" if done and done.reused else "done"
+        if lost and done:
+            status = "partial"
+        elif done is None:
+            status = "open" if outcome.gave_up and not told else "failed"
         rows.append(
             {
                 "uri": redact(source.uri),

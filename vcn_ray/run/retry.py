@@ -21,19 +21,36 @@ def forget_failures(plan: Plan, storage: Storage) -> tuple[str, ...]:
         for video in plan.videos
         if (segments := _failed_segments(video, storage))
     }
-    for title in plan.titles:
-        if any(video.video_id in again for video in title.videos):
-            # From the end to the start: a run that is killed here never finds a result whose
-            # inputs are open.
-            for folder in (title.result, title.adapted):
-                storage.delete(f"{folder}/{MANIFEST}")
-    for video in plan.videos:
-        if video.video_id in again:
-            for folder in (video.tracks, video.faces):
-                storage.delete(f"{folder}/{MANIFEST}")
-            for index in again[video.video_id]:
-                storage.delete(segment_file(video.faces, index, "seg", "json"))
-    return tuple(video.uri for video in plan.videos if video.video_id in again)
+    lame = [video for video in plan.videos if video.video_id in again]
+    if not lame:
+        return ()
+    # From the end to the start: a run that is killed here never finds a result whose inputs are
+    # open. Results of other settings, and of other titles that hold the video, are made of it too.
+    for folder in _made_of({video.tracks for video in lame}, storage):
+        storage.delete(f"{folder}/{MANIFEST}")
+    for video in lame:
+        for folder in (video.tracks, video.faces):
+            storage.delete(f"{folder}/{MANIFEST}")
+        for index in again[video.video_id]:
+            storage.delete(segment_file(video.faces, index, "seg", "json"))
+    return tuple(video.uri for video in lame)
+
+
+def _made_of(tracks: set[str], storage: Storage) -> list[str]:
+    """Committed folders of titles that were made of any of these tracks, results first."""
+    results, adapted = [], []
+    for title in storage.names("titles"):
+        for name in storage.names(f"titles/{title}"):
+            folder = f"titles/{title}/{name}"
+            if name.startswith("result-"):
+                summary = storage.find_json(f"{folder}/result.json")
+                if summary and tracks & set(summary["keys"]["tracks"]):
+                    results.append(folder)
+            elif name.startswith("adapted-"):
+                manifest = storage.find_json(f"{folder}/{MANIFEST}")
+                if manifest and tracks & set(manifest["tracks"]):
+                    adapted.append(folder)
+    return results + adapted
 
 
 def _failed_segments(video: VideoPlan, storage: Storage) -> list[int]:

@@ -234,8 +234,8 @@ def adapt_step(
     Returns:
         What it took; None where it was committed before, or another rank commits it.
     """
-    done = b"done" if storage.is_committed(title.adapted) else None
-    if hooks.ranks.share(done):  # the first looks for all, or one might wait for the others
+    # The first looks for all, or one might wait for the others.
+    if hooks.ranks.agree(storage.is_committed(title.adapted)):
         return None
     watch = Stopwatch()
     kept = StoredCheckpoint(storage, f"{title.adapted}/checkpoint.safetensors", checkpoint_seconds)
@@ -250,6 +250,7 @@ def adapt_step(
     storage.write_bytes(f"{title.adapted}/model.safetensors", save_arrays(adapted.tensors))
     storage.write_bytes(f"{title.adapted}/outputs.safetensors", save_outputs(adapted.outputs))
     manifest = {
+        "tracks": [video.tracks for video in title.videos],
         "warnings": list(adapted.warnings),
         "history": [asdict(epoch) for epoch in adapted.history],
         "seconds": watch.seconds,
@@ -326,7 +327,8 @@ def read_status(title: TitlePlan, storage: Storage, reused: bool) -> TitleStatus
 def failure_of(title: TitlePlan, stage: str, error: Exception) -> Failure:
     """The `failures` row of a title that could not be finished."""
     where = title.videos[0].uri if len(title.videos) == 1 else title.title
-    return Failure(where, stage, None, reason_of(error), one_line(error))
+    attempts = getattr(error, "attempts", 1)
+    return Failure(where, stage, None, reason_of(error), one_line(error), attempts)
 
 
 def reason_of(error: Exception) -> Reason:

@@ -11,7 +11,7 @@ import ray
 from tests.films import Ran, vcn
 from tests.montage import write_montage
 from vcn_ray.config import ResourceConfig
-from vcn_ray.distributed.cluster import _check_room, cluster
+from vcn_ray.distributed.cluster import check_room, cluster
 from vcn_ray.errors import UsageError
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]  # Ray's own warnings
@@ -131,8 +131,8 @@ def test_more_is_asked_for_than_there_is() -> None:
         ({"train_workers": 4}, {"CPU": 4.0}),
     ):
         with pytest.raises(UsageError, match="there is room for"):
-            _check_room(ResourceConfig(**settings), there)
-    _check_room(ResourceConfig(segment_gpus=0.25, adapt_gpus=0.25), {"CPU": 4.0, "GPU": 1.0})
+            check_room(ResourceConfig(**settings), there)
+    check_room(ResourceConfig(segment_gpus=0.25, adapt_gpus=0.25), {"CPU": 4.0, "GPU": 1.0})
 
 
 def test_two_processes_train_a_title_together(

@@ -83,17 +83,24 @@ def _start(resources: ResourceConfig) -> None:
     with _silenced():
         ray.init(address="local", num_cpus=cores + room, include_dashboard=False, **quiet)
     try:
-        _check_room(resources, ray.cluster_resources())
+        check_room(resources, ray.cluster_resources())
     except UsageError:
         ray.shutdown()
         raise
 
 
-def _check_room(resources: ResourceConfig, there: dict[str, float]) -> None:
+def check_room(resources: ResourceConfig, there: dict[str, float]) -> None:
     """A machine of our own does not grow: what does not fit would be waited for in silence.
 
     Trainers hold what is set aside for them as long as the run lasts; beside them there must be
     room for a segment worker, and for the job of a large title.
+
+    Args:
+        resources: What is asked for.
+        there: What the machine has, by Ray's names.
+
+    Raises:
+        UsageError: It has less.
     """
     for unit, kind in (("cpus", "CPU"), ("gpus", "GPU")):
         adapt, segment = (getattr(resources, f"{name}_{unit}") for name in ("adapt", "segment"))

@@ -48,7 +48,8 @@ def _made_of(tracks: set[str], storage: Storage) -> list[str]:
                     results.append(folder)
             elif name.startswith("adapted-"):
                 manifest = storage.find_json(f"{folder}/{MANIFEST}")
-                if manifest and tracks & set(manifest["tracks"]):
+                # One of an earlier version names none; its key is another one, and never looked at.
+                if manifest and tracks & set(manifest.get("tracks", ())):
                     adapted.append(folder)
     return results + adapted
 

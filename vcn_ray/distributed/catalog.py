@@ -41,7 +41,7 @@ from vcn_ray.run.work import Ledger, Work
 
 log = logging.getLogger(__name__)
 
-_Board = ray.remote(num_cpus=0)(ProgressBoard)
+_Board = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(ProgressBoard)
 _Reducer = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Reducer)
 _link_video = ray.remote(num_cpus=1, max_retries=2)(link_video)
 _train_large = ray.remote(num_cpus=0)(train_large)

@@ -20,7 +20,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -47,7 +47,7 @@ class IdleWorker(SegmentWorker):
         """Segment jobs in, a SegmentRow for each out."""
         jobs = [SegmentJob(**row) for row in batch.to_pylist()]
         rows = [SegmentRow(job.video_id, job.uri, job.index) for job in jobs]
-        return pa.Table.from_pylist([asdict(row) for row in rows])
+        return pa.Table.from_pylist([row.packed() for row in rows])
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -46,3 +46,13 @@ def s3_server() -> Iterator[S3Server]:
         patch.setenv("AWS_SECRET_ACCESS_KEY", KEYS["aws_secret_access_key"])
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         yield server
+
+
+@pytest.fixture(scope="session")
+def film(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short film of real clips in which two people speak by turns."""
+    from tests.montage import write_montage  # OpenCV and FFmpeg take a moment to import
+
+    path = tmp_path_factory.mktemp("film") / "film.mp4"
+    write_montage(sorted((shared / "data/videos").glob("grid_*.mpg"))[:2], path)
+    return path

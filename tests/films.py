@@ -13,6 +13,9 @@ from vcn_ray.cli import main
 from vcn_ray.io.storage import Storage
 from vcn_ray.run.results import StoredTitle, stored_titles
 
+SMALL = ["--set", "decode.segment_seconds=2", "--set", "decode.analysis_fps=5"]
+"""Settings under which a film of seconds has several segments and is done soon."""
+
 
 @dataclass(frozen=True)
 class Ran:

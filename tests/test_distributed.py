@@ -8,15 +8,13 @@ from pathlib import Path
 import pytest
 import ray
 
-from tests.films import Ran, vcn
+from tests.films import SMALL, Ran, vcn
 from tests.montage import write_montage
 from vcn_ray.config import ResourceConfig
 from vcn_ray.distributed.cluster import check_room, cluster
 from vcn_ray.errors import UsageError
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]  # Ray's own warnings
-
-SMALL = ["--set", "decode.segment_seconds=2", "--set", "decode.analysis_fps=5"]
 
 
 @pytest.fixture(scope="module")

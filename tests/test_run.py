@@ -7,21 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.films import Ran, results, vcn
-from tests.montage import write_montage
+from tests.films import SMALL, Ran, results, vcn
 from vcn_ray.io.storage import Storage
 from vcn_ray.schema import TABLES
 
 pytestmark = pytest.mark.slow
 
-SMALL = ["--local", "--set", "decode.segment_seconds=2", "--set", "decode.analysis_fps=5"]
-
-
-@pytest.fixture(scope="module")
-def film(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("film") / "film.mp4"
-    write_montage(sorted((shared / "data/videos").glob("grid_*.mpg"))[:2], path)
-    return path
+LOCAL = ["--local", *SMALL]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +21,7 @@ def first(
     film: Path, yunet_pack: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Ran, Path]:
     output = tmp_path_factory.mktemp("output")
-    return vcn("index", film, "--output", output, "--pack", yunet_pack, *SMALL), output
+    return vcn("index", film, "--output", output, "--pack", yunet_pack, *LOCAL), output
 
 
 def _written(output: Path) -> dict[str, int]:
@@ -70,7 +62,7 @@ def test_a_second_run_does_nothing_and_says_so(
     first: tuple[Ran, Path], film: Path, yunet_pack: Path
 ) -> None:
     before = _written(first[1])
-    again = vcn("index", film, "--output", first[1], "--pack", yunet_pack, *SMALL)
+    again = vcn("index", film, "--output", first[1], "--pack", yunet_pack, *LOCAL)
     assert again.code == 0
     assert "film: 2 people" in again.out
     assert "already done" in again.out
@@ -81,11 +73,11 @@ def test_a_second_run_does_nothing_and_says_so(
 def test_plan_says_what_is_there_and_touches_nothing(
     first: tuple[Ran, Path], film: Path, yunet_pack: Path, tmp_path: Path
 ) -> None:
-    done = vcn("plan", film, "--output", first[1], "--pack", yunet_pack, *SMALL)
+    done = vcn("plan", film, "--output", first[1], "--pack", yunet_pack, *LOCAL)
     assert "nothing: its result is there" in " ".join(done.out.split())
     assert done.record["titles_finished"] == 1
     assert done.record["estimated_seconds"] == 0
-    new = vcn("plan", film, "--output", tmp_path / "new", "--pack", yunet_pack, *SMALL)
+    new = vcn("plan", film, "--output", tmp_path / "new", "--pack", yunet_pack, *LOCAL)
     assert new.record == {
         "titles": 1,
         "titles_finished": 0,
@@ -102,7 +94,7 @@ def test_a_clustering_option_redoes_only_the_result(
     first: tuple[Ran, Path], film: Path, yunet_pack: Path
 ) -> None:
     before = _written(first[1])
-    words = [*SMALL, "--set", "cluster.rule=paper"]
+    words = [*LOCAL, "--set", "cluster.rule=paper"]
     again = vcn("index", film, "--output", first[1], "--pack", yunet_pack, *words)
     assert again.code == 0
     after = _written(first[1])
@@ -117,7 +109,7 @@ def test_a_clustering_option_redoes_only_the_result(
 def test_a_killed_stage_is_done_again_and_gives_the_same(
     first: tuple[Ran, Path], film: Path, yunet_pack: Path, tmp_path: Path
 ) -> None:
-    words = ["index", film, "--output", tmp_path, "--pack", yunet_pack, *SMALL]
+    words = ["index", film, "--output", tmp_path, "--pack", yunet_pack, *LOCAL]
     assert vcn(*words).code == 0
     whole = {n: (tmp_path / n).read_bytes() for n in _written(tmp_path) if n.endswith(".parquet")}
     # What a kill leaves: files of a segment without its marker, stages without their manifests.

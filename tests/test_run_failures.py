@@ -7,23 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.films import Ran, vcn
-from tests.montage import write_montage
+from tests.films import SMALL, Ran, vcn
 
 pytestmark = pytest.mark.slow
 
-SMALL = ["--local", "--set", "decode.segment_seconds=2", "--set", "decode.analysis_fps=5"]
-
-
-@pytest.fixture(scope="module")
-def film(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("film") / "film.mp4"
-    write_montage(sorted((shared / "data/videos").glob("grid_*.mpg"))[:2], path)
-    return path
+LOCAL = ["--local", *SMALL]
 
 
 def index(film: Path, output: Path, pack: Path, *words: str | Path) -> Ran:
-    return vcn("index", film, "--output", output, "--pack", pack, *SMALL, *words)
+    return vcn("index", film, "--output", output, "--pack", pack, *LOCAL, *words)
 
 
 def tables(output: Path) -> dict[str, bytes]:

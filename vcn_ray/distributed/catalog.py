@@ -25,19 +25,10 @@ from vcn_ray.distributed.segments import SegmentRow, open_segments, run_segments
 from vcn_ray.distributed.trainer import ProgressBoard, TitleTrainer, train_large
 from vcn_ray.errors import Reason
 from vcn_ray.io.storage import Storage, one_line
-from vcn_ray.run.events import (
-    Event,
-    Failed,
-    FailureLimit,
-    RunOutcome,
-    StageProgress,
-    TitleDone,
-    Watch,
-    WorkDone,
-)
-from vcn_ray.run.plan import Failure, Plan
+from vcn_ray.run.events import RunLog, RunOutcome, StageProgress, Watch
+from vcn_ray.run.plan import Failure, Plan, TitlePlan, VideoPlan
 from vcn_ray.run.steps import ResultDone, TitleStatus, VideoDone, count_crops, failure_of
-from vcn_ray.run.work import Ledger, Work
+from vcn_ray.run.work import Work
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +68,9 @@ def run_catalog(
         What was done; the failures of one title never stop another.
     """
     with cluster(config.resources):
-        return _Driver(plan, config, storage, watch, run_id, FailureLimit(max_failures)).run()
+        metrics = RunMetrics(run_id)
+        told = RunLog(watch, metrics, max_failures=max_failures)
+        return _Driver(plan, config, storage, run_id, told, metrics).run()
 
 
 @dataclass(slots=True, eq=False)
@@ -85,20 +78,19 @@ class _Driver:
     plan: Plan
     config: RunConfig
     storage: Storage
-    watch: Watch
     run_id: str
-    limit: FailureLimit
-    titles: list[TitleStatus] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
+    told: RunLog
+    metrics: RunMetrics
+    _videos: dict[str, VideoPlan] = field(default_factory=dict)  # of the plan, by id
+    _titles: dict[str, TitlePlan] = field(default_factory=dict)
     _waiting: dict[Any, tuple[Callable[..., None], str, str]] = field(default_factory=dict)
     _linked: set[str] = field(default_factory=set)  # videos sent to be linked
     _opened: set[str] = field(default_factory=set)  # titles sent to be trained
     _rows: queue.SimpleQueue[SegmentRow | SegmentsOver] = field(default_factory=queue.SimpleQueue)
     _segments: dict[str, int] = field(default_factory=dict)  # to be done, by video
+    _open_segments: int = 0  # of all these, not over yet
     _done: dict[str, int] = field(default_factory=dict)  # of these, over
     _open_videos: set[str] = field(default_factory=set)  # that are not linked yet
-    _ledger: Ledger = field(default_factory=Ledger)
-    _metrics: Any = None
     _reducer: Any = None
     _board: Any = None
     _trainers: list[Any] = field(default_factory=list)
@@ -109,29 +101,25 @@ class _Driver:
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> RunOutcome:
-        self._metrics = RunMetrics(self.run_id)
-        self._open_videos = {video.video_id for video in self.plan.videos}
-        self._metrics.set("vcn_videos_planned", len(self._open_videos))
-        self._metrics.set("vcn_videos_open", len(self._open_videos))
+        self._videos = {video.video_id: video for video in self.plan.videos}
+        self._titles = {title.title_id: title for title in self.plan.titles}
+        self._open_videos = set(self._videos)
+        self.metrics.set("vcn_videos_planned", len(self._open_videos))
+        self.metrics.set("vcn_videos_open", len(self._open_videos))
         for failure in self.plan.failures:
-            self._fail(failure)
-        if not self.limit.passed:
+            self.told.fail(failure)
+        if not self.told.gave_up:
             try:
                 self._drive()
             except ray.exceptions.RayError as error:  # the reducer cannot be started any more
                 log.debug("the run broke off", exc_info=True)
                 message = f"the run broke off: {one_line(error)}"
-                self._fail(Failure(self.storage.uri, "result", None, "internal_error", message))
+                self.told.fail(Failure(self.storage.uri, "result", None, "internal_error", message))
             finally:
                 self._end()
-        if not self.limit.passed:
+        if not self.told.gave_up:
             self._report_unfinished()
-        return RunOutcome(
-            tuple(self.titles),
-            tuple(self.failures),
-            self._ledger.by_stage(),
-            gave_up=self.limit.passed,
-        )
+        return self.told.outcome()
 
     def _drive(self) -> None:
         """Hand out work until there is none, or too much has failed."""
@@ -153,7 +141,7 @@ class _Driver:
         self._thread = threading.Thread(target=self._stream, daemon=True)
         self._thread.start()
         streaming = True
-        while (streaming or self._waiting or self._queue) and not self.limit.passed:
+        while (streaming or self._waiting or self._queue) and not self.told.gave_up:
             streaming = self._take_rows() and streaming
             self._take_futures()
 
@@ -174,6 +162,7 @@ class _Driver:
             todo = open_segments(self.plan.videos, self.storage)
             for job in todo:
                 self._segments[job.video_id] = self._segments.get(job.video_id, 0) + 1
+            self._open_segments = len(todo)
             rows = run_segments(todo, self.config, self.storage.uri, self.run_id)
             for row in rows:
                 self._rows.put(row)
@@ -192,15 +181,18 @@ class _Driver:
             if not isinstance(row, SegmentRow):
                 if row is not None:
                     message = f"segments broke off: {one_line(row)}"
-                    self._fail(Failure(self.storage.uri, "faces", None, "internal_error", message))
+                    self.told.fail(
+                        Failure(self.storage.uri, "faces", None, "internal_error", message)
+                    )
                 return False
             done = self._done[row.video_id] = self._done.get(row.video_id, 0) + 1
-            self._tell(StageProgress("faces", row.video_id, done, self._segments[row.video_id]))
-            self._count(row.work)
-            self._metrics.set("vcn_segments_open", self._open_segments())
+            self.told.tell(StageProgress("faces", row.video_id, done, self._segments[row.video_id]))
+            self.told.count(row.work)
+            self._open_segments -= 1
+            self.metrics.set("vcn_segments_open", self._open_segments)
             if row.reason:
                 reason = cast(Reason, row.reason)
-                self._fail(
+                self.told.fail(
                     Failure(row.uri, "faces", row.segment, reason, row.message, row.attempts)
                 )
             elif ray.get(self._reducer.segment_done.remote(row.video_id, row.segment)):
@@ -223,22 +215,21 @@ class _Driver:
                 log.debug("%s failed", subject, exc_info=True)
                 self._fail_subject(subject, stage, error)
         for subject, share in ray.get(self._board.take.remote()).items():
-            self._tell(StageProgress("adapt", subject, min(share, 1.0), 1.0))
+            self.told.tell(StageProgress("adapt", subject, min(share, 1.0), 1.0))
 
     def _link(self, video_id: str) -> None:
         if video_id in self._linked:
             return
         self._linked.add(video_id)
-        video = next(v for v in self.plan.videos if v.video_id == video_id)
-        future = _link_video.remote(video, self.config, self.storage.uri)
+        future = _link_video.remote(self._videos[video_id], self.config, self.storage.uri)
         self._waiting[future] = (self._on_linked, video_id, "tracks")
 
     def _on_linked(self, video_id: str, linked: VideoDone) -> None:
-        self._count(linked.work)
+        self.told.count(linked.work)
         self._open_videos.discard(video_id)
-        self._metrics.set("vcn_videos_open", len(self._open_videos))
+        self.metrics.set("vcn_videos_open", len(self._open_videos))
         for failure in linked.failures:
-            self._fail(failure, new=linked.work is not None)
+            self.told.fail(failure, new=linked.work is not None)
         for title_id in ray.get(self._reducer.video_done.remote(video_id)):
             if title_id not in self._opened:
                 self._opened.add(title_id)
@@ -247,9 +238,9 @@ class _Driver:
 
     def _on_looked(self, title_id: str, status: TitleStatus | None) -> None:
         if status is not None:
-            self._finish(status)
+            self.told.finish(status)
             return
-        title = self._title(title_id)
+        title = self._titles[title_id]
         if count_crops(title, self.storage) > self.config.resources.trainer_crops:
             future = _train_large.remote(title, self.config, self.storage.uri, self._board)
             self._waiting[future] = (self._on_adapted, title_id, "adapt")
@@ -260,12 +251,12 @@ class _Driver:
         """Give each idle trainer one title: one that kills its trainer takes no other with it."""
         while self._queue and self._idle:
             title_id, trainer = self._queue.popleft(), self._idle.pop()
-            future = trainer.adapt.remote(self._title(title_id), self._board)
+            future = trainer.adapt.remote(self._titles[title_id], self._board)
             self._busy[future] = trainer
             self._waiting[future] = (self._on_adapted, title_id, "adapt")
 
     def _on_adapted(self, title_id: str, work: Work | None) -> None:
-        self._count(work)
+        self.told.count(work)
         self._waiting[self._reducer.reduce.remote(title_id)] = (
             self._on_reduced,
             title_id,
@@ -273,45 +264,22 @@ class _Driver:
         )
 
     def _on_reduced(self, _: str, result: ResultDone) -> None:
-        self._count(result.work)
-        self._finish(result.status)
-
-    def _finish(self, status: TitleStatus) -> None:
-        self.titles.append(status)
-        self._tell(TitleDone(status))
-
-    def _title(self, title_id: str) -> Any:
-        return next(t for t in self.plan.titles if t.title_id == title_id)
+        self.told.count(result.work)
+        self.told.finish(result.status)
 
     def _fail_subject(self, subject: str, stage: str, error: Exception) -> None:
         cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
         for title in self.plan.titles:
             if subject == title.title_id or any(subject == v.video_id for v in title.videos):
-                self._fail(failure_of(title, stage, cause))
+                self.told.fail(failure_of(title, stage, cause))
 
     def _report_unfinished(self) -> None:
-        told = {failure.uri for failure in self.failures}
-        finished = {status.title_id for status in self.titles}
+        told = {failure.uri for failure in self.told.failures}
+        finished = {status.title_id for status in self.told.titles}
         for title in self.plan.titles:
             where = {title.title, *(video.uri for video in title.videos)}
             if title.title_id not in finished and not told & where:
                 message = "segments of it are missing; run the same command again"
-                self._fail(Failure(title.videos[0].uri, "faces", None, "internal_error", message))
-
-    def _fail(self, failure: Failure, new: bool = True) -> None:
-        self.failures.append(failure)
-        if new:  # what failed in an earlier run must not end every run after it
-            self.limit.add(failure)
-        self._tell(Failed(failure))
-
-    def _count(self, work: Work | None) -> None:
-        if work is not None:
-            self._ledger.add(work)
-            self._tell(WorkDone(work))
-
-    def _tell(self, event: Event) -> None:
-        self.watch(event)
-        self._metrics(event)
-
-    def _open_segments(self) -> int:
-        return sum(self._segments.values()) - sum(self._done.values())
+                self.told.fail(
+                    Failure(title.videos[0].uri, "faces", None, "internal_error", message)
+                )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import pyarrow as pa
 import ray
@@ -32,29 +34,18 @@ class SegmentRow:
     segment: int
     reason: str = ""  # of the closed list; empty where all went well
     message: str = ""
-    seconds: float = -1.0  # what was done took; less than 0: nothing was left to do
-    gpu_seconds: float = 0.0
-    frames: int = 0
-    faces: int = 0
-    bytes_read: int = 0
-    bytes_written: int = 0
     attempts: int = 1
+    work: Work | None = None  # None: nothing was left to do, or it failed
 
-    @property
-    def work(self) -> Work | None:
-        """What was done."""
-        if self.seconds < 0:
-            return None
-        return Work(
-            "faces",
-            self.video_id,
-            self.seconds,
-            self.gpu_seconds,
-            self.frames,
-            self.faces,
-            self.bytes_read,
-            self.bytes_written,
-        )
+    def packed(self) -> dict[str, Any]:
+        """Plain columns; of one type in every block, whether there is any work or not."""
+        return asdict(self) | {"work": json.dumps(self.work and asdict(self.work))}
+
+    @classmethod
+    def unpacked(cls, row: dict[str, Any]) -> SegmentRow:
+        """The row of `packed` columns."""
+        work = json.loads(row["work"])
+        return cls(**row | {"work": work and Work(**work)})
 
 
 class SegmentWorker:
@@ -71,7 +62,8 @@ class SegmentWorker:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Segment jobs in, a SegmentRow for each out."""
-        return pa.Table.from_pylist([asdict(self._run(SegmentJob(**r))) for r in batch.to_pylist()])
+        rows = [self._run(SegmentJob(**job)) for job in batch.to_pylist()]
+        return pa.Table.from_pylist([row.packed() for row in rows])
 
     def _run(self, job: SegmentJob) -> SegmentRow:
         row = SegmentRow(job.video_id, job.uri, job.index)
@@ -81,10 +73,7 @@ class SegmentWorker:
         except Exception as error:  # a row must come back, or Ray Data ends the whole run
             attempts = getattr(error, "attempts", 1)
             return replace(row, reason=reason_of(error), message=one_line(error), attempts=attempts)
-        if work is None:
-            return row
-        measured = {f.name: getattr(work, f.name) for f in fields(Work)}
-        return replace(row, **{k: v for k, v in measured.items() if k not in ("stage", "subject")})
+        return replace(row, work=work)
 
     @contextmanager
     def _attempt(self, job: SegmentJob) -> Iterator[None]:
@@ -145,7 +134,7 @@ def run_segments(
         batch_format="pyarrow",
     )
     for row in dataset.iter_rows():
-        yield SegmentRow(**row)
+        yield SegmentRow.unpacked(row)
 
 
 def _pool(resources: ResourceConfig, segments: int) -> ActorPoolStrategy:

@@ -8,7 +8,7 @@ from typing import Any
 
 from vcn_ray.run.plan import Failure
 from vcn_ray.run.steps import TitleStatus
-from vcn_ray.run.work import Work
+from vcn_ray.run.work import Ledger, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +56,56 @@ class RunOutcome:
     gave_up: bool = False  # more failed than was allowed
 
 
-class FailureLimit:
-    """Says when so much has failed that a run should end.
+class RunLog:
+    """What a run has come to so far; whoever watches it is told as it comes.
 
     Args:
-        most: Inputs that may fail; None: all of them.
+        watches: Are told of every event.
+        max_failures: Inputs that may fail before the run gives up; None: all of them.
+
+    Attributes:
+        titles: How finished titles went.
+        failures: What will not be in the results.
     """
 
-    def __init__(self, most: int | None) -> None:
-        self._most = most
-        self._failed: set[str] = set()
+    def __init__(self, *watches: Watch, max_failures: int | None = None) -> None:
+        self.titles: list[TitleStatus] = []
+        self.failures: list[Failure] = []
+        self._watches = watches
+        self._most = max_failures
+        self._failed: set[str] = set()  # inputs, in this run
+        self._ledger = Ledger()
 
-    def add(self, failure: Failure) -> None:
-        """Count a failure; several of one input count once."""
-        self._failed.add(failure.uri)
+    def tell(self, event: Event) -> None:
+        """Pass an event on."""
+        for watch in self._watches:
+            watch(event)
+
+    def finish(self, status: TitleStatus) -> None:
+        """Note a title that has a result."""
+        self.titles.append(status)
+        self.tell(TitleDone(status))
+
+    def fail(self, failure: Failure, new: bool = True) -> None:
+        """Note a failure; one of an earlier run is not `new`, and must not end every run after."""
+        self.failures.append(failure)
+        if new:
+            self._failed.add(failure.uri)
+        self.tell(Failed(failure))
+
+    def count(self, work: Work | None) -> None:
+        """Note a step, if anything was done."""
+        if work is not None:
+            self._ledger.add(work)
+            self.tell(WorkDone(work))
 
     @property
-    def passed(self) -> bool:
-        """Whether more have failed than may."""
+    def gave_up(self) -> bool:
+        """Whether more has failed than may."""
         return self._most is not None and len(self._failed) > self._most
+
+    def outcome(self) -> RunOutcome:
+        """All of it."""
+        return RunOutcome(
+            tuple(self.titles), tuple(self.failures), self._ledger.by_stage(), self.gave_up
+        )

@@ -11,17 +11,8 @@ from vcn_ray.config import RunConfig
 from vcn_ray.io.storage import Storage
 from vcn_ray.learn.settings import Hooks
 from vcn_ray.models.packs import FacePack
-from vcn_ray.run.events import (
-    Event,
-    Failed,
-    FailureLimit,
-    RunOutcome,
-    StageProgress,
-    TitleDone,
-    Watch,
-    WorkDone,
-)
-from vcn_ray.run.plan import Failure, Plan, TitlePlan, VideoPlan
+from vcn_ray.run.events import RunLog, RunOutcome, StageProgress, Watch
+from vcn_ray.run.plan import Plan, TitlePlan, VideoPlan
 from vcn_ray.run.steps import (
     TitleStatus,
     adapt_step,
@@ -32,7 +23,6 @@ from vcn_ray.run.steps import (
     segment_step,
     video_step,
 )
-from vcn_ray.run.work import Ledger, Work
 
 log = logging.getLogger(__name__)
 
@@ -47,30 +37,21 @@ class LocalRun:
     storage: Storage
     watch: Watch
     max_failures: int | None = None  # of videos; after more, no new title is begun
-    _failures: list[Failure] = field(default_factory=list)
-    _titles: list[TitleStatus] = field(default_factory=list)
-    _ledger: Ledger = field(default_factory=Ledger)
-    _limit: FailureLimit = field(init=False)
+    _log: RunLog = field(init=False)
 
     def run(self) -> RunOutcome:
         """Do all that is not done yet."""
         torch.set_num_threads(self.config.threads)
-        self._limit = FailureLimit(self.max_failures)
+        self._log = RunLog(self.watch, max_failures=self.max_failures)
         for failure in self.plan.failures:
-            self._fail(failure)
+            self._log.fail(failure)
         for title in self.plan.titles:
-            if self._limit.passed:
+            if self._log.gave_up:
                 break
             status = self._title(title)
             if status is not None:
-                self._titles.append(status)
-                self.watch(TitleDone(status))
-        return RunOutcome(
-            tuple(self._titles),
-            tuple(self._failures),
-            self._ledger.by_stage(),
-            gave_up=self._limit.passed,
-        )
+                self._log.finish(status)
+        return self._log.outcome()
 
     def _title(self, title: TitlePlan) -> TitleStatus | None:
         stage = "faces"
@@ -82,41 +63,29 @@ class LocalRun:
                 return read_status(title, self.storage, reused=True)
             stage = "adapt"
             hooks = self._hooks(title)
-            self._count(adapt_step(title, self.pack, self.config, self.storage, hooks))
+            self._log.count(adapt_step(title, self.pack, self.config, self.storage, hooks))
             stage = "result"
             result = result_step(title, self.pack, self.config, self.storage)
-            self._count(result.work)
+            self._log.count(result.work)
             return result.status
         except Exception as error:  # one title must never stop the others
             log.debug("title %s failed in stage %s", title.title_id, stage, exc_info=True)
-            self._fail(failure_of(title, stage, error))
+            self._log.fail(failure_of(title, stage, error))
             return None
 
     def _video(self, video: VideoPlan) -> None:
         if not self.storage.is_committed(video.tracks):
             for job in video.jobs():
                 self._tell("faces", video.video_id, job.index, len(video.segments))
-                self._count(segment_step(job, self.pack, self.config, self.storage))
+                self._log.count(segment_step(job, self.pack, self.config, self.storage))
             self._tell("faces", video.video_id, len(video.segments), len(video.segments))
         linked = video_step(video, self.config, self.storage)
-        self._count(linked.work)
+        self._log.count(linked.work)
         for failure in linked.failures:
-            self._fail(failure, new=linked.work is not None)
-
-    def _count(self, work: Work | None) -> None:
-        if work is not None:
-            self._ledger.add(work)
-            self.watch(WorkDone(work))
+            self._log.fail(failure, new=linked.work is not None)
 
     def _hooks(self, title: TitlePlan) -> Hooks:
         return Hooks(lambda step, share: self._tell("adapt", f"{title.title} ({step})", share, 1.0))
 
     def _tell(self, stage: str, subject: str, done: float, total: float) -> None:
-        event: Event = StageProgress(stage, subject, done, total)
-        self.watch(event)
-
-    def _fail(self, failure: Failure, new: bool = True) -> None:
-        self._failures.append(failure)
-        if new:  # what failed in an earlier run must not end every run after it
-            self._limit.add(failure)
-        self.watch(Failed(failure))
+        self._log.tell(StageProgress(stage, subject, done, total))

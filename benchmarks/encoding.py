@@ -36,22 +36,16 @@ class StoredViews(CropViews):
         encoder: Likewise.
         config: Of the augmentations, and how many views.
         seed: That the views were drawn with.
-        activations: (v, m, ...) of the first v views; None where none were to be kept.
     """
 
-    def __init__(
-        self,
-        crops: U8,
-        encoder: Backbone,
-        config: FinetuneConfig,
-        seed: int,
-        activations: Tensor | None,
-    ) -> None:
+    def __init__(self, crops: U8, encoder: Backbone, config: FinetuneConfig, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
         super().__init__(crops, encoder, config.augment, config.augmented_views, generator)
-        if activations is not None:
-            self._kept = activations.to(self.device)
-            self._filled, self._rounded = len(activations), True
+
+    def restore(self, activations: Tensor) -> None:
+        """Take the activations (v, m, ...) of the first v views as encoded and kept."""
+        self._kept = activations.to(self.device)
+        self._filled, self._rounded = len(activations), True
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,16 +95,7 @@ def reporter(name: str) -> Callable[[str, float], None]:
 def _encode(film: Film, bench: Bench, config: FinetuneConfig) -> EncodedFilm:
     heard = reporter(film.name)
     views = encode_views(film.title, bench.encoder, config, seed=bench.seed, progress=heard)
-    return EncodedFilm(views, keeps(views.views, config))
-
-
-def keeps(views: CropViews, config: FinetuneConfig) -> int:
-    """How many views' activations encode_views keeps: as many as asked for, and there is room."""
-    if config.encoder != "tail":
-        return 0
-    first = torch.zeros(1, dtype=torch.int64)
-    one = views.activations(first, first).numel() * CACHE_TYPE.itemsize
-    return min(TAIL_VIEWS, config.cache_bytes // (views.crops * one))
+    return EncodedFilm(views, views.views.kept)
 
 
 def _write(encoded: EncodedFilm, places: tuple[Path, Path]) -> None:
@@ -137,18 +122,17 @@ def _read(
     if found is None:
         return None
     crops, seed = film.title.crops, bench.seed
-    views = StoredViews(crops, bench.encoder, config, seed, None)
-    kept = keeps(views, config)
+    views = StoredViews(crops, bench.encoder, config, seed)
     if config.encoder == "tail":
         activations = torch.zeros(0, dtype=CACHE_TYPE)
-        if kept:
+        if kept := views.reserve(TAIL_VIEWS, config.cache_bytes):
             stored = load(places[1])
             if stored is None or len(stored[0]["activations"]) < kept:
                 return None
             activations = torch.from_numpy(stored[0]["activations"][:kept])
-        views = StoredViews(crops, bench.encoder, config, seed, activations)
+        views.restore(activations)
     arrays, facts = found
     untuned = Encoded(
         *(torch.from_numpy(arrays[name]).to(bench.device) for name in Encoded._fields)
     )
-    return EncodedFilm(EncodedViews(views, untuned, facts["seconds"]), kept)
+    return EncodedFilm(EncodedViews(views, untuned, facts["seconds"]), views.kept)

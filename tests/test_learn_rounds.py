@@ -25,7 +25,9 @@ def let_match(monkeypatch: pytest.MonkeyPatch, found: Iterator[np.ndarray]) -> N
     """Let the matchings of a training be these, one after the other."""
 
     def cut_title(*_: object) -> TitleCut:
-        return TitleCut(Linked(next(found), ()), cosine_space(np.eye(8)))
+        return TitleCut(
+            Linked(next(found), ()), cosine_space(np.eye(8)), np.zeros((0, 2), np.int64)
+        )
 
     monkeypatch.setattr("vcn_ray.learn.matching.cut_title", cut_title)
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from vcn_ray.core.closure import close
-from vcn_ray.core.cooccurrence import broken_share, seen_twice
+from vcn_ray.core.cooccurrence import broken_share
 from vcn_ray.core.cut import (
     CUT,
     LEARNING_TRACKS,
@@ -129,9 +129,9 @@ def _decide(
         share = broken_share(linked.label, cannot_link)
         space = cosine_space(outputs.output, like)
         return _Decision(linked, space, ORTHOGONAL, _broken(share, len(cannot_link), 0.0))
-    apart = cannot_link[~seen_twice(outputs, cannot_link)]
-    title = cut_title(outputs, apart, config.cut, "title_cut", like)
-    warnings = _free_warnings(title.space, apart) + _copied(len(cannot_link) - len(apart))
+    title = cut_title(outputs, cannot_link, config.cut, "title_cut", like)
+    copied = len(cannot_link) - len(title.apart)
+    warnings = _free_warnings(title.space, title.apart) + _copied(copied)
     return _Decision(title.linked, title.space, CUT, warnings)
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vcn_ray.core.cooccurrence import view_distance
+from vcn_ray.core.cooccurrence import seen_twice, view_distance
 from vcn_ray.core.evidence import Fusion, FusionConfig, fuse, pair_distances, same_pairs
 from vcn_ray.core.linkage import Linked, Space, agglomerate
 from vcn_ray.core.means import Sides
@@ -57,6 +57,7 @@ class TitleCut(NamedTuple):
 
     linked: Linked
     space: Space  # the fused distance, cut at CUT
+    apart: I64  # (c, 2) pairs of tracks in one frame that are two people
 
 
 def cut_title(
@@ -77,7 +78,8 @@ def cut_title(
 
     Args:
         outputs: k tracks.
-        cannot_link: (c, 2) pairs of tracks that are never in one cluster.
+        cannot_link: (c, 2) pairs of tracks in one frame, never in one cluster save where that is
+            one face seen twice.
         config: How the cut is learned.
         rule: Name of the rule for the record of merges; distances in it are in units of the cut.
         like: An array in whose namespace and on whose device pairs are compared; None: numpy.
@@ -86,10 +88,11 @@ def cut_title(
     spaces = [cosine_space(rows, like) for rows in (outputs.untuned, outputs.embedding, centred)]
     rows = drawn_rows(len(outputs), LEARNING_TRACKS)
     some = [part_of(space, rows) for space in spaces]
-    apart = pairs_among(cannot_link, rows, len(outputs))
-    fusion = learn_fusion(some, view_distance(outputs), apart, config)
+    apart = cannot_link[~seen_twice(outputs, cannot_link)]
+    among = pairs_among(apart, rows, len(outputs))
+    fusion = learn_fusion(some, view_distance(outputs), among, config)
     space = fused_space(spaces, fusion)
-    return TitleCut(link_to_cut(space, cannot_link, rule), space)
+    return TitleCut(link_to_cut(space, apart, rule), space, apart)
 
 
 def learn_fusion(spaces: list[Space], view: float, cannot_link: I64, config: CutConfig) -> Fusion:
@@ -113,16 +116,17 @@ def learn_fusion(spaces: list[Space], view: float, cannot_link: I64, config: Cut
     fusion = Fusion(np.eye(1, len(spaces))[0], config.view_factor * view)
     distances = pair_distances(spaces)
     seen: set[bytes] = set()
-    reaches: list[float] = []
-    before = fusion
-    for _ in range(MOST_ROUNDS):
+    before, reach = fusion, 0.0
+    for number in range(MOST_ROUNDS):
         label = link_to_cut(fused_space(spaces, fusion), cannot_link, "").label
         if label.tobytes() in seen:
             break
         seen.add(label.tobytes())
         same = same_pairs(label)
-        reaches.append(float(distances[same, 0].mean()) / max(view, TINY) if same.any() else 0.0)
-        if len(reaches) > 2 and reaches[-1] < min(reaches[-2], config.least_reach):
+        last, reach = reach, 0.0
+        if same.any():
+            reach = float(distances[same, 0].mean()) / max(view, TINY)
+        if number > 1 and reach < min(last, config.least_reach):
             return before
         better = fuse(distances, same, config.fusion)
         if better is None:

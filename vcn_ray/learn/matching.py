@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vcn_ray.core.cooccurrence import seen_twice
 from vcn_ray.core.cut import cut_title
 from vcn_ray.core.match import match_tracks as match_gaussian
 from vcn_ray.learn.agreement import pair_agreement, partition_agreement
@@ -52,8 +51,7 @@ def find_matches(
     if config.matcher == "partition":
         unrated = np.zeros(len(title.track), np.float32)
         outputs = track_outputs(student, crops, unrated, title.track)
-        apart = title.cannot_link[~seen_twice(outputs, title.cannot_link)]
-        groups = cut_title(outputs, apart, config.cut, "match").linked.label
+        groups = cut_title(outputs, title.cannot_link, config.cut, "match").linked.label
         # All tracks in one group: one person, who needs no matches, or an encoder that sees none.
         pairs = pairs_of_groups(groups) if groups.any() else NO_MATCHES.pairs
         return Matches(pairs, groups)

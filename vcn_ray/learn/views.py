@@ -100,6 +100,11 @@ class CropViews:
         self._filled = 0  # views whose activations are there
         self._rounded = False  # whether activations are as a cache gives them
 
+    @property
+    def kept(self) -> int:
+        """Views whose activations are kept, or will be by `encode`."""
+        return 0 if self._kept is None else len(self._kept)
+
     def images(self, rows: Tensor, views: Tensor) -> Tensor:
         """(b, 3, p, p) float32 in 0..255: of each row (b,) of the crops its view (b,)."""
         crops = self._crops[rows].to(self.device)

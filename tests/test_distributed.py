@@ -115,12 +115,12 @@ def test_a_large_title_gets_a_train_job_with_the_same_rows(
 def test_a_run_gives_up_when_more_fail_than_may(
     catalog: Path, yunet_pack: Path, here: None, tmp_path: Path
 ) -> None:
-    words = ["index", catalog, "--output", tmp_path, "--pack", yunet_pack, *SMALL]
-    ran = vcn(*words, "--max-failures", "0")
+    words = ["index", tmp_path / "missing.mp4", catalog, "--output", tmp_path / "out", *SMALL]
+    ran = vcn(*words, "--pack", yunet_pack, "--max-failures", "0")
     assert ran.code == 1
     assert ran.record["gave_up"]
-    assert (ran.record["videos"]["failed"], ran.record["videos"]["open"]) == (1, 3)
-    assert not list(tmp_path.glob("videos/*/faces-*/seg-*.json"))  # nothing was begun
+    assert (ran.record["videos"]["failed"], ran.record["videos"]["open"]) == (1, 4)
+    assert not list((tmp_path / "out").glob("videos/*/faces-*/seg-*.json"))  # nothing was begun
 
 
 def test_more_is_asked_for_than_there_is() -> None:

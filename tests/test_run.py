@@ -81,10 +81,17 @@ def test_plan_says_what_is_there_and_touches_nothing(
     assert new.record == {
         "titles": 1,
         "titles_finished": 0,
+        "titles_by_action": {"everything": 1},
         "videos": 1,
+        "video_seconds": done.record["video_seconds"],
         "segments": done.record["segments"],
         "unreadable": 0,
-        "estimated_seconds": None,
+        "estimated_from_titles": 0,
+        **{
+            f"estimated_{unit}seconds{end}": None
+            for unit in ("", "cpu_", "gpu_")
+            for end in ("", "_low", "_high")
+        },
     }
     assert done.record["segments"] >= 2
     assert not (tmp_path / "new").exists()

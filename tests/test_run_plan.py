@@ -15,8 +15,8 @@ from vcn_ray.distributed.reducer import ReducerState
 from vcn_ray.errors import MediaError
 from vcn_ray.io.catalog import CatalogVideo, read_catalog
 from vcn_ray.io.storage import Storage
-from vcn_ray.run.plan import PackHashes, Plan, plan_catalog
-from vcn_ray.run.state import estimate_seconds, look_at
+from vcn_ray.run.plan import Failure, PackHashes, PlannedTitle, TitlePlan
+from vcn_ray.run.planning import AT_A_TIME, draw_titles, group_titles, plan_titles
 from vcn_ray.run.steps import segment_step
 
 HASHES = PackHashes("detector", "encoder")
@@ -33,24 +33,85 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def plan(films: Path, names: str, title: str | None = None, **settings: str) -> Plan:
+def planned(videos: list[CatalogVideo], **settings: str) -> list[PlannedTitle]:
+    return list(plan_titles(group_titles(videos), load_config(None, settings), HASHES))
+
+
+def plan(films: Path, names: str, title: str | None = None, **settings: str) -> list[PlannedTitle]:
     videos = [CatalogVideo(str(films / f"{name}.mp4"), title) for name in names.split()]
-    return plan_catalog(videos, load_config(None, settings), HASHES)
+    return planned(videos, **settings)
+
+
+def only(titles: list[PlannedTitle]) -> TitlePlan:
+    (found,) = titles
+    assert found.title
+    return found.title
 
 
 def test_a_copy_in_a_title_counts_once(films: Path) -> None:
-    both = plan(films, "one copy two", "Season")
-    assert [v.video_id.split("-")[0] for v in both.titles[0].videos] == ["one", "two"]
-    assert both.located[str(films / "copy.mp4")] == both.located[str(films / "one.mp4")]
+    (both,) = plan(films, "one copy two", "Season")
+    assert [v.video_id.split("-")[0] for v in only([both]).videos] == ["one", "two"]
+    assert both.inputs[str(films / "copy.mp4")] == both.inputs[str(films / "one.mp4")]
 
 
 def test_a_film_under_two_names_is_two_titles(films: Path) -> None:
-    assert len(plan(films, "one copy").titles) == 2
+    assert [found.again for found in plan(films, "one copy")] == [False, False]
+
+
+def test_a_film_in_two_folders_is_one_title(films: Path, tmp_path: Path) -> None:
+    shutil.copy(films / "one.mp4", tmp_path / "one.mp4")
+    videos = [CatalogVideo(str(folder / "one.mp4")) for folder in (films, tmp_path)]
+    first, second = planned(videos)
+    assert (first.again, second.again) == (False, True)
+    assert list(first.inputs.values()) == list(second.inputs.values())
+
+
+def test_a_title_called_as_a_file_is_another_title(films: Path) -> None:
+    path = str(films / "one.mp4")
+    groups = group_titles([CatalogVideo(path), CatalogVideo(str(films / "two.mp4"), path)])
+    assert [(group.title, group.named) for group in groups] == [("one", False), (path, True)]
+
+
+def test_episodes_of_a_title_need_not_be_listed_together(films: Path) -> None:
+    names = (("one", "S"), ("two", None), ("three", "S"))
+    groups = group_titles([CatalogVideo(f"{name}.mp4", title) for name, title in names])
+    assert [[video.uri for video in group.videos] for group in groups] == [
+        ["one.mp4", "three.mp4"],
+        ["two.mp4"],
+    ]
+
+
+def test_a_larger_share_holds_a_smaller_one() -> None:
+    groups = group_titles([CatalogVideo(f"{number}.mp4") for number in range(1000)])
+    hundredth, tenth = (draw_titles(groups, share, seed=0) for share in (0.01, 0.1))
+    assert (len(hundredth), len(tenth)) == (10, 100)
+    assert set(hundredth) < set(tenth)
+    assert draw_titles(groups, 0.01, seed=0) == hundredth != draw_titles(groups, 0.01, seed=1)
+    assert [group for group in groups if group in set(tenth)] == tenth  # in their order
+    assert len(draw_titles(groups[:5], 0.01, seed=0)) == 3
+    assert draw_titles(groups[:2], 0.01, seed=0) == groups[:2]
+
+
+def test_no_more_is_planned_than_is_taken(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+
+    def look(video: CatalogVideo, *_: object) -> Failure:
+        looked.append(video.uri)
+        return Failure(video.uri, "plan", None, "missing", "is not there")
+
+    monkeypatch.setattr("vcn_ray.run.planning.look_at_input", look)
+    groups = group_titles([CatalogVideo(f"{number}.mp4") for number in range(10_000)])
+    titles = plan_titles(groups, RunConfig(), HASHES)
+    assert next(titles).failures[0].uri == "0.mp4"
+    assert len(looked) <= 2 * AT_A_TIME
+    assert [next(titles).failures[0].uri for _ in range(100)] == [f"{n}.mp4" for n in range(1, 101)]
+    assert len(looked) <= 101 + 2 * AT_A_TIME
+    cast(Any, titles).close()
 
 
 def test_a_season_with_one_more_episode_is_the_same_title(films: Path) -> None:
-    before = plan(films, "one nothing", "Season").titles[0]
-    after = plan(films, "one two", "Season").titles[0]
+    before = only(plan(films, "one nothing", "Season"))
+    after = only(plan(films, "one two", "Season"))
     assert before.title_id == after.title_id
     assert before.result != after.result
     assert before.missing == (str(films / "nothing.mp4"),)
@@ -58,7 +119,7 @@ def test_a_season_with_one_more_episode_is_the_same_title(films: Path) -> None:
 
 
 def test_the_order_of_inputs_changes_no_adapted_model(films: Path) -> None:
-    one, two = plan(films, "one two", "S").titles[0], plan(films, "two one", "S").titles[0]
+    one, two = only(plan(films, "one two", "S")), only(plan(films, "two one", "S"))
     assert one.adapted == two.adapted
     assert one.result != two.result  # who is first seen depends on it
 
@@ -78,8 +139,8 @@ def test_the_order_of_inputs_changes_no_adapted_model(films: Path) -> None:
 def test_a_key_depends_on_what_its_stage_does(
     films: Path, setting: str, value: str, kept: tuple[str, ...]
 ) -> None:
-    def keys(planned: Plan) -> dict[str, str]:
-        title = planned.titles[0]
+    def keys(planned: list[PlannedTitle]) -> dict[str, str]:
+        title = only(planned)
         video = title.videos[0]
         stages = {"faces": video.faces, "tracks": video.tracks}
         return stages | {"adapted": title.adapted, "result": title.result}
@@ -91,14 +152,14 @@ def test_a_key_depends_on_what_its_stage_does(
 def test_names_that_no_file_system_takes_are_failures(films: Path, tmp_path: Path) -> None:
     manifest = tmp_path / "catalog.csv"
     manifest.write_text(f"uri\n{films / 'one.mp4'}\n{'x' * 300}.mp4\n")
-    planned = plan_catalog(read_catalog([str(manifest)]), RunConfig(), HASHES)
-    assert len(planned.titles) == 1
-    assert [f.reason for f in planned.failures] == ["missing"]
+    titles = planned(read_catalog([str(manifest)]))
+    assert [found.title is not None for found in titles] == [True, False]
+    assert [f.reason for found in titles for f in found.failures] == ["missing"]
 
 
 def test_what_is_wrong_with_the_place_is_not_committed(films: Path, tmp_path: Path) -> None:
     shutil.copy(films / "three.mp4", tmp_path / "gone.mp4")
-    job = plan(tmp_path, "gone").titles[0].videos[0].jobs()[0]
+    job = only(plan(tmp_path, "gone")).videos[0].jobs()[0]
     (tmp_path / "gone.mp4").unlink()
     storage = Storage.open(str(tmp_path / "out"))
     with pytest.raises(MediaError, match="no such file"):
@@ -107,27 +168,36 @@ def test_what_is_wrong_with_the_place_is_not_committed(films: Path, tmp_path: Pa
 
 
 def test_the_reducer_reads_from_storage_what_is_missing(films: Path, tmp_path: Path) -> None:
-    planned = plan(films, "one two", "Season")
+    title = only(plan(films, "one two", "Season"))
     storage = Storage.open(str(tmp_path))
-    one, two = planned.videos
-    state = ReducerState(planned, storage)
-    assert state.complete_videos() == []
+    one, two = title.videos
+    state = ReducerState(storage)
+    assert state.segment_done(one.video_id, 0) is None  # it has not been told of it
+    opened = state.open_title(title)
+    assert (opened.jobs, opened.complete) == ([*one.jobs(), *two.jobs()], [])
     assert state.segment_done(one.video_id, 0)
     assert state.segment_done(one.video_id, 0)  # told twice, it is as complete as once
     assert state.video_done(one.video_id) == []
-    assert state.video_done(two.video_id) == [planned.titles[0].title_id]
+    assert state.video_done(two.video_id) == [title.title_id]
     storage.write_json(f"{one.faces}/seg-00000.json", {})
     storage.commit(two.tracks, {})
-    again = ReducerState(planned, storage)
-    assert again.complete_videos() == [one.video_id, two.video_id]
-    assert again.video_done(one.video_id) == [planned.titles[0].title_id]
+    again = ReducerState(storage)
+    assert again.video_done(one.video_id) is None
+    assert again.open_title(title) == ([], [one.video_id, two.video_id])
+    assert again.video_done(one.video_id) == [title.title_id]
+    again.close_title(title)
+    assert again.video_done(one.video_id) is None
 
 
-def test_a_run_that_left_no_record_does_not_stop_an_estimate(films: Path, tmp_path: Path) -> None:
-    storage = Storage.open(str(tmp_path))
-    states = look_at(plan(films, "one"), storage)
-    storage.write_bytes("runs/killed/videos.parquet", b"")
-    assert estimate_seconds(states, storage) is None
-    storage.write_json("runs/whole/run.json", {"seconds": 30.0, "video_seconds": 60.0})
-    duration = states[0].title.videos[0].info.duration_seconds
-    assert estimate_seconds(states, storage) == pytest.approx(duration / 2)
+def test_a_video_of_two_titles_is_done_once(films: Path, tmp_path: Path) -> None:
+    alone, season = only(plan(films, "one")), only(plan(films, "one two", "Season"))
+    one, two = season.videos
+    state = ReducerState(Storage.open(str(tmp_path)))
+    assert state.open_title(alone).jobs == one.jobs()
+    assert state.open_title(season).jobs == two.jobs()
+    assert state.segment_done(two.video_id, 0)
+    assert state.video_done(two.video_id) == []
+    assert sorted(state.video_done(one.video_id) or []) == sorted([alone.title_id, season.title_id])
+    state.close_title(season)
+    assert state.segment_done(one.video_id, 0)  # the other title still holds it
+    assert state.segment_done(two.video_id, 0) is None

@@ -111,6 +111,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--retry-failed", action="store_true", help="try again what failed in earlier runs"
     )
     index.add_argument(
+        "--share",
+        type=_share,
+        metavar="PART",
+        help="do only this part of the titles, drawn by lot, such as 0.01; vcn plan then knows "
+        "from them how long the others take",
+    )
+    index.add_argument(
         "--max-failures",
         type=_natural,
         metavar="N",
@@ -166,6 +173,13 @@ def _natural(text: str) -> int:
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"must be 0 or more, got {value}")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"must be over 0 and at most 1, got {text}")
     return value
 
 

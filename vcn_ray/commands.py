@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from vcn_ray.config import RunConfig, dump_config, load_config, with_pack
 from vcn_ray.console import (
     JsonLog,
     ProgressDisplay,
     count,
-    failure_line,
     minutes,
     say,
     say_json,
@@ -24,96 +25,96 @@ from vcn_ray.io.catalog import CatalogVideo, read_catalog
 from vcn_ray.io.storage import Storage
 from vcn_ray.models.pack_check import check_pack
 from vcn_ray.models.packs import describe_pack, list_packs, load_pack
+from vcn_ray.outlook import Outlook, show_outlook
 from vcn_ray.report.write import write_reports
 from vcn_ray.run.devices import device_for
-from vcn_ray.run.local import LocalRun
-from vcn_ray.run.plan import PackHashes, Plan, plan_catalog
+from vcn_ray.run.estimate import estimate
+from vcn_ray.run.events import Failed, RunLog
+from vcn_ray.run.local import LocalRun, tell_finished
+from vcn_ray.run.plan import PackHashes
+from vcn_ray.run.planning import draw_titles, group_titles, plan_titles
 from vcn_ray.run.record import RunClock, write_run
-from vcn_ray.run.retry import forget_failures
+from vcn_ray.run.retry import FailureEraser
 from vcn_ray.run.sources import Memory
-from vcn_ray.run.state import estimate_seconds, look_at
 from vcn_ray.sample.film import write_sample
 
 
 def index(options: argparse.Namespace) -> int:
     """Find the people of a catalog."""
     config, catalog, storage = _prepare(options)
-    new = not storage.names("runs")
-    if new:
+    groups = group_titles(catalog)
+    if options.share is not None:
+        groups = draw_titles(groups, options.share, config.seed)
+        catalog = [video for group in groups for video in group.videos]
+    if not storage.names("runs"):
         storage.check_writable()  # before hours are spent on reading videos
     device = device_for(config.resources.segment_gpus) if options.local else "cpu"
     pack = load_pack(config.pack, config.threads, device)
     clock = RunClock.start()
-    hashes = PackHashes(pack.detector_hash, pack.encoder_hash)
     display = JsonLog(clock.run_id) if options.log_format == "json" else ProgressDisplay()
     if not pack.commercial_use:
         display.note(f"note: pack {pack.name}: {pack.licence}")
+    told = RunLog(display, inputs=len(catalog), max_failures=options.max_failures)
+    erase = FailureEraser(storage)
     with display:
-        planned = plan_catalog(catalog, config, hashes, display.share, Memory(storage, keep=True))
+        hashes = PackHashes(pack.detector_hash, pack.encoder_hash)
+        titles = plan_titles(groups, config, hashes, Memory(storage, keep=True))
         if options.retry_failed:
-            again = forget_failures(planned, storage)
-            say(f"trying again what failed in {count(len(again), 'video')}")
-        finished = all(storage.is_committed(title.result) for title in planned.titles)
-        if not new and not finished:
+            titles = erase.pass_on(titles)
+        rest = tell_finished(titles, storage, told)  # a cluster is not started for nothing
+        if rest is not None:
             storage.check_writable()
-        if options.local or finished:  # a cluster is not started for nothing
-            most = options.max_failures
-            outcome = LocalRun(planned, pack, config, storage, display, most).run()
-        else:
-            from vcn_ray.distributed.catalog import run_catalog  # Ray takes seconds to import
+            if options.local:
+                LocalRun(pack, config, storage, told).run(rest)
+            else:
+                from vcn_ray.distributed.catalog import run_catalog  # Ray takes seconds to import
 
-            outcome = run_catalog(
-                planned, config, storage, display, clock.run_id, options.max_failures
-            )
-    record = write_run(clock, catalog, planned, outcome, config, storage)
-    if outcome.titles and all(title.reused for title in outcome.titles):
+                run_catalog(rest, config, storage, clock.run_id, told)
+    outcome = told.outcome()
+    record = write_run(clock, catalog, outcome, config, storage)
+    if options.retry_failed:
+        say(f"tried again what had failed in {count(len(erase.again), 'video')}")
+    _say_record(record, options.max_failures, storage, display.note)
+    return 1 if outcome.failures else 0
+
+
+def _say_record(
+    record: dict[str, Any], max_failures: int | None, storage: Storage, note: Callable[[str], None]
+) -> None:
+    """How a run ended, for people and machines."""
+    titles = record["titles"]
+    if titles and all(title["reused"] for title in titles):
         say("nothing to do: every result was there already")
-    if outcome.gave_up:
-        display.note(
-            f"gave up: more than {count(options.max_failures, 'video')} failed, and --max-failures "
+    if record["gave_up"]:
+        note(
+            f"gave up: more than {count(max_failures or 0, 'video')} failed, and --max-failures "
             "allows no more; what is finished is kept: go on with a larger number, or without"
         )
-    parts = [count(len(outcome.titles), "title")]
+    parts = [count(len(titles), "title")]
     parts += [count(record["failures"], "failure")] if record["failures"] else []
     say(f"{', '.join(parts)}, {minutes(record['seconds'])}, in {storage.uri}")
-    if outcome.titles:
+    if titles:
         say(f"next: vcn report {storage.uri}")
     say_json({name: value for name, value in record.items() if name != "config"})
-    return 1 if outcome.failures else 0
 
 
 def plan(options: argparse.Namespace) -> int:
     """Say what index would do."""
     config, catalog, storage = _prepare(options)
     info = load_pack(config.pack)
+    hashes = PackHashes(info.detector_hash, info.encoder_hash)
+    outlook = Outlook()
     with ProgressDisplay() as display:
-        hashes = PackHashes(info.detector_hash, info.encoder_hash)
-        planned = plan_catalog(catalog, config, hashes, display.share, Memory(storage, keep=False))
-    states = look_at(planned, storage)
-    rows = [
-        [
-            state.title.title,
-            str(len(state.title.videos)),
-            minutes(sum(video.info.duration_seconds for video in state.title.videos)),
-            f"{state.segments_done}/{state.segments}",
-            state.action,
-        ]
-        for state in states
-    ]
-    show_table(
-        "Titles", ["title", "videos", "length", "segments there", "what index would do"], rows
-    )
-    for failure in planned.failures:
-        say(failure_line(failure))
-    seconds = estimate_seconds(states, storage)
-    if seconds is None:
-        say("time: not known yet; an earlier run into this output would tell")
-    else:
-        say(f"time: about {minutes(seconds)}, by the pace of earlier runs into this output")
-    say_json(
-        _plan_summary(planned, states_finished=sum(s.finished for s in states), seconds=seconds)
-    )
-    return 1 if planned.failures else 0
+        memory = Memory(storage, keep=False)
+        for planned in plan_titles(group_titles(catalog), config, hashes, memory):
+            for failure in planned.failures:
+                display(Failed(failure))
+            outlook.add(planned, storage)
+            display.share("plan", outlook.inputs / len(catalog))
+    rest = estimate(outlook.left.seconds(), config, storage)
+    show_outlook(outlook, rest, config.prices)
+    say_json(outlook.summary(rest))
+    return 1 if outlook.failures else 0
 
 
 def sample(options: argparse.Namespace) -> int:
@@ -217,14 +218,3 @@ def _prepare(options: argparse.Namespace) -> tuple[RunConfig, list[CatalogVideo]
     settings = _settings(options)
     storage = Storage.open(options.output, settings.s3)
     return settings, read_catalog(options.inputs, settings.s3), storage
-
-
-def _plan_summary(plan: Plan, states_finished: int, seconds: float | None) -> dict[str, object]:
-    return {
-        "titles": len(plan.titles),
-        "titles_finished": states_finished,
-        "videos": len(plan.videos),
-        "segments": sum(len(video.segments) for video in plan.videos),
-        "unreadable": len(plan.failures),
-        "estimated_seconds": None if seconds is None else round(seconds, 1),
-    }

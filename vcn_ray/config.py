@@ -45,6 +45,14 @@ class ResourceConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PriceConfig:
+    """What machines cost, in any currency, for the estimate of `vcn plan`; nothing else uses it."""
+
+    cpu_hour: float = 0.0
+    gpu_hour: float = 0.0  # beside the CPUs set aside with it
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Every setting of a run; the defaults are meant for every video."""
 
@@ -60,6 +68,7 @@ class RunConfig:
     quality: QualityConfig = field(default_factory=QualityConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     resources: ResourceConfig = field(default_factory=ResourceConfig)
+    prices: PriceConfig = field(default_factory=PriceConfig)
     isolation: IsolationConfig = field(default_factory=IsolationConfig)
     s3: S3Config = field(default_factory=S3Config)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ray.util.metrics import Counter, Gauge
 
-from vcn_ray.run.events import Event, Failed, TitleDone, WorkDone
+from vcn_ray.run.events import Event, Failed, StageProgress, TitleDone, WorkDone
 from vcn_ray.run.plan import Failure
 from vcn_ray.run.work import Work
 
@@ -26,9 +26,9 @@ COUNTERS = {
 """Name, what it counts, and its labels."""
 
 GAUGES = {
-    "vcn_videos_planned": ("Videos of the catalog that can be read", ("run",)),
-    "vcn_videos_open": ("Of these, how many are not linked into tracks yet", ("run",)),
-    "vcn_segments_open": ("Segments that are not decoded yet", ("run",)),
+    "vcn_videos_planned": ("Videos of the catalog that have been looked at", ("run",)),
+    "vcn_videos_open": ("Of titles under way, how many are not linked into tracks yet", ("run",)),
+    "vcn_segments_open": ("Of these, segments that are not decoded yet", ("run",)),
 }
 
 
@@ -47,6 +47,8 @@ class RunMetrics:
     def __call__(self, event: Event) -> None:
         """Count what an event says."""
         match event:
+            case StageProgress("plan", _, done, _):
+                self.set("vcn_videos_planned", done)
             case WorkDone(work):
                 self._work(work)
             case TitleDone(status):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
+import queue
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -11,17 +14,24 @@ from typing import Any
 import pyarrow as pa
 import ray
 import torch
-from ray.data import ActorPoolStrategy
+from ray.data import ActorPoolStrategy, Dataset
 
 from vcn_ray.config import ResourceConfig, RunConfig
+from vcn_ray.distributed.feed import feed_dataset, start_feed
 from vcn_ray.errors import MediaError
 from vcn_ray.io.storage import Storage, one_line
 from vcn_ray.models.packs import load_pack
 from vcn_ray.run.devices import device_for
-from vcn_ray.run.plan import SegmentJob, VideoPlan
-from vcn_ray.run.steps import is_segment_done, reason_of, segment_file, segment_step
+from vcn_ray.run.plan import SegmentJob
+from vcn_ray.run.steps import reason_of, segment_file, segment_step
 from vcn_ray.run.work import Work
 
+log = logging.getLogger(__name__)
+
+WINDOW_PER_WORKER = 8
+LEAST_WINDOW = 64
+"""Segments that wait or are under way, at most: with fewer, a pool that grows would find none."""
+END_SECONDS = 10.0  # to wait for the dataset when a run gives up
 MOST_ATTEMPTS = 3  # of one run at a segment whose process dies
 
 
@@ -29,6 +39,7 @@ MOST_ATTEMPTS = 3  # of one run at a segment whose process dies
 class SegmentRow:
     """One segment is over: its output is committed, or a reason says why it is not."""
 
+    number: int  # of the stream
     video_id: str
     uri: str
     segment: int
@@ -62,11 +73,14 @@ class SegmentWorker:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Segment jobs in, a SegmentRow for each out."""
-        rows = [self._run(SegmentJob(**job)) for job in batch.to_pylist()]
+        rows = [self._run(row["number"], json.loads(row["job"])) for row in batch.to_pylist()]
         return pa.Table.from_pylist([row.packed() for row in rows])
 
-    def _run(self, job: SegmentJob) -> SegmentRow:
-        row = SegmentRow(job.video_id, job.uri, job.index)
+    def _run(self, number: int, fields: dict[str, Any] | None) -> SegmentRow:
+        if fields is None:
+            return SegmentRow(number, "", "", 0)
+        job = SegmentJob(**fields)
+        row = SegmentRow(number, job.video_id, job.uri, job.index)
         try:
             with self._attempt(job):
                 work = segment_step(job, self._pack, self._config, self._storage)
@@ -90,56 +104,107 @@ class SegmentWorker:
             storage.delete(path)
 
 
-def open_segments(videos: tuple[VideoPlan, ...], storage: Storage) -> list[SegmentJob]:
-    """All segments that are not committed yet."""
-    return [
-        job
-        for video in videos
-        if not storage.is_committed(video.tracks)
-        for job in video.jobs()
-        if not is_segment_done(job, storage)
-    ]
+class SegmentStream:
+    """Segments through an actor pool of Ray Data, while more of them become known.
 
-
-def run_segments(
-    todo: list[SegmentJob],
-    config: RunConfig,
-    output: str,
-    run_id: str,
-    worker: type[SegmentWorker] = SegmentWorker,
-) -> Iterator[SegmentRow]:
-    """Run segments on an actor pool, one block each so that any free actor takes the next.
+    The dataset runs in a thread of its own; who owns the stream puts segments in as long as it has
+    room, and takes what is over out.
 
     Args:
-        todo: What is not committed yet.
         config: Settings of the run.
         output: Where results go.
         run_id: Name of this run.
         worker: What does the work; another than the usual one to measure what the way to it costs.
 
-    Yields:
-        One row a segment, in the order they finish.
+    Attributes:
+        open: Segments that were put in and are not over.
+        over: True once the end has been told and all rows are out, or the stream broke off.
     """
-    if not todo:
-        return
-    resources = config.resources
-    rows = [asdict(job) for job in todo]
-    dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        worker,
-        fn_constructor_args=(config, output, run_id),
-        compute=_pool(resources, len(rows)),
-        num_cpus=resources.segment_cpus,
-        num_gpus=resources.segment_gpus or None,
-        batch_size=1,
-        batch_format="pyarrow",
-    )
-    for row in dataset.iter_rows():
-        yield SegmentRow.unpacked(row)
+
+    def __init__(
+        self,
+        config: RunConfig,
+        output: str,
+        run_id: str,
+        worker: type[SegmentWorker] = SegmentWorker,
+    ) -> None:
+        self.open = 0
+        self.over = False
+        self._count = 0
+        most = config.resources.segment_workers_max or _room(config.resources)
+        self._window = max(LEAST_WINDOW, WINDOW_PER_WORKER * most)
+        self._feed = start_feed()
+        self._rows: queue.SimpleQueue[SegmentRow | Exception | None] = queue.SimpleQueue()
+        self._stopped = threading.Event()
+        dataset = feed_dataset(self._feed).map_batches(
+            worker,
+            fn_constructor_args=(config, output, run_id),
+            compute=_pool(config.resources, most),
+            num_cpus=config.resources.segment_cpus,
+            num_gpus=config.resources.segment_gpus or None,
+            batch_size=1,
+            batch_format="pyarrow",
+        )
+        self._thread = threading.Thread(target=self._run, args=(dataset,), daemon=True)
+        self._thread.start()
+
+    @property
+    def has_room(self) -> bool:
+        """False where enough segments wait already: what is known of them takes memory."""
+        return self.open < self._window
+
+    def put(self, jobs: list[SegmentJob]) -> None:
+        """Add segments."""
+        self.open += len(jobs)
+        self._count += len(jobs)
+        self._feed.put.remote(jobs)
+
+    def end(self) -> None:
+        """Say that no more will come."""
+        self._feed.end.remote(self._count)
+
+    def take(self) -> list[SegmentRow]:
+        """The segments that are over since the last call, in the order they ended.
+
+        Raises:
+            RuntimeError: The stream broke off; there will be no more rows.
+        """
+        rows: list[SegmentRow] = []
+        while not self._rows.empty():
+            row = self._rows.get()
+            if not isinstance(row, SegmentRow):
+                self.over = True
+                if row is not None:
+                    raise RuntimeError(f"segments broke off: {one_line(row)}") from row
+                break
+            rows.append(row)
+        self.open -= len(rows)
+        if rows:
+            self._feed.forget.remote([row.number for row in rows])
+        return rows
+
+    def stop(self) -> None:
+        """End it, whatever is under way."""
+        self._stopped.set()
+        ray.kill(self._feed)
+        self._thread.join(END_SECONDS)
+
+    def _run(self, dataset: Dataset) -> None:
+        try:
+            for row in dataset.iter_rows():
+                if row["video_id"]:  # nothing in place of a segment that was over before
+                    self._rows.put(SegmentRow.unpacked(row))
+                if self._stopped.is_set():
+                    break
+        except Exception as error:  # told to the owner, which ends the run in order
+            log.debug("the stream of segments broke off", exc_info=True)
+            self._rows.put(error)
+        else:
+            self._rows.put(None)
 
 
-def _pool(resources: ResourceConfig, segments: int) -> ActorPoolStrategy:
-    most = resources.segment_workers_max or _room(resources)
-    most = max(1, min(most, segments))
+def _pool(resources: ResourceConfig, most: int) -> ActorPoolStrategy:
+    most = max(1, most)
     return ActorPoolStrategy(min_size=min(resources.segment_workers_min, most), max_size=most)
 
 

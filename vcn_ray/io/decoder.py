@@ -26,7 +26,6 @@ START_SECONDS = 120.0  # a decoder that is not ready by then never will be; a bu
 END_SECONDS = 10.0  # for the kernel to end a killed process; one that waits for a dead disk stays
 BUSY_SHARE = 0.5  # of the time waited that a decoder computed, from which on the file is to blame
 FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)  # no process does it to itself
-KEPT = 1  # idle decoders
 
 COMMAND = (sys.executable, "-P", "-m", "vcn_ray.io.decoder_child")
 
@@ -196,6 +195,8 @@ class Decoder:
 _idle: dict[int, list[Decoder]] = {}
 """Decoders without a job, by the process that started them: a fork must not use its parent's."""
 _lock = threading.Lock()
+_kept = 1
+"""Idle decoders, at most."""
 
 
 @contextmanager
@@ -214,6 +215,18 @@ def borrowed(ring_bytes: int) -> Iterator[Decoder]:
     finally:
         if not (decoder.usable and _keep(decoder)):
             decoder.kill()
+
+
+@contextmanager
+def side_by_side(count: int) -> Iterator[None]:
+    """Keep so many decoders for as long as several jobs are done at a time; no idle one after."""
+    global _kept
+    before, _kept = _kept, count
+    try:
+        yield
+    finally:
+        _kept = before
+        close_idle()
 
 
 def close_idle() -> None:
@@ -242,7 +255,7 @@ def _take(ring_bytes: int) -> Decoder | None:
 def _keep(decoder: Decoder) -> bool:
     with _lock:
         decoders = _idle.setdefault(os.getpid(), [])
-        kept = len(decoders) < KEPT
+        kept = len(decoders) < _kept
         decoders += [decoder] if kept else []
         return kept
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from vcn_ray.run.plan import Failure
+from vcn_ray.run.plan import Failure, InputNote, PlannedTitle
+from vcn_ray.run.state import FoundResult
 from vcn_ray.run.steps import TitleStatus
 from vcn_ray.run.work import Ledger, Work
 
@@ -15,8 +16,8 @@ from vcn_ray.run.work import Ledger, Work
 class StageProgress:
     """How far a stage of a video or title is."""
 
-    stage: str  # faces | tracks | adapt | result
-    subject: str  # video or title name
+    stage: str  # plan | faces | tracks | adapt | result
+    subject: str  # video or title name; empty where the whole catalog is meant
     done: float
     total: float
 
@@ -52,6 +53,7 @@ class RunOutcome:
 
     titles: tuple[TitleStatus, ...]
     failures: tuple[Failure, ...]
+    inputs: dict[str, InputNote]  # by uri; those that could be read
     work: dict[str, dict[str, Any]]  # by stage, as of Ledger
     gave_up: bool = False  # more failed than was allowed
 
@@ -61,6 +63,7 @@ class RunLog:
 
     Args:
         watches: Are told of every event.
+        inputs: How many videos the catalog has.
         max_failures: Inputs that may fail before the run gives up; None: all of them.
 
     Attributes:
@@ -68,9 +71,11 @@ class RunLog:
         failures: What will not be in the results.
     """
 
-    def __init__(self, *watches: Watch, max_failures: int | None = None) -> None:
+    def __init__(self, *watches: Watch, inputs: int, max_failures: int | None = None) -> None:
         self.titles: list[TitleStatus] = []
         self.failures: list[Failure] = []
+        self._inputs: dict[str, InputNote] = {}
+        self._looked_at, self._all = 0, inputs
         self._watches = watches
         self._most = max_failures
         self._failed: set[str] = set()  # inputs, in this run
@@ -80,6 +85,24 @@ class RunLog:
         """Pass an event on."""
         for watch in self._watches:
             watch(event)
+
+    def watch(self, watch: Watch) -> None:
+        """Have one more told of every event from now on."""
+        self._watches = (*self._watches, watch)
+
+    def plan(self, planned: PlannedTitle) -> None:
+        """Note a title whose videos have been looked at."""
+        self._inputs |= planned.inputs
+        self._looked_at += len(planned.inputs) + len(planned.failures)
+        self.tell(StageProgress("plan", "", self._looked_at, self._all))
+        for failure in planned.failures:
+            self.fail(failure)
+
+    def reuse(self, found: FoundResult) -> None:
+        """Note a title whose result was there before, and what it was made without."""
+        for failure in found.failures:
+            self.fail(failure, new=False)
+        self.finish(found.status)
 
     def finish(self, status: TitleStatus) -> None:
         """Note a title that has a result."""
@@ -107,5 +130,9 @@ class RunLog:
     def outcome(self) -> RunOutcome:
         """All of it."""
         return RunOutcome(
-            tuple(self.titles), tuple(self.failures), self._ledger.by_stage(), self.gave_up
+            tuple(self.titles),
+            tuple(self.failures),
+            self._inputs,
+            self._ledger.by_stage(),
+            self.gave_up,
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import torch
 
@@ -11,81 +13,87 @@ from vcn_ray.config import RunConfig
 from vcn_ray.io.storage import Storage
 from vcn_ray.learn.settings import Hooks
 from vcn_ray.models.packs import FacePack
-from vcn_ray.run.events import RunLog, RunOutcome, StageProgress, Watch
-from vcn_ray.run.plan import Plan, TitlePlan, VideoPlan
-from vcn_ray.run.steps import (
-    TitleStatus,
-    adapt_step,
-    failure_of,
-    point_to,
-    read_status,
-    result_step,
-    segment_step,
-    video_step,
-)
+from vcn_ray.run.events import RunLog, StageProgress
+from vcn_ray.run.plan import PlannedTitle, TitlePlan, VideoPlan
+from vcn_ray.run.state import find_result
+from vcn_ray.run.steps import adapt_step, failure_of, result_step, segment_step, video_step
 
 log = logging.getLogger(__name__)
+
+
+def tell_finished(
+    titles: Iterator[PlannedTitle], storage: Storage, told: RunLog
+) -> Iterator[PlannedTitle] | None:
+    """Tell of titles whose results are there, up to the first that has something to do.
+
+    Returns:
+        That title and all after it; None where there is none, or too much has failed.
+    """
+    for planned in titles:
+        title = None if planned.again else planned.title
+        found = title and find_result(title, storage)
+        if title and not found:
+            return itertools.chain([planned], titles)
+        told.plan(planned)
+        if told.gave_up:
+            return None
+        if found:
+            told.reuse(found)
+    return None
 
 
 @dataclass(slots=True)
 class LocalRun:
     """Runs a plan; failures of one title never stop the others."""
 
-    plan: Plan
     pack: FacePack
     config: RunConfig
     storage: Storage
-    watch: Watch
-    max_failures: int | None = None  # of videos; after more, no new title is begun
-    _log: RunLog = field(init=False)
+    told: RunLog
 
-    def run(self) -> RunOutcome:
-        """Do all that is not done yet."""
+    def run(self, titles: Iterable[PlannedTitle]) -> None:
+        """Do all that is not done yet; no new title is begun once too much has failed."""
         torch.set_num_threads(self.config.threads)
-        self._log = RunLog(self.watch, max_failures=self.max_failures)
-        for failure in self.plan.failures:
-            self._log.fail(failure)
-        for title in self.plan.titles:
-            if self._log.gave_up:
+        for planned in titles:
+            self.told.plan(planned)
+            if self.told.gave_up:
                 break
-            status = self._title(title)
-            if status is not None:
-                self._log.finish(status)
-        return self._log.outcome()
+            if planned.title and not planned.again:
+                self._title(planned.title)
 
-    def _title(self, title: TitlePlan) -> TitleStatus | None:
+    def _title(self, title: TitlePlan) -> None:
         stage = "faces"
         try:
+            found = find_result(title, self.storage)
+            if found:
+                self.told.reuse(found)
+                return
             for video in title.videos:
                 self._video(video)
-            if self.storage.is_committed(title.result):
-                point_to(title, self.storage)
-                return read_status(title, self.storage, reused=True)
             stage = "adapt"
             hooks = self._hooks(title)
-            self._log.count(adapt_step(title, self.pack, self.config, self.storage, hooks))
+            self.told.count(adapt_step(title, self.pack, self.config, self.storage, hooks))
             stage = "result"
             result = result_step(title, self.pack, self.config, self.storage)
-            self._log.count(result.work)
-            return result.status
+            self.told.count(result.work)
+            self.told.finish(result.status)
         except Exception as error:  # one title must never stop the others
             log.debug("title %s failed in stage %s", title.title_id, stage, exc_info=True)
-            self._log.fail(failure_of(title, stage, error))
-            return None
+            self.told.fail(failure_of(title, stage, error))
 
     def _video(self, video: VideoPlan) -> None:
         if not self.storage.is_committed(video.tracks):
             for job in video.jobs():
                 self._tell("faces", video.video_id, job.index, len(video.segments))
-                self._log.count(segment_step(job, self.pack, self.config, self.storage))
+                self.told.count(segment_step(job, self.pack, self.config, self.storage))
             self._tell("faces", video.video_id, len(video.segments), len(video.segments))
         linked = video_step(video, self.config, self.storage)
-        self._log.count(linked.work)
+        self.told.count(linked.work)
         for failure in linked.failures:
-            self._log.fail(failure, new=linked.work is not None)
+            self.told.fail(failure, new=linked.work is not None)
 
     def _hooks(self, title: TitlePlan) -> Hooks:
         return Hooks(lambda step, share: self._tell("adapt", f"{title.title} ({step})", share, 1.0))
 
     def _tell(self, stage: str, subject: str, done: float, total: float) -> None:
-        self._log.tell(StageProgress(stage, subject, done, total))
+        self.told.tell(StageProgress(stage, subject, done, total))

@@ -1,4 +1,4 @@
-"""What a run would do: identity, segments and keys of videos and titles; it changes nothing.
+"""What belongs where: identity, segments and keys of videos and titles; it changes nothing.
 
 A key is a hash of all that a stage's output depends on, so an output that is there under its key is
 right, whoever made it and when.
@@ -7,9 +7,7 @@ right, whoever made it and when.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from vcn_ray.config import (
@@ -118,19 +116,32 @@ class TitlePlan:
     missing: tuple[str, ...]  # uris that belong to it but cannot be read
 
 
+class InputNote(NamedTuple):
+    """What the record of a run says of a readable input."""
+
+    video_id: str  # of the copy that counts, where a title has the same video twice
+    title_id: str
+    title: str
+    segments: int
+    duration_seconds: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Plan:
-    """All titles of a run, and the videos that cannot even be planned."""
+class PlannedTitle:
+    """What came of looking at the videos of one title."""
 
-    titles: tuple[TitlePlan, ...]
-    failures: tuple[Failure, ...]
-    located: dict[str, str]  # uri to video_id of every readable video; copies share one
+    title: TitlePlan | None  # None: none of them can be read
+    inputs: dict[str, InputNote]  # by uri; those that can be read
+    failures: tuple[Failure, ...]  # and why the others cannot
+    again: bool = False  # other inputs gave the same title before
 
-    @property
-    def videos(self) -> tuple[VideoPlan, ...]:
-        """The readable videos, each once."""
-        found = {video.video_id: video for title in self.titles for video in title.videos}
-        return tuple(found.values())
+
+class TitleInputs(NamedTuple):
+    """What the catalog says of a title."""
+
+    title: str
+    named: bool  # by the manifest; then the name alone says which title it is
+    videos: tuple[CatalogVideo, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,65 +152,68 @@ class PackHashes:
     encoder: str
 
 
-def plan_catalog(
-    videos: list[CatalogVideo],
-    config: RunConfig,
-    pack: PackHashes,
-    progress: Callable[[str, float], None] | None = None,
-    memory: Memory | None = None,
-) -> Plan:
-    """Look at every video and say what belongs where.
+def look_at_input(
+    video: CatalogVideo, config: RunConfig, pack: PackHashes, memory: Memory | None
+) -> VideoPlan | Failure:
+    """Look at one video and say where its outputs belong.
 
     Args:
-        videos: What the user named.
+        video: What the user named.
         config: Settings of the run.
         pack: Hashes of the pack's two halves.
-        progress: Called with "plan" and the share done.
         memory: Where it is remembered what videos on S3 hold, so that they are not read again.
 
     Returns:
-        The plan; videos that cannot be read are failures, never errors.
+        The plan, or why there is none.
+
+    Raises:
+        StorageError: Nothing can be written down just now.
     """
-    planned: dict[str, list[VideoPlan]] = {}
-    missing: dict[str, list[str]] = {}
-    failures: list[Failure] = []
-    located: dict[str, str] = {}
-    for number, video in enumerate(videos):
-        group = video.title or video.uri  # two files of one name are two titles
-        planned.setdefault(group, [])
-        try:
-            found = _plan_video(video, config, pack, memory)
-            # A copy under another name would be seen twice: within a title, content counts once.
-            same = [v for v in planned[group] if v.identity == found.identity]
-            located[video.uri] = same[0].video_id if same else found.video_id
-            planned[group] += [] if same else [found]
-        except MediaError as error:
-            failures.append(
-                Failure(video.uri, "plan", None, error.reason, error.message, error.attempts)
-            )
-            missing.setdefault(group, []).append(video.uri)
-        except StorageError:  # nothing could be written down of any video
-            raise
-        except (OSError, RuntimeError) as error:  # one video must never stop the others
-            log.debug("%s cannot be planned", redact(video.uri), exc_info=True)
-            reason: Reason = "unreadable" if isinstance(error, OSError) else "internal_error"
-            failures.append(Failure(video.uri, "plan", None, reason, one_line(error)))
-            missing.setdefault(group, []).append(video.uri)
-        if progress:
-            progress("plan", (number + 1) / len(videos))
-    names = {v.title or v.uri: v.title or Path(v.uri).stem for v in videos}
-    named = {video.title for video in videos if video.title}
-    titles = [
-        _plan_title(
-            TitleInputs(names[group], group in named, members, tuple(missing.get(group, ()))),
-            config,
-            pack,
+    try:
+        return _plan_video(video, config, pack, memory)
+    except MediaError as error:
+        return Failure(video.uri, "plan", None, error.reason, error.message, error.attempts)
+    except StorageError:  # nothing could be written down of any video
+        raise
+    except (OSError, RuntimeError) as error:  # one video must never stop the others
+        log.debug("%s cannot be planned", redact(video.uri), exc_info=True)
+        reason: Reason = "unreadable" if isinstance(error, OSError) else "internal_error"
+        return Failure(video.uri, "plan", None, reason, one_line(error))
+
+
+def plan_title(
+    group: TitleInputs, looked: list[VideoPlan | Failure], config: RunConfig, pack: PackHashes
+) -> PlannedTitle:
+    """Say where the outputs of a title belong.
+
+    Args:
+        group: The title and its inputs.
+        looked: What look_at_input said of each.
+        config: Settings of the run.
+        pack: Hashes of the pack's two halves.
+    """
+    failures = tuple(found for found in looked if isinstance(found, Failure))
+    located: dict[str, VideoPlan] = {}
+    first: dict[str, VideoPlan] = {}
+    for video, found in zip(group.videos, looked, strict=True):
+        if isinstance(found, VideoPlan):
+            # A copy under another name would be seen twice: in a title, content counts once.
+            located[video.uri] = first.setdefault(found.identity, found)
+    if not located:
+        return PlannedTitle(None, {}, failures)
+    missing = tuple(failure.uri for failure in failures)
+    title = _make_title(group, tuple(first.values()), missing, config, pack)
+    inputs = {
+        uri: InputNote(
+            video.video_id,
+            title.title_id,
+            title.title,
+            len(video.segments),
+            video.info.duration_seconds,
         )
-        for group, members in planned.items()
-        if members
-    ]
-    unique = {title.title_id: title for title in titles}
-    return Plan(titles=tuple(unique.values()), failures=tuple(failures), located=located)
+        for uri, video in located.items()
+    }
+    return PlannedTitle(title, inputs, failures)
 
 
 def _plan_video(
@@ -222,19 +236,15 @@ def _plan_video(
     )
 
 
-class TitleInputs(NamedTuple):
-    """What a title is made of."""
-
-    title: str
-    named: bool  # by the manifest; then the name alone says which title it is
-    videos: list[VideoPlan]
-    missing: tuple[str, ...]
-
-
-def _plan_title(given: TitleInputs, config: RunConfig, pack: PackHashes) -> TitlePlan:
-    title, named, videos, missing = given
+def _make_title(
+    group: TitleInputs,
+    videos: tuple[VideoPlan, ...],
+    missing: tuple[str, ...],
+    config: RunConfig,
+    pack: PackHashes,
+) -> TitlePlan:
     # A season that gets one more episode stays the same title; a film is told apart by content.
-    name = title_id(title, [] if named else [video.video_id for video in videos])
+    name = title_id(group.title, [] if group.named else [video.video_id for video in videos])
     inputs: list[Any] = sorted(video.tracks for video in videos)
     settings = select(config, ADAPT_SECTIONS)
     resources = config.resources  # sums in another order round differently
@@ -244,9 +254,9 @@ def _plan_title(given: TitleInputs, config: RunConfig, pack: PackHashes) -> Titl
     settings = select(config, RESULT_SECTIONS)
     result_key = digest("result", adapted_key, order, sorted(missing), settings)
     return TitlePlan(
-        title=title,
+        title=group.title,
         title_id=name,
-        videos=tuple(videos),
+        videos=videos,
         adapted=f"titles/{name}/adapted-{adapted_key}",
         result=f"titles/{name}/result-{result_key}",
         missing=missing,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import secrets
+from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +16,7 @@ from vcn_ray.io.redact import redact
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import make_table
 from vcn_ray.run.events import RunOutcome
-from vcn_ray.run.plan import Failure, Plan
+from vcn_ray.run.plan import Failure
 from vcn_ray.run.steps import TitleStatus
 from vcn_ray.schema import FAILURES, RUN_VIDEOS
 
@@ -42,7 +43,6 @@ class RunClock:
 def write_run(
     clock: RunClock,
     catalog: list[CatalogVideo],
-    plan: Plan,
     outcome: RunOutcome,
     config: RunConfig,
     storage: Storage,
@@ -54,21 +54,23 @@ def write_run(
     """
     failures = sorted(outcome.failures, key=lambda f: (f.uri, f.stage, f.segment or 0))
     folder = f"runs/{clock.run_id}"
-    videos = _video_rows(catalog, plan, outcome, failures)
+    videos = _video_rows(catalog, outcome, failures)
     storage.write_table(f"{folder}/videos.parquet", make_table(videos, RUN_VIDEOS))
     told = [(f, redact(f.uri), redact(f.message)) for f in failures]
     rows = [asdict(f) | {"uri": uri, "message": message} for f, uri, message in told]
     storage.write_table(f"{folder}/failures.parquet", make_table(rows, FAILURES))
     fresh = {title.title_id for title in outcome.titles if not title.reused}
-    seconds = [
-        v.info.duration_seconds for t in plan.titles if t.title_id in fresh for v in t.videos
-    ]
+    seconds = {
+        (note.title_id, note.video_id): note.duration_seconds
+        for note in outcome.inputs.values()
+        if note.title_id in fresh
+    }
     content = {
         "run_id": clock.run_id,
         "output": storage.uri,
         "began": clock.began.isoformat(timespec="seconds"),
         "seconds": round(clock.seconds, 3),
-        "video_seconds": round(sum(seconds), 3),
+        "video_seconds": round(sum(seconds.values()), 3),
         "videos": {
             s: [v["status"] for v in videos].count(s)
             for s in ("done", "reused", "partial", "failed", "open")
@@ -98,17 +100,17 @@ def _title_row(title: TitleStatus) -> dict[str, Any]:
 
 
 def _video_rows(
-    catalog: list[CatalogVideo], plan: Plan, outcome: RunOutcome, failures: list[Failure]
+    catalog: list[CatalogVideo], outcome: RunOutcome, failures: list[Failure]
 ) -> list[dict[str, Any]]:
     finished = {title.title_id: title for title in outcome.titles}
-    planned = {video.video_id: (title, video) for title in plan.titles for video in title.videos}
     failed = {failure.uri for failure in failures}
+    lost_segments = Counter(f.uri for f in failures if f.segment is not None)
     rows = []
     for source in sorted(catalog):
-        title, video = planned.get(plan.located.get(source.uri, ""), (None, None))
-        lost = [f for f in failures if f.uri == source.uri and f.segment is not None]
-        done = finished.get(title.title_id) if title else None
-        told = {source.uri, title.title if title else source.uri} & failed
+        note = outcome.inputs.get(source.uri)
+        lost = lost_segments[source.uri]
+        done = finished.get(note.title_id) if note else None
+        told = {source.uri, note.title if note else source.uri} & failed
         status = "reused" if done and done.reused else "done"
         if lost and done:
             status = "partial"
@@ -117,13 +119,13 @@ def _video_rows(
         rows.append(
             {
                 "uri": redact(source.uri),
-                "video_id": video.video_id if video else None,
-                "title_id": title.title_id if title else None,
-                "title": title.title if title else source.title,
+                "video_id": note.video_id if note else None,
+                "title_id": note.title_id if note else None,
+                "title": note.title if note else source.title,
                 "status": status,
-                "segments": len(video.segments) if video else 0,
-                "segments_failed": len(lost),
-                "duration_seconds": video.info.duration_seconds if video else None,
+                "segments": note.segments if note else 0,
+                "segments_failed": lost,
+                "duration_seconds": note.duration_seconds if note else None,
             }
         )
     return rows

@@ -2,56 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from vcn_ray.io.storage import MANIFEST, Storage
-from vcn_ray.run.plan import Plan, VideoPlan
+from vcn_ray.run.plan import PlannedTitle, VideoPlan
 from vcn_ray.run.steps import segment_file
 
 
-def forget_failures(plan: Plan, storage: Storage) -> tuple[str, ...]:
-    """Take back the commit of every segment that failed, and of all that was made without it.
+class FailureEraser:
+    """Takes back the commit of every segment that failed, and of all that was made without it.
 
     A fault of the content is committed with its segment and not tried again, because it would be as
     wrong the next time: unless the decoder is another one now, or its limits are wider.
 
-    Returns:
-        Uris of the videos that the next run tries again.
+    Args:
+        storage: Where results lie.
+
+    Attributes:
+        again: Uris of the videos that are tried again, so far.
     """
-    again = {
-        video.video_id: segments
-        for video in plan.videos
-        if (segments := _failed_segments(video, storage))
-    }
-    lame = [video for video in plan.videos if video.video_id in again]
-    if not lame:
-        return ()
-    # From the end to the start: a run that is killed here never finds a result whose inputs are
-    # open. Results of other settings, and of other titles that hold the video, are made of it too.
-    for folder in _made_of({video.tracks for video in lame}, storage):
-        storage.delete(f"{folder}/{MANIFEST}")
-    for video in lame:
-        for folder in (video.tracks, video.faces):
-            storage.delete(f"{folder}/{MANIFEST}")
-        for index in again[video.video_id]:
-            storage.delete(segment_file(video.faces, index, "seg", "json"))
-    return tuple(video.uri for video in lame)
+
+    def __init__(self, storage: Storage) -> None:
+        self.again: list[str] = []
+        self._storage = storage
+        self._seen: set[str] = set()  # ids of videos: one in two titles must not be erased at work
+        self._made_of: dict[str, list[str]] | None = None
+
+    def pass_on(self, titles: Iterable[PlannedTitle]) -> Iterator[PlannedTitle]:
+        """Erase the failures of each title before it is passed on."""
+        for planned in titles:
+            for video in planned.title.videos if planned.title else ():
+                if video.video_id not in self._seen:
+                    self._seen.add(video.video_id)
+                    self._erase(video)
+            yield planned
+
+    def _erase(self, video: VideoPlan) -> None:
+        failed = _failed_segments(video, self._storage)
+        if not failed:
+            return
+        if self._made_of is None:
+            self._made_of = made_of_tracks(self._storage)
+        # From the end to the start: a run that is killed here never finds a result whose inputs are
+        # open. Results of other settings and of other titles that hold the video are made of it.
+        for folder in (*self._made_of.pop(video.tracks, ()), video.tracks, video.faces):
+            self._storage.delete(f"{folder}/{MANIFEST}")
+        for index in failed:
+            self._storage.delete(segment_file(video.faces, index, "seg", "json"))
+        self.again.append(video.uri)
 
 
-def _made_of(tracks: set[str], storage: Storage) -> list[str]:
-    """Committed folders of titles that were made of any of these tracks, results first."""
-    results, adapted = [], []
+def made_of_tracks(storage: Storage) -> dict[str, list[str]]:
+    """Committed folders of titles that were made of each video's tracks, results first."""
+    found: dict[str, list[str]] = {}
     for title in storage.names("titles"):
-        for name in storage.names(f"titles/{title}"):
+        # "result-..." comes before "adapted-..." when names are read from the end
+        for name in storage.names(f"titles/{title}")[::-1]:
             folder = f"titles/{title}/{name}"
-            if name.startswith("result-"):
-                summary = storage.find_json(f"{folder}/result.json")
-                if summary and tracks & set(summary["keys"]["tracks"]):
-                    results.append(folder)
-            elif name.startswith("adapted-"):
-                manifest = storage.find_json(f"{folder}/{MANIFEST}")
-                # One of an earlier version names none; its key is another one, and never looked at.
-                if manifest and tracks & set(manifest.get("tracks", ())):
-                    adapted.append(folder)
-    return results + adapted
+            for tracks in _tracks_of(folder, name, storage):
+                found.setdefault(tracks, []).append(folder)
+    return found
+
+
+def _tracks_of(folder: str, name: str, storage: Storage) -> list[str]:
+    if name.startswith("result-"):
+        summary = storage.find_json(f"{folder}/result.json")
+        return list(summary["keys"]["tracks"]) if summary else []
+    if name.startswith("adapted-"):
+        manifest = storage.find_json(f"{folder}/{MANIFEST}")
+        # One of an earlier version names none; its key is another one, and never looked at.
+        return list(manifest.get("tracks", ())) if manifest else []
+    return []
 
 
 def _failed_segments(video: VideoPlan, storage: Storage) -> list[int]:

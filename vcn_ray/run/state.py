@@ -1,12 +1,45 @@
-"""What of a plan is already done, and how long the rest should take; it changes nothing."""
+"""What of a plan is there already, read from storage; it changes no table."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from vcn_ray.io.storage import Storage
-from vcn_ray.run.plan import Plan, TitlePlan
-from vcn_ray.run.steps import is_segment_done
+from vcn_ray.run.plan import Failure, SegmentJob, TitlePlan, VideoPlan
+from vcn_ray.run.steps import (
+    TitleStatus,
+    known_failures,
+    point_to,
+    read_status,
+    segment_file,
+)
+
+
+def open_jobs(video: VideoPlan, storage: Storage) -> list[SegmentJob]:
+    """The segments of a video that are not committed yet."""
+    there = set(storage.names(video.faces))  # one question instead of one for each segment
+    prefix = f"{video.faces}/"
+    markers = ((job, segment_file(video.faces, job.index, "seg", "json")) for job in video.jobs())
+    return [job for job, marker in markers if marker.removeprefix(prefix) not in there]
+
+
+class FoundResult(NamedTuple):
+    """A result that was there before."""
+
+    status: TitleStatus
+    failures: tuple[Failure, ...]  # what it was made without
+
+
+def find_result(title: TitlePlan, storage: Storage) -> FoundResult | None:
+    """The result of a title whose every stage is committed; it becomes the title's newest."""
+    if not storage.is_committed(title.result):
+        return None
+    if not all(storage.is_committed(video.tracks) for video in title.videos):
+        return None
+    failures = [failure for v in title.videos for failure in known_failures(v, storage)]
+    point_to(title, storage)
+    return FoundResult(read_status(title, storage, reused=True), tuple(failures))
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,62 +52,52 @@ class TitleState:
     tracked: bool
     adapted: bool
     finished: bool
+    partial: bool  # finished, without what could not be read
+
+    @property
+    def seconds(self) -> float:
+        """Of video."""
+        return sum(video.info.duration_seconds for video in self.title.videos)
 
     @property
     def action(self) -> str:
-        """What a run would do, and why, in words."""
+        """What a run would do, in a word or two."""
         if self.finished:
-            return "nothing: its result is there"
+            return "nothing"
         if self.adapted:
-            return "cluster again: only clustering or quality settings differ from an earlier run"
+            return "cluster again"
         if self.tracked:
-            return "fine-tune and cluster: its tracks are there"
-        if self.segments_done:
-            return f"go on: {self.segments_done} of {self.segments} segments are there"
-        return "everything: nothing of it is there under these settings"
+            return "fine-tune and cluster"
+        return "go on" if self.segments_done else "everything"
+
+    @property
+    def why(self) -> str:
+        """Why that is."""
+        if self.partial:
+            return "its result is there, but partial: --retry-failed tries what failed again"
+        return {
+            "nothing": "its result is there",
+            "cluster again": "only settings of clustering or quality differ from an earlier run",
+            "fine-tune and cluster": "its tracks are there",
+            "go on": f"{self.segments_done} of {self.segments} segments are there",
+            "everything": "nothing of it is there under these settings",
+        }[self.action]
 
 
-def look_at(plan: Plan, storage: Storage) -> list[TitleState]:
-    """The state of every title of a plan."""
-    return [_state(title, storage) for title in plan.titles]
-
-
-def _state(title: TitlePlan, storage: Storage) -> TitleState:
+def look_at(title: TitlePlan, storage: Storage) -> TitleState:
+    """How much of a title is there."""
+    segments = sum(len(video.segments) for video in title.videos)
     finished = storage.is_committed(title.result)
-    markers = [
-        finished or is_segment_done(job, storage) for video in title.videos for job in video.jobs()
+    untracked = [
+        video for video in title.videos if not (finished or storage.is_committed(video.tracks))
     ]
+    missing = sum(len(open_jobs(video, storage)) for video in untracked)
     return TitleState(
         title=title,
-        segments=len(markers),
-        segments_done=sum(markers),
-        tracked=all(storage.is_committed(video.tracks) for video in title.videos),
-        adapted=storage.is_committed(title.adapted),
+        segments=segments,
+        segments_done=segments - missing,
+        tracked=not untracked,
+        adapted=finished or storage.is_committed(title.adapted),
         finished=finished,
+        partial=finished and "partial" in read_status(title, storage, reused=True).warnings,
     )
-
-
-def estimate_seconds(states: list[TitleState], storage: Storage) -> float | None:
-    """Wall seconds that the rest should take, by the pace of the last ten runs into this output.
-
-    Returns:
-        None where no earlier run did enough to tell.
-    """
-    paces: list[tuple[float, float]] = []
-    for name in storage.names("runs")[::-1][:10]:
-        path = f"runs/{name}/run.json"
-        if not storage.exists(path):  # a run that was killed left no record
-            continue
-        record = storage.read_json(path)
-        if record["video_seconds"] > 0:
-            paces.append((record["seconds"], record["video_seconds"]))
-    if not paces:
-        return None
-    pace = sum(p[0] for p in paces) / sum(p[1] for p in paces)
-    left = sum(
-        video.info.duration_seconds * (1 - state.segments_done / max(state.segments, 1))
-        for state in states
-        if not state.finished
-        for video in state.title.videos
-    )
-    return pace * left

@@ -128,9 +128,13 @@ def video_step(video: VideoPlan, config: RunConfig, storage: Storage) -> VideoDo
         # The bulky faces may be thrown away once tracks are made; what was said of them stays.
         storage.commit(video.tracks, manifest | {"faces_stage": faces})
         work = watch.done("tracks", video.video_id)
+    return VideoDone(known_failures(video, storage), work)
+
+
+def known_failures(video: VideoPlan, storage: Storage) -> tuple[Failure, ...]:
+    """What the committed tracks of a video were made without."""
     stage = storage.read_manifest(video.tracks)["faces_stage"]
-    failures = [Failure(video.uri, "faces", **failure) for failure in stage["failures"]]
-    return VideoDone(tuple(failures), work)
+    return tuple(Failure(video.uri, "faces", **failure) for failure in stage["failures"])
 
 
 def _faces_manifest(video: VideoPlan, storage: Storage) -> dict[str, Any]:

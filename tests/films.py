@@ -9,12 +9,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from vcn_ray.cli import main
 from vcn_ray.io.storage import Storage
 from vcn_ray.run.results import StoredTitle, stored_titles
 
 SMALL = ["--set", "decode.segment_seconds=2", "--set", "decode.analysis_fps=5"]
 """Settings under which a film of seconds has several segments and is done soon."""
+
+_QUICK = {
+    "decode.analysis_fps": 4,
+    "decode.segment_seconds": 1,
+    "finetune.encoder": "frozen",
+    "finetune.rounds": 1,
+    "finetune.epochs": 1,
+    "finetune.least_steps": 2,
+    "finetune.augmented_views": 2,
+    "finetune.quality_passes": 4,
+    "tracks.sample_seconds": 0.2,
+}
+QUICK = [word for name, value in _QUICK.items() for word in ("--set", f"{name}={value}")]
+"""Settings under which a whole run over several short videos is done soon."""
+_IDS = {"video_id", "track_id", "shot_id", "cover_track_id", "track_a", "track_b"}
 
 
 @dataclass(frozen=True)
@@ -45,4 +62,15 @@ def vcn(*words: str | Path) -> Ran:
 
 def results(output: Path) -> dict[str, StoredTitle]:
     """The finished titles of an output, by their names."""
-    return {t.summary["title"]: t for t in stored_titles(Storage.open(str(output)))}
+    return titles_of(Storage.open(str(output)))
+
+
+def titles_of(storage: Storage) -> dict[str, StoredTitle]:
+    """The finished titles of a storage, by their names."""
+    return {title.summary["title"]: title for title in stored_titles(storage)}
+
+
+def without_ids(table: pa.Table) -> list[dict[str, Any]]:
+    """A table's rows but for what names the video: on S3 that is another than in a folder."""
+    rows = [{n: v for n, v in row.items() if n not in _IDS} for row in table.to_pylist()]
+    return sorted(rows, key=repr)

@@ -24,8 +24,9 @@ from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
 KEYS = {"aws_access_key_id": "AKIAEXAMPLEEXAMPLE00", "aws_secret_access_key": "not/a+secret"}
 DROPPED = frozenset(["transfer-encoding", "connection", "content-length", "date", "server"])
-Harm = Literal["403", "500", "503", "reset", "cut"]
-"""What is done instead of an answer: an error status, no answer at all, half of one."""
+Harm = Literal["403", "500", "501", "503", "page", "reset", "cut"]
+"""What is done instead of an answer: an error status, a page for people, no answer, half of one."""
+PAGE = b"<html><h1>Bad Request</h1><p>The request is malformed.</p></html>"
 
 
 @dataclass(frozen=True)
@@ -160,9 +161,10 @@ class _Proxy(BaseHTTPRequestHandler):
         if act := self.state.next_act(self.command, key):
             act()
         harm = self.state.next_harm(self.command, key)
-        if harm in ("403", "500", "503"):
-            self._answer(int(harm), {}, b"")
-            self.state.log.append(dataclasses.replace(request, status=int(harm)))
+        if harm in ("403", "500", "501", "503", "page"):
+            status = 400 if harm == "page" else int(harm)
+            self.state.log.append(dataclasses.replace(request, status=status))
+            self._answer(status, {}, PAGE if harm == "page" else b"")
             return
         if harm == "reset":
             self.state.log.append(request)

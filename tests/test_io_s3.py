@@ -255,6 +255,26 @@ def test_after_a_few_tries_it_is_an_error(
     assert caught.value.reason == "storage_error"
 
 
+def test_what_a_server_does_not_know_is_not_tried_again(
+    s3_server: S3Server, bucket: str, reach: Callable[..., S3Config]
+) -> None:
+    storage = Storage.open(f"s3://{bucket}", reach(kms_key="k"))
+    s3_server.harm("501", 100, "PUT", "x")
+    with pytest.raises(StorageError, match=r"cannot write s3://.*/x: .*501") as caught:
+        storage.write_bytes("x", b"1")
+    assert "again" not in str(caught.value)
+    assert s3_server.count("PUT", bucket) == 1
+    s3_server.calm()
+
+
+def test_an_answer_in_other_words_than_those_of_s3_is_told(
+    s3_server: S3Server, bucket: str, reach: Callable[..., S3Config]
+) -> None:
+    s3_server.harm("page", 1, "GET", "x")
+    with pytest.raises(StorageError, match=r"answered 400, and not in the words of S3: .*endpoint"):
+        Storage.open(f"s3://{bucket}", reach()).read_bytes("x")
+
+
 def test_a_local_folder_is_tried_again_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vcn_ray.io.retry.FIRST_WAIT_SECONDS", 0.01)
     storage = Storage.open(str(tmp_path))

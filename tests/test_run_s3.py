@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
 import pytest
 
-from tests.films import Ran, vcn
+from tests.films import QUICK, Ran, titles_of, vcn, without_ids
 from tests.montage import encode, read_frames
 from tests.s3_server import KEYS, S3Server
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.storage import Storage
-from vcn_ray.run.results import StoredTitle, stored_titles
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 
 VIDEOS = 12
-QUICK = {
-    "decode.analysis_fps": 4,
-    "decode.segment_seconds": 1,
-    "finetune.encoder": "frozen",
-    "finetune.rounds": 1,
-    "finetune.epochs": 1,
-    "finetune.least_steps": 2,
-    "finetune.augmented_views": 2,
-    "finetune.quality_passes": 4,
-    "tracks.sample_seconds": 0.2,
-}
-WORDS = [word for name, value in QUICK.items() for word in ("--set", f"{name}={value}")]
-IDS = {"video_id", "track_id", "shot_id", "cover_track_id", "track_a", "track_b"}
 BUCKETS = {"films", "results"}
 
 
@@ -59,7 +43,7 @@ def local(folder: Path, yunet_pack: Path, tmp_path_factory: pytest.TempPathFacto
     """Some of them, indexed where they lie."""
     output = tmp_path_factory.mktemp("local")
     some = sorted(folder.iterdir())[::5]
-    ran = vcn("index", *some, "--output", output, "--pack", yunet_pack, "--local", *WORDS)
+    ran = vcn("index", *some, "--output", output, "--pack", yunet_pack, "--local", *QUICK)
     assert ran.code == 0, ran.err
     return output
 
@@ -74,7 +58,7 @@ def first(folder: Path, yunet_pack: Path, s3_server: S3Server, reach: list[str])
 
 def _index(pack: Path, reach: list[str], *more: str, source: str = "s3://films/season") -> Ran:
     words = [source, "--output", "s3://results/out", "--pack", pack, "--local"]
-    return vcn("index", *words, *WORDS, *reach, *more)
+    return vcn("index", *words, *QUICK, *reach, *more)
 
 
 def _storage(s3_server: S3Server) -> Storage:
@@ -82,19 +66,10 @@ def _storage(s3_server: S3Server) -> Storage:
     return Storage.open("s3://results/out", config)
 
 
-def _titles(storage: Storage) -> dict[str, StoredTitle]:
-    return {title.summary["title"]: title for title in stored_titles(storage)}
-
-
-def _without_ids(table: pa.Table) -> list[dict[str, Any]]:
-    rows = [{n: v for n, v in row.items() if n not in IDS} for row in table.to_pylist()]
-    return sorted(rows, key=repr)
-
-
 def test_rows_equal_those_of_a_local_folder(first: Ran, local: Path, s3_server: S3Server) -> None:
     assert first.code == 0, first.err
     assert first.record["videos"]["done"] == VIDEOS
-    here, there = _titles(Storage.open(str(local))), _titles(_storage(s3_server))
+    here, there = titles_of(Storage.open(str(local))), titles_of(_storage(s3_server))
     assert len(there) == VIDEOS
     assert set(here) < set(there)
     for name, title in here.items():
@@ -102,7 +77,7 @@ def test_rows_equal_those_of_a_local_folder(first: Ran, local: Path, s3_server: 
         assert title.summary["counts"] == other.summary["counts"]
         for table in ("people", "tracks", "appearances", "merges", "shots", "crops"):
             mine, theirs = getattr(title, table), getattr(other, table)
-            assert _without_ids(mine) == _without_ids(theirs), (name, table)
+            assert without_ids(mine) == without_ids(theirs), (name, table)
     assert sum(title.people.num_rows for title in there.values()) >= VIDEOS
 
 
@@ -135,11 +110,11 @@ def test_plan_writes_nothing(
     first: Ran, yunet_pack: Path, s3_server: S3Server, reach: list[str]
 ) -> None:
     s3_server.calm()
-    words = ["--output", "s3://results/out", "--pack", yunet_pack, *WORDS, *reach]
+    words = ["--output", "s3://results/out", "--pack", yunet_pack, *QUICK, *reach]
     ran = vcn("plan", "s3://films/season", *words)
     assert ran.record["titles_finished"] == VIDEOS
     assert s3_server.count("PUT") == 0
-    other = ["--output", "s3://results/new", "--pack", yunet_pack, *WORDS, *reach]
+    other = ["--output", "s3://results/new", "--pack", yunet_pack, *QUICK, *reach]
     assert vcn("plan", "s3://films/season/0-0.mp4", *other).record["titles"] == 1
     assert s3_server.count("PUT") == 0
 
@@ -152,7 +127,7 @@ def test_pages_and_scores_of_results_on_s3(
     assert "open s3://results/out/index.html" in ran.out
     head = s3_server.client.head_object(Bucket="results", Key="out/index.html")
     assert head["ContentType"].startswith("text/html")
-    title = _titles(_storage(s3_server))["0-0"]
+    title = titles_of(_storage(s3_server))["0-0"]
     lines = ["video,frame,x0,y0,x1,y1,identity"]
     for row in title.crops.to_pylist():
         box = ",".join(str(row[f"{side}_pixels"]) for side in ("x0", "y0", "x1", "y1"))

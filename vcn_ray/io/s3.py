@@ -45,6 +45,9 @@ SCHEME = "s3://"
 CLIENT_TRIES = 3  # by botocore; storage and files try again on top, also what breaks off later
 SESSION_NAME = "vcn-ray"  # of an assumed role, as the owner's audit log shows it
 STS_REGION = "us-east-1"  # where nothing else says one
+NOT_IMPLEMENTED = (
+    501  # of servers of one's own that lack a part of S3: the next try changes nothing
+)
 
 _GONE = frozenset(["404", "NoSuchKey", "NotFound", "NoSuchVersion"])
 _DENIED = frozenset(["403", "401", "AccessDenied", "Forbidden", "AllAccessDisabled"])
@@ -214,6 +217,8 @@ def is_transient(error: Exception) -> bool:
     """True of an error of S3 that may be over by the next try."""
     if isinstance(error, ClientError):
         code, status = _code(error), _status(error)
+        if status == NOT_IMPLEMENTED:
+            return False
         return code in _BUSY or status >= 500 or status == 429
     broken = (HTTPClientError, ConnectionError, IncompleteReadError, FlexibleChecksumError)
     return isinstance(error, broken)
@@ -270,6 +275,11 @@ def _explain_code(error: ClientError, uri: str) -> tuple[S3Kind, str]:
         return "other", f"bucket {bucket} is in another region: set s3.region"
     if is_transient(error):
         return "unavailable", f"S3 is too busy or broken ({code}): run the same command again"
+    if not code:  # a page for people, say, by something that is no S3 or takes us for no S3 client
+        return "other", (
+            f"the server answered {_status(error)}, and not in the words of S3: check s3.endpoint, "
+            "and s3.anonymous, which not every server knows"
+        )
     return "other", one_line(error)
 
 

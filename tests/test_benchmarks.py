@@ -267,6 +267,19 @@ COMMANDS = {
 }
 
 
+def test_the_installed_autoscaler_takes_the_cluster_of_autoscale():
+    from autoscale import Machines  # Ray takes seconds to import
+    from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
+
+    config = Machines(nodes=3, cpus=2, idle_seconds=15).config("192.0.2.1:7")
+    taken = AutoscalingConfig(config, skip_content_hash=True)
+    worker = taken.get_node_type_configs()["worker"]
+    assert (worker.min_worker_nodes, worker.max_worker_nodes) == (0, 3)
+    assert worker.resources["CPU"] == 2
+    assert taken.get_idle_timeout_s() == 15
+    assert taken.get_provider_config()["gcs_address"] == "192.0.2.1:7"
+
+
 @pytest.fixture(scope="module")
 def tiny(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A film of four people, three crops a track."""

@@ -87,7 +87,9 @@ def test_killed_after_any_epoch(config: FinetuneConfig):
         with pytest.raises(KilledError):
             run(memory, config)
         memory.last = None
-        check_equal(run(memory, config), whole)
+        resumed = run(memory, config)
+        check_equal(resumed, whole)
+        assert (resumed.resumed_epochs, whole.resumed_epochs) == (last, 0)
         assert memory.saves == epochs  # none was trained twice
 
 

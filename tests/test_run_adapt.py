@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from tests.synth import PEOPLE, QUICK, TinyBackbone, crops_of
-from vcn_ray.config import RunConfig
+from vcn_ray.config import ResourceConfig, RunConfig
 from vcn_ray.core.cluster import ClusterConfig
 from vcn_ray.errors import StorageError
 from vcn_ray.io.storage import Storage
@@ -25,6 +25,8 @@ from vcn_ray.schema import CROPS, SHOTS, VIDEO_TRACKS
 
 CROPS_EACH = 4
 CONFIG = RunConfig(finetune=replace(QUICK, least_steps=1), cluster=ClusterConfig(rule="paper"))
+EAGER = replace(CONFIG, resources=ResourceConfig(checkpoint_seconds=0))
+"""Keeps a checkpoint after each epoch."""
 PACK = cast(
     FacePack,
     SimpleNamespace(
@@ -133,11 +135,13 @@ class Epochs:
 @pytest.mark.parametrize("last", [2, 4, 6])
 def test_a_killed_step_goes_on_and_gives_equal_files(storage: Storage, whole: Storage, last: int):
     with pytest.raises(KilledError):
-        adapt_step(TITLE, PACK, CONFIG, storage, Hooks(Epochs(last)), checkpoint_seconds=0)
+        adapt_step(TITLE, PACK, EAGER, storage, Hooks(Epochs(last)))
     assert storage.names(TITLE.adapted) == ["checkpoint.safetensors"]
     rest = Epochs()
-    adapt_step(TITLE, PACK, CONFIG, storage, Hooks(rest), checkpoint_seconds=0)
+    adapt_step(TITLE, PACK, EAGER, storage, Hooks(rest))
     assert len(rest.steps) == EPOCHS - (last - 1)  # the one it died in is trained again
+    assert storage.read_manifest(TITLE.adapted)["resumed_epochs"] == last - 1
+    assert whole.read_manifest(TITLE.adapted)["resumed_epochs"] == 0
     names = ["manifest.json", "model.safetensors", "outputs.safetensors"]
     assert storage.names(TITLE.adapted) == whole.names(TITLE.adapted) == names
     for name in names[1:]:
@@ -154,7 +158,7 @@ def test_the_checkpoint_is_there_until_the_result_is(
     with monkeypatch.context() as patch:
         patch.setattr(Storage, "commit", die)
         with pytest.raises(KilledError):
-            adapt_step(TITLE, PACK, CONFIG, storage, checkpoint_seconds=0)
+            adapt_step(TITLE, PACK, EAGER, storage)
     assert storage.exists(CHECKPOINT)
     rest = Epochs()
     adapt_step(TITLE, PACK, CONFIG, storage, Hooks(rest))
@@ -190,7 +194,7 @@ def test_training_goes_on_where_a_checkpoint_cannot_be_written_or_read(
     monkeypatch.setattr(Storage, "write_bytes", fail_to_write)
     monkeypatch.setattr(Storage, "read_bytes", fail_to_read)
     with caplog.at_level(logging.WARNING):
-        adapt_step(TITLE, PACK, CONFIG, storage, checkpoint_seconds=0)
+        adapt_step(TITLE, PACK, EAGER, storage)
     assert "training starts anew: it is gone" in caplog.text
     assert "training goes on without a checkpoint: the disk is full" in caplog.text
     name = f"{TITLE.adapted}/model.safetensors"

@@ -42,6 +42,7 @@ class ResourceConfig:
     adapt_gpus: float = 0.0
     trainer_crops: int = 20_000  # titles with more crops get a Ray Train job of their own
     train_workers: int = 1  # processes of such a job, of adapt_cpus and adapt_gpus each
+    checkpoint_seconds: float = 20.0  # of fine-tuning, at least, from one checkpoint to the next
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,6 +45,7 @@ class Adapted:
     warnings: tuple[str, ...]  # "empty", "collapsed", "encoder_collapsed"
     seconds: dict[str, float]  # by step: views, head, match, encoder, outputs, quality
     peak_bytes: int  # most memory: of a GPU, what tensors took; else what the process ever took
+    resumed_epochs: int = 0  # of the history, read from a checkpoint and not trained again
 
 
 TRAINING_STREAM = 1 << 32
@@ -202,6 +203,7 @@ def _describe(rounds: Rounds, encoder: Backbone, trained: _Trained) -> Adapted:
         warnings=trained.warnings,
         seconds=watch.seconds,
         peak_bytes=watch.peak_bytes(),
+        resumed_epochs=rounds.resumed_epochs,
     )
 
 

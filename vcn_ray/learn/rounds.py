@@ -81,6 +81,11 @@ class Rounds:
                 if step not in self.watch.seconds:  # views were encoded again: they count once
                     self.watch.add(step, seconds)
 
+    @property
+    def resumed_epochs(self) -> int:
+        """Of the history, how many a checkpoint held."""
+        return len(self._saved.history) if self._saved else 0
+
     def train_head(self) -> Student | None:
         """METHOD 2.6 with the encoder frozen, until the matches settle; None: it collapsed."""
         stage = self._head_stage()

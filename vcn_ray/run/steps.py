@@ -28,9 +28,6 @@ from vcn_ray.stages.results import ResultTables
 from vcn_ray.stages.titles import TitleTracks, gather_tracks
 from vcn_ray.stages.tracks import SegmentTables
 
-CHECKPOINT_SECONDS = 20.0
-"""Of fine-tuning between two checkpoints, at least: a short title is sooner done again."""
-
 log = logging.getLogger(__name__)
 
 
@@ -228,7 +225,6 @@ def adapt_step(
     config: RunConfig,
     storage: Storage,
     hooks: Hooks = NO_HOOKS,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> Work | None:
     """Fine-tune on a title's tracks and commit the adapted model and what it says of each track.
 
@@ -242,7 +238,9 @@ def adapt_step(
     if hooks.ranks.agree(storage.is_committed(title.adapted)):
         return None
     watch = Stopwatch()
-    kept = StoredCheckpoint(storage, f"{title.adapted}/checkpoint.safetensors", checkpoint_seconds)
+    kept = StoredCheckpoint(
+        storage, f"{title.adapted}/checkpoint.safetensors", config.resources.checkpoint_seconds
+    )
     values = {
         "title": read_tracks(title, storage),
         "encoder": pack.load_encoder().to(device_for(config.resources.adapt_gpus)),
@@ -257,6 +255,7 @@ def adapt_step(
         "tracks": [video.tracks for video in title.videos],
         "warnings": list(adapted.warnings),
         "history": [asdict(epoch) for epoch in adapted.history],
+        "resumed_epochs": adapted.resumed_epochs,
         "seconds": watch.seconds,
         "adapt_seconds": {step: round(took, 3) for step, took in adapted.seconds.items()},
         "adapt_peak_bytes": adapted.peak_bytes,

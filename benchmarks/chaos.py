@@ -4,14 +4,21 @@
 
 A head and two nodes of Ray run on this machine. The videos are indexed once undisturbed; then again
 and again into empty folders, and each time one thing is killed (SIGKILL) at a random moment of the
-run: a segment worker, a decoder process, a trainer, the reducer, a whole node, or the driver, which
-is then started again with the same words. What is killed goes round, the moment is drawn.
+run: a segment worker, a decoder process, the reducer, a whole node, or the driver, which is then
+started again with the same words. What is killed goes round, the moment is drawn.
+
+Two kinds are killed while they fine-tune: a warm trainer, and the process of a Ray Train job. So
+that they can be met, they are given the first video alone, trained for longer and with a checkpoint
+every second, beside an undisturbed run of the same; what is drawn is the epoch that must be in the
+checkpoint before the kill. They must go on from there: that they did is read from the manifest of
+the adapted model, and a training that began anew is as bad as wrong rows.
 
 How to read a row: `rows` says whether all tables and models are equal to the undisturbed run's, to
-the byte; `done again` is how many steps were finished more often than once, by stage (a segment, a
-title's fine-tuning or clustering), as far as the runs' own records tell: a driver that was killed
-left none. "nothing to kill" means that the run ended before such a process was there: it counts for
-nothing.
+the byte; `kept`, how many epochs the checkpoint held that was seen before the kill, and `went on
+after`, how many the training did not do again, of how many there are; `done again` is how many
+steps were finished more often than once, by stage (a segment, a title's fine-tuning or clustering),
+as far as the runs' own records tell: a driver that was killed left none. "nothing to kill" means
+that the run ended before such a process was there: it counts for nothing.
 
 Only processes that this script has started are killed: they are told by an environment variable.
 """
@@ -30,13 +37,14 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ray.cluster_utils import Cluster
 from running import say
+from safetensors import safe_open
 from scoring import Cell, Report
 
 MARK = "VCN_CHAOS"
@@ -45,17 +53,26 @@ MARK = "VCN_CHAOS"
 TITLES = {
     "segment worker": "MapWorker",
     "decoder": "vcn_ray.io.decoder_child",
-    "trainer": "ray::TitleTrainer",
     "reducer": "ray::Reducer",
+    "trainer": "ray::TitleTrainer.adapt",
+    "train worker": "ray::RayTrainWorker",
 }
 """What a process is called, by what is killed."""
 
 KINDS = (*TITLES, "node", "driver")
+SETTINGS = ("decode.segment_seconds=1", "resources.segment_workers_max=2")
+LONG = ("finetune.encoder_epochs=32", "resources.checkpoint_seconds=1")
+"""Settings under which a title of seconds trains for longer than a few checkpoints are apart."""
+
+TRAINERS = {"trainer": LONG, "train worker": (*LONG, "resources.trainer_crops=0")}
+"""What is killed while it trains, and its settings; how it is trained must not change a bit."""
 COLUMNS = {
     "run": "",
     "killed": "",
     "after s": ".1f",
     "took s": ".0f",
+    "kept": "",
+    "went on after": "",
     "rows": "",
     "done again": "",
     "note": "",
@@ -106,11 +123,13 @@ class Job:
     pack: str
     address: str
     folder: Path
+    settings: tuple[str, ...] = SETTINGS
 
     def start(self, output: Path) -> subprocess.Popen[bytes]:
         """The driver, as its own process."""
         words = ["index", *self.videos, "--output", str(output), "--pack", self.pack]
-        words += ["--set", "decode.segment_seconds=1", "--set", "resources.segment_workers_max=2"]
+        for setting in self.settings:
+            words += ["--set", setting]
         with (self.folder / "driver.log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "vcn_ray", *words],
@@ -137,26 +156,80 @@ def main(argv: Sequence[str] | None = None) -> None:
     with machines() as cluster, tempfile.TemporaryDirectory() as folder:
         pack = str(Path(options.pack).absolute()) if Path(options.pack).is_dir() else options.pack
         job = Job(options.videos, pack, cluster.cluster.address, Path(folder))
-        began = time.monotonic()
-        job.start(Path(folder, "whole")).wait()
-        usual = time.monotonic() - began
-        whole = files_of(Path(folder, "whole"))
-        if not whole:
-            raise SystemExit(Path(folder, "driver.log").read_text())
-        say(f"undisturbed: {len(whole)} files in {usual:.0f} s")
+        wholes = {
+            trains: undisturbed(job_for("trainer", job) if trains else job, f"whole-{trains}")
+            for trains in sorted({kind in TRAINERS for kind in options.only})
+        }
         for number in range(options.runs):
             cluster.fill()
             kind = options.only[number % len(options.only)]
-            moment = float(rng.uniform(0.15, 0.95)) * usual
-            row = disturb(cluster, job, Path(folder, f"run-{number}"), kind, moment)
-            report.add({"run": str(number), **row, **compare(whole, Path(folder, f"run-{number}"))})
+            whole = wholes[kind in TRAINERS]
+            output = Path(folder, f"run-{number}")
+            row = disturb(cluster, job_for(kind, job), output, Aim(kind, rng, whole))
+            report.add({"run": str(number), **row, **compare(whole.files, output)})
     report.save(options.json)
-    bad = [row for row in report.rows if row["rows"] != "equal"]
-    say(f"{len(report.rows) - len(bad)} of {len(report.rows)} runs ended in equal rows")
+    bad = [row for row in report.rows if row["rows"] != "equal" or "began anew" in str(row["note"])]
+    say(f"{len(report.rows) - len(bad)} of {len(report.rows)} runs ended as they should")
     raise SystemExit(1 if bad else 0)
 
 
-def disturb(cluster: Machines, job: Job, output: Path, kind: str, moment: float) -> dict[str, Cell]:
+@dataclass(frozen=True)
+class Whole:
+    """A run that nothing happened to."""
+
+    seconds: float
+    files: dict[str, str]
+    epochs: int  # of its longest training
+
+
+def undisturbed(job: Job, name: str) -> Whole:
+    """Run once and leave it alone."""
+    began, output = time.monotonic(), job.folder / name
+    job.start(output).wait()
+    seconds, files = time.monotonic() - began, files_of(output)
+    if not files:
+        raise SystemExit((job.folder / "driver.log").read_text())
+    epochs = max(len(manifest["history"]) for manifest in adapted_in(output))
+    say(f"undisturbed: {len(files)} files, {epochs} epochs in {seconds:.0f} s")
+    return Whole(seconds, files, epochs)
+
+
+def job_for(kind: str, job: Job) -> Job:
+    """What is run for a kind: of one video where a trainer is to be met."""
+    if kind not in TRAINERS:
+        return job
+    return replace(job, videos=job.videos[:1], settings=(*job.settings, *TRAINERS[kind]))
+
+
+class Aim:
+    """What is killed, and when: after some seconds, or once some epochs are in a checkpoint."""
+
+    def __init__(self, kind: str, rng: np.random.Generator, whole: Whole) -> None:
+        self.kind = kind
+        share = float(rng.uniform(0.15, 0.95))
+        self._moment = share * whole.seconds
+        # Training ends a second or two after its last epochs, and checkpoints are a second apart.
+        self._epochs = round(0.8 * share * whole.epochs)
+        self.kept: int | None = None  # epochs in the checkpoint that was seen
+
+    def is_due(self, seconds: float, output: Path) -> bool:
+        """Whether the time has come."""
+        if self.kind not in TRAINERS:
+            return seconds >= self._moment
+        self.kept = epochs_kept(output)
+        return self.kept is not None and self.kept >= self._epochs
+
+
+def epochs_kept(output: Path) -> int | None:
+    """How many epochs the checkpoint of a title holds; None while there is none."""
+    for path in output.glob("titles/*/adapted-*/checkpoint.safetensors"):
+        # It may just be dropped; it is never seen half written.
+        with suppress(FileNotFoundError), safe_open(path, "np") as file:
+            return len(json.loads(file.metadata()["state"])["history"])
+    return None
+
+
+def disturb(cluster: Machines, job: Job, output: Path, aim: Aim) -> dict[str, Cell]:
     """Run once, and kill something in the middle."""
     began = time.monotonic()
     driver = job.start(output)
@@ -164,18 +237,25 @@ def disturb(cluster: Machines, job: Job, output: Path, kind: str, moment: float)
     while driver.poll() is None:
         time.sleep(0.05)
         now = time.monotonic() - began
-        if killed_at is None and now >= moment and kill(cluster, driver, kind):
+        if killed_at is None and aim.is_due(now, output) and kill(cluster, driver, aim.kind):
             killed_at = now
-    if kind == "driver" and killed_at is not None:
+    if aim.kind == "driver" and killed_at is not None:
         driver = job.start(output)
         driver.wait()
-    return {
-        "killed": kind,
+    notes = [] if killed_at else ["nothing to kill"]
+    notes += [f"exit {driver.returncode}"] if driver.returncode else []
+    row: dict[str, Cell] = {
+        "killed": aim.kind,
         "after s": killed_at,
         "took s": time.monotonic() - began,
-        "note": ("" if killed_at else "nothing to kill")
-        + ("" if driver.returncode == 0 else f" exit {driver.returncode}"),
     }
+    if killed_at and aim.kept is not None:
+        row["kept"] = str(aim.kept)
+        for manifest in adapted_in(output):
+            resumed = manifest["resumed_epochs"]
+            row["went on after"] = f"{resumed} of {len(manifest['history'])}"
+            notes += ["began anew"] if resumed < aim.kept else []
+    return row | {"note": ", ".join(notes)}
 
 
 def kill(cluster: Machines, driver: subprocess.Popen[bytes], kind: str) -> bool:
@@ -188,7 +268,7 @@ def kill(cluster: Machines, driver: subprocess.Popen[bytes], kind: str) -> bool:
         cluster.kill_node(0)
         return True
     for pid, title in ours():
-        if TITLES[kind] in title and (kind != "trainer" or "adapt" in title):
+        if TITLES[kind] in title:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 return True
@@ -215,6 +295,13 @@ def ours() -> Iterator[tuple[int, str]]:
     for pid, (parent, title) in parents.items():
         if pid in known or (parent in known and TITLES["decoder"] in title):
             yield pid, title
+
+
+def adapted_in(output: Path) -> list[dict[str, Any]]:
+    """What is told of each adapted model."""
+    return [
+        json.loads(path.read_text()) for path in output.glob("titles/*/adapted-*/manifest.json")
+    ]
 
 
 def files_of(output: Path) -> dict[str, str]:

@@ -6,9 +6,16 @@
 Without videos: so many planned segments go through a worker that does nothing, on a Ray of this
 machine, as the product sends them. Printed are the milliseconds each took once the actors were up,
 the driver's resident memory and the bytes in Ray's object store, at every tenth of the way: both
-must stay flat. With videos: their segments are decoded and detected by so many single-threaded
-workers, one number after the other, into an empty folder each time; printed are segments a minute
-and the ratio to the first.
+must stay flat.
+
+With videos: their segments are decoded and detected by so many workers of one thread each, one
+number after the other, into an empty folder each time; first with decoders in processes of their
+own, as they are by default, then in the workers. Only what happens while all workers are at work
+counts: from when the last of them has done its first segment, so without the start of actors,
+models and decoders, until the first of them has done its last. Printed are segments a minute (one
+that is done in part counts in part), their ratio to the first number of workers, and how many cores
+the workers and their decoders kept busy: where one worker takes more than a core, because its
+decoder works beside it, two cannot be twice as fast on two cores.
 
 How to read it: a segment of 30 s of film takes several seconds of a core, so 20 ms are nothing.
 """
@@ -16,12 +23,15 @@ How to read it: a segment of 30 s of film takes several seconds of a core, so 20
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import resource
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 from ray._private.internal_api import memory_summary
@@ -30,11 +40,14 @@ from vcn_ray.config import ResourceConfig, RunConfig
 from vcn_ray.distributed.cluster import cluster
 from vcn_ray.distributed.segments import SegmentRow, SegmentWorker, open_segments, run_segments
 from vcn_ray.io.catalog import read_catalog
+from vcn_ray.io.isolation import IsolationConfig
 from vcn_ray.io.storage import Storage
+from vcn_ray.io.video import DecodeConfig
 from vcn_ray.models.packs import load_pack
 from vcn_ray.run.plan import PackHashes, SegmentJob, plan_catalog
 
 MIB = 1 << 20
+SEGMENT_SECONDS = 4.0  # shorter than usual: films of a minute have enough of them
 
 
 class IdleWorker(SegmentWorker):
@@ -97,35 +110,103 @@ def send_idle(segments: int) -> None:
     print(f"| {segments} | {each:.1f} | {_resident():.0f} | {_store():.1f} |")
 
 
+class TimedWorker(SegmentWorker):
+    """Says of each segment when it was done, by whom, and what CPU it took."""
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Segment jobs in, a SegmentRow with a Span in its message for each out."""
+        began, before = time.time(), _cpu_seconds()
+        (row,) = super().__call__(batch).to_pylist()
+        span = Span(os.getpid(), began, time.time(), _cpu_seconds() - before)
+        return pa.Table.from_pylist([row | {"message": row["message"] or json.dumps(span)}])
+
+
+class Span(NamedTuple):
+    """When a segment was worked on."""
+
+    worker: int
+    began: float
+    ended: float
+    cpu_seconds: float  # of the worker and its decoder
+
+    def share(self, start: float, end: float) -> float:
+        """How much of it lies in a stretch of time."""
+        inside = min(self.ended, end) - max(self.began, start)
+        return max(0.0, inside) / (self.ended - self.began)
+
+
+class Pace(NamedTuple):
+    """What was done while all workers were at work."""
+
+    seconds: float
+    segments: float
+    cpu_seconds: float
+
+
 def compare_workers(videos: list[str], pack_name: str, workers: list[int]) -> None:
     """Decode and detect the same videos with more and more workers."""
-    pack = load_pack(pack_name)
+    print("| decoders | workers | segments | seconds | segments a minute | ratio | cores busy |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for isolate, name in ((True, "apart"), (False, "in the workers")):
+        first = None
+        for count in workers:
+            config = RunConfig(
+                pack=str(Path(pack_name).absolute()) if Path(pack_name).is_dir() else pack_name,
+                threads=1,
+                decode=DecodeConfig(segment_seconds=SEGMENT_SECONDS),
+                resources=ResourceConfig(segment_workers_min=count, segment_workers_max=count),
+                isolation=IsolationConfig(isolate=isolate),
+            )
+            took = steady_pace(_spans(videos, config), count)
+            pace = 60 * took.segments / took.seconds
+            first = first or pace
+            cells = [name, str(count), f"{took.segments:.1f}", f"{took.seconds:.1f}"]
+            cells += [
+                f"{pace:.1f}",
+                f"{pace / first:.2f}",
+                f"{took.cpu_seconds / took.seconds:.2f}",
+            ]
+            print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def steady_pace(spans: list[Span], workers: int) -> Pace:
+    """What was done from when all had done their first segment until one had done its last."""
+    ends = [[s.ended for s in spans if s.worker == each] for each in {s.worker for s in spans}]
+    start, end = max(map(min, ends)), min(map(max, ends))
+    if len(ends) < workers or start >= end:
+        raise SystemExit(f"{len(spans)} segments are too few for {workers} workers")
+    shares = [(span, span.share(start, end)) for span in spans]
+    return Pace(
+        end - start,
+        sum(share for _, share in shares),
+        sum(share * span.cpu_seconds for span, share in shares),
+    )
+
+
+def _spans(videos: list[str], config: RunConfig) -> list[Span]:
+    """Do all segments of videos, and say when each was done."""
+    pack = load_pack(config.pack)
     hashes = PackHashes(pack.detector_hash, pack.encoder_hash)
-    print("| workers | segments | seconds | segments a minute | ratio |")
-    print("| --- | --- | --- | --- | --- |")
-    first = None
-    for count in workers:
-        resources = ResourceConfig(segment_workers_min=count, segment_workers_max=count)
-        config = replace(RunConfig(pack=str(Path(pack_name).absolute())), resources=resources)
-        plan = plan_catalog(read_catalog(videos, config.s3), config, hashes)
-        with tempfile.TemporaryDirectory() as output:
-            todo = open_segments(plan.videos, Storage.open(output, config.s3))
-            # The first row of each worker comes late: its models are loaded before.
-            ends = [end for _, end in _timed(run_segments(todo, config, output, "overhead"))]
-        rest = len(ends) - count
-        if rest <= 0:
-            raise SystemExit(f"{len(ends)} segments are too few for {count} workers")
-        pace = 60 * rest / (ends[-1] - ends[count - 1])
-        first = first or pace
-        took = ends[-1] - ends[count - 1]
-        print(f"| {count} | {rest} | {took:.1f} | {pace:.1f} | {pace / first:.2f} |", flush=True)
+    plan = plan_catalog(read_catalog(videos, config.s3), config, hashes)
+    spans = []
+    with tempfile.TemporaryDirectory() as output:
+        todo = open_segments(plan.videos, Storage.open(output, config.s3))
+        for row in run_segments(todo, config, output, "overhead", TimedWorker):
+            if row.reason:
+                raise SystemExit(f"{row.uri}, segment {row.segment}: {row.message}")
+            spans.append(Span(*json.loads(row.message)))
+    return spans
 
 
-def _timed(rows: Iterator[SegmentRow]) -> Iterator[tuple[SegmentRow, float]]:
-    for row in rows:
-        if row.reason:
-            raise SystemExit(f"{row.uri}, segment {row.segment}: {row.message}")
-        yield row, time.perf_counter()
+def _cpu_seconds() -> float:
+    """What this process and its children that live have computed."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if os.getpid() in (int(stat.parent.name), int(fields[1])):
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _resident() -> float:

@@ -17,6 +17,7 @@ from tests.synth import PEOPLE, QUICK, TinyBackbone, title_of
 from vcn_ray.config import RunConfig
 from vcn_ray.core.vectors import unit_rows
 from vcn_ray.errors import ConfigError
+from vcn_ray.learn.checkpoint import Checkpoint, pack
 from vcn_ray.learn.settings import EpochRecord
 from vcn_ray.records import TrackOutputs
 
@@ -252,6 +253,32 @@ def test_passes_are_counted_from_settings_and_epochs():
     whole = count_passes(film.title, replace(config, encoder="all"), (epoch,), kept=0)
     assert whole == Passes(128 + 48 + 96, 128 + 48 + 96, 256, 0, 48)
     assert floor_seconds(tail, bench, config) > 0
+
+
+def test_what_counts_of_the_work_of_several_workers():
+    from overhead import Span, steady_pace  # Ray takes seconds to import
+
+    # One starts late, and the other ends early: what counts lasts from 6 to 10.
+    one = [Span(1, start, start + 2, cpu_seconds=3) for start in (0, 2, 4, 6, 8)]
+    two = [Span(2, start, start + 3, cpu_seconds=3) for start in (3, 6, 9)]
+    pace = steady_pace([*one, *two], workers=2)
+    assert pace == (4, 2 + 1 + 1 / 3, pytest.approx(10))
+    assert steady_pace(one, workers=1) == (8, 4, 12)
+    for spans, workers in ((one, 2), ([one[0], two[0]], 2), (one[:1], 1)):
+        with pytest.raises(SystemExit, match="too few"):
+            steady_pace(spans, workers)
+
+
+def test_the_epochs_of_a_checkpoint_are_read_from_outside(tmp_path):
+    from chaos import epochs_kept
+
+    assert epochs_kept(tmp_path) is None
+    epochs = [EpochRecord(number, 0, "head", *[0.0] * 4) for number in range(3)]
+    kept = Checkpoint(epochs, [], {}, torch.get_rng_state(), {})
+    path = tmp_path / "titles/film/adapted-1/checkpoint.safetensors"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(pack(kept, "of a title"))
+    assert epochs_kept(tmp_path) == 3
 
 
 COMMANDS = {

@@ -13,9 +13,11 @@ number after the other, into an empty folder each time; first with decoders in p
 own, as they are by default, then in the workers. Only what happens while all workers are at work
 counts: from when the last of them has done its first segment, so without the start of actors,
 models and decoders, until the first of them has done its last. Printed are segments a minute (one
-that is done in part counts in part), their ratio to the first number of workers, and how many cores
-the workers and their decoders kept busy: where one worker takes more than a core, because its
-decoder works beside it, two cannot be twice as fast on two cores.
+that is done in part counts in part), their ratio to the first number of workers, how many cores the
+workers and their decoders kept busy, and the seconds of CPU of a segment. Where one worker
+takes more than a core, because its decoder works beside it, two cannot be twice as fast on two
+cores; where the workers together take less than their number, something else had the cores, and the
+pace tells little.
 
 How to read it: a segment of 30 s of film takes several seconds of a core, so 20 ms are nothing.
 """
@@ -145,27 +147,25 @@ class Pace(NamedTuple):
 
 def compare_workers(videos: list[str], pack_name: str, workers: list[int]) -> None:
     """Decode and detect the same videos with more and more workers."""
-    print("| decoders | workers | segments | seconds | segments a minute | ratio | cores busy |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print("| decoders | workers | segments | seconds | a minute | ratio | cores busy | CPU s |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    pack = str(Path(pack_name).absolute()) if Path(pack_name).is_dir() else pack_name
     for isolate, name in ((True, "apart"), (False, "in the workers")):
         first = None
         for count in workers:
             config = RunConfig(
-                pack=str(Path(pack_name).absolute()) if Path(pack_name).is_dir() else pack_name,
+                pack=pack,
                 threads=1,
                 decode=DecodeConfig(segment_seconds=SEGMENT_SECONDS),
                 resources=ResourceConfig(segment_workers_min=count, segment_workers_max=count),
                 isolation=IsolationConfig(isolate=isolate),
             )
-            took = steady_pace(_spans(videos, config), count)
-            pace = 60 * took.segments / took.seconds
+            seconds, segments, cpu_seconds = steady_pace(_spans(videos, config), count)
+            pace = 60 * segments / seconds
             first = first or pace
-            cells = [name, str(count), f"{took.segments:.1f}", f"{took.seconds:.1f}"]
-            cells += [
-                f"{pace:.1f}",
-                f"{pace / first:.2f}",
-                f"{took.cpu_seconds / took.seconds:.2f}",
-            ]
+            cells = [name, str(count), f"{segments:.1f}", f"{seconds:.1f}", f"{pace:.1f}"]
+            cells += [f"{pace / first:.2f}"]
+            cells += [f"{cpu_seconds / seconds:.2f}", f"{cpu_seconds / segments:.2f}"]
             print(f"| {' | '.join(cells)} |", flush=True)
 
 

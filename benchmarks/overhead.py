@@ -25,12 +25,13 @@ How to read it: a segment of 30 s of film takes several seconds of a core, so 20
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import resource
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -40,15 +41,17 @@ from ray._private.internal_api import memory_summary
 
 from vcn_ray.config import ResourceConfig, RunConfig
 from vcn_ray.distributed.cluster import cluster
-from vcn_ray.distributed.segments import SegmentRow, SegmentWorker, open_segments, run_segments
+from vcn_ray.distributed.segments import SegmentRow, SegmentStream, SegmentWorker
 from vcn_ray.io.catalog import read_catalog
 from vcn_ray.io.isolation import IsolationConfig
-from vcn_ray.io.storage import Storage
 from vcn_ray.io.video import DecodeConfig
 from vcn_ray.models.packs import load_pack
-from vcn_ray.run.plan import PackHashes, SegmentJob, plan_catalog
+from vcn_ray.run.plan import PackHashes, SegmentJob
+from vcn_ray.run.planning import group_titles, plan_titles
 
 MIB = 1 << 20
+TITLE_SEGMENTS = 180  # of a film of 90 minutes
+POLL_SECONDS = 0.05
 SEGMENT_SECONDS = 4.0  # shorter than usual: films of a minute have enough of them
 
 
@@ -60,8 +63,8 @@ class IdleWorker(SegmentWorker):
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Segment jobs in, a SegmentRow for each out."""
-        jobs = [SegmentJob(**row) for row in batch.to_pylist()]
-        rows = [SegmentRow(job.video_id, job.uri, job.index) for job in jobs]
+        jobs = [(row["number"], SegmentJob(**json.loads(row["job"]))) for row in batch.to_pylist()]
+        rows = [SegmentRow(n, job.video_id, job.uri, job.index) for n, job in jobs]
         return pa.Table.from_pylist([row.packed() for row in rows])
 
 
@@ -85,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def send_idle(segments: int) -> None:
     """Send planned segments through workers that do nothing."""
-    todo = [
+    todo = (
         SegmentJob(
             uri=f"/films/film-{number // 180:05d}.mp4",
             etag="",
@@ -98,11 +101,11 @@ def send_idle(segments: int) -> None:
             end_seconds=30.0,
         )
         for number in range(segments)
-    ]
+    )
     print("| segments | ms each | driver MiB | object store MiB |")
     print("| --- | --- | --- | --- |")
     began = 0.0
-    rows = run_segments(todo, RunConfig(), "/nowhere", "overhead", IdleWorker)
+    rows = pass_through(todo, SegmentStream(RunConfig(), "/nowhere", "overhead", IdleWorker))
     for number, _ in enumerate(rows):
         began = began or time.perf_counter()  # the first row: Ray Data and its actors are up
         if number and number % max(segments // 10, 1) == 0:
@@ -110,6 +113,20 @@ def send_idle(segments: int) -> None:
             print(f"| {number} | {each:.1f} | {_resident():.0f} | {_store():.1f} |", flush=True)
     each = 1000 * (time.perf_counter() - began) / segments
     print(f"| {segments} | {each:.1f} | {_resident():.0f} | {_store():.1f} |")
+
+
+def pass_through(todo: Iterator[SegmentJob], stream: SegmentStream) -> Iterator[SegmentRow]:
+    """Put segments in as there is room for them, as the driver does; what comes out."""
+    ended = False
+    while not stream.over:
+        while stream.has_room and not ended:
+            jobs = list(itertools.islice(todo, TITLE_SEGMENTS))
+            stream.put(jobs)
+            ended = not jobs
+            if ended:
+                stream.end()
+        yield from stream.take()
+        time.sleep(POLL_SECONDS)
 
 
 class TimedWorker(SegmentWorker):
@@ -187,11 +204,13 @@ def _spans(videos: list[str], config: RunConfig) -> list[Span]:
     """Do all segments of videos, and say when each was done."""
     pack = load_pack(config.pack)
     hashes = PackHashes(pack.detector_hash, pack.encoder_hash)
-    plan = plan_catalog(read_catalog(videos, config.s3), config, hashes)
+    titles = plan_titles(group_titles(read_catalog(videos, config.s3)), config, hashes)
     spans = []
     with tempfile.TemporaryDirectory() as output:
-        todo = open_segments(plan.videos, Storage.open(output, config.s3))
-        for row in run_segments(todo, config, output, "overhead", TimedWorker):
+        found = [planned.title for planned in titles if planned.title]
+        todo = (job for title in found for video in title.videos for job in video.jobs())
+        stream = SegmentStream(config, output, "overhead", TimedWorker)
+        for row in pass_through(todo, stream):
             if row.reason:
                 raise SystemExit(f"{row.uri}, segment {row.segment}: {row.message}")
             spans.append(Span(*json.loads(row.message)))

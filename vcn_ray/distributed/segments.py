@@ -7,7 +7,7 @@ import logging
 import queue
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -28,6 +28,7 @@ from vcn_ray.run.work import Work
 
 log = logging.getLogger(__name__)
 
+LINK_CPUS = 1.0  # left free by a pool as large as there is room for: else videos are never linked
 WINDOW_PER_WORKER = 8
 LEAST_WINDOW = 64
 """Segments that wait or are under way, at most: with fewer, a pool that grows would find none."""
@@ -135,6 +136,7 @@ class SegmentStream:
         self._window = max(LEAST_WINDOW, WINDOW_PER_WORKER * most)
         self._feed = start_feed()
         self._rows: queue.SimpleQueue[SegmentRow | Exception | None] = queue.SimpleQueue()
+        self._broken: Exception | None = None
         self._stopped = threading.Event()
         dataset = feed_dataset(self._feed).map_batches(
             worker,
@@ -170,14 +172,17 @@ class SegmentStream:
             RuntimeError: The stream broke off; there will be no more rows.
         """
         rows: list[SegmentRow] = []
-        while not self._rows.empty():
+        while not (self._broken or self.over or self._rows.empty()):
             row = self._rows.get()
-            if not isinstance(row, SegmentRow):
+            if isinstance(row, SegmentRow):
+                rows.append(row)
+            elif row is None:
                 self.over = True
-                if row is not None:
-                    raise RuntimeError(f"segments broke off: {one_line(row)}") from row
-                break
-            rows.append(row)
+            else:
+                self._broken = row
+        if self._broken and not rows:  # what came before it is handed out first
+            self.over = True
+            raise RuntimeError(f"segments broke off: {one_line(self._broken)}") from self._broken
         self.open -= len(rows)
         if rows:
             self._feed.forget.remote([row.number for row in rows])
@@ -186,14 +191,21 @@ class SegmentStream:
     def stop(self) -> None:
         """End it, whatever is under way."""
         self._stopped.set()
-        ray.kill(self._feed)
+        # That its feed is gone would be told by Ray Data in sixty lines.
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+        with suppress(ray.exceptions.RayError):
+            ray.kill(self._feed)
         self._thread.join(END_SECONDS)
 
     def _run(self, dataset: Dataset) -> None:
         try:
-            for row in dataset.iter_rows():
-                if row["video_id"]:  # nothing in place of a segment that was over before
-                    self._rows.put(SegmentRow.unpacked(row))
+            # Rows are not fetched ahead: the last one so far would wait for one more.
+            for batch in dataset.iter_batches(
+                batch_size=None, batch_format="pyarrow", prefetch_batches=0
+            ):
+                for row in batch.to_pylist():
+                    if row["video_id"]:  # nothing in place of a segment that was over before
+                        self._rows.put(SegmentRow.unpacked(row))
                 if self._stopped.is_set():
                     break
         except Exception as error:  # told to the owner, which ends the run in order
@@ -211,7 +223,7 @@ def _pool(resources: ResourceConfig, most: int) -> ActorPoolStrategy:
 def _room(resources: ResourceConfig) -> int:
     total = ray.cluster_resources()
     held = resources.adapt_workers
-    spare = total.get("CPU", 1.0) - held * resources.adapt_cpus
+    spare = total.get("CPU", 1.0) - held * resources.adapt_cpus - LINK_CPUS
     by_cpu = int(spare / resources.segment_cpus)
     if not resources.segment_gpus:
         return by_cpu

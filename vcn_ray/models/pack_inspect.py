@@ -34,7 +34,7 @@ KNOWN_SHA256 = {
 """Checksums of InsightFace's files, as far as they are known here."""
 
 ENCODER_PIXELS = range(100, 161)
-"""Sides of pictures that face-ID nets take; InsightFace has landmark nets of 192, an age net of 96."""
+"""Sides of pictures that face-ID nets take; those of landmark nets are 192, of age nets 96."""
 
 SCRFD_OUTPUTS = (9, 15)  # scores, boxes and landmarks at three or five strides
 YUNET_OUTPUTS = {

@@ -152,6 +152,7 @@ def idle_worker() -> type[SegmentWorker]:
 def test_a_segment_is_told_while_the_next_is_not_known(here: None) -> None:
     job = SegmentJob("film.mp4", "film-1", "videos/film-1/faces-1", 0, 0, None, 0.0, 1.0)
     stream = SegmentStream(RunConfig(), "/nowhere", "run", idle_worker())
+    stream.start()
     try:
         for number in range(3):
             stream.put([replace(job, index=number)])
@@ -168,6 +169,7 @@ def test_a_segment_is_told_while_the_next_is_not_known(here: None) -> None:
 def test_a_stream_that_breaks_off_gives_what_it_had(here: None) -> None:
     job = SegmentJob("film.mp4", "film-1", "videos/film-1/faces-1", 0, 0, None, 0.0, 1.0)
     stream = SegmentStream(RunConfig(), "/nowhere", "run", idle_worker())
+    stream.start()
     try:
         stream.put([job])
         assert len(_wait_for(stream)) == 1

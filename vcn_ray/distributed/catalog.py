@@ -47,6 +47,7 @@ _train_large = ray.remote(num_cpus=0)(train_large)
 
 POLL_SECONDS = 0.2
 AHEAD = 4  # planned titles that wait for room
+SETTLE_SECONDS = 5.0  # that segment workers wait for the end of a catalog
 MOST_TITLES = 500  # under way: of those whose faces are found, more wait for a trainer than finish
 
 
@@ -100,6 +101,7 @@ class _Driver:
         default_factory=lambda: queue.Queue(AHEAD)
     )
     _planning: bool = True
+    _began: float = field(default_factory=time.monotonic)
     _life: str = ""  # of the reducer that knows which titles are under way
     _stop: threading.Event = field(default_factory=threading.Event)
     _stream: SegmentStream | None = None
@@ -161,8 +163,17 @@ class _Driver:
         self._stream = SegmentStream(self.config, output, self.run_id)
         while self._under_way(self._stream) and not self.told.gave_up:
             self._take_planned(self._stream)
+            self._start_when_due(self._stream)
             self._take_rows(self._stream)
             self._take_futures()
+
+    def _start_when_due(self, stream: SegmentStream) -> None:
+        """Start workers once all of a short catalog is known, which may need fewer of them."""
+        waited = time.monotonic() - self._began
+        if not stream.started and (
+            waited > SETTLE_SECONDS or not (self._planning and stream.has_room)
+        ):
+            stream.start()
 
     def _under_way(self, stream: SegmentStream) -> bool:
         return bool(self._planning or not stream.over or self._waiting or self._queue)

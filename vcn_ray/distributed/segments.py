@@ -119,6 +119,7 @@ class SegmentStream:
 
     Attributes:
         open: Segments that were put in and are not over.
+        started: Whether there are workers.
         over: True once the end has been told and all rows are out, or the stream broke off.
     """
 
@@ -131,19 +132,33 @@ class SegmentStream:
     ) -> None:
         self.open = 0
         self.over = False
+        self.started = False
         self._count = 0
-        most = config.resources.segment_workers_max or _room(config.resources)
-        self._window = max(LEAST_WINDOW, WINDOW_PER_WORKER * most)
+        self._ended = False
+        self._job = (config, output, run_id)
+        self._worker = worker
+        self._most = config.resources.segment_workers_max or _room(config.resources)
+        self._window = max(LEAST_WINDOW, WINDOW_PER_WORKER * self._most)
         self._feed = start_feed()
         self._rows: queue.SimpleQueue[SegmentRow | Exception | None] = queue.SimpleQueue()
         self._broken: Exception | None = None
         self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start workers; no more than there are segments, where the end has been told before."""
+        self.started = True
+        most = min(self._most, self._count) if self._ended else self._most
+        if self._ended and not self._count:
+            self.over = True
+            return
+        resources = self._job[0].resources
         dataset = feed_dataset(self._feed).map_batches(
-            worker,
-            fn_constructor_args=(config, output, run_id),
-            compute=_pool(config.resources, most),
-            num_cpus=config.resources.segment_cpus,
-            num_gpus=config.resources.segment_gpus or None,
+            self._worker,
+            fn_constructor_args=self._job,
+            compute=_pool(resources, most),
+            num_cpus=resources.segment_cpus,
+            num_gpus=resources.segment_gpus or None,
             batch_size=1,
             batch_format="pyarrow",
         )
@@ -163,6 +178,7 @@ class SegmentStream:
 
     def end(self) -> None:
         """Say that no more will come."""
+        self._ended = True
         self._feed.end.remote(self._count)
 
     def take(self) -> list[SegmentRow]:
@@ -195,7 +211,8 @@ class SegmentStream:
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         with suppress(ray.exceptions.RayError):
             ray.kill(self._feed)
-        self._thread.join(END_SECONDS)
+        if self._thread:
+            self._thread.join(END_SECONDS)
 
     def _run(self, dataset: Dataset) -> None:
         try:

@@ -5,7 +5,8 @@
 A head and two nodes of Ray run on this machine. The videos are indexed once undisturbed; then again
 and again into empty folders, and each time one thing is killed (SIGKILL) at a random moment of the
 run: a segment worker, a decoder process, the reducer, a whole node, or the driver, which is then
-started again with the same words. What is killed goes round, the moment is drawn.
+started again with the same words. What is killed goes round, the moment is drawn: of the first two
+as a number of segments that are done.
 
 Two kinds are killed while they fine-tune: a warm trainer, and the process of a Ray Train job. So
 that they can be met, they are given the first video alone, trained for longer and with a checkpoint
@@ -58,6 +59,9 @@ TITLES = {
     "train worker": "ray::RayTrainWorker",
 }
 """What a process is called, by what is killed."""
+
+OF_SEGMENTS = ("segment worker", "decoder")
+"""What is there only while segments are, which is a small part of a run of such short films."""
 
 KINDS = (*TITLES, "node", "driver")
 SETTINGS = ("decode.segment_seconds=1", "resources.segment_workers_max=2")
@@ -179,6 +183,7 @@ class Whole:
 
     seconds: float
     files: dict[str, str]
+    segments: int
     epochs: int  # of its longest training
 
 
@@ -191,7 +196,7 @@ def undisturbed(job: Job, name: str) -> Whole:
         raise SystemExit((job.folder / "driver.log").read_text())
     epochs = max(len(manifest["history"]) for manifest in adapted_in(output))
     say(f"undisturbed: {len(files)} files, {epochs} epochs in {seconds:.0f} s")
-    return Whole(seconds, files, epochs)
+    return Whole(seconds, files, len(segments_in(output)), epochs)
 
 
 def job_for(kind: str, job: Job) -> Job:
@@ -202,18 +207,21 @@ def job_for(kind: str, job: Job) -> Job:
 
 
 class Aim:
-    """What is killed, and when: after some seconds, or once some epochs are in a checkpoint."""
+    """What is killed, and when: after some seconds, segments, or epochs that a checkpoint holds."""
 
     def __init__(self, kind: str, rng: np.random.Generator, whole: Whole) -> None:
         self.kind = kind
         share = float(rng.uniform(0.15, 0.95))
         self._moment = share * whole.seconds
+        self._segments = round(share * (whole.segments - 1))
         # Training ends a second or two after its last epochs, and checkpoints are a second apart.
         self._epochs = round(0.8 * share * whole.epochs)
         self.kept: int | None = None  # epochs in the checkpoint that was seen
 
     def is_due(self, seconds: float, output: Path) -> bool:
         """Whether the time has come."""
+        if self.kind in OF_SEGMENTS:
+            return len(segments_in(output)) >= self._segments
         if self.kind not in TRAINERS:
             return seconds >= self._moment
         self.kept = epochs_kept(output)
@@ -297,6 +305,11 @@ def ours() -> Iterator[tuple[int, str]]:
             yield pid, title
 
 
+def segments_in(output: Path) -> list[Path]:
+    """The segments that are committed."""
+    return list(output.glob("videos/*/faces-*/seg-*.json"))
+
+
 def adapted_in(output: Path) -> list[dict[str, Any]]:
     """What is told of each adapted model."""
     return [
@@ -332,7 +345,7 @@ def repeated(output: Path) -> dict[str, Cell]:
         for stage, work in json.loads(record.read_text())["work"].items():
             steps[stage] = steps.get(stage, 0) + work["steps"]
     there = {
-        "faces": len(list(output.glob("videos/*/faces-*/seg-*.json"))),
+        "faces": len(segments_in(output)),
         "tracks": len(list(output.glob("videos/*/tracks-*/manifest.json"))),
         "adapt": len(list(output.glob("titles/*/adapted-*/manifest.json"))),
         "result": len(list(output.glob("titles/*/result-*/manifest.json"))),

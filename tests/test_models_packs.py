@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from safetensors.torch import load_file, save_file
 from vcn_ray.errors import PackError
 from vcn_ray.models.pack_check import check_pack, problems_of, read_picture
 from vcn_ray.models.pack_inspect import inspect_folder
-from vcn_ray.models.packs import describe_pack, list_packs, load_pack
+from vcn_ray.models.packs import Detector, describe_pack, list_packs, load_pack
+from vcn_ray.records import U8, Detections
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "test_packs"
 
@@ -350,6 +352,62 @@ def test_check_finds_what_is_wrong(folder: Path) -> None:
     with_checksum(folder, "encoder")
     (problem,) = check_pack(str(folder)).problems
     assert problem.startswith("two people look more alike")
+
+
+def described(folder: Path, **encoder: Any) -> Path:
+    """The folder with a pack.toml, its encoder described otherwise."""
+    content = inspect_folder(folder).model_dump(exclude_none=True)
+    content["encoder"] |= encoder
+    (folder / "pack.toml").write_text(tomli_w.dumps(content))
+    return folder
+
+
+def test_check_passes_an_onnx_pack_as_it_is_inspected(buffalo: Path) -> None:
+    check = check_pack(str(described(buffalo)))
+    assert check.problems == []
+    assert check.landmark_pixels is not None
+    assert check.landmark_pixels < 6
+    assert check.separation is not None
+    assert check.separation > 4
+
+
+@pytest.mark.parametrize(
+    ("encoder", "told"),
+    [
+        ({"channels": "bgr"}, "with channels = rgb, mean = [127.5"),
+        ({"mean": [0.0] * 3, "std": [1.0] * 3}, "mean = [127.5"),
+        ({"mean": [0.0] * 3, "std": [255.0] * 3}, "mean = [127.5"),
+    ],
+)
+def test_check_finds_a_wrong_scale(buffalo: Path, encoder: dict[str, Any], told: str) -> None:
+    (problem,) = (
+        p for p in check_pack(str(described(buffalo, **encoder))).problems if "better" in p
+    )
+    assert told in problem
+
+
+@dataclass
+class Reordered:
+    """A detector whose landmarks come in another order."""
+
+    detector: Detector
+    order: list[int]
+
+    def detect(self, frames: U8) -> list[Detections]:
+        found = self.detector.detect(frames)
+        return [replace(faces, landmarks=faces.landmarks[:, self.order]) for faces in found]
+
+
+@pytest.mark.parametrize(
+    "order", [[1, 0, 2, 4, 3], [1, 0, 2, 3, 4], [0, 1, 2, 4, 3], [2, 1, 0, 3, 4]]
+)
+def test_check_finds_landmarks_in_another_order(
+    yunet_pack: Path, monkeypatch: pytest.MonkeyPatch, order: list[int]
+) -> None:
+    pack = load_pack(str(yunet_pack))
+    turned = replace(pack, detector=Reordered(pack.detector, order))
+    monkeypatch.setattr("vcn_ray.models.pack_check.load_pack", lambda _: turned)
+    assert any("in another order" in problem for problem in check_pack("turned").problems)
 
 
 def test_check_reports_boxes_without_a_face() -> None:

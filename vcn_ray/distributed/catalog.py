@@ -169,10 +169,8 @@ class _Driver:
 
     def _start_when_due(self, stream: SegmentStream) -> None:
         """Start workers once all of a short catalog is known, which may need fewer of them."""
-        waited = time.monotonic() - self._began
-        if not stream.started and (
-            waited > SETTLE_SECONDS or not (self._planning and stream.has_room)
-        ):
+        settled = time.monotonic() - self._began > SETTLE_SECONDS or not stream.has_room
+        if not stream.started and (not self._planning or (settled and stream.open)):
             stream.start()
 
     def _under_way(self, stream: SegmentStream) -> bool:

@@ -52,14 +52,13 @@ class OnnxEncoder(Backbone):
 
     mean: Tensor
     std: Tensor
+    scale: InputScale
 
     def __init__(self, model: onnx.ModelProto, scale: InputScale) -> None:
         super().__init__()
         self.graph = OnnxGraph(model)
         self.input_pixels = input_side(model)
-        self._bgr = scale.bgr
-        for name, values in (("mean", scale.mean), ("std", scale.std)):
-            self.register_buffer(name, torch.tensor(values).reshape(3, 1, 1), persistent=False)
+        self.set_scale(scale)
         shapes = self._measure()
         self.dim = shapes[self.graph.output][-1]
         self._features = self._last_filter(shapes)
@@ -76,10 +75,16 @@ class OnnxEncoder(Backbone):
         """
         return cls(read_graph(path), scale)
 
+    def set_scale(self, scale: InputScale) -> None:
+        """Have pixels become its input in another way from now on."""
+        self.scale = scale
+        for name, values in (("mean", scale.mean), ("std", scale.std)):
+            self.register_buffer(name, torch.tensor(values).reshape(3, 1, 1), persistent=False)
+
     def prepare(self, crops: Tensor) -> Tensor:
         """Normalised images, (b, 3, p, p) float32, in the file's own order of channels."""
         images = crops.permute(0, 3, 1, 2) if crops.dtype == torch.uint8 else crops
-        images = images.flip(1) if self._bgr else images
+        images = images.flip(1) if self.scale.bgr else images
         return (images.float() - self.mean) / self.std
 
     def trunk(self, images: Tensor) -> Tensor:

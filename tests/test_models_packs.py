@@ -371,19 +371,10 @@ def test_check_passes_an_onnx_pack_as_it_is_inspected(buffalo: Path) -> None:
     assert check.separation > 4
 
 
-@pytest.mark.parametrize(
-    ("encoder", "told"),
-    [
-        ({"channels": "bgr"}, "with channels = rgb, mean = [127.5"),
-        ({"mean": [0.0] * 3, "std": [1.0] * 3}, "mean = [127.5"),
-        ({"mean": [0.0] * 3, "std": [255.0] * 3}, "mean = [127.5"),
-    ],
-)
-def test_check_finds_a_wrong_scale(buffalo: Path, encoder: dict[str, Any], told: str) -> None:
-    (problem,) = (
-        p for p in check_pack(str(described(buffalo, **encoder))).problems if "better" in p
-    )
-    assert told in problem
+def test_check_finds_a_wrong_scale(buffalo: Path) -> None:
+    check = check_pack(str(described(buffalo, mean=[0.0] * 3, std=[1.0] * 3)))
+    (problem,) = (problem for problem in check.problems if "better" in problem)
+    assert "with mean = [127.5, 127.5, 127.5]" in problem
 
 
 @dataclass

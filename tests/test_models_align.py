@@ -12,9 +12,9 @@ from vcn_ray.errors import ShapeError
 from vcn_ray.models.align import (
     ARCFACE_TEMPLATE,
     ArcFaceAligner,
+    FaceWarper,
     fit_similarities,
     invert_similarities,
-    warp_faces,
     warp_on_device,
 )
 from vcn_ray.models.pack_check import PICTURE_FACES, read_picture
@@ -122,7 +122,7 @@ def test_crops_equal_opencv_warp(scale: float, look: str) -> None:
         picture = rng.integers(0, 256, picture.shape, np.uint8)
     matrices = fit_similarities(placed_faces(picture, scale), ARCFACE_TEMPLATE)
     expected = np.stack([cv2.warpAffine(picture, m, (112, 112)) for m in matrices])
-    crops = warp_faces(picture, matrices, 112)
+    crops = FaceWarper(112).warp(picture, matrices)
     assert np.abs(crops.astype(int) - expected).max() <= 1
     assert (crops != expected).mean() < 0.01
     on_device = warp_on_device(torch.from_numpy(picture), matrices, 112).numpy()
@@ -149,7 +149,7 @@ def test_faces_beyond_the_frame_are_black() -> None:
 
 def test_a_similarity_that_shrinks_all_away_is_no_error() -> None:
     frame = np.full((50, 60, 3), 200, np.uint8)
-    crop = warp_faces(frame, np.zeros((1, 2, 3)), 112)
+    crop = FaceWarper(112).warp(frame, np.zeros((1, 2, 3)))
     np.testing.assert_array_equal(crop[0], cv2.warpAffine(frame, np.zeros((2, 3)), (112, 112)))
 
 

@@ -247,14 +247,14 @@ def test_other_heads_equal_insightface(
 ) -> None:
     path = write_distance_graph(tmp_path / "d.onnx", strides, anchors)
     original = kind(model_file=str(path), session=open_plain(path))
-    original.prepare(ctx_id=-1, det_thresh=0.9)
+    original.prepare(ctx_id=-1, det_thresh=0.97)
     frames = looks(cv2.resize(read_picture(), (320, 222)))[:3]
-    assert assert_as_insightface(original, ScrfdDetector(path, 0.9), frames) > 100
+    assert assert_as_insightface(original, ScrfdDetector(path, 0.97), frames) > 30
 
 
 @pytest.mark.parametrize(("pixels", "least"), [(None, 0.5), (640, 0.5), (640, 0.05), (320, 0.1)])
 def test_yunet_equals_opencv(yunet_file: Path, pixels: int | None, least: float) -> None:
-    frames = looks(read_picture())
+    frames = looks(read_picture())[: 6 if pixels else 2]
     height, width = fit_within(*frames.shape[1:3], pixels)
     network = cv2.FaceDetectorYN.create(str(yunet_file), "", (width, height), least)
     scale = np.array([frames.shape[2] / width, frames.shape[1] / height], np.float32)

@@ -35,7 +35,7 @@ def plain_outputs(path: Path, pictures: F32) -> list[F32]:
 
 def assert_as_alone(session: BatchSession, path: Path, pictures: F32) -> None:
     for at_once in (1, 2, 16):
-        session._at_once = at_once
+        session.at_once = at_once
         for output, expected in zip(
             session.run(pictures), plain_outputs(path, pictures), strict=True
         ):

@@ -7,6 +7,9 @@ with points as complex numbers it is z -> a z + b, and least squares gives a and
 
 from __future__ import annotations
 
+from math import ceil, floor
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vcn_ray.errors import ShapeError
-from vcn_ray.records import F32, F64, I64, U8, Detections
+from vcn_ray.records import F32, F64, U8, Detections
 
 ARCFACE_PIXELS = 112
 ARCFACE_TEMPLATE: F64 = np.array(
@@ -84,59 +87,93 @@ def invert_similarities(matrices: F64) -> F64:
     return inverse
 
 
-def reach(inverse: F64, side: int, height: int, width: int) -> I64:
-    """What of a frame crops are made of.
+class Part(NamedTuple):
+    """A rectangle of a frame, pixels; the ends do not belong to it."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+
+def part_shown(matrix: list[list[float]], side: int, height: int, width: int) -> Part:
+    """What of a frame a crop is made of; empty where the crop shows none of it.
 
     Args:
-        inverse: (n, 2, 3) from crop to frame.
-        side: Pixels of the crops.
+        matrix: Similarity from frame to crop, two rows of three. Plain numbers, since arrays of
+            one face would take longer than its warp.
+        side: Pixels of the crop.
         height: Of the frame.
         width: Likewise.
-
-    Returns:
-        (n, 4) x0 y0 x1 y1, within the frame, the ends not included; empty where a crop shows none.
     """
-    last = side - 1
-    corners = np.array([[0, 0, 1], [last, 0, 1], [0, last, 1], [last, last, 1]], np.float64)
-    points = corners @ inverse.transpose(0, 2, 1)
-    # One pixel more on each side than bilinear needs, against rounding.
-    low = np.floor(points.min(axis=1)) - 1
-    high = np.ceil(points.max(axis=1)) + 2
-    parts: I64 = np.clip(np.hstack([low, high]), 0, [width, height] * 2).astype(np.int64)
-    return parts
+    (real, _, right), (imag, _, down) = matrix
+    size = real**2 + imag**2
+    if size == 0:
+        return Part(0, 0, 1, 1)  # all of the crop shows one pixel, as in OpenCV
+    real, imag = real / size, imag / size  # of the way back, which turns by -imag
+    middle = (side - 1) / 2
+    x = real * (middle - right) + imag * (middle - down)
+    y = real * (middle - down) - imag * (middle - right)
+    # A turned square reaches as far up as aside; and a pixel more than bilinear needs, against
+    # rounding.
+    reach = middle * (abs(real) + abs(imag)) + 2
+    return Part(
+        min(max(floor(x - reach), 0), width),
+        min(max(floor(y - reach), 0), height),
+        min(max(ceil(x + reach) + 1, 0), width),
+        min(max(ceil(y + reach) + 1, 0), height),
+    )
 
 
-def warp_faces(frame: U8, matrices: F64, side: int) -> U8:
-    """Crops of one frame, bilinear, black beyond its edge.
+class FaceWarper:
+    """Warps faces of frames on the CPU, bilinear, black beyond the frame's edge.
 
     OpenCV warps four channels 2.5 times as fast as three, so the part of the frame that a crop is
-    made of gets a fourth, unless that part is large.
+    made of gets a fourth, unless that part is large. Fresh memory costs as much as the warp, so
+    that for parts is kept: one thread at a time.
 
     Args:
-        frame: (h, w, 3) uint8.
-        matrices: (n, 2, 3) similarities from frame to crop.
         side: Pixels of the crops.
-
-    Returns:
-        (n, side, side, 3) uint8.
     """
-    crops = np.zeros((len(matrices), side, side, 3), np.uint8)
-    parts = reach(invert_similarities(matrices), side, *frame.shape[:2])
-    moved = matrices.copy()
-    moved[:, :, 2:] += matrices[:, :, :2] @ parts[:, :2, None]
-    for crop, matrix, (x0, y0, x1, y1) in zip(crops, moved, parts.tolist(), strict=True):
-        part = frame[y0:y1, x0:x1]
-        if part.size > MOST_WIDENED * crop.size:
-            cv2.warpAffine(part, matrix, (side, side), dst=crop)
-        elif part.size:
-            wide = cv2.cvtColor(part, cv2.COLOR_RGB2RGBA)
-            wide = cv2.warpAffine(wide, matrix, (side, side))
-            cv2.cvtColor(wide, cv2.COLOR_RGBA2RGB, dst=crop)
-    return crops
+
+    def __init__(self, side: int) -> None:
+        self._side = side
+        self._part = np.empty(MOST_WIDENED * side**2 * 4, np.uint8)
+        self._crop = np.empty((side, side, 4), np.uint8)
+
+    def warp(self, frame: U8, matrices: F64) -> U8:
+        """Crops of one frame.
+
+        Args:
+            frame: (h, w, 3) uint8.
+            matrices: (n, 2, 3) similarities from frame to crop.
+
+        Returns:
+            (n, side, side, 3) uint8.
+        """
+        side = self._side
+        crops = np.zeros((len(matrices), side, side, 3), np.uint8)
+        for crop, matrix in zip(crops, matrices, strict=True):
+            x0, y0, x1, y1 = part_shown(matrix.tolist(), side, *frame.shape[:2])
+            part = frame[y0:y1, x0:x1]
+            moved = matrix.copy()
+            moved[:, 2] += matrix[:, 0] * x0 + matrix[:, 1] * y0
+            if part.size > MOST_WIDENED * crop.size:
+                cv2.warpAffine(part, moved, (side, side), dst=crop)
+            elif part.size:
+                self._warp_widened(part, moved, crop)
+        return crops
+
+    def _warp_widened(self, part: U8, matrix: F64, crop: U8) -> None:
+        height, width = part.shape[:2]
+        wide = self._part[: height * width * 4].reshape(height, width, 4)
+        cv2.cvtColor(part, cv2.COLOR_RGB2RGBA, dst=wide)
+        cv2.warpAffine(wide, matrix, (self._side, self._side), dst=self._crop)
+        cv2.cvtColor(self._crop, cv2.COLOR_RGBA2RGB, dst=crop)
 
 
 def warp_on_device(frame: Tensor, matrices: F64, side: int) -> Tensor:
-    """Crops of one frame by torch, for frames that are on a GPU; on a CPU `warp_faces` is faster.
+    """Crops of one frame by torch, for frames that are on a GPU; on a CPU FaceWarper is faster.
 
     Args:
         frame: (h, w, 3) uint8 on any device.
@@ -144,7 +181,7 @@ def warp_on_device(frame: Tensor, matrices: F64, side: int) -> Tensor:
         side: Pixels of the crops.
 
     Returns:
-        (n, side, side, 3) uint8 on that device, within one grey level of `warp_faces`.
+        (n, side, side, 3) uint8 on that device, within one grey level of FaceWarper's.
     """
     height, width = frame.shape[:2]
     y, x = np.mgrid[:side, :side].reshape(2, -1)
@@ -168,7 +205,8 @@ class ArcFaceAligner:
     """
 
     def __init__(self, input_pixels: int = ARCFACE_PIXELS) -> None:
-        self.input_pixels = self._side = input_pixels
+        self.input_pixels = input_pixels
+        self._warper = FaceWarper(input_pixels)
         self._template = ARCFACE_TEMPLATE * (input_pixels / ARCFACE_PIXELS)
 
     def align(self, frame: U8, detections: Detections) -> U8:
@@ -181,7 +219,7 @@ class ArcFaceAligner:
         Returns:
             (n, p, p, 3) uint8 RGB.
         """
-        return warp_faces(frame, fit_similarities(detections.landmarks, self._template), self._side)
+        return self._warper.warp(frame, fit_similarities(detections.landmarks, self._template))
 
     def align_on_device(self, frame: Tensor, detections: Detections) -> Tensor:
         """As `align`, for a frame that is on a GPU already; the crops stay there.
@@ -194,4 +232,4 @@ class ArcFaceAligner:
             (n, p, p, 3) uint8 RGB on that device, within one grey level of `align`.
         """
         matrices = fit_similarities(detections.landmarks, self._template)
-        return warp_on_device(frame, matrices, self._side)
+        return warp_on_device(frame, matrices, self.input_pixels)

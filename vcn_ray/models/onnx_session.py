@@ -65,7 +65,8 @@ class BatchSession:
     Attributes:
         output_names: As in the file.
         input_size: Height and width, where they are fixed.
-        batched: Whether several pictures go through at once.
+        batched: Whether several pictures may go through at once.
+        at_once: How many do at most.
 
     Raises:
         PackError: There is no such device, or the input is another one.
@@ -76,7 +77,7 @@ class BatchSession:
     ) -> None:
         self._providers = providers_for(device)
         self._threads = threads
-        self._at_once = PICTURES_AT_ONCE[device.partition(":")[0]]
+        self.at_once = PICTURES_AT_ONCE[device.partition(":")[0]]
         model = onnx.load(path)
         check_input(model, path.name)
         self._session, self.batched = self._open_best(model, any_size)
@@ -94,7 +95,7 @@ class BatchSession:
         Returns:
             For each output (b, rows, k).
         """
-        step = self._at_once if self.batched else 1
+        step = self.at_once if self.batched else 1
         parts = [self._run(pictures[n : n + step]) for n in range(0, len(pictures), step)]
         return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
@@ -153,7 +154,12 @@ def providers_for(device: str) -> list[tuple[str, dict[str, str]]]:
         return [(name, {})]
     import torch  # noqa: F401 - brings CUDA's libraries into the process, where they are found
 
-    return [(name, settings | {"device_id": number or "0"}), (CPU_PROVIDER, {})]
+    chosen = {"device_id": number or "0"}
+    asked = [(name, settings | chosen)]
+    if kind == "tensorrt":  # for the steps that TensorRT does not know
+        cuda, settings = PROVIDERS["cuda"]
+        asked.append((cuda, settings | chosen))
+    return [*asked, (CPU_PROVIDER, {})]
 
 
 def check_provider(wanted: str, there: list[str]) -> None:

@@ -118,6 +118,7 @@ def send_idle(segments: int) -> None:
 def pass_through(todo: Iterator[SegmentJob], stream: SegmentStream) -> Iterator[SegmentRow]:
     """Put segments in as there is room for them, as the driver does; what comes out."""
     ended = False
+    stream.start()
     while not stream.over:
         while stream.has_room and not ended:
             jobs = list(itertools.islice(todo, TITLE_SEGMENTS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,13 +13,21 @@ import pytest
 
 from tests.videos import encode, shot
 
+GIB = 1 << 30
+
 
 @pytest.mark.slow
-def test_a_run_without_ray_stops_in_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("planning", [False, True])
+def test_a_run_without_ray_stops_in_order(tmp_path: Path, planning: bool) -> None:
     often = {"preset": "ultrafast", "x264-params": "keyint=25:scenecut=0"}  # keyframes to cut at
     video = encode(tmp_path / "film.mp4", shot(1, 150, speed=2.0), options=often)
     output = tmp_path / "out"
-    words = ["index", video, "--output", output, "--local", "--set", "decode.segment_seconds=1"]
+    videos = [video]
+    if planning:  # a film whose identity takes minutes to read: of a hole that takes no room
+        videos.append(tmp_path / "large.mp4")
+        videos[1].write_bytes(video.read_bytes())
+        os.truncate(videos[1], 200 * GIB)
+    words = ["index", *videos, "--output", output, "--local", "--set", "decode.segment_seconds=1"]
     process = subprocess.Popen(
         [sys.executable, "-m", "vcn_ray", *map(str, words)],
         stdout=subprocess.PIPE,

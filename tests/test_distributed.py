@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
 
 from tests.films import SMALL, Ran, vcn
 from tests.montage import write_montage
-from vcn_ray.config import ResourceConfig
+from vcn_ray.config import ResourceConfig, RunConfig
 from vcn_ray.distributed.cluster import check_room, cluster
+from vcn_ray.distributed.segments import SegmentRow, SegmentStream, SegmentWorker
 from vcn_ray.errors import UsageError
+from vcn_ray.run.plan import SegmentJob
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]  # Ray's own warnings
+
+FATAL = 666  # index of a segment that a worker of these tests breaks at
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +117,78 @@ def test_a_large_title_gets_a_train_job_with_the_same_rows(
         assert ran[name].code == 0, ran[name].err
     assert _tables(tmp_path / "actor") == _tables(tmp_path / "job")
     assert list((tmp_path / "job" / "train").iterdir())
+
+
+def test_a_title_that_was_tracked_before_is_clustered_again(
+    both: dict[str, tuple[Ran, Path]], catalog: Path, yunet_pack: Path
+) -> None:
+    output = both["ray"][1]
+    words = [*SMALL, "--set", "quality.fewest_tracks=5"]
+    again = vcn("index", catalog, "--output", output, "--pack", yunet_pack, *words)
+    titles = {title["title"]: title["reused"] for title in again.record["titles"]}
+    assert titles == {"Series": False, "grid_bbaf2n": False}
+    assert set(again.record["work"]) == {"result"}
+    assert again.record["videos"]["failed"] == 1  # the one that is missing
+
+
+def idle_worker() -> type[SegmentWorker]:
+    """A class of workers of these tests; made here, for Ray's processes cannot import a test."""
+
+    class Idle(SegmentWorker):
+        """Says of a segment that it is done, and breaks at one of them."""
+
+        def __init__(self, *_: object) -> None:
+            return
+
+        def _run(self, number: int, fields: dict[str, Any] | None) -> SegmentRow:
+            job = SegmentJob(**(fields or {}))
+            if job.index == FATAL:
+                raise ValueError("a fault of the worker itself")
+            return SegmentRow(number, job.video_id, job.uri, job.index)
+
+    return Idle
+
+
+def test_a_segment_is_told_while_the_next_is_not_known(here: None) -> None:
+    job = SegmentJob("film.mp4", "film-1", "videos/film-1/faces-1", 0, 0, None, 0.0, 1.0)
+    stream = SegmentStream(RunConfig(), "/nowhere", "run", idle_worker())
+    stream.start()
+    try:
+        for number in range(3):
+            stream.put([replace(job, index=number)])
+            rows = _wait_for(stream)
+            assert [row.segment for row in rows] == [number]
+            assert (stream.open, stream.over) == (0, False)
+        stream.end()
+        assert _wait_for(stream) == []
+        assert stream.over
+    finally:
+        stream.stop()
+
+
+def test_a_stream_that_breaks_off_gives_what_it_had(here: None) -> None:
+    job = SegmentJob("film.mp4", "film-1", "videos/film-1/faces-1", 0, 0, None, 0.0, 1.0)
+    stream = SegmentStream(RunConfig(), "/nowhere", "run", idle_worker())
+    stream.start()
+    try:
+        stream.put([job])
+        assert len(_wait_for(stream)) == 1
+        stream.put([replace(job, index=FATAL)])
+        with pytest.raises(RuntimeError, match="segments broke off"):
+            _wait_for(stream)
+        assert stream.over
+    finally:
+        stream.stop()
+
+
+def _wait_for(stream: SegmentStream) -> list[SegmentRow]:
+    """The next rows, or none at the end."""
+    for _ in range(600):
+        rows = stream.take()
+        if rows or stream.over:
+            return rows
+        time.sleep(0.1)
+    raise AssertionError("no row came within a minute")
 
 
 def test_a_run_gives_up_when_more_fail_than_may(

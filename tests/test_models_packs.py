@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import tomli_w
 import torch
@@ -19,6 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from vcn_ray.errors import PackError
 from vcn_ray.models.pack_check import check_pack, problems_of, read_picture
+from vcn_ray.models.pack_inspect import inspect_folder
 from vcn_ray.models.packs import describe_pack, list_packs, load_pack
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "test_packs"
@@ -138,6 +141,8 @@ def test_settings_take_effect(folder: Path) -> None:
             "'haar' will not do: Input should be 'yunet'",
         ),
         (lambda c: c["encoder"].update(kind="arcface"), "encoder.kind = 'arcface' will not do"),
+        (lambda c: c["encoder"].update(channels="bgr"), "only a graph of kind onnx"),
+        (lambda c: c["encoder"].update(mean=[1.0, 2.0]), "encoder.mean = [1.0, 2.0] will not do"),
         (lambda c: c["encoder"].update(input_pixels=128), "encoder.input_pixels = 128 will not do"),
         (lambda c: c["detector"].update(min_score="0.5"), "detector.min_score = '0.5' will not do"),
         (lambda c: c["detector"].update(min_score=1.5), "detector.min_score = 1.5 will not do"),
@@ -218,27 +223,98 @@ def test_unknown_names_get_a_suggestion(home: Path, tmp_path: Path) -> None:
     assert "give the folder that holds pack.toml" in refusal(tmp_path / "file")
 
 
-def test_insightface_names_are_honest(home: Path, yunet_pack: Path) -> None:
-    absent = refusal("buffalo_l")
-    assert str(home / "buffalo_l") in absent
-    assert "nothing is downloaded" in absent
-    (home / "buffalo_l").mkdir()
-    (home / "buffalo_l" / "w600k_r50.onnx").touch()
-    assert "an ONNX encoder cannot be trained here yet" in refusal("buffalo_l")
-    shutil.copytree(yunet_pack, home / "buffalo_s")
-    assert load_pack("buffalo_s").name == "yunet-mobilefacenet"
+@pytest.fixture
+def buffalo(shared: Path, tmp_path: Path) -> Path:
+    """A folder with the files of InsightFace's smallest pack; its encoder is another net."""
+    folder = tmp_path / "elsewhere" / "buffalo_sc"
+    folder.mkdir(parents=True)
+    models = shared / "models"
+    shutil.copy(models / "scrfd_500m/det_500m.onnx", folder)
+    shutil.copy(models / "mobilefacenet/mobilefacenet_arcface.onnx", folder / "w600k_mbf.onnx")
+    return folder
+
+
+def test_an_insightface_pack_needs_no_description(
+    home: Path, buffalo: Path, yunet_pack: Path
+) -> None:
+    absent = refusal("buffalo_sc")
+    assert f"det_500m.onnx and w600k_mbf.onnx into {home / 'buffalo_sc'}" in absent
+    assert "nothing is downloaded by itself" in absent
+    shutil.copytree(buffalo, home / "buffalo_sc")
+    pack, info = load_pack("buffalo_sc"), describe_pack("buffalo_sc")
+    assert (info.detector, info.encoder, info.commercial_use) == ("scrfd", "onnx", False)
+    assert "research only" in info.licence
+    picture = read_picture()
+    crops = torch.from_numpy(pack.aligner.align(picture, pack.detector.detect(picture[None])[0]))
+    twin = load_pack(str(yunet_pack)).load_encoder()  # the same net as a torch module
+    assert torch.allclose(pack.load_encoder().embed(crops), twin.embed(crops), atol=1e-4)
+    (home / "buffalo_sc" / "w600k_mbf.onnx").unlink()
+    assert "needs w600k_mbf.onnx" in refusal("buffalo_sc")
+    (home / "buffalo_sc" / "det_500m.onnx").write_bytes(b"another one")
+    (home / "buffalo_sc" / "w600k_mbf.onnx").write_bytes(b"no graph")
+    assert "is no ONNX graph" in refusal("buffalo_sc")
+
+
+def test_a_known_file_is_verified(home: Path, buffalo: Path) -> None:
+    path = buffalo / "det_500m.onnx"
+    model = onnx.load(str(path))
+    model.producer_name = "somebody"
+    onnx.save(model, str(path))
+    assert "and InsightFace's det_500m.onnx has 5e4447f5" in refusal(buffalo)
+    path.rename(buffalo / "other.onnx")
+    buffalo.rename(buffalo.parent / "mine")
+    assert load_pack(str(buffalo.parent / "mine")).licence.startswith("unknown")
+
+
+def test_names_are_looked_for_in_more_places(
+    home: Path, buffalo: Path, yunet_pack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VCN_PACKS", f"{yunet_pack.parent}{os.pathsep}{buffalo.parent}")
+    assert load_pack("buffalo_sc").encoder == "onnx"
+    assert load_pack("yunet-mobilefacenet").encoder == "mobilefacenet"
+    names = [info.name for info in list_packs()]
+    assert names == ["dlib", "scrfd-mobilefacenet", "yunet-mobilefacenet", "buffalo_sc"]
+
+
+def test_a_folder_needs_one_detector_and_one_encoder(buffalo: Path) -> None:
+    folder = buffalo.rename(buffalo.parent / "mine")
+    shutil.copy(folder / "w600k_mbf.onnx", folder / "second.onnx")
+    assert "one face-ID encoder (second.onnx, w600k_mbf.onnx)" in refusal(folder)
+    (folder / "second.onnx").unlink()
+    (folder / "det_500m.onnx").unlink()
+    assert "one detector (none of 1 ONNX files is one)" in refusal(folder)
+
+
+def test_an_onnx_encoder_is_told_how_its_input_is_scaled(buffalo: Path) -> None:
+    spec = inspect_folder(buffalo)
+    content = spec.model_dump(exclude_none=True)
+    (buffalo / "pack.toml").write_text(tomli_w.dumps(content))
+    plain = load_pack(str(buffalo))
+    crops = torch.randint(0, 256, (2, 112, 112, 3), dtype=torch.uint8)
+    for change in ({"channels": "bgr"}, {"mean": [0.0, 0.0, 0.0]}, {"std": [1.0, 2.0, 3.0]}):
+        rewrite(buffalo, lambda c, change=change: c["encoder"].update(change))
+        other = load_pack(str(buffalo))
+        assert other.encoder_hash != plain.encoder_hash
+        assert other.detector_hash == plain.detector_hash
+        assert not torch.allclose(
+            other.load_encoder().embed(crops), plain.load_encoder().embed(crops)
+        )
+        (buffalo / "pack.toml").write_text(tomli_w.dumps(content))
+    rewrite(buffalo, lambda c: c["encoder"].update(input_pixels=128))
+    with pytest.raises(PackError, match="takes pictures of 112 pixels"):
+        load_pack(str(buffalo)).load_encoder()
 
 
 def test_list_shows_what_is_there(home: Path, yunet_pack: Path) -> None:
     assert [info.name for info in list_packs()] == ["dlib"]
-    (home / "antelopev2").mkdir()
+    (home / "nothing").mkdir()
     shutil.copytree(yunet_pack, home / "mine")
     (home / "some.zip").touch()
-    dlib, antelope, mine = list_packs()
+    dlib, mine, nothing = list_packs()
     assert dlib.commercial_use
     assert dlib.problem == ""
-    assert antelope.name == "antelopev2"
-    assert "has no pack.toml" in antelope.problem
+    assert nothing.name == "nothing"
+    assert "has no pack.toml" in nothing.problem
     assert (mine.name, mine.problem) == ("yunet-mobilefacenet", "")
 
 

@@ -12,14 +12,18 @@ import pytest
 from tests.montage import encode
 from vcn_ray.config import RunConfig, load_config
 from vcn_ray.distributed.reducer import ReducerState
-from vcn_ray.errors import MediaError
+from vcn_ray.errors import MediaError, StorageError
 from vcn_ray.io.catalog import CatalogVideo, read_catalog
 from vcn_ray.io.storage import Storage
+from vcn_ray.outlook import look_at_title
+from vcn_ray.run.events import RunLog
+from vcn_ray.run.local import tell_finished
 from vcn_ray.run.plan import Failure, PackHashes, PlannedTitle, TitlePlan
-from vcn_ray.run.planning import AT_A_TIME, draw_titles, group_titles, plan_titles
+from vcn_ray.run.planning import AT_A_TIME, draw_titles, group_titles, look_up, plan_titles
 from vcn_ray.run.steps import segment_step
 
 HASHES = PackHashes("detector", "encoder")
+NONE: frozenset[str] = frozenset()
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +99,7 @@ def test_a_larger_share_holds_a_smaller_one() -> None:
 def test_no_more_is_planned_than_is_taken(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[str] = []
 
-    def look(video: CatalogVideo, *_: object) -> Failure:
+    def look(config: object, pack: object, memory: object, video: CatalogVideo) -> Failure:
         looked.append(video.uri)
         return Failure(video.uri, "plan", None, "missing", "is not there")
 
@@ -103,9 +107,9 @@ def test_no_more_is_planned_than_is_taken(films: Path, monkeypatch: pytest.Monke
     groups = group_titles([CatalogVideo(f"{number}.mp4") for number in range(10_000)])
     titles = plan_titles(groups, RunConfig(), HASHES)
     assert next(titles).failures[0].uri == "0.mp4"
-    assert len(looked) <= 2 * AT_A_TIME
+    assert len(looked) <= 3 * AT_A_TIME
     assert [next(titles).failures[0].uri for _ in range(100)] == [f"{n}.mp4" for n in range(1, 101)]
-    assert len(looked) <= 101 + 2 * AT_A_TIME
+    assert len(looked) <= 101 + 3 * AT_A_TIME
     cast(Any, titles).close()
 
 
@@ -172,8 +176,7 @@ def test_the_reducer_reads_from_storage_what_is_missing(films: Path, tmp_path: P
     storage = Storage.open(str(tmp_path))
     one, two = title.videos
     state = ReducerState(storage)
-    assert state.segment_done(one.video_id, 0) is None  # it has not been told of it
-    opened = state.open_title(title)
+    opened = state.open_title(title, NONE)
     assert (opened.jobs, opened.complete) == ([*one.jobs(), *two.jobs()], [])
     assert state.segment_done(one.video_id, 0)
     assert state.segment_done(one.video_id, 0)  # told twice, it is as complete as once
@@ -182,22 +185,65 @@ def test_the_reducer_reads_from_storage_what_is_missing(films: Path, tmp_path: P
     storage.write_json(f"{one.faces}/seg-00000.json", {})
     storage.commit(two.tracks, {})
     again = ReducerState(storage)
-    assert again.video_done(one.video_id) is None
-    assert again.open_title(title) == ([], [one.video_id, two.video_id])
-    assert again.video_done(one.video_id) == [title.title_id]
-    again.close_title(title)
-    assert again.video_done(one.video_id) is None
+    assert again.open_title(title, NONE) == ([], [one.video_id, two.video_id])
+    assert again.video_done(one.video_id) == []  # the other one is not linked by this run yet
+    assert again.video_done(two.video_id) == [title.title_id]
+    once_more = ReducerState(storage)  # which is told what was linked in an earlier life
+    once_more.open_title(title, frozenset([two.video_id]))
+    assert once_more.video_done(one.video_id) == [title.title_id]
 
 
 def test_a_video_of_two_titles_is_done_once(films: Path, tmp_path: Path) -> None:
     alone, season = only(plan(films, "one")), only(plan(films, "one two", "Season"))
     one, two = season.videos
     state = ReducerState(Storage.open(str(tmp_path)))
-    assert state.open_title(alone).jobs == one.jobs()
-    assert state.open_title(season).jobs == two.jobs()
+    assert state.open_title(alone, NONE).jobs == one.jobs()
+    assert state.open_title(season, NONE).jobs == two.jobs()
     assert state.segment_done(two.video_id, 0)
     assert state.video_done(two.video_id) == []
-    assert sorted(state.video_done(one.video_id) or []) == sorted([alone.title_id, season.title_id])
+    assert state.video_done(one.video_id) == sorted([alone.title_id, season.title_id])
     state.close_title(season)
     assert state.segment_done(one.video_id, 0)  # the other title still holds it
-    assert state.segment_done(two.video_id, 0) is None
+    state.close_title(alone)
+    assert state.open_title(season, NONE).jobs == [*one.jobs(), *two.jobs()]
+
+
+def test_a_title_that_cannot_be_opened_leaves_nothing_behind(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    title = only(plan(films, "one two", "Season"))
+    storage = Storage.open(str(tmp_path))
+    state = ReducerState(storage)
+    with monkeypatch.context() as broken:
+        names = storage.names
+
+        def once(path: str) -> list[str]:
+            if path == title.videos[1].faces:
+                raise StorageError("not just now")
+            return names(path)
+
+        broken.setattr(Storage, "names", lambda self, path: once(path))
+        with pytest.raises(StorageError):
+            state.open_title(title, NONE)
+    assert len(state.open_title(title, NONE).jobs) == 2
+
+
+def test_a_result_that_is_damaged_stops_no_other(films: Path, tmp_path: Path) -> None:
+    storage = Storage.open(str(tmp_path))
+    titles = plan(films, "one two")
+    damaged = only(titles[:1])
+    for folder in (damaged.result, *(video.tracks for video in damaged.videos)):
+        storage.commit(folder, {"faces_stage": {"failures": []}})
+    storage.write_bytes(f"{damaged.result}/result.json", b"{")
+    first, second = look_up(iter(titles), storage)
+    assert isinstance(first.found, ValueError)
+    assert second.found is None
+    told = RunLog(inputs=2)
+    rest = tell_finished(iter([first, second]), told)
+    assert rest is not None
+    assert [looked.title for looked in rest] == [second.title]
+    assert [(f.stage, f.reason) for f in told.failures] == [("result", "internal_error")]
+    storage.write_bytes(f"{damaged.videos[0].tracks}/manifest.json", b"{")
+    look = look_at_title(storage, titles[0])
+    assert look.state is None
+    assert [failure.stage for failure in look.failures] == ["result"]

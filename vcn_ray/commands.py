@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +25,25 @@ from vcn_ray.evaluation import evaluate_output
 from vcn_ray.io.catalog import CatalogVideo, read_catalog
 from vcn_ray.io.storage import Storage
 from vcn_ray.models.pack_check import check_pack
-from vcn_ray.models.packs import describe_pack, list_packs, load_pack
-from vcn_ray.outlook import Outlook, show_outlook
+from vcn_ray.models.packs import FacePack, describe_pack, list_packs, load_pack
+from vcn_ray.outlook import Outlook, look_at_title, show_outlook
 from vcn_ray.report.write import write_reports
 from vcn_ray.run.devices import device_for
 from vcn_ray.run.estimate import estimate
 from vcn_ray.run.events import Failed, RunLog
 from vcn_ray.run.local import LocalRun, tell_finished
 from vcn_ray.run.plan import PackHashes
-from vcn_ray.run.planning import draw_titles, group_titles, plan_titles
+from vcn_ray.run.planning import (
+    AT_A_TIME,
+    LookedUp,
+    draw_titles,
+    group_titles,
+    look_up,
+    plan_titles,
+)
 from vcn_ray.run.record import RunClock, write_run
 from vcn_ray.run.retry import FailureEraser
+from vcn_ray.run.side_by_side import map_in_order
 from vcn_ray.run.sources import Memory
 from vcn_ray.sample.film import write_sample
 
@@ -46,11 +55,12 @@ def index(options: argparse.Namespace) -> int:
     if options.share is not None:
         groups = draw_titles(groups, options.share, config.seed)
         catalog = [video for group in groups for video in group.videos]
-    if not storage.names("runs"):
-        storage.check_writable()  # before hours are spent on reading videos
+    new = not storage.names("runs")
+    if new:
+        storage.check_writable()  # before anything is read
     device = device_for(config.resources.segment_gpus) if options.local else "cpu"
     pack = load_pack(config.pack, config.threads, device)
-    clock = RunClock.start()
+    clock = RunClock.start(options.local, options.share)
     display = JsonLog(clock.run_id) if options.log_format == "json" else ProgressDisplay()
     if not pack.commercial_use:
         display.note(f"note: pack {pack.name}: {pack.licence}")
@@ -61,21 +71,33 @@ def index(options: argparse.Namespace) -> int:
         titles = plan_titles(groups, config, hashes, Memory(storage, keep=True))
         if options.retry_failed:
             titles = erase.pass_on(titles)
-        rest = tell_finished(titles, storage, told)  # a cluster is not started for nothing
+        # A cluster is not started for nothing.
+        rest = tell_finished(look_up(titles, storage), told)
         if rest is not None:
-            storage.check_writable()
-            if options.local:
-                LocalRun(pack, config, storage, told).run(rest)
-            else:
-                from vcn_ray.distributed.catalog import run_catalog  # Ray takes seconds to import
-
-                run_catalog(rest, config, storage, clock.run_id, told)
+            if not new:
+                storage.check_writable()
+            run = partial(_run_here, pack) if options.local else partial(_run_on_ray, clock.run_id)
+            run(config, storage, told, rest)
     outcome = told.outcome()
     record = write_run(clock, catalog, outcome, config, storage)
     if options.retry_failed:
         say(f"tried again what had failed in {count(len(erase.again), 'video')}")
     _say_record(record, options.max_failures, storage, display.note)
     return 1 if outcome.failures else 0
+
+
+def _run_here(
+    pack: FacePack, config: RunConfig, storage: Storage, told: RunLog, rest: Iterator[LookedUp]
+) -> None:
+    LocalRun(pack, config, storage, told).run(rest)
+
+
+def _run_on_ray(
+    run_id: str, config: RunConfig, storage: Storage, told: RunLog, rest: Iterator[LookedUp]
+) -> None:
+    from vcn_ray.distributed.catalog import run_catalog  # Ray takes seconds to import
+
+    run_catalog(rest, config, storage, run_id, told)
 
 
 def _say_record(
@@ -106,12 +128,13 @@ def plan(options: argparse.Namespace) -> int:
     outlook = Outlook()
     with ProgressDisplay() as display:
         memory = Memory(storage, keep=False)
-        for planned in plan_titles(group_titles(catalog), config, hashes, memory):
-            for failure in planned.failures:
+        titles = plan_titles(group_titles(catalog), config, hashes, memory)
+        for look in map_in_order(partial(look_at_title, storage), titles, AT_A_TIME):
+            for failure in look.failures:
                 display(Failed(failure))
-            outlook.add(planned, storage)
+            outlook.add(look)
             display.share("plan", outlook.inputs / len(catalog))
-    rest = estimate(outlook.left.seconds(), config, storage)
+    rest = estimate(outlook.left.seconds(), config, storage, options.local)
     show_outlook(outlook, rest, config.prices)
     say_json(outlook.summary(rest))
     return 1 if outlook.failures else 0

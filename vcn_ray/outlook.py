@@ -5,16 +5,38 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from vcn_ray.config import PriceConfig
 from vcn_ray.console import count, minutes, say, show_table
 from vcn_ray.io.storage import Storage
 from vcn_ray.run.estimate import Band, Estimate, Left
-from vcn_ray.run.plan import PlannedTitle
-from vcn_ray.run.state import look_at
+from vcn_ray.run.plan import Failure, PlannedTitle
+from vcn_ray.run.state import TitleState, look_at
+from vcn_ray.run.steps import failure_of
 
 MOST_LINES = 200  # of titles; of a longer catalog only counts are of use
+
+
+class TitleLook(NamedTuple):
+    """What there is of a title."""
+
+    inputs: int
+    failures: tuple[Failure, ...]
+    state: TitleState | None  # None: it cannot be told, or was told before
+
+
+def look_at_title(storage: Storage, planned: PlannedTitle) -> TitleLook:
+    """Look how much of a title is there."""
+    inputs = len(planned.inputs) + len(planned.failures)
+    title = None if planned.again else planned.title
+    if title is None:
+        return TitleLook(inputs, planned.failures, None)
+    try:
+        return TitleLook(inputs, planned.failures, look_at(title, storage))
+    except Exception as error:  # one damaged result must not stop the others
+        failure = failure_of(title, "result", error)
+        return TitleLook(inputs, (*planned.failures, failure), None)
 
 
 @dataclass(slots=True)
@@ -30,23 +52,23 @@ class Outlook:
     seconds: float = 0.0
     failures: int = 0
 
-    def add(self, planned: PlannedTitle, storage: Storage) -> None:
-        """Count a title, and look how much of it is there."""
-        self.inputs += len(planned.inputs) + len(planned.failures)
-        self.failures += len(planned.failures)
-        if planned.title is None or planned.again:
+    def add(self, look: TitleLook) -> None:
+        """Count a title."""
+        self.inputs += look.inputs
+        self.failures += len(look.failures)
+        state = look.state
+        if state is None:
             return
-        state = look_at(planned.title, storage)
         self.left.add(state)
         self.actions[state.action] += 1
-        self.videos += len(planned.title.videos)
+        self.videos += len(state.title.videos)
         self.segments += state.segments
         self.seconds += state.seconds
         if len(self.lines) < MOST_LINES:
             self.lines.append(
                 [
-                    planned.title.title,
-                    str(len(planned.title.videos)),
+                    state.title.title,
+                    str(len(state.title.videos)),
                     minutes(state.seconds),
                     f"{state.segments_done}/{state.segments}",
                     f"{state.action}: {state.why}",
@@ -105,10 +127,10 @@ def _estimate_lines(outlook: Outlook, rest: Estimate | None, prices: PriceConfig
     lines = [
         f"time: {_between(rest.seconds, minutes)}, {rest.at_a_time:.1f} steps at a time as in the "
         f"last runs; known from {count(rest.titles, 'title')} under {settings}",
-        f"work: {_between(rest.cpu_seconds, _hours)} of CPUs set aside",
+        f"work: {_between(rest.cpu_seconds, _hours)} of CPUs; what stands idle comes on top",
     ]
     if rest.gpu_seconds.likely:
-        lines.append(f"      {_between(rest.gpu_seconds, _hours)} of GPUs set aside")
+        lines.append(f"      {_between(rest.gpu_seconds, _hours)} of GPUs")
     if prices.cpu_hour or prices.gpu_hour:
         lines.append(f"cost: {_between(rest.cost(prices), '{:.2f}'.format)}")
     return lines

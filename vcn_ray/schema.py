@@ -179,9 +179,7 @@ RUN_VIDEOS = _table(
         _optional("video_id", pa.string(), "null when the file could not be read at all"),
         _optional("title_id", pa.string()),
         _optional("title", pa.string()),
-        _required(
-            "status", pa.string(), "done | reused | partial | failed | open (given up before it)"
-        ),
+        _required("status", pa.string(), "done | reused | partial | failed | open (not reached)"),
         _required("segments", pa.int32()),
         _required("segments_failed", pa.int32()),
         _optional("duration_seconds", pa.float64()),

@@ -2,7 +2,8 @@
 
 It keeps no results: what is done is known by what storage holds. Titles are planned in a thread,
 segments flow through Ray Data in another; linking, fine-tuning and clustering are futures that this
-loop waits for. Of a catalog of any length it holds the titles under way, and a note of the others.
+loop waits for. Of a catalog of any length it holds the titles under way, which are bounded, those
+that failed by name, and a line for the record of each of the others.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import ray
@@ -21,14 +23,15 @@ import ray
 from vcn_ray.config import RunConfig
 from vcn_ray.distributed.cluster import cluster
 from vcn_ray.distributed.metrics import RunMetrics
-from vcn_ray.distributed.reducer import OpenedTitle, Reducer, link_video
+from vcn_ray.distributed.reducer import Answer, OpenedTitle, Reducer, link_video
 from vcn_ray.distributed.segments import SegmentRow, SegmentStream
 from vcn_ray.distributed.trainer import ProgressBoard, TitleTrainer, train_large
 from vcn_ray.errors import Reason
 from vcn_ray.io.storage import Storage, one_line
 from vcn_ray.run.events import RunLog, StageProgress
-from vcn_ray.run.plan import Failure, PlannedTitle, TitlePlan, VideoPlan
-from vcn_ray.run.state import find_result
+from vcn_ray.run.local import tell
+from vcn_ray.run.plan import Failure, TitlePlan, VideoPlan
+from vcn_ray.run.planning import LookedUp
 from vcn_ray.run.steps import ResultDone, VideoDone, count_crops, failure_of
 from vcn_ray.run.work import Work
 
@@ -43,16 +46,18 @@ _link_video = ray.remote(num_cpus=1, max_retries=2)(link_video)
 _train_large = ray.remote(num_cpus=0)(train_large)
 
 POLL_SECONDS = 0.2
-AHEAD = 4  # planned titles that wait for room among the segments
+AHEAD = 4  # planned titles that wait for room
+SETTLE_SECONDS = 5.0  # that segment workers wait for the end of a catalog
+MOST_TITLES = 500  # under way: of those whose faces are found, more wait for a trainer than finish
 
 
 def run_catalog(
-    titles: Iterator[PlannedTitle], config: RunConfig, storage: Storage, run_id: str, told: RunLog
+    titles: Iterator[LookedUp], config: RunConfig, storage: Storage, run_id: str, told: RunLog
 ) -> None:
-    """Do all of a plan that is not done yet, on Ray.
+    """Do all of a catalog that is not done yet, on Ray.
 
     Args:
-        titles: What is wanted; they are planned while others are under way.
+        titles: What is wanted; they are looked up while others are under way.
         config: Settings of the run.
         storage: Where results go; every node must be able to write there.
         run_id: Name of this run.
@@ -60,7 +65,6 @@ def run_catalog(
 
     Raises:
         UsageError: The settings ask for more than the machine has.
-        StorageError: What is planned cannot be written down.
     """
     with cluster(config.resources):
         metrics = RunMetrics(run_id)
@@ -74,6 +78,8 @@ class _OpenVideo:
 
     plan: VideoPlan
     titles: set[str]  # that hold it
+    uris: dict[str, None]  # of its copies, in order
+    failures: tuple[Failure, ...] = ()  # of its segments, once it is linked
     segments: int = 0  # to be done in this run
     done: int = 0  # of these, over
     linking: bool = False  # sent to be linked
@@ -91,10 +97,12 @@ class _Driver:
     _videos: dict[str, _OpenVideo] = field(default_factory=dict)  # of these
     _training: set[str] = field(default_factory=set)  # titles sent to be trained
     _waiting: dict[Any, tuple[Callable[..., None], str, str]] = field(default_factory=dict)
-    _planned: queue.Queue[PlannedTitle | Exception | None] = field(
+    _planned: queue.Queue[LookedUp | Exception | None] = field(
         default_factory=lambda: queue.Queue(AHEAD)
     )
     _planning: bool = True
+    _began: float = field(default_factory=time.monotonic)
+    _life: str = ""  # of the reducer that knows which titles are under way
     _stop: threading.Event = field(default_factory=threading.Event)
     _stream: SegmentStream | None = None
     _reducer: Any = None
@@ -104,34 +112,34 @@ class _Driver:
     _busy: dict[Any, Any] = field(default_factory=dict)  # trainer, by its future
     _queue: deque[str] = field(default_factory=deque)  # titles that wait for a trainer
 
-    def run(self, titles: Iterator[PlannedTitle]) -> None:
+    def run(self, titles: Iterator[LookedUp]) -> None:
         planner = threading.Thread(target=self._plan, args=(titles,), daemon=True)
         planner.start()
         try:
             self._drive()
         except ray.exceptions.RayError as error:  # the reducer cannot be started any more
             log.debug("the run broke off", exc_info=True)
-            message = f"the run broke off: {one_line(error)}"
-            self.told.fail(Failure(self.storage.uri, "result", None, "internal_error", message))
+            self._tell_broken("result", f"the run broke off: {one_line(error)}")
         finally:
             self._stop.set()
             self._end()
         if not self.told.gave_up:
             self._report_unfinished()
 
-    def _plan(self, titles: Iterator[PlannedTitle]) -> None:
+    def _plan(self, titles: Iterator[LookedUp]) -> None:
         """Plan title after title, as many ahead as wait for room; runs in a thread of its own."""
         end: Exception | None = None
         try:
-            for planned in titles:
-                self._pass_on(planned)
+            for looked in titles:
+                self._pass_on(looked)
                 if self._stop.is_set():
                     break
-        except Exception as error:  # raised again where the run can end in order
+        except Exception as error:  # told where the run can go on with what is under way
+            log.debug("planning broke off", exc_info=True)
             end = error
         self._pass_on(end)
 
-    def _pass_on(self, planned: PlannedTitle | Exception | None) -> None:
+    def _pass_on(self, planned: LookedUp | Exception | None) -> None:
         while not self._stop.is_set():
             with suppress(queue.Full):
                 self._planned.put(planned, timeout=POLL_SECONDS)
@@ -155,63 +163,87 @@ class _Driver:
         self._stream = SegmentStream(self.config, output, self.run_id)
         while self._under_way(self._stream) and not self.told.gave_up:
             self._take_planned(self._stream)
+            self._start_when_due(self._stream)
             self._take_rows(self._stream)
             self._take_futures()
+
+    def _start_when_due(self, stream: SegmentStream) -> None:
+        """Start workers once all of a short catalog is known, which may need fewer of them."""
+        waited = time.monotonic() - self._began
+        if not stream.started and (
+            waited > SETTLE_SECONDS or not (self._planning and stream.has_room)
+        ):
+            stream.start()
 
     def _under_way(self, stream: SegmentStream) -> bool:
         return bool(self._planning or not stream.over or self._waiting or self._queue)
 
     def _end(self) -> None:
         """Leave nothing behind that goes on working."""
-        if self._stream is not None:
-            self._stream.stop()
         for actor in (self._board, self._reducer, *self._trainers):
             if actor is not None:
                 ray.kill(actor)
         for future in self._waiting:
             with suppress(ray.exceptions.RayError, ValueError, TypeError):
                 ray.cancel(future)  # a task of its own; an actor's went with it
+        if self._stream is not None:
+            self._stream.stop()
 
     def _take_planned(self, stream: SegmentStream) -> None:
-        """Begin with titles that have been planned, while there is room for their segments."""
-        while self._planning and stream.has_room and not self._planned.empty():
-            planned = self._planned.get()
-            if not isinstance(planned, PlannedTitle):
+        """Begin with titles that have been planned, for a moment, while there is room for them."""
+        until = time.monotonic() + POLL_SECONDS
+        while self._has_room(stream) and not self._planned.empty() and time.monotonic() < until:
+            looked = self._planned.get()
+            if not isinstance(looked, LookedUp):
                 self._planning = False
                 stream.end()
-                if planned is not None:
-                    raise planned
+                if looked is not None:
+                    self._tell_broken("plan", f"planning broke off: {one_line(looked)}")
                 return
-            self.told.plan(planned)
-            if self.told.gave_up:
+            if not tell(looked, self.told):
                 return
-            if planned.title and not planned.again:
-                try:
-                    self._begin(planned.title, stream)
-                except ray.exceptions.RayActorError:
-                    raise
-                except Exception as error:  # one title must never stop the others
-                    log.debug("%s cannot be begun", planned.title.title_id, exc_info=True)
-                    self.told.fail(failure_of(planned.title, "faces", _cause(error)))
+            if looked.title and looked.found is None:
+                self._try_to_begin(looked.title, stream)
+
+    def _has_room(self, stream: SegmentStream) -> bool:
+        return self._planning and stream.has_room and len(self._open) < MOST_TITLES
+
+    def _try_to_begin(self, title: TitlePlan, stream: SegmentStream) -> None:
+        try:
+            self._begin(title, stream)
+        except ray.exceptions.RayActorError:
+            raise
+        except Exception as error:  # one title must never stop the others
+            log.debug("%s cannot be begun", title.title_id, exc_info=True)
+            self.told.fail(failure_of(title, "faces", _cause(error)))
 
     def _begin(self, title: TitlePlan, stream: SegmentStream) -> None:
-        found = find_result(title, self.storage)
-        if found:
-            self.told.reuse(found)
-            return
-        opened: OpenedTitle = ray.get(self._reducer.open_title.remote(title))
+        linked = frozenset(
+            v.video_id
+            for v in title.videos
+            if v.video_id in self._videos and self._videos[v.video_id].linked
+        )
+        opened: OpenedTitle = self._ask("open_title", title, linked)
         self._open[title.title_id] = title
         for video in title.videos:
-            known = self._videos.setdefault(video.video_id, _OpenVideo(video, set()))
+            known = self._videos.setdefault(video.video_id, _OpenVideo(video, set(), {}))
             known.titles.add(title.title_id)
+            self._tell_lost(known, video.uri)
         for job in opened.jobs:
             self._videos[job.video_id].segments += 1
         stream.put(opened.jobs)
         self._count_open()
         for video_id in opened.complete:
             self._link(video_id)
-            if self._videos[video_id].linked:  # for another title that holds it
-                self._video_done(video_id)
+        if linked == {video.video_id for video in title.videos}:  # all by other titles
+            self._train(title)
+
+    def _tell_lost(self, video: _OpenVideo, uri: str) -> None:
+        """Note a copy of a video, and tell of what is known to have failed of it."""
+        if uri not in video.uris:
+            video.uris[uri] = None
+            for failure in video.failures:
+                self.told.fail(replace(failure, uri=uri), new=False)
 
     def _count_open(self) -> None:
         unlinked = sum(not video.linked for video in self._videos.values())
@@ -223,9 +255,7 @@ class _Driver:
             rows = stream.take()
         except RuntimeError as error:
             self._planning = False
-            self.told.fail(
-                Failure(self.storage.uri, "faces", None, "internal_error", one_line(error))
-            )
+            self._tell_broken("faces", one_line(error))
             return
         for row in rows:
             self._take_row(row)
@@ -234,29 +264,34 @@ class _Driver:
     def _take_row(self, row: SegmentRow) -> None:
         video = self._videos.get(row.video_id)
         self.told.count(row.work)
+        if row.reason:
+            reason = cast(Reason, row.reason)
+            failure = Failure(row.uri, "faces", row.segment, reason, row.message, row.attempts)
+            for uri in video.uris if video else [row.uri]:
+                self.told.fail(replace(failure, uri=uri))
         if video is None:  # its titles are over
             return
         video.done += 1
         self.told.tell(StageProgress("faces", row.video_id, video.done, video.segments))
         if row.reason:
-            reason = cast(Reason, row.reason)
-            self.told.fail(
-                Failure(row.uri, "faces", row.segment, reason, row.message, row.attempts)
-            )
+            for title_id in sorted(video.titles):
+                self._close(title_id)
         elif self._ask("segment_done", row.video_id, row.segment):
             self._link(row.video_id)
 
     def _ask(self, method: str, *words: Any) -> Any:
         """Ask the reducer; one that was started anew is first told what is under way."""
-        call = getattr(self._reducer, method)
-        answer = ray.get(call.remote(*words))
-        if answer is None:
-            for title in self._open.values():
-                opened: OpenedTitle = ray.get(self._reducer.open_title.remote(title))
+        while True:
+            answer: Answer = ray.get(self._reducer.ask.remote(self._life, method, *words))
+            if answer.life == self._life:
+                return answer.value
+            self._life = answer.life
+            for title in list(self._open.values()):
+                videos = (self._videos[video.video_id] for video in title.videos)
+                linked = frozenset(video.plan.video_id for video in videos if video.linked)
+                opened: OpenedTitle = self._ask("open_title", title, linked)
                 for video_id in opened.complete:
                     self._link(video_id)
-            answer = ray.get(call.remote(*words))
-        return answer
 
     def _take_futures(self) -> None:
         self._feed_trainers()
@@ -286,19 +321,21 @@ class _Driver:
 
     def _on_linked(self, video_id: str, linked: VideoDone) -> None:
         self.told.count(linked.work)
-        self._videos[video_id].linked = True
+        video = self._videos.get(video_id)
+        if video is None:  # its titles are over
+            return
+        video.linked, video.failures = True, linked.failures
+        for uri in video.uris:
+            for failure in linked.failures:
+                self.told.fail(replace(failure, uri=uri), new=linked.work is not None)
         self._count_open()
-        for failure in linked.failures:
-            self.told.fail(failure, new=linked.work is not None)
-        self._video_done(video_id)
-
-    def _video_done(self, video_id: str) -> None:
         for title_id in self._ask("video_done", video_id):
-            if title_id not in self._training:
-                self._training.add(title_id)
-                self._train(self._open[title_id])
+            self._train(self._open[title_id])
 
     def _train(self, title: TitlePlan) -> None:
+        if title.title_id in self._training:
+            return
+        self._training.add(title.title_id)
         if count_crops(title, self.storage) > self.config.resources.trainer_crops:
             future = _train_large.remote(title, self.config, self.storage.uri, self._board)
             self._waiting[future] = (self._on_adapted, title.title_id, "adapt")
@@ -328,17 +365,26 @@ class _Driver:
         """Forget a title that is over, so that a long catalog takes no more memory than a short."""
         title = self._open.pop(title_id)
         self._training.discard(title_id)
-        self._reducer.close_title.remote(title)
+        self._ask("close_title", title)
         for video in title.videos:
             known = self._videos[video.video_id]
             known.titles.discard(title_id)
             if not known.titles:
                 del self._videos[video.video_id]
+                if known.done < known.segments:  # nobody will tell more of it
+                    count = known.segments
+                    self.told.tell(StageProgress("faces", video.video_id, count, count))
+        self._count_open()
 
     def _fail_subject(self, subject: str, stage: str, error: Exception) -> None:
         video = self._videos.get(subject)
         for title_id in sorted(video.titles) if video else [subject]:
-            self.told.fail(failure_of(self._open[title_id], stage, _cause(error)))
+            if title_id in self._open:
+                self.told.fail(failure_of(self._open[title_id], stage, _cause(error)))
+                self._close(title_id)
+
+    def _tell_broken(self, stage: str, message: str) -> None:
+        self.told.fail(Failure(self.storage.uri, stage, None, "internal_error", message))
 
     def _report_unfinished(self) -> None:
         told = {failure.uri for failure in self.told.failures}

@@ -7,7 +7,7 @@ import logging
 import queue
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -28,6 +28,7 @@ from vcn_ray.run.work import Work
 
 log = logging.getLogger(__name__)
 
+LINK_CPUS = 1.0  # left free by a pool as large as there is room for: else videos are never linked
 WINDOW_PER_WORKER = 8
 LEAST_WINDOW = 64
 """Segments that wait or are under way, at most: with fewer, a pool that grows would find none."""
@@ -118,6 +119,7 @@ class SegmentStream:
 
     Attributes:
         open: Segments that were put in and are not over.
+        started: Whether there are workers.
         over: True once the end has been told and all rows are out, or the stream broke off.
     """
 
@@ -130,18 +132,33 @@ class SegmentStream:
     ) -> None:
         self.open = 0
         self.over = False
+        self.started = False
         self._count = 0
-        most = config.resources.segment_workers_max or _room(config.resources)
-        self._window = max(LEAST_WINDOW, WINDOW_PER_WORKER * most)
+        self._ended = False
+        self._job = (config, output, run_id)
+        self._worker = worker
+        self._most = config.resources.segment_workers_max or _room(config.resources)
+        self._window = max(LEAST_WINDOW, WINDOW_PER_WORKER * self._most)
         self._feed = start_feed()
         self._rows: queue.SimpleQueue[SegmentRow | Exception | None] = queue.SimpleQueue()
+        self._broken: Exception | None = None
         self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start workers; no more than there are segments, where the end has been told before."""
+        self.started = True
+        most = min(self._most, self._count) if self._ended else self._most
+        if self._ended and not self._count:
+            self.over = True
+            return
+        resources = self._job[0].resources
         dataset = feed_dataset(self._feed).map_batches(
-            worker,
-            fn_constructor_args=(config, output, run_id),
-            compute=_pool(config.resources, most),
-            num_cpus=config.resources.segment_cpus,
-            num_gpus=config.resources.segment_gpus or None,
+            self._worker,
+            fn_constructor_args=self._job,
+            compute=_pool(resources, most),
+            num_cpus=resources.segment_cpus,
+            num_gpus=resources.segment_gpus or None,
             batch_size=1,
             batch_format="pyarrow",
         )
@@ -161,6 +178,7 @@ class SegmentStream:
 
     def end(self) -> None:
         """Say that no more will come."""
+        self._ended = True
         self._feed.end.remote(self._count)
 
     def take(self) -> list[SegmentRow]:
@@ -170,14 +188,17 @@ class SegmentStream:
             RuntimeError: The stream broke off; there will be no more rows.
         """
         rows: list[SegmentRow] = []
-        while not self._rows.empty():
+        while not (self._broken or self.over or self._rows.empty()):
             row = self._rows.get()
-            if not isinstance(row, SegmentRow):
+            if isinstance(row, SegmentRow):
+                rows.append(row)
+            elif row is None:
                 self.over = True
-                if row is not None:
-                    raise RuntimeError(f"segments broke off: {one_line(row)}") from row
-                break
-            rows.append(row)
+            else:
+                self._broken = row
+        if self._broken and not rows:  # what came before it is handed out first
+            self.over = True
+            raise RuntimeError(f"segments broke off: {one_line(self._broken)}") from self._broken
         self.open -= len(rows)
         if rows:
             self._feed.forget.remote([row.number for row in rows])
@@ -186,14 +207,22 @@ class SegmentStream:
     def stop(self) -> None:
         """End it, whatever is under way."""
         self._stopped.set()
-        ray.kill(self._feed)
-        self._thread.join(END_SECONDS)
+        # That its feed is gone would be told by Ray Data in sixty lines.
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+        with suppress(ray.exceptions.RayError):
+            ray.kill(self._feed)
+        if self._thread:
+            self._thread.join(END_SECONDS)
 
     def _run(self, dataset: Dataset) -> None:
         try:
-            for row in dataset.iter_rows():
-                if row["video_id"]:  # nothing in place of a segment that was over before
-                    self._rows.put(SegmentRow.unpacked(row))
+            # Rows are not fetched ahead: the last one so far would wait for one more.
+            for batch in dataset.iter_batches(
+                batch_size=None, batch_format="pyarrow", prefetch_batches=0
+            ):
+                for row in batch.to_pylist():
+                    if row["video_id"]:  # nothing in place of a segment that was over before
+                        self._rows.put(SegmentRow.unpacked(row))
                 if self._stopped.is_set():
                     break
         except Exception as error:  # told to the owner, which ends the run in order
@@ -211,7 +240,7 @@ def _pool(resources: ResourceConfig, most: int) -> ActorPoolStrategy:
 def _room(resources: ResourceConfig) -> int:
     total = ray.cluster_resources()
     held = resources.adapt_workers
-    spare = total.get("CPU", 1.0) - held * resources.adapt_cpus
+    spare = total.get("CPU", 1.0) - held * resources.adapt_cpus - LINK_CPUS
     by_cpu = int(spare / resources.segment_cpus)
     if not resources.segment_gpus:
         return by_cpu

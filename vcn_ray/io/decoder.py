@@ -218,7 +218,7 @@ def borrowed(ring_bytes: int) -> Iterator[Decoder]:
 
 
 @contextmanager
-def side_by_side(count: int) -> Iterator[None]:
+def decoders_kept(count: int) -> Iterator[None]:
     """Keep so many decoders for as long as several jobs are done at a time; no idle one after."""
     global _kept
     before, _kept = _kept, count

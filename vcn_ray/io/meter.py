@@ -1,7 +1,11 @@
-"""How many bytes this process has read from and written to storage; only ever more."""
+"""How many bytes a thread has read from and written to storage; only ever more.
+
+By thread, for a step runs in one, while others may plan what comes next.
+"""
 
 from __future__ import annotations
 
+import threading
 from typing import NamedTuple
 
 
@@ -16,15 +20,16 @@ class Bytes(NamedTuple):
         return Bytes(self.read - earlier.read, self.written - earlier.written)
 
 
-_now = Bytes(0, 0)
+_meter = threading.local()
 
 
 def count_bytes(read: int = 0, written: int = 0) -> None:
-    """Add to the meter."""
-    global _now
-    _now = Bytes(_now.read + read, _now.written + written)
+    """Add to this thread's meter."""
+    now = bytes_so_far()
+    _meter.now = Bytes(now.read + read, now.written + written)
 
 
 def bytes_so_far() -> Bytes:
-    """The meter's reading."""
-    return _now
+    """The reading of this thread's meter."""
+    now: Bytes = getattr(_meter, "now", Bytes(0, 0))
+    return now

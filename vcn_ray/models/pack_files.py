@@ -22,6 +22,16 @@ The file says what a pack is made of, and every key below is needed unless it sa
     file = "mobilefacenet.safetensors"
     sha256 = "..."
     input_pixels = 112              # side of an aligned crop
+
+or, for any face-ID net as an ONNX graph,
+
+    kind = "onnx"
+    file = "w600k_r50.onnx"
+    sha256 = "..."
+    input_pixels = 112              # as the graph says
+    mean = [127.5, 127.5, 127.5]    # of grey levels 0 to 255, subtracted from each channel,
+    std = [127.5, 127.5, 127.5]     # which is then divided by this
+    channels = "rgb"                # or "bgr": the order in which the graph takes them
 """
 
 from __future__ import annotations
@@ -31,9 +41,16 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from vcn_ray.errors import PackError
 
@@ -65,10 +82,29 @@ class AlignerTable(Table):
 class EncoderTable(Table):
     """The table [encoder]."""
 
-    kind: Literal["mobilefacenet"]
+    kind: Literal["mobilefacenet", "onnx"]
     file: str
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    input_pixels: Literal[112]
+    input_pixels: int = Field(ge=32, le=512)
+    mean: list[float] | None = Field(default=None, min_length=3, max_length=3)
+    std: list[Annotated[float, Field(gt=0)]] | None = Field(
+        default=None, min_length=3, max_length=3
+    )
+    channels: Literal["rgb", "bgr"] | None = None
+
+    @field_validator("input_pixels")
+    @classmethod
+    def _of_kind(cls, pixels: int, info: ValidationInfo) -> int:
+        if info.data.get("kind") == "mobilefacenet" and pixels != 112:
+            raise ValueError("mobilefacenet takes 112")
+        return pixels
+
+    @field_validator("mean", "std", "channels")
+    @classmethod
+    def _of_onnx(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.data.get("kind") == "mobilefacenet" and value is not None:
+            raise ValueError("only a graph of kind onnx is told how to scale its input")
+        return value
 
 
 class PackFile(Table):
@@ -94,8 +130,14 @@ class PackFile(Table):
 
 def settings_hash(*tables: Table | dict[str, Any]) -> str:
     """Hex sha256 of tables' settings; file names do not count, checksums stand for files."""
-    settings = [t if isinstance(t, dict) else t.model_dump(exclude={"file"}) for t in tables]
+    settings = [t if isinstance(t, dict) else _settings(t) for t in tables]
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def _settings(table: Table) -> dict[str, Any]:
+    """What counts of a table; a key that came later and is absent changes no older hash."""
+    later = {name for name in ("mean", "std", "channels") if getattr(table, name, None) is None}
+    return table.model_dump(exclude={"file"} | later)
 
 
 def read_pack_file(folder: Path) -> PackFile:

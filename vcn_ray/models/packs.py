@@ -1,13 +1,15 @@
 """Packs: a detector, an aligner and a face-ID encoder that belong together.
 
-A pack is a built-in name (`dlib`), or a folder with `pack.toml` (see `pack_files`). The names of
-InsightFace's packs are recognised, and looked for in `~/.insightface/models`; nothing is ever
-downloaded. This module knows how a pack is found, checked and put together; it does not know where
-frames come from, nor how the encoder is trained.
+A pack is a built-in name (`dlib`), a folder with `pack.toml` (see `pack_files`), or a folder of
+ONNX graphs without one, as InsightFace's are (see `pack_inspect`). A name is looked for in the
+folders of VCN_PACKS and in `~/.insightface/models`; nothing is ever downloaded here. This module
+knows how a pack is found, checked and put together; it does not know where frames come from, nor
+how the encoder is trained.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,18 +22,22 @@ from vcn_ray.errors import PackError
 from vcn_ray.models.align import ArcFaceAligner
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.models.mobilefacenet import MobileFaceNet
+from vcn_ray.models.onnx_encoder import InputScale, OnnxEncoder
 from vcn_ray.models.pack_files import (
     PACK_TOML,
     DetectorTable,
+    EncoderTable,
     PackFile,
     checked_file,
     read_pack_file,
     suggest,
 )
+from vcn_ray.models.pack_inspect import INSIGHTFACE_FILES, inspect_folder
 from vcn_ray.records import U8, Detections
 
 DLIB = "dlib"
-INSIGHTFACE_PACKS = ("antelopev2", "buffalo_l", "buffalo_m", "buffalo_s", "buffalo_sc")
+PLACES = "VCN_PACKS"
+"""Environment variable with folders that hold packs, apart by the system's separator of paths."""
 
 
 class Detector(Protocol):
@@ -122,7 +128,7 @@ def load_pack(name_or_folder: str, threads: int = 1, device: str = "cpu") -> Fac
 
         return load_dlib_pack(threads, device)
     folder = find_folder(name_or_folder)
-    spec = read_pack_file(folder)
+    spec = read_pack(folder)
     if device != "cpu":
         raise PackError(
             f"pack {spec.name}: its detector {spec.detector.kind} runs on the CPU only: set "
@@ -139,7 +145,7 @@ def load_pack(name_or_folder: str, threads: int = 1, device: str = "cpu") -> Fac
         encoder=spec.encoder.kind,
         detector_hash=spec.detector_hash(),
         encoder_hash=spec.encoder_hash(),
-        make_encoder=partial(open_encoder, weights),
+        make_encoder=partial(open_encoder, weights, spec.encoder),
     )
 
 
@@ -152,15 +158,15 @@ def describe_pack(name_or_folder: str) -> PackInfo:
     if name_or_folder == DLIB:
         return dlib_info()
     folder = find_folder(name_or_folder)
-    spec = read_pack_file(folder)
+    spec = read_pack(folder)
     for table in (spec.detector, spec.encoder):
         checked_file(folder, table)
     return folder_info(folder, spec)
 
 
 def list_packs() -> list[PackInfo]:
-    """The built-in pack and every folder in `~/.insightface/models`, usable or not."""
-    folders = sorted(path for path in insightface_home().glob("*") if path.is_dir())
+    """The built-in pack and every folder in the places of packs, usable or not."""
+    folders = [path for place in pack_places() for path in sorted(place.glob("*")) if path.is_dir()]
     found = []
     for name in (DLIB, *map(str, folders)):
         try:
@@ -174,27 +180,41 @@ def find_folder(name_or_folder: str) -> Path:
     """The folder of a pack that is not built in.
 
     Raises:
-        PackError: There is none, or it has no pack.toml.
+        PackError: There is none.
     """
-    known = name_or_folder in INSIGHTFACE_PACKS
-    folder = insightface_home() / name_or_folder if known else Path(name_or_folder).expanduser()
-    if folder.is_dir():
-        if not (folder / PACK_TOML).is_file() and any(folder.glob("*.onnx")):
-            raise PackError(
-                f"{folder} holds ONNX graphs without {PACK_TOML}: an ONNX encoder cannot be "
-                "trained here yet, so write a pack folder with a mobilefacenet encoder "
-                "(an SCRFD graph can be its detector), or use the pack dlib"
-            )
-        return folder
-    if known:
+    given = Path(name_or_folder).expanduser()
+    places = [given, *(place / name_or_folder for place in pack_places())]
+    found = next((place for place in places if place.is_dir()), None)
+    if found:
+        return found
+    if given.exists():
+        raise PackError(f"{given} is a file: give the folder that holds {PACK_TOML}")
+    files = INSIGHTFACE_FILES.get(name_or_folder)
+    if files:
         raise PackError(
-            f"pack {name_or_folder} is not at {folder}, and nothing is downloaded: put a folder "
-            f"with {PACK_TOML} there; InsightFace's own ONNX encoders cannot be trained here yet"
+            f"pack {name_or_folder} is not there, and nothing is downloaded by itself: put "
+            f"{' and '.join(files)} into {insightface_home() / name_or_folder}, or have them "
+            f"fetched by vcn packs pull {name_or_folder}"
         )
-    if folder.exists():
-        raise PackError(f"{folder} is a file: give the folder that holds {PACK_TOML}")
-    hint = suggest(name_or_folder, [DLIB, *INSIGHTFACE_PACKS])
+    hint = suggest(name_or_folder, [DLIB, *INSIGHTFACE_FILES])
     raise PackError(f"no pack is called {name_or_folder!r} and no such folder exists: {hint}")
+
+
+def read_pack(folder: Path) -> PackFile:
+    """What a folder's pack.toml says, or what its ONNX graphs say where it has none.
+
+    Raises:
+        PackError: It says something wrong, or nothing.
+    """
+    if not (folder / PACK_TOML).is_file() and any(folder.glob("*.onnx")):
+        return inspect_folder(folder)
+    return read_pack_file(folder)
+
+
+def pack_places() -> list[Path]:
+    """Folders whose folders are packs, in the order in which a name is looked for."""
+    named = [place for place in os.environ.get(PLACES, "").split(os.pathsep) if place]
+    return [*(Path(place).expanduser() for place in named), insightface_home()]
 
 
 def insightface_home() -> Path:
@@ -271,12 +291,14 @@ def open_detector(folder: Path, table: DetectorTable, threads: int) -> Detector:
         ) from error
 
 
-def open_encoder(path: Path) -> Backbone:
-    """MobileFaceNet with the weights of a safetensors file.
+def open_encoder(path: Path, table: EncoderTable) -> Backbone:
+    """The encoder that [encoder] names, with the weights of its file.
 
     Raises:
-        PackError: The file holds other weights.
+        PackError: The file holds other weights, or a graph that is no such encoder.
     """
+    if table.kind == "onnx":
+        return _open_graph(path, table)
     try:
         return MobileFaceNet.from_file(path)
     except (SafetensorError, RuntimeError) as error:
@@ -284,6 +306,20 @@ def open_encoder(path: Path) -> Backbone:
             f"{path} does not hold the weights of mobilefacenet ({one_line(error)}): "
             "convert them to safetensors with the published names"
         ) from error
+
+
+def _open_graph(path: Path, table: EncoderTable) -> OnnxEncoder:
+    usual = InputScale()
+    mean = usual.mean if table.mean is None else (table.mean[0], table.mean[1], table.mean[2])
+    std = usual.std if table.std is None else (table.std[0], table.std[1], table.std[2])
+    scale = InputScale(mean, std, bgr=table.channels == "bgr")
+    encoder = OnnxEncoder.from_file(path, scale)
+    if encoder.input_pixels != table.input_pixels:
+        raise PackError(
+            f"{path} takes pictures of {encoder.input_pixels} pixels, but {PACK_TOML} says "
+            f"encoder.input_pixels = {table.input_pixels}: correct it"
+        )
+    return encoder
 
 
 def one_line(error: Exception) -> str:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from vcn_ray.errors import UsageError
+
+
+def count_cpus() -> int:
+    """CPUs that this process may use."""
+    there = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+    return len(there) or os.cpu_count() or 1
 
 
 def device_for(gpus: float) -> str:

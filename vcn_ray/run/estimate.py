@@ -8,11 +8,16 @@ tenths of the sums are the band. It covers how titles differ, not a machine that
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.stats import norm as normal
+from scipy.stats import t as student
 
 from vcn_ray.config import PriceConfig, RunConfig, select
 from vcn_ray.io.storage import Storage
@@ -20,7 +25,8 @@ from vcn_ray.records import F64
 from vcn_ray.run.state import TitleState
 from vcn_ray.run.summary import RESULT_SETTINGS
 
-TITLES = 200  # that are asked for their pace, at most
+TITLES = 200  # that a pace is known from, at most
+MOST_ASKED = 600  # for theirs
 RUNS = 10  # the last ones, that are asked how much was done at a time
 DRAWS = 1000
 BAND = (5.0, 95.0)  # percent
@@ -48,8 +54,9 @@ class Estimate:
 
     Attributes:
         seconds: From start to end, with as much at a time as in the last runs.
-        cpu_seconds: Set aside, on all machines together.
-        gpu_seconds: Set aside.
+        cpu_seconds: Of CPUs that work, on all machines together; what is set aside and idle comes
+            on top.
+        gpu_seconds: Of GPUs, likewise.
         titles: Finished titles that this is known from.
         same_settings: Whether these were made under the same settings.
         at_a_time: Steps that were under way side by side.
@@ -63,7 +70,7 @@ class Estimate:
     at_a_time: float
 
     def cost(self, prices: PriceConfig) -> Band:
-        """What is set aside, in money; the band is that of CPUs and GPUs being off together."""
+        """The work in money; the band is that of CPUs and GPUs being off together."""
         cpu = self.cpu_seconds.times(prices.cpu_hour / 3600)
         gpu = self.gpu_seconds.times(prices.gpu_hour / 3600)
         if cpu.low is None or cpu.high is None or gpu.low is None or gpu.high is None:
@@ -90,13 +97,14 @@ class Left:
         return np.array(self._seconds, dtype=np.float64).reshape(-1, len(STAGES))
 
 
-def estimate(left: F64, config: RunConfig, storage: Storage) -> Estimate | None:
+def estimate(left: F64, config: RunConfig, storage: Storage, local: bool) -> Estimate | None:
     """What the rest should take.
 
     Args:
         left: Seconds of video by title and stage (n, 4), as of Left.
         config: Settings of the run.
         storage: The output, with what earlier runs took.
+        local: Whether it is to be done without Ray.
 
     Returns:
         None where nothing was finished yet that would tell.
@@ -107,12 +115,13 @@ def estimate(left: F64, config: RunConfig, storage: Storage) -> Estimate | None:
     resources = config.resources
     cpus = (resources.segment_cpus, 1.0, resources.adapt_cpus, 1.0)
     gpus = (resources.segment_gpus, 0.0, resources.adapt_gpus, 0.0)
-    at_a_time = steps_at_a_time(storage)
-    likely = _likely_work(measured, left)
+    records = last_records(storage)
+    at_a_time = steps_at_a_time(records, local)
+    titles, likely = len(measured.lengths), _likely_work(measured, left)
     # One title tells nothing of how they differ; but that nothing is left is sure.
-    drawn = _drawn_work(measured, left) if len(measured.lengths) > 1 or not len(left) else None
-    work, cpu, gpu = (_band(likely, drawn, w) for w in ((1.0,) * len(STAGES), cpus, gpus))
-    wall, titles = work.times(1 / at_a_time), len(measured.lengths)
+    drawn = _drawn_work(measured, left) if titles > 1 or not len(left) else None
+    work, cpu, gpu = (_band(likely, drawn, w, titles) for w in ((1.0,) * len(STAGES), cpus, gpus))
+    wall = work.times(1 / at_a_time)
     return Estimate(wall, cpu, gpu, titles, measured.same_settings, at_a_time)
 
 
@@ -129,7 +138,7 @@ def measured_paces(config: RunConfig, storage: Storage) -> Measured:
     wanted = json.loads(json.dumps(select(config, tuple(RESULT_SETTINGS))))
     same: list[tuple[float, ...]] = []
     others: list[tuple[float, ...]] = []
-    for title in _by_lot(storage.names("titles"))[:TITLES]:
+    for title in itertools.islice(_worth_asking(storage), MOST_ASKED):
         summary = _newest(title, storage)
         if summary is None or not (row := _pace(summary)):
             continue
@@ -137,19 +146,39 @@ def measured_paces(config: RunConfig, storage: Storage) -> Measured:
             same.append(row)
         elif summary["config"].get("pack") == config.pack:
             others.append(row)
-    rows = np.array(same or others, dtype=np.float64).reshape(-1, len(STAGES) + 1)
+        if len(same) == TITLES:
+            break
+    rows = np.array(same or others[:TITLES], dtype=np.float64).reshape(-1, len(STAGES) + 1)
     return Measured(rows[:, :-1], rows[:, -1], bool(same))
 
 
-def steps_at_a_time(storage: Storage) -> float:
-    """How many steps the last runs had under way side by side, by what each took and all did."""
+def last_records(storage: Storage) -> list[dict[str, Any]]:
+    """The records of the last runs, newest first; one that was killed left none."""
+    names = storage.names("runs")[::-1][:RUNS]
+    found = (_read(f"runs/{name}/run.json", storage) for name in names)
+    return [record for record in found if record]
+
+
+def steps_at_a_time(records: list[dict[str, Any]], local: bool) -> float:
+    """How many steps runs of the same kind had under way side by side, from first to last."""
     done = passed = 0.0
-    for name in storage.names("runs")[::-1][:RUNS]:
-        record = storage.find_json(f"runs/{name}/run.json")  # a run that was killed left none
-        if record and record["video_seconds"] > 0:
+    for record in records:
+        if record.get("local") == local and record.get("work_span_seconds"):
             done += sum(stage["seconds"] for stage in record["work"].values())
-            passed += record["seconds"]
-    return done / passed if done and passed else 1.0
+            passed += record["work_span_seconds"]
+    return max(1.0, done / passed) if passed else 1.0
+
+
+def _worth_asking(storage: Storage) -> Iterator[str]:
+    """Ids of titles, those first that the last runs made, then all in an order of no meaning."""
+    recent = [
+        title["title_id"]
+        for record in last_records(storage)
+        for title in record["titles"]
+        if not title["reused"]
+    ]
+    yield from dict.fromkeys(recent)
+    yield from (name for name in _by_lot(storage.names("titles")) if name not in set(recent))
 
 
 def _likely_work(measured: Measured, left: F64) -> F64:
@@ -177,13 +206,22 @@ def _drawn_work(measured: Measured, left: F64) -> F64:
     return work
 
 
-def _band(likely: F64, drawn: F64 | None, weights: tuple[float, ...]) -> Band:
-    """A weighted sum over stages of likely (4,) and drawn (draws, 4) work."""
+def _band(likely: F64, drawn: F64 | None, weights: tuple[float, ...], titles: int) -> Band:
+    """A weighted sum over stages of likely (4,) and drawn (draws, 4) work, by so many titles.
+
+    Few titles differ less among themselves than from what is to come, so their band is widened, as
+    Student's t is wider than the normal distribution.
+    """
     middle = float(likely @ np.array(weights))
     if drawn is None:
         return Band(middle, None, None)
     low, high = np.percentile(drawn @ np.array(weights), BAND)
-    return Band(middle, float(low), float(high))
+    wider = 1.0
+    if titles > 1:
+        share = BAND[1] / 100
+        wider = float(student.ppf(share, titles - 1) / normal.ppf(share))
+        wider *= math.sqrt(titles / (titles - 1))
+    return Band(middle, max(0.0, middle - wider * (middle - low)), middle + wider * (high - middle))
 
 
 def _by_lot(names: list[str]) -> list[str]:
@@ -192,8 +230,16 @@ def _by_lot(names: list[str]) -> list[str]:
 
 
 def _newest(title: str, storage: Storage) -> dict[str, Any] | None:
-    latest = storage.find_json(f"titles/{title}/latest.json")
-    return storage.find_json(f"titles/{title}/{latest['result']}/result.json") if latest else None
+    latest = _read(f"titles/{title}/latest.json", storage)
+    return _read(f"titles/{title}/{latest['result']}/result.json", storage) if latest else None
+
+
+def _read(path: str, storage: Storage) -> dict[str, Any] | None:
+    """A JSON object, or None where it is not there or damaged."""
+    try:
+        return storage.find_json(path)
+    except ValueError:
+        return None
 
 
 def _pace(summary: dict[str, Any]) -> tuple[float, ...] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +58,9 @@ class RunOutcome:
     inputs: dict[str, InputNote]  # by uri; those that could be read
     work: dict[str, dict[str, Any]]  # by stage, as of Ledger
     gave_up: bool = False  # more failed than was allowed
+    span_seconds: float = (
+        0.0  # from the start of the first step that was done to the end of the last
+    )
 
 
 class RunLog:
@@ -80,6 +85,7 @@ class RunLog:
         self._most = max_failures
         self._failed: set[str] = set()  # inputs, in this run
         self._ledger = Ledger()
+        self._first, self._last = math.inf, 0.0  # start and end of steps
 
     def tell(self, event: Event) -> None:
         """Pass an event on."""
@@ -87,7 +93,11 @@ class RunLog:
             watch(event)
 
     def watch(self, watch: Watch) -> None:
-        """Have one more told of every event from now on."""
+        """Have one more told of every event, those of failures and titles so far included."""
+        for failure in self.failures:
+            watch(Failed(failure))
+        for status in self.titles:
+            watch(TitleDone(status))
         self._watches = (*self._watches, watch)
 
     def plan(self, planned: PlannedTitle) -> None:
@@ -119,6 +129,8 @@ class RunLog:
     def count(self, work: Work | None) -> None:
         """Note a step, if anything was done."""
         if work is not None:
+            self._last = time.monotonic()
+            self._first = min(self._first, self._last - work.seconds)
             self._ledger.add(work)
             self.tell(WorkDone(work))
 
@@ -135,4 +147,5 @@ class RunLog:
             self._inputs,
             self._ledger.by_stage(),
             self.gave_up,
+            max(0.0, self._last - self._first),
         )

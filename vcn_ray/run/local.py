@@ -14,32 +14,38 @@ from vcn_ray.io.storage import Storage
 from vcn_ray.learn.settings import Hooks
 from vcn_ray.models.packs import FacePack
 from vcn_ray.run.events import RunLog, StageProgress
-from vcn_ray.run.plan import PlannedTitle, TitlePlan, VideoPlan
-from vcn_ray.run.state import find_result
+from vcn_ray.run.plan import TitlePlan, VideoPlan
+from vcn_ray.run.planning import LookedUp
+from vcn_ray.run.state import FoundResult
 from vcn_ray.run.steps import adapt_step, failure_of, result_step, segment_step, video_step
 
 log = logging.getLogger(__name__)
 
 
-def tell_finished(
-    titles: Iterator[PlannedTitle], storage: Storage, told: RunLog
-) -> Iterator[PlannedTitle] | None:
+def tell_finished(titles: Iterator[LookedUp], told: RunLog) -> Iterator[LookedUp] | None:
     """Tell of titles whose results are there, up to the first that has something to do.
 
     Returns:
         That title and all after it; None where there is none, or too much has failed.
     """
-    for planned in titles:
-        title = None if planned.again else planned.title
-        found = title and find_result(title, storage)
-        if title and not found:
-            return itertools.chain([planned], titles)
-        told.plan(planned)
-        if told.gave_up:
+    for looked in titles:
+        if looked.title and looked.found is None:
+            return itertools.chain([looked], titles)
+        if not tell(looked, told):
             return None
-        if found:
-            told.reuse(found)
     return None
+
+
+def tell(looked: LookedUp, told: RunLog) -> bool:
+    """Tell what came of looking at a title; False where too much has failed to go on."""
+    told.plan(looked.planned)
+    if told.gave_up:
+        return False
+    if isinstance(looked.found, FoundResult):
+        told.reuse(looked.found)
+    elif looked.title and looked.found:
+        told.fail(failure_of(looked.title, "result", looked.found))
+    return not told.gave_up
 
 
 @dataclass(slots=True)
@@ -51,23 +57,18 @@ class LocalRun:
     storage: Storage
     told: RunLog
 
-    def run(self, titles: Iterable[PlannedTitle]) -> None:
+    def run(self, titles: Iterable[LookedUp]) -> None:
         """Do all that is not done yet; no new title is begun once too much has failed."""
         torch.set_num_threads(self.config.threads)
-        for planned in titles:
-            self.told.plan(planned)
-            if self.told.gave_up:
+        for looked in titles:
+            if not tell(looked, self.told):
                 break
-            if planned.title and not planned.again:
-                self._title(planned.title)
+            if looked.title and looked.found is None:
+                self._title(looked.title)
 
     def _title(self, title: TitlePlan) -> None:
         stage = "faces"
         try:
-            found = find_result(title, self.storage)
-            if found:
-                self.told.reuse(found)
-                return
             for video in title.videos:
                 self._video(video)
             stage = "adapt"

@@ -18,7 +18,7 @@ from vcn_ray.config import (
     RunConfig,
     select,
 )
-from vcn_ray.errors import MediaError, Reason, StorageError
+from vcn_ray.errors import MediaError, Reason
 from vcn_ray.io.catalog import CatalogVideo
 from vcn_ray.io.identity import digest, title_id
 from vcn_ray.io.redact import one_line, redact
@@ -153,29 +153,24 @@ class PackHashes:
 
 
 def look_at_input(
-    video: CatalogVideo, config: RunConfig, pack: PackHashes, memory: Memory | None
+    config: RunConfig, pack: PackHashes, memory: Memory | None, video: CatalogVideo
 ) -> VideoPlan | Failure:
     """Look at one video and say where its outputs belong.
 
     Args:
-        video: What the user named.
         config: Settings of the run.
         pack: Hashes of the pack's two halves.
         memory: Where it is remembered what videos on S3 hold, so that they are not read again.
+        video: What the user named.
 
     Returns:
         The plan, or why there is none.
-
-    Raises:
-        StorageError: Nothing can be written down just now.
     """
     try:
         return _plan_video(video, config, pack, memory)
     except MediaError as error:
         return Failure(video.uri, "plan", None, error.reason, error.message, error.attempts)
-    except StorageError:  # nothing could be written down of any video
-        raise
-    except (OSError, RuntimeError) as error:  # one video must never stop the others
+    except Exception as error:  # one video must never stop the others
         log.debug("%s cannot be planned", redact(video.uri), exc_info=True)
         reason: Reason = "unreadable" if isinstance(error, OSError) else "internal_error"
         return Failure(video.uri, "plan", None, reason, one_line(error))

@@ -5,31 +5,33 @@ However long the catalog is, only a few titles are planned ahead of who takes th
 
 from __future__ import annotations
 
+import itertools
 import math
-import os
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from vcn_ray.config import RunConfig
 from vcn_ray.io.catalog import CatalogVideo
-from vcn_ray.io.decoder import side_by_side
+from vcn_ray.io.decoder import decoders_kept
 from vcn_ray.io.identity import digest
+from vcn_ray.io.storage import Storage
+from vcn_ray.run.devices import count_cpus
 from vcn_ray.run.plan import (
-    Failure,
     PackHashes,
     PlannedTitle,
     TitleInputs,
-    VideoPlan,
+    TitlePlan,
     look_at_input,
     plan_title,
 )
+from vcn_ray.run.side_by_side import map_in_order
 from vcn_ray.run.sources import Memory
+from vcn_ray.run.state import FoundResult, find_result
 
-AT_A_TIME = min(8, 2 * (os.cpu_count() or 1))
+AT_A_TIME = min(8, 2 * count_cpus())
 """Videos that are looked at side by side: most of the time is waiting for storage."""
 
 LEAST_DRAWN = 3
@@ -76,31 +78,41 @@ def plan_titles(
     Yields:
         Each title as soon as its videos, and those of all before it, have been looked at; videos
         that cannot be read are failures, never errors.
-
-    Raises:
-        StorageError: What was found cannot be written down.
     """
     known: set[str] = set()
-    ahead: deque[tuple[TitleInputs, list[Future[VideoPlan | Failure]]]] = deque()
-    left = deque(titles)
-    with side_by_side(AT_A_TIME), _pool() as pool:
-        while left or ahead:
-            while left and sum(len(looks) for _, looks in ahead) < 2 * AT_A_TIME:
-                group = left.popleft()
-                looks = [pool.submit(look_at_input, v, config, pack, memory) for v in group.videos]
-                ahead.append((group, looks))
-            group, looks = ahead.popleft()
-            planned = plan_title(group, [look.result() for look in looks], config, pack)
+    with decoders_kept(AT_A_TIME):
+        videos = (video for group in titles for video in group.videos)
+        looks = map_in_order(partial(look_at_input, config, pack, memory), videos, AT_A_TIME)
+        for group in titles:
+            looked = list(itertools.islice(looks, len(group.videos)))
+            planned = plan_title(group, looked, config, pack)
             name = planned.title.title_id if planned.title else ""
             yield replace(planned, again=name in known)
             known.update([name] if name else [])
 
 
-@contextmanager
-def _pool() -> Iterator[ThreadPoolExecutor]:
-    """Threads to look at videos in; who leaves early waits for no more than is under way."""
-    pool = ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="plan")
+class LookedUp(NamedTuple):
+    """A planned title, and whether there is anything left to do of it."""
+
+    planned: PlannedTitle
+    found: FoundResult | Exception | None
+    """Its result, if it was there before, or why that cannot be told."""
+
+    @property
+    def title(self) -> TitlePlan | None:
+        """The title, unless none of its videos can be read or it was planned before."""
+        return None if self.planned.again else self.planned.title
+
+
+def look_up(titles: Iterator[PlannedTitle], storage: Storage) -> Iterator[LookedUp]:
+    """Look for results of titles, several at a time."""
+    return map_in_order(partial(_look_up, storage), titles, AT_A_TIME)
+
+
+def _look_up(storage: Storage, planned: PlannedTitle) -> LookedUp:
+    if planned.title is None or planned.again:
+        return LookedUp(planned, None)
     try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
+        return LookedUp(planned, find_result(planned.title, storage))
+    except Exception as error:  # one damaged result must not stop the others
+        return LookedUp(planned, error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import secrets
 from collections import Counter
@@ -15,6 +14,7 @@ from vcn_ray.io.catalog import CatalogVideo
 from vcn_ray.io.redact import redact
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import make_table
+from vcn_ray.run.devices import count_cpus
 from vcn_ray.run.events import RunOutcome
 from vcn_ray.run.plan import Failure
 from vcn_ray.run.steps import TitleStatus
@@ -23,16 +23,18 @@ from vcn_ray.schema import FAILURES, RUN_VIDEOS
 
 @dataclass(frozen=True, slots=True)
 class RunClock:
-    """When a run began and what it is called."""
+    """When a run began, what it is called and how it was asked for."""
 
     run_id: str
     began: datetime
+    local: bool  # without Ray
+    share: float | None  # of a larger catalog, which this one was drawn from; None: all of it
 
     @classmethod
-    def start(cls) -> RunClock:
+    def start(cls, local: bool, share: float | None) -> RunClock:
         """Begin now; the name sorts by time and is unlike any other."""
         now = datetime.now(UTC)
-        return cls(f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}", now)
+        return cls(f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}", now, local, share)
 
     @property
     def seconds(self) -> float:
@@ -48,6 +50,13 @@ def write_run(
     storage: Storage,
 ) -> dict[str, Any]:
     """Write a run's record.
+
+    Args:
+        clock: When and how it began.
+        catalog: What it was to do.
+        outcome: What it did.
+        config: Its settings.
+        storage: The output.
 
     Returns:
         The content of `run.json`.
@@ -76,10 +85,13 @@ def write_run(
             for s in ("done", "reused", "partial", "failed", "open")
         },
         "work": outcome.work,
+        "work_span_seconds": round(outcome.span_seconds, 3),
+        "local": clock.local,
+        "share": clock.share,
         "titles": [_title_row(title) for title in outcome.titles],
         "failures": len(failures),
         "gave_up": outcome.gave_up,
-        "machine": {"cpus": _cpus(), "platform": platform.platform()},
+        "machine": {"cpus": count_cpus(), "platform": platform.platform()},
         "config": dump_config(config),
     }
     storage.write_json(f"{folder}/run.json", content)
@@ -115,7 +127,8 @@ def _video_rows(
         if lost and done:
             status = "partial"
         elif done is None:
-            status = "open" if outcome.gave_up and not told else "failed"
+            # Not reached: the run gave up or broke off before it; the next one goes on there.
+            status = "open" if not told and (note is None or outcome.gave_up) else "failed"
         rows.append(
             {
                 "uri": redact(source.uri),
@@ -129,7 +142,3 @@ def _video_rows(
             }
         )
     return rows
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 
-from vcn_ray.io.storage import MANIFEST, Storage
+from vcn_ray.io.storage import MANIFEST, Storage, one_line
 from vcn_ray.run.plan import PlannedTitle, VideoPlan
 from vcn_ray.run.steps import segment_file
+
+log = logging.getLogger(__name__)
 
 
 class FailureEraser:
@@ -31,10 +34,13 @@ class FailureEraser:
     def pass_on(self, titles: Iterable[PlannedTitle]) -> Iterator[PlannedTitle]:
         """Erase the failures of each title before it is passed on."""
         for planned in titles:
-            for video in planned.title.videos if planned.title else ():
-                if video.video_id not in self._seen:
-                    self._seen.add(video.video_id)
-                    self._erase(video)
+            try:
+                for video in planned.title.videos if planned.title else ():
+                    if video.video_id not in self._seen:
+                        self._seen.add(video.video_id)
+                        self._erase(video)
+            except Exception as error:  # one title must never stop the others
+                log.warning("what failed is not tried again: %s", one_line(error))
             yield planned
 
     def _erase(self, video: VideoPlan) -> None:

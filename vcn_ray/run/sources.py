@@ -7,13 +7,14 @@ planned before reads not a byte of them.
 
 from __future__ import annotations
 
+import logging
 import posixpath
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from vcn_ray.config import RunConfig
-from vcn_ray.errors import MediaError, S3Error, UsageError
+from vcn_ray.errors import MediaError, S3Error, StorageError, UsageError
 from vcn_ray.io.catalog import CatalogVideo
 from vcn_ray.io.identity import digest, object_hash, stream_hash, video_id
 from vcn_ray.io.isolation import plan_segments, probe
@@ -25,6 +26,8 @@ from vcn_ray.io.storage import Storage, is_remote, one_line
 from vcn_ray.io.video import Source
 from vcn_ray.records import Segment, VideoInfo
 from vcn_ray.run.attempts import PLAN_ATTEMPTS, try_again
+
+log = logging.getLogger(__name__)
 
 
 class KnownVideo(NamedTuple):
@@ -62,7 +65,6 @@ def look_at_video(
 
     Raises:
         MediaError: It cannot be read, or is no video.
-        StorageError: What was found cannot be written down.
     """
     if not is_remote(video.uri):
         return _look_at_file(video.uri, config)
@@ -78,17 +80,20 @@ def look_at_video(
     known = KnownVideo(name, found.etag, *_look_inside(source, config))
     if memory and memory.keep:
         content = {"info": asdict(known.info), "segments": [asdict(s) for s in known.segments]}
-        memory.storage.write_json(path, content)
+        try:
+            memory.storage.write_json(path, content)
+        except StorageError as error:  # it is only read once more by the next run
+            log.warning("what a video holds is not written down: %s", error)
     return known
 
 
 def _recall(storage: Storage, path: str) -> tuple[VideoInfo, tuple[Segment, ...]] | None:
     """What was written down of a video, if it was, in the words of this version."""
-    noted = storage.find_json(path)
     try:
+        noted = storage.find_json(path)
         segments = tuple(Segment(**segment) for segment in noted["segments"]) if noted else ()
         return (VideoInfo(**noted["info"]), segments) if noted else None
-    except (KeyError, TypeError):  # of another version: looked at again
+    except (StorageError, ValueError, KeyError, TypeError):  # damaged, or of another version
         return None
 
 

@@ -31,11 +31,16 @@ class FoundResult(NamedTuple):
     failures: tuple[Failure, ...]  # what it was made without
 
 
+def is_finished(title: TitlePlan, storage: Storage) -> bool:
+    """True where a title has its result, and the tracks that a report of it shows."""
+    return storage.is_committed(title.result) and all(
+        storage.is_committed(video.tracks) for video in title.videos
+    )
+
+
 def find_result(title: TitlePlan, storage: Storage) -> FoundResult | None:
     """The result of a title whose every stage is committed; it becomes the title's newest."""
-    if not storage.is_committed(title.result):
-        return None
-    if not all(storage.is_committed(video.tracks) for video in title.videos):
+    if not is_finished(title, storage):
         return None
     failures = [failure for v in title.videos for failure in known_failures(v, storage)]
     point_to(title, storage)
@@ -52,7 +57,7 @@ class TitleState:
     tracked: bool
     adapted: bool
     finished: bool
-    partial: bool  # finished, without what could not be read
+    failed_segments: int  # of those done: they could not be read
 
     @property
     def seconds(self) -> float:
@@ -73,8 +78,9 @@ class TitleState:
     @property
     def why(self) -> str:
         """Why that is."""
-        if self.partial:
-            return "its result is there, but partial: --retry-failed tries what failed again"
+        if self.failed_segments:
+            which = f"without {self.failed_segments} of {self.segments} segments"
+            return f"its result is there, {which}: --retry-failed tries them again"
         return {
             "nothing": "its result is there",
             "cluster again": "only settings of clustering or quality differ from an earlier run",
@@ -87,7 +93,7 @@ class TitleState:
 def look_at(title: TitlePlan, storage: Storage) -> TitleState:
     """How much of a title is there."""
     segments = sum(len(video.segments) for video in title.videos)
-    finished = storage.is_committed(title.result)
+    finished = is_finished(title, storage)
     untracked = [
         video for video in title.videos if not (finished or storage.is_committed(video.tracks))
     ]
@@ -99,5 +105,5 @@ def look_at(title: TitlePlan, storage: Storage) -> TitleState:
         tracked=not untracked,
         adapted=finished or storage.is_committed(title.adapted),
         finished=finished,
-        partial=finished and "partial" in read_status(title, storage, reused=True).warnings,
+        failed_segments=sum(len(known_failures(v, storage)) for v in title.videos if finished),
     )

@@ -334,3 +334,16 @@ def test_the_program_prints_its_table(program, tiny, yunet_pack, capsys):
     scores = [row["NMI"] for row in written if row["NMI"] is not None]
     assert scores
     assert all(0 <= score <= 1 for score in scores)
+
+
+def test_detectors_are_compared(shared, capsys, monkeypatch):
+    import detectors  # insightface takes seconds to import
+
+    monkeypatch.setattr(detectors, "BATCHES", (1, 3))
+    yunet = shared / "models" / "yunet" / "yunet_n_dynamic.onnx"
+    scrfd = shared / "models" / "scrfd_500m" / "det_500m.onnx"
+    detectors.main([str(yunet), str(scrfd), "--repeats", "1", "--pixels", "192"])
+    rows = capsys.readouterr().out.splitlines()
+    assert sum(row.startswith("| yunet_n_dynamic |") for row in rows) == len(detectors.BATCHES)
+    assert sum(row.startswith("| det_500m |") for row in rows) == len(detectors.BATCHES)
+    assert [row.split()[1] for row in rows[-3:]] == ["1", "6", "48"]

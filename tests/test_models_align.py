@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
+import torch
 from insightface.utils import face_align
 
 from vcn_ray.errors import ShapeError
-from vcn_ray.models.align import ARCFACE_TEMPLATE, ArcFaceAligner, fit_similarities
+from vcn_ray.models.align import (
+    ARCFACE_TEMPLATE,
+    ArcFaceAligner,
+    FaceWarper,
+    fit_similarities,
+    invert_similarities,
+    warp_on_device,
+)
 from vcn_ray.models.pack_check import PICTURE_FACES, read_picture
-from vcn_ray.records import F32, F64, Detections
+from vcn_ray.records import F32, F64, U8, Detections
 
 rng = np.random.default_rng(5)
 
@@ -94,3 +103,74 @@ def test_beyond_the_edge_is_black() -> None:
     crop = ArcFaceAligner().align(frame, faces(landmarks))[0]
     assert (crop[:50, :50] == 0).all()
     assert (crop[60:100, 60:100] == 200).all()
+
+
+def placed_faces(picture: U8, scale: float) -> F32:
+    """(6, 5, 2) landmarks on the faces of the picture, turned and sized at random."""
+    centres = np.array(PICTURE_FACES)[:, None]
+    shape = (ARCFACE_TEMPLATE - 56) @ [1, 1j] * scale
+    turned = shape * np.exp(1j * rng.uniform(-3, 3, (6, 1)))
+    points = np.stack([turned.real, turned.imag], axis=2) + centres
+    return points.astype(np.float32)
+
+
+@pytest.mark.parametrize("scale", [0.05, 0.3, 1.0, 3.0, 12.0])
+@pytest.mark.parametrize("look", ["picture", "noise"])
+def test_crops_equal_opencv_warp(scale: float, look: str) -> None:
+    picture = read_picture()
+    if look == "noise":
+        picture = rng.integers(0, 256, picture.shape, np.uint8)
+    matrices = fit_similarities(placed_faces(picture, scale), ARCFACE_TEMPLATE)
+    expected = np.stack([cv2.warpAffine(picture, m, (112, 112)) for m in matrices])
+    crops = FaceWarper(112).warp(picture, matrices)
+    assert np.abs(crops.astype(int) - expected).max() <= 1
+    assert (crops != expected).mean() < 0.01
+    on_device = warp_on_device(torch.from_numpy(picture), matrices, 112).numpy()
+    assert np.abs(on_device.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (2, 3)])
+def test_crops_of_tiny_frames_equal_opencv(size: tuple[int, int]) -> None:
+    frame = rng.integers(0, 256, (*size, 3), np.uint8)
+    landmarks = (ARCFACE_TEMPLATE[None] / 20 - 1).astype(np.float32)
+    matrices = fit_similarities(landmarks, ARCFACE_TEMPLATE)
+    expected = cv2.warpAffine(frame, matrices[0], (112, 112))
+    device = ArcFaceAligner().align_on_device(torch.from_numpy(frame), faces(landmarks))
+    for crops in (ArcFaceAligner().align(frame, faces(landmarks)), device.numpy()):
+        assert np.abs(crops[0].astype(int) - expected).max() <= 1
+
+
+def test_faces_beyond_the_frame_are_black() -> None:
+    frame = np.full((50, 60, 3), 200, np.uint8)
+    landmarks = np.stack([ARCFACE_TEMPLATE + 5000, ARCFACE_TEMPLATE - 5000]).astype(np.float32)
+    assert not ArcFaceAligner().align(frame, faces(landmarks)).any()
+    assert not ArcFaceAligner().align_on_device(torch.from_numpy(frame), faces(landmarks)).any()
+
+
+def test_a_similarity_that_shrinks_all_away_is_no_error() -> None:
+    frame = np.full((50, 60, 3), 200, np.uint8)
+    crop = FaceWarper(112).warp(frame, np.zeros((1, 2, 3)))
+    np.testing.assert_array_equal(crop[0], cv2.warpAffine(frame, np.zeros((2, 3)), (112, 112)))
+
+
+def test_inverse_undoes() -> None:
+    matrices = fit_similarities(placed_faces(read_picture(), 0.7), ARCFACE_TEMPLATE)
+    for one, inverse in zip(matrices, invert_similarities(matrices), strict=True):
+        np.testing.assert_allclose(inverse, cv2.invertAffineTransform(one), atol=1e-9)
+
+
+def test_no_faces_on_a_device() -> None:
+    frame = torch.from_numpy(read_picture())
+    crops = ArcFaceAligner().align_on_device(frame, faces(np.zeros((0, 5, 2), np.float32)))
+    assert crops.shape == (0, 112, 112, 3)
+    assert crops.dtype == torch.uint8
+
+
+@pytest.mark.gpu
+def test_crops_on_a_gpu_equal_those_on_the_cpu() -> None:
+    picture = read_picture()
+    found = faces(placed_faces(picture, 0.6))
+    crops = ArcFaceAligner().align_on_device(torch.from_numpy(picture).cuda(), found)
+    assert crops.is_cuda
+    difference = crops.cpu().numpy().astype(int) - ArcFaceAligner().align(picture, found)
+    assert np.abs(difference).max() <= 1

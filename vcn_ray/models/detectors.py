@@ -1,161 +1,211 @@
-"""Face detectors behind ONNX graphs: YuNet by OpenCV, SCRFD by insightface and onnxruntime.
+"""Face detectors behind ONNX graphs, for batches of frames: YuNet, SCRFD, RetinaFace.
 
-Both take RGB frames of one size and give boxes and five landmarks in pixels of the frame given,
-image-left eye first. They know no pack file, no filter and no track.
+They take RGB frames of one size and give boxes and five landmarks in pixels of the frame given,
+image-left eye first. Boxes are those of `cv2.FaceDetectorYN` and of insightface's `SCRFD.detect`,
+which take one frame at a time. They know no pack file, no filter and no track.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import cv2
 import numpy as np
-import onnxruntime
-from insightface.model_zoo import get_model
-from insightface.model_zoo.scrfd import SCRFD
 
 from vcn_ray.errors import PackError, ShapeError
-from vcn_ray.records import F32, U8, Detections
+from vcn_ray.models.heads import (
+    Candidates,
+    decode_distances,
+    decode_yunet,
+    join,
+    suppress,
+)
+from vcn_ray.models.letterbox import check_frames, fit_within, inside, pad, round_up, to_planes
+from vcn_ray.models.onnx_session import BatchSession
+from vcn_ray.models.tiles import place, tile_frame
+from vcn_ray.records import U8, Detections
 
-SCRFD_STRIDE = 32
-"""Sides of the picture that SCRFD takes are multiples of this."""
+YUNET_STRIDES = (8, 16, 32)
+YUNET_HEADS = ("cls", "obj", "bbox", "kps")
+YUNET_OVERLAP = 0.3  # OpenCV's
+YUNET_MOST = 5000  # faces of a frame before suppression: OpenCV's
 
-ORT_ERRORS_ONLY = 3
-"""Severity of onnxruntime's messages from which on they are shown."""
-
-
-def check_frames(frames: U8) -> None:
-    """Raise ShapeError unless `frames` is (b, h, w, 3) uint8 with at least one pixel a frame."""
-    if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
-        raise ShapeError(
-            f"frames need shape (b, h, w, 3) and dtype uint8, got {frames.shape} {frames.dtype}"
-        )
-    if 0 in frames.shape[1:3]:
-        raise ShapeError(f"frames need at least one pixel, got {frames.shape}")
-
-
-def fit_within(height: int, width: int, longest: int | None) -> tuple[int, int]:
-    """Height and width shrunk, in proportion, until no side is over `longest`; never enlarged."""
-    if longest is None or max(height, width) <= longest:
-        return height, width
-    scale = longest / max(height, width)
-    return max(1, round(height * scale)), max(1, round(width * scale))
+SCRFD_STRIDES = {9: (8, 16, 32), 15: (8, 16, 32, 64, 128)}
+"""By the count of outputs: three for each level of a graph with landmarks."""
+SCRFD_OVERLAP = 0.4  # insightface's
 
 
-def round_up(side: int) -> int:
-    """The smallest multiple of SCRFD's stride that holds `side` pixels."""
-    return -(-side // SCRFD_STRIDE) * SCRFD_STRIDE
-
-
-def to_detections(boxes: F32, scores: F32, landmarks: F32) -> Detections:
-    """Faces in any order as a record: best score first, contiguous float32."""
-    order = np.argsort(-scores, kind="stable")
-    return Detections(
-        boxes=np.ascontiguousarray(boxes[order], np.float32),
-        scores=np.ascontiguousarray(scores[order], np.float32),
-        landmarks=np.ascontiguousarray(landmarks[order], np.float32),
-    )
-
-
-@contextmanager
-def quiet_opencv() -> Iterator[None]:
-    """Keep OpenCV to errors: version 5 warns about targets each time YuNet is opened."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-    try:
-        yield
-    finally:
-        cv2.utils.logging.setLogLevel(level)
-
-
-class YuNetDetector:
-    """YuNet (Wu et al., 2023) through `cv2.FaceDetectorYN`.
+class OnnxDetector(ABC):
+    """What the detectors share: tiles, and batches in and records out.
 
     Args:
-        path: The ONNX file with dynamic sizes.
-        min_score: Faces under this score are not reported.
-        input_pixels: Longest side that the network sees; larger frames are shrunk to it first.
-            None: frames as they come.
-        threads: Threads of OpenCV, in the whole process: it has no setting for one network.
+        threads: Threads of OpenCV, in the whole process: it has no setting for one call.
+        tiles: Besides the whole frame, so many overlapping tiles along each side are searched, each
+            at the network's full size. 1: the whole frame alone.
+        overlap: Intersection over union above which two faces are one.
+
+    Raises:
+        PackError: `tiles` is under 1.
     """
 
-    def __init__(
-        self, path: Path, min_score: float, input_pixels: int | None = None, threads: int = 1
-    ) -> None:
+    def __init__(self, threads: int, tiles: int, overlap: float) -> None:
+        if tiles < 1:
+            raise PackError(f"a detector needs at least 1 tile, got {tiles}: 1 switches tiles off")
         cv2.setNumThreads(threads)
-        with quiet_opencv():
-            self._network = cv2.FaceDetectorYN.create(str(path), "", (320, 320), min_score)
-        self._input_pixels = input_pixels
+        self._tiles = tiles
+        self._overlap = overlap
+
+    def _try(self, name: str, kind: str) -> None:
+        """Raise PackError where the graph's outputs are not of this kind."""
+        try:
+            self._find(np.zeros((1, 1, 1, 3), np.uint8))
+        except ShapeError as error:
+            raise PackError(f"{name} is not {kind} graph with landmarks ({error})") from error
 
     def detect(self, frames: U8) -> list[Detections]:
         """Faces of each frame of (b, h, w, 3) uint8 RGB, best score first."""
         check_frames(frames)
-        height, width = fit_within(frames.shape[1], frames.shape[2], self._input_pixels)
-        self._network.setInputSize((width, height))
-        return [self._detect_one(frame, (width, height)) for frame in frames]
+        if not len(frames):
+            return []
+        found = self._find(frames)
+        if self._tiles > 1:
+            found = self._add_tiles(frames, found)
+        return found.split(len(frames))
 
-    def _detect_one(self, frame: U8, size: tuple[int, int]) -> Detections:
-        scale = np.array([frame.shape[1] / size[0], frame.shape[0] / size[1]], np.float32)
-        picture = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
-        if scale.max() > 1:
-            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-        found = self._network.detect(picture)[1]
-        rows = np.empty((0, 15), np.float32) if found is None else found
-        corner, extent = rows[:, :2] * scale, rows[:, 2:4] * scale
-        return to_detections(
-            boxes=np.hstack([corner, corner + extent]),
-            scores=rows[:, 14],
-            landmarks=rows[:, 4:14].reshape(-1, 5, 2) * scale,
+    def _add_tiles(self, frames: U8, found: Candidates) -> Candidates:
+        height, width = frames.shape[1:3]
+        parts = [found]
+        for tile in tile_frame(height, width, self._tiles):
+            x, y, wide, tall = tile
+            part = self._find(frames[:, y : y + tall, x : x + wide])
+            parts.append(place(part, tile, height, width))
+        together = join(parts)
+        return suppress(together, together.boxes, self._overlap)
+
+    @abstractmethod
+    def _find(self, frames: U8) -> Candidates:
+        """Faces of frames, each once; the frames' rows need not be contiguous."""
+
+
+class YuNetDetector(OnnxDetector):
+    """YuNet (Wu et al., 2023), as `cv2.FaceDetectorYN` reads it.
+
+    Args:
+        path: The ONNX file; a size that it fixes is freed.
+        min_score: Faces under this score are not reported.
+        input_pixels: Longest side that the network sees; larger frames are shrunk to it first.
+            None: frames as they come.
+        threads: Threads of one onnxruntime operator, and of OpenCV in the whole process.
+        device: cpu, cuda or tensorrt.
+        tiles: Tiles along each side that are searched besides the whole frame; 1: none.
+
+    Raises:
+        PackError: The graph is not YuNet, or there is no such device.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        min_score: float,
+        input_pixels: int | None = None,
+        threads: int = 1,
+        device: str = "cpu",
+        tiles: int = 1,
+    ) -> None:
+        super().__init__(threads, tiles, YUNET_OVERLAP)
+        self._session = BatchSession(path, threads, device, any_size=True)
+        names = [f"{head}_{stride}" for head in YUNET_HEADS for stride in YUNET_STRIDES]
+        if sorted(names) != sorted(self._session.output_names):
+            raise PackError(f"{path.name} is not a YuNet graph with landmarks: choose one that is")
+        self._order = [self._session.output_names.index(name) for name in names]
+        self._min_score = min_score
+        self._input_pixels = input_pixels
+        self._try(path.name, "a YuNet")
+
+    def _find(self, frames: U8) -> Candidates:
+        height, width = frames.shape[1:3]
+        within = self._within(height, width)
+        size = self._session.input_size or (
+            round_up(within[0], YUNET_STRIDES[-1]),
+            round_up(within[1], YUNET_STRIDES[-1]),
         )
+        pictures = pad(frames, within, size, cv2.INTER_AREA)
+        outputs = self._session.run(to_planes(pictures, (2, 1, 0), 0, 1))
+        ordered = [outputs[number] for number in self._order]
+        found = decode_yunet(ordered, YUNET_STRIDES, size, self._min_score)
+        found = best_of_each(found, YUNET_MOST)
+        # OpenCV measures overlap on corners and sides cut to whole pixels.
+        low, extent = found.boxes[:, :2], found.boxes[:, 2:] - found.boxes[:, :2]
+        low = np.trunc(low.astype(np.float64))
+        whole = np.hstack([low, low + np.trunc(extent)])
+        shrunk = np.array([within[1] / width, within[0] / height], np.float32)
+        return suppress(found, whole, self._overlap).enlarged(shrunk)
+
+    def _within(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width that a frame is shrunk to."""
+        fixed = self._session.input_size
+        if fixed is None or (height <= fixed[0] and width <= fixed[1]):
+            return fit_within(height, width, self._input_pixels)
+        return inside(height, width, fixed)
 
 
-class ScrfdDetector:
-    """SCRFD (Guo et al., 2022) through insightface and onnxruntime.
+class ScrfdDetector(OnnxDetector):
+    """SCRFD (Guo et al., 2022), and RetinaFace as insightface exports it.
 
     Args:
         path: The ONNX file, one with landmarks.
         min_score: Faces under this score are not reported.
         input_pixels: Longest side that the network sees; larger frames are shrunk to it first.
             None: frames as they come. A graph of one fixed size keeps that.
-        threads: Threads of one onnxruntime operator.
+        threads: Threads of one onnxruntime operator, and of OpenCV in the whole process.
+        device: cpu, cuda or tensorrt.
+        tiles: Tiles along each side that are searched besides the whole frame; 1: none.
 
     Raises:
-        PackError: The graph is not SCRFD with landmarks.
+        PackError: The graph is not SCRFD with landmarks, or there is no such device.
     """
 
     def __init__(
-        self, path: Path, min_score: float, input_pixels: int | None = None, threads: int = 1
+        self,
+        path: Path,
+        min_score: float,
+        input_pixels: int | None = None,
+        threads: int = 1,
+        device: str = "cpu",
+        tiles: int = 1,
     ) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # One session serves all frame sizes, else each size would keep a copy of the network; the
-        # graph declares the outputs of one size, and onnxruntime would warn at each other one.
-        options.log_severity_level = ORT_ERRORS_ONLY
-        network = get_model(str(path), sess_options=options, static_shape_sessions=False)
-        if not isinstance(network, SCRFD) or not network.use_kps:
+        super().__init__(threads, tiles, SCRFD_OVERLAP)
+        self._session = BatchSession(path, threads, device)
+        strides = SCRFD_STRIDES.get(len(self._session.output_names))
+        if strides is None:
             raise PackError(f"{path.name} is not an SCRFD graph with landmarks: choose one that is")
-        network.prepare(ctx_id=0, det_thresh=min_score)
-        self._network = network
+        self._strides = strides
+        self._min_score = min_score
         self._input_pixels = input_pixels
+        self._try(path.name, "an SCRFD")
 
-    def detect(self, frames: U8) -> list[Detections]:
-        """Faces of each frame of (b, h, w, 3) uint8 RGB, best score first."""
-        check_frames(frames)
-        size = self._network_size(frames.shape[1], frames.shape[2])
-        return [self._detect_one(frame, size) for frame in frames]
-
-    def _network_size(self, height: int, width: int) -> tuple[int, int]:
-        """Width and height of the network's picture: no more padding than its strides ask for."""
-        if self._network.static_input_size is not None:
-            fixed_width, fixed_height = self._network.static_input_size
-            return int(fixed_width), int(fixed_height)
+    def network_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the network's picture of a frame: no more padding than it needs."""
+        if self._session.input_size is not None:
+            return self._session.input_size
         height, width = fit_within(height, width, self._input_pixels)
-        return round_up(width), round_up(height)
+        return round_up(height, self._strides[-1]), round_up(width, self._strides[-1])
 
-    def _detect_one(self, frame: U8, size: tuple[int, int]) -> Detections:
-        picture = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
-        boxes, landmarks = self._network.detect(picture, input_size=size)
-        return to_detections(boxes[:, :4], boxes[:, 4], landmarks)
+    def _find(self, frames: U8) -> Candidates:
+        height, width = frames.shape[1:3]
+        size = self.network_size(height, width)
+        within = inside(height, width, size)
+        pictures = pad(frames, within, size, cv2.INTER_LINEAR)
+        outputs = self._session.run(to_planes(pictures, (0, 1, 2), 127.5, 128))
+        found = decode_distances(outputs, self._strides, size, self._min_score)
+        # One factor for both axes, that of the height, and overlap in pixels of the frame with
+        # corners as last pixels inside: insightface's.
+        found = found.enlarged(within[0] / height)
+        return suppress(found, found.boxes, self._overlap, edge=1)
+
+
+def best_of_each(found: Candidates, most: int) -> Candidates:
+    """At most so many faces of each picture, the best."""
+    first = np.searchsorted(found.picture, found.picture)
+    return found.take(np.flatnonzero(np.arange(len(found)) - first < most))

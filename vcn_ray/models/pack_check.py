@@ -1,9 +1,10 @@
 """Tries a pack on a picture of six people; it knows packs only by their three parts.
 
 Three faults of a description give crops and embeddings that look right to a program. Landmarks in
-another order show where they come to lie in a crop; pixels scaled in another way where another scale
-tells the six people apart clearly better. Colours in another order are not found here: they change
-cosines by too little (MobileFaceNet tells people apart 0.8 % worse), so labelled faces have to tell.
+another order show where they come to lie in a crop; pixels scaled in another way where another
+scale tells the six people apart clearly better. Colours in another order are not found here: they
+change cosines by too little (MobileFaceNet tells people apart 0.8 % worse), so labelled faces have
+to tell.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ SCALES = (
     InputScale((0.0,) * 3, (1.0,) * 3),
     InputScale((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
 )
-"""Ways in which face-ID nets are usually fed: about the middle grey, 0 to 1, as grey levels are, and
-by the statistics of ImageNet; each in the order of colours that the pack says."""
+"""Ways in which face-ID nets are usually fed: about the middle grey, 0 to 1, as grey levels are,
+and by the statistics of ImageNet; each in the order of colours that the pack says."""
 
 PICTURE_FACES = ((518, 341), (953, 129), (107, 330), (1179, 336), (797, 410), (319, 209))
 """Pixel x y within each of the six faces of insightface's picture `t1`, all different people."""
@@ -170,7 +171,7 @@ def scale_problems(encoder: Backbone, crops: U8, separation: float) -> list[str]
         return []
     return [
         f"people are told apart better ({best:.1f} deviations for {separation:.1f}) with "
-        f"mean = {list(scale.mean)} and std = {list(scale.std)}: is that how the encoder was trained?"
+        f"mean = {list(scale.mean)} and std = {list(scale.std)}: was the encoder trained like that?"
     ]
 
 

@@ -13,6 +13,7 @@ The file says what a pack is made of, and every key below is needed unless it sa
     sha256 = "104ee2..."            # of that file, 64 hex digits
     min_score = 0.5                 # 0..1, faces under it are not reported
     input_pixels = 960              # optional: longest side the network sees
+    tiles = 3                       # optional: also search 3 x 3 overlapping parts of each frame
 
     [aligner]
     kind = "arcface"                # arcface: the five-point template of ArcFace
@@ -71,6 +72,7 @@ class DetectorTable(Table):
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     min_score: float = Field(ge=0, le=1)
     input_pixels: int | None = Field(default=None, ge=64)
+    tiles: int | None = Field(default=None, ge=1, le=8)
 
 
 class AlignerTable(Table):
@@ -136,7 +138,9 @@ def settings_hash(*tables: Table | dict[str, Any]) -> str:
 
 def _settings(table: Table) -> dict[str, Any]:
     """What counts of a table; a key that came later and is absent changes no older hash."""
-    later = {name for name in ("mean", "std", "channels") if getattr(table, name, None) is None}
+    later = {
+        name for name in ("tiles", "mean", "std", "channels") if getattr(table, name, None) is None
+    }
     return table.model_dump(exclude={"file"} | later)
 
 

@@ -129,18 +129,13 @@ def load_pack(name_or_folder: str, threads: int = 1, device: str = "cpu") -> Fac
         return load_dlib_pack(threads, device)
     folder = find_folder(name_or_folder)
     spec = read_pack(folder)
-    if device != "cpu":
-        raise PackError(
-            f"pack {spec.name}: its detector {spec.detector.kind} runs on the CPU only: set "
-            "resources.segment_gpus to 0"
-        )
     weights = checked_file(folder, spec.encoder)
     return FacePack(
         name=spec.name,
         licence=spec.licence,
         commercial_use=spec.commercial_use,
         source=spec.source,
-        detector=open_detector(folder, spec.detector, threads),
+        detector=open_detector(folder, spec.detector, threads, device),
         aligner=ArcFaceAligner(spec.encoder.input_pixels),
         encoder=spec.encoder.kind,
         detector_hash=spec.detector_hash(),
@@ -270,19 +265,23 @@ def unusable_info(place: str, problem: str) -> PackInfo:
     )
 
 
-def open_detector(folder: Path, table: DetectorTable, threads: int) -> Detector:
+def open_detector(
+    folder: Path, table: DetectorTable, threads: int, device: str = "cpu"
+) -> Detector:
     """The detector that [detector] names.
 
     Raises:
-        PackError: The file is absent, wrong, or no graph of that kind.
+        PackError: The file is absent, wrong, or no graph of that kind, or there is no such device.
     """
-    # Importing insightface and onnxruntime takes a second, which the pack dlib need not pay.
+    # Importing onnxruntime takes a moment, which the pack dlib need not pay.
     from vcn_ray.models.detectors import ScrfdDetector, YuNetDetector
 
     kind = YuNetDetector if table.kind == "yunet" else ScrfdDetector
     path = checked_file(folder, table)
     try:
-        return kind(path, table.min_score, table.input_pixels, threads)
+        return kind(
+            path, table.min_score, table.input_pixels, threads, device, tiles=table.tiles or 1
+        )
     except PackError:
         raise
     except Exception as error:  # OpenCV's and onnxruntime's errors share no base class

@@ -28,7 +28,7 @@ from vcn_ray.schema import SCHEMA_VERSION
 
 log = logging.getLogger(__name__)
 
-METHOD_VERSION = "3"
+METHOD_VERSION = "4"
 """Raised whenever the code gives other rows for the same input and settings."""
 
 

@@ -125,8 +125,8 @@ def _estimate_lines(outlook: Outlook, rest: Estimate | None, prices: PriceConfig
         ]
     settings = "these settings" if rest.same_settings else "other settings of this pack"
     lines = [
-        f"time: {_between(rest.seconds, minutes)}, {rest.at_a_time:.1f} steps at a time as in the "
-        f"last runs; known from {count(rest.titles, 'title')} under {settings}",
+        f"time: {_between(rest.seconds, minutes)}, {rest.at_a_time:.1f} steps at a time; "
+        f"known from {count(rest.titles, 'title')} under {settings}",
         f"work: {_between(rest.cpu_seconds, _hours)} of CPUs; what stands idle comes on top",
     ]
     if rest.gpu_seconds.likely:

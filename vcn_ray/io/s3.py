@@ -45,9 +45,7 @@ SCHEME = "s3://"
 CLIENT_TRIES = 3  # by botocore; storage and files try again on top, also what breaks off later
 SESSION_NAME = "vcn-ray"  # of an assumed role, as the owner's audit log shows it
 STS_REGION = "us-east-1"  # where nothing else says one
-NOT_IMPLEMENTED = (
-    501  # of servers of one's own that lack a part of S3: the next try changes nothing
-)
+NOT_IMPLEMENTED = 501  # by servers that lack a part of S3: the next try changes nothing
 
 _GONE = frozenset(["404", "NoSuchKey", "NotFound", "NoSuchVersion"])
 _DENIED = frozenset(["403", "401", "AccessDenied", "Forbidden", "AllAccessDisabled"])

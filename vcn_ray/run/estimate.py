@@ -171,14 +171,14 @@ def steps_at_a_time(records: list[dict[str, Any]], local: bool) -> float:
 
 def _worth_asking(storage: Storage) -> Iterator[str]:
     """Ids of titles, those first that the last runs made, then all in an order of no meaning."""
-    recent = [
+    recent = dict.fromkeys(
         title["title_id"]
         for record in last_records(storage)
         for title in record["titles"]
         if not title["reused"]
-    ]
-    yield from dict.fromkeys(recent)
-    yield from (name for name in _by_lot(storage.names("titles")) if name not in set(recent))
+    )
+    yield from recent
+    yield from (name for name in _by_lot(storage.names("titles")) if name not in recent)
 
 
 def _likely_work(measured: Measured, left: F64) -> F64:

@@ -58,9 +58,7 @@ class RunOutcome:
     inputs: dict[str, InputNote]  # by uri; those that could be read
     work: dict[str, dict[str, Any]]  # by stage, as of Ledger
     gave_up: bool = False  # more failed than was allowed
-    span_seconds: float = (
-        0.0  # from the start of the first step that was done to the end of the last
-    )
+    span_seconds: float = 0.0  # from the start of the first step to the end of the last
 
 
 class RunLog:

@@ -114,7 +114,7 @@ def test_titles_of_the_last_runs_are_asked_first(storage: Storage) -> None:
     made = [{"title_id": f"film-{number}", "reused": number > 1} for number in range(4)]
     storage.write_json("runs/last/run.json", {"titles": made})
     storage.write_bytes("runs/damaged/run.json", b"{")
-    asked = list(_worth_asking(storage))
+    asked = list(_worth_asking(storage, last_records(storage)))
     assert asked[:2] == ["film-0", "film-1"]
     assert sorted(asked) == sorted(storage.names("titles"))
 
@@ -130,9 +130,9 @@ def test_a_long_title_tells_more_than_a_short_one(storage: Storage) -> None:
 def test_other_settings_tell_only_where_there_are_no_equal_ones(storage: Storage) -> None:
     finish(storage, 1, length=100.0, faces=100.0, adapt=0.0)
     other = load_config(None, {"decode.analysis_fps": "4"})
-    measured = measured_paces(other, storage)
+    measured = measured_paces(other, storage, [])
     assert (len(measured.lengths), measured.same_settings) == (1, False)
-    assert len(measured_paces(load_config(None, {"pack": "another"}), storage).lengths) == 0
+    assert len(measured_paces(load_config(None, {"pack": "another"}), storage, []).lengths) == 0
 
 
 def test_time_is_shared_by_what_runs_side_by_side(storage: Storage) -> None:

@@ -15,6 +15,7 @@ from ray.data import DataContext
 
 from vcn_ray.config import ResourceConfig
 from vcn_ray.errors import UsageError
+from vcn_ray.run.devices import count_cpus
 
 NO_PROGRESS_SECONDS = (
     7 * 24 * 3600
@@ -78,7 +79,7 @@ def _start(resources: ResourceConfig) -> None:
             ray.init(**quiet)
         return
     # Fine-tuning gets room beside the segment workers, so that it overlaps with decoding.
-    cores = len(os.sched_getaffinity(0))
+    cores = count_cpus()
     room = round(resources.adapt_workers * resources.adapt_cpus + 0.5)
     with _silenced():
         ray.init(address="local", num_cpus=cores + room, include_dashboard=False, **quiet)

@@ -24,6 +24,7 @@ from vcn_ray.io.storage import Storage
 from vcn_ray.records import F64
 from vcn_ray.run.state import TitleState
 from vcn_ray.run.summary import RESULT_SETTINGS
+from vcn_ray.run.work import STAGES
 
 TITLES = 200  # that a pace is known from, at most
 MOST_ASKED = 600  # for theirs
@@ -31,8 +32,6 @@ RUNS = 10  # the last ones, that are asked how much was done at a time
 DRAWS = 1000
 BAND = (5.0, 95.0)  # percent
 ONE_BY_ONE = 500  # titles that are drawn for one by one; of more, the mean hardly scatters
-
-STAGES = ("faces", "tracks", "adapt", "result")
 
 
 class Band(NamedTuple):
@@ -109,13 +108,13 @@ def estimate(left: F64, config: RunConfig, storage: Storage, local: bool) -> Est
     Returns:
         None where nothing was finished yet that would tell.
     """
-    measured = measured_paces(config, storage)
+    records = last_records(storage)
+    measured = measured_paces(config, storage, records)
     if not len(measured.lengths):
         return None
     resources = config.resources
     cpus = (resources.segment_cpus, 1.0, resources.adapt_cpus, 1.0)
     gpus = (resources.segment_gpus, 0.0, resources.adapt_gpus, 0.0)
-    records = last_records(storage)
     at_a_time = steps_at_a_time(records, local)
     titles, likely = len(measured.lengths), _likely_work(measured, left)
     # One title tells nothing of how they differ; but that nothing is left is sure.
@@ -133,12 +132,12 @@ class Measured(NamedTuple):
     same_settings: bool
 
 
-def measured_paces(config: RunConfig, storage: Storage) -> Measured:
+def measured_paces(config: RunConfig, storage: Storage, records: list[dict[str, Any]]) -> Measured:
     """What titles took that were made under these settings, or at least with the same pack."""
     wanted = json.loads(json.dumps(select(config, tuple(RESULT_SETTINGS))))
     same: list[tuple[float, ...]] = []
     others: list[tuple[float, ...]] = []
-    for title in itertools.islice(_worth_asking(storage), MOST_ASKED):
+    for title in itertools.islice(_worth_asking(storage, records), MOST_ASKED):
         summary = _newest(title, storage)
         if summary is None or not (row := _pace(summary)):
             continue
@@ -169,13 +168,10 @@ def steps_at_a_time(records: list[dict[str, Any]], local: bool) -> float:
     return max(1.0, done / passed) if passed else 1.0
 
 
-def _worth_asking(storage: Storage) -> Iterator[str]:
+def _worth_asking(storage: Storage, records: list[dict[str, Any]]) -> Iterator[str]:
     """Ids of titles, those first that the last runs made, then all in an order of no meaning."""
     recent = dict.fromkeys(
-        title["title_id"]
-        for record in last_records(storage)
-        for title in record["titles"]
-        if not title["reused"]
+        title["title_id"] for record in records for title in record["titles"] if not title["reused"]
     )
     yield from recent
     yield from (name for name in _by_lot(storage.names("titles")) if name not in recent)

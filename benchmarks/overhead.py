@@ -28,7 +28,6 @@ import argparse
 import itertools
 import json
 import os
-import resource
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -38,6 +37,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 from ray._private.internal_api import memory_summary
+from running import resident
 
 from vcn_ray.config import ResourceConfig, RunConfig
 from vcn_ray.distributed.cluster import cluster
@@ -49,7 +49,6 @@ from vcn_ray.models.packs import load_pack
 from vcn_ray.run.plan import PackHashes, SegmentJob
 from vcn_ray.run.planning import group_titles, plan_titles
 
-MIB = 1 << 20
 TITLE_SEGMENTS = 180  # of a film of 90 minutes
 POLL_SECONDS = 0.05
 SEGMENT_SECONDS = 4.0  # shorter than usual: films of a minute have enough of them
@@ -110,9 +109,9 @@ def send_idle(segments: int) -> None:
         began = began or time.perf_counter()  # the first row: Ray Data and its actors are up
         if number and number % max(segments // 10, 1) == 0:
             each = 1000 * (time.perf_counter() - began) / number
-            print(f"| {number} | {each:.1f} | {_resident():.0f} | {_store():.1f} |", flush=True)
+            print(f"| {number} | {each:.1f} | {resident():.0f} | {_store():.1f} |", flush=True)
     each = 1000 * (time.perf_counter() - began) / segments
-    print(f"| {segments} | {each:.1f} | {_resident():.0f} | {_store():.1f} |")
+    print(f"| {segments} | {each:.1f} | {resident():.0f} | {_store():.1f} |")
 
 
 def pass_through(todo: Iterator[SegmentJob], stream: SegmentStream) -> Iterator[SegmentRow]:
@@ -227,11 +226,6 @@ def _cpu_seconds() -> float:
             if os.getpid() in (int(stat.parent.name), int(fields[1])):
                 ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _resident() -> float:
-    with open("/proc/self/statm", encoding="ascii") as stream:
-        return int(stream.read().split()[1]) * resource.getpagesize() / MIB
 
 
 def _store() -> float:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import socket
 import subprocess
 import sys
@@ -28,7 +27,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import boto3
-from running import say
+from running import resident, say
 from scoring import Report
 
 from vcn_ray.config import RunConfig, load_config
@@ -139,12 +138,6 @@ def s3_server() -> Iterator[str]:
         finally:
             process.kill()
             process.wait()
-
-
-def resident() -> float:
-    """MiB of this process."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * resource.getpagesize() / (1 << 20)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import resource
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -101,3 +102,9 @@ def say(text: str) -> None:
     """A line for who watches; the table alone goes to standard output."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
+
+
+def resident() -> float:
+    """MiB of this process that are in memory now."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() / (1 << 20)

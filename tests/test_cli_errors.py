@@ -128,7 +128,7 @@ def _files(folder: Path) -> dict[str, int]:
         (["index", "{manifest}", "--output", "{out}"], "did you mean 'uri'"),
         (["report", "{out}"], "holds no results"),
         (["evaluate", "{out}", "--labels", "no.csv"], "no.csv"),
-        (["packs", "show"], "needs the name"),
+        (["packs", "show"], "required: PACK"),
         (["nonsense"], "invalid choice"),
     ],
 )

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from vcn_ray.errors import StorageError, UsageError, VcnError
 from vcn_ray.io.redact import RedactingFormatter, redact
@@ -164,9 +165,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     packs = sub.add_parser("packs", parents=[common], help="which face models there are")
-    packs.add_argument("action", choices=["list", "show", "check"])
-    packs.add_argument("pack", nargs="?", help="a name or a folder; needed by show and check")
+    _add_pack_actions(packs.add_subparsers(dest="action", required=True, metavar="ACTION"), common)
     return parser
+
+
+def _add_pack_actions(actions: Any, common: argparse.ArgumentParser) -> None:
+    """The words after `vcn packs`."""
+    actions.add_parser("list", parents=[common], help="all that are found, usable or not")
+    show = actions.add_parser("show", parents=[common], help="what a pack is made of")
+    check = actions.add_parser("check", parents=[common], help="try a pack on a picture")
+    for action in (show, check):
+        action.add_argument("pack", metavar="PACK", help="a name or a folder")
 
 
 def _natural(text: str) -> int:

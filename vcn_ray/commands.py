@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,9 @@ from vcn_ray.errors import UsageError
 from vcn_ray.evaluation import evaluate_output
 from vcn_ray.io.catalog import CatalogVideo, read_catalog
 from vcn_ray.io.storage import Storage
-from vcn_ray.models.pack_check import check_pack
-from vcn_ray.models.packs import FacePack, describe_pack, list_packs, load_pack
+from vcn_ray.models.packs import FacePack, load_pack
 from vcn_ray.outlook import Outlook, look_at_title, show_outlook
+from vcn_ray.pack_commands import packs as packs
 from vcn_ray.report.write import write_reports
 from vcn_ray.run.devices import device_for
 from vcn_ray.run.estimate import estimate
@@ -179,37 +178,6 @@ def evaluate(options: argparse.Namespace) -> int:
     show_table("Against the labels", columns, [result.row() for result in results])
     say_json({"titles": [result.as_dict() for result in results]})
     return 0
-
-
-def packs(options: argparse.Namespace) -> int:
-    """List, show or check packs."""
-    if options.action == "list":
-        rows = [
-            [
-                info.name,
-                f"{info.detector} + {info.encoder}",
-                info.licence,
-                "yes" if info.commercial_use else "no",
-                info.problem or info.place,
-            ]
-            for info in list_packs()
-        ]
-        show_table("Packs", ["name", "nets", "licence", "commercial use", "where"], rows)
-        return 0
-    if not options.pack:
-        raise UsageError(f"packs {options.action} needs the name or folder of a pack")
-    if options.action == "show":
-        _say_fields(asdict(describe_pack(options.pack)))
-        return 0
-    result = check_pack(options.pack)
-    _say_fields(asdict(result))
-    return 1 if result.problems else 0
-
-
-def _say_fields(fields: dict[str, object]) -> None:
-    for name, value in fields.items():
-        shown = f"{value:.4f}" if isinstance(value, float) else value
-        say(f"{name.replace('_', ' ')}: {shown if shown not in ('', [], None) else '-'}")
 
 
 def config(options: argparse.Namespace) -> int:

@@ -171,11 +171,17 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_pack_actions(actions: Any, common: argparse.ArgumentParser) -> None:
     """The words after `vcn packs`."""
-    actions.add_parser("list", parents=[common], help="all that are found, usable or not")
+    listed = actions.add_parser("list", parents=[common], help="all that are found, usable or not")
     show = actions.add_parser("show", parents=[common], help="what a pack is made of")
     check = actions.add_parser("check", parents=[common], help="try a pack on a picture")
+    pull = actions.add_parser(
+        "pull", parents=[common], help="fetch one of InsightFace's packs: for research only"
+    )
     for action in (show, check):
-        action.add_argument("pack", metavar="PACK", help="a name or a folder")
+        action.add_argument("pack", metavar="PACK", help="a name, a folder or an S3 prefix")
+    pull.add_argument("pack", metavar="NAME", help="such as buffalo_l")
+    for action in (listed, show, check, pull):
+        _add_config(action)
 
 
 def _natural(text: str) -> int:
@@ -196,7 +202,14 @@ def _share(text: str) -> float:
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--pack", help="face models: a built-in name or a folder (default: dlib)")
+    parser.add_argument(
+        "--pack", help="face models: a name, a folder or an S3 prefix (default: dlib)"
+    )
+    parser.add_argument(
+        "--allow-download",
+        action="store_true",
+        help="fetch one of InsightFace's packs where it is missing; research only",
+    )
     parser.add_argument(
         "--profile",
         choices=["default", "paper"],

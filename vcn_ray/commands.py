@@ -6,10 +6,9 @@ import argparse
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from vcn_ray.config import RunConfig, dump_config, load_config, with_pack
+from vcn_ray.config import RunConfig, dump_config, with_pack
 from vcn_ray.console import (
     JsonLog,
     ProgressDisplay,
@@ -19,17 +18,18 @@ from vcn_ray.console import (
     say_json,
     show_table,
 )
-from vcn_ray.errors import UsageError
 from vcn_ray.evaluation import evaluate_output
 from vcn_ray.io.catalog import CatalogVideo, read_catalog
 from vcn_ray.io.storage import Storage
-from vcn_ray.models.packs import FacePack, load_pack
+from vcn_ray.models.packs import FacePack
+from vcn_ray.options import given_settings, run_settings
 from vcn_ray.outlook import Outlook, look_at_title, show_outlook
 from vcn_ray.pack_commands import packs as packs
 from vcn_ray.report.write import write_reports
 from vcn_ray.run.devices import device_for
 from vcn_ray.run.estimate import estimate
 from vcn_ray.run.events import Failed, RunLog
+from vcn_ray.run.find_pack import open_pack, resolve_pack
 from vcn_ray.run.local import LocalRun, tell_finished
 from vcn_ray.run.plan import PackHashes
 from vcn_ray.run.planning import (
@@ -58,7 +58,7 @@ def index(options: argparse.Namespace) -> int:
     if new:
         storage.check_writable()  # before anything is read
     device = device_for(config.resources.segment_gpus) if options.local else "cpu"
-    pack = load_pack(config.pack, config.threads, device)
+    pack = open_pack(config, device)
     clock = RunClock.start(options.local, options.share)
     display = JsonLog(clock.run_id) if options.log_format == "json" else ProgressDisplay()
     if not pack.commercial_use:
@@ -122,7 +122,7 @@ def _say_record(
 def plan(options: argparse.Namespace) -> int:
     """Say what index would do."""
     config, catalog, storage = _prepare(options)
-    info = load_pack(config.pack)
+    info = open_pack(config)
     hashes = PackHashes(info.detector_hash, info.encoder_hash)
     outlook = Outlook()
     with ProgressDisplay() as display:
@@ -153,7 +153,7 @@ def sample(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     """Write the pages."""
-    storage = Storage.open(options.output, _given(options).s3)
+    storage = Storage.open(options.output, given_settings(options).s3)
     pages = write_reports(storage)
     for page in pages.titles:
         say(storage.locate(page))
@@ -163,7 +163,7 @@ def report(options: argparse.Namespace) -> int:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Compare results with labels."""
-    storage = Storage.open(options.output, _given(options).s3)
+    storage = Storage.open(options.output, given_settings(options).s3)
     results = evaluate_output(storage, options.labels)
     columns = [
         "title",
@@ -182,30 +182,12 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def config(options: argparse.Namespace) -> int:
     """Print the settings, as a file that --config takes."""
-    say(dump_config(_settings(options)).rstrip())
+    say(dump_config(run_settings(options)).rstrip())
     return 0
 
 
-def _settings(options: argparse.Namespace) -> RunConfig:
-    profile = {"profile": options.profile} if options.profile else {}
-    settings = _given(options, profile)
-    pack = options.pack or settings.pack
-    # Workers have working directories of their own: a folder is named in full.
-    return with_pack(settings, str(Path(pack).absolute()) if Path(pack).is_dir() else pack)
-
-
-def _given(options: argparse.Namespace, first: dict[str, str] | None = None) -> RunConfig:
-    """The settings of --config and --set."""
-    overrides = dict(first or {})
-    for text in options.set:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(f"--set {text}: write it as section.key=value")
-        overrides[name.strip()] = value.strip()
-    return load_config(options.config, overrides)
-
-
 def _prepare(options: argparse.Namespace) -> tuple[RunConfig, list[CatalogVideo], Storage]:
-    settings = _settings(options)
+    settings = run_settings(options)
+    settings = with_pack(settings, resolve_pack(settings.pack, settings.s3))
     storage = Storage.open(options.output, settings.s3)
     return settings, read_catalog(options.inputs, settings.s3), storage

@@ -23,6 +23,7 @@ from vcn_ray.core.shots import ShotConfig
 from vcn_ray.core.track import TrackConfig
 from vcn_ray.errors import ConfigError
 from vcn_ray.io.isolation import IsolationConfig
+from vcn_ray.io.pack_cache import DownloadConfig
 from vcn_ray.io.redact import redact
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.video import DecodeConfig
@@ -58,7 +59,7 @@ class RunConfig:
     """Every setting of a run; the defaults are meant for every video."""
 
     profile: Literal["default", "paper"] = "default"  # which of PROFILES the others start from
-    pack: str = "dlib"  # built-in name or folder
+    pack: str = "dlib"  # a name, a folder or an S3 prefix
     seed: int = 0
     threads: int = 1  # of each worker's networks; sums in another order round differently
     decode: DecodeConfig = field(default_factory=DecodeConfig)
@@ -72,6 +73,7 @@ class RunConfig:
     prices: PriceConfig = field(default_factory=PriceConfig)
     isolation: IsolationConfig = field(default_factory=IsolationConfig)
     s3: S3Config = field(default_factory=S3Config)
+    download: DownloadConfig = field(default_factory=DownloadConfig)
 
 
 PROFILES: dict[str, dict[str, Any]] = {

@@ -30,6 +30,7 @@ STAGE_WORDS = {
     "adapt": "adapting the encoder",
     "result": "clustering",
     "sample": "drawing the film",
+    "download": "fetching the pack",
 }
 
 

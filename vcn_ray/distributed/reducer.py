@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from vcn_ray.config import RunConfig
 from vcn_ray.io.storage import Storage
-from vcn_ray.models.packs import FacePack, load_pack
+from vcn_ray.models.packs import FacePack
+from vcn_ray.run.find_pack import open_pack
 from vcn_ray.run.plan import SegmentJob, TitlePlan, VideoPlan
 from vcn_ray.run.state import open_jobs
 from vcn_ray.run.steps import ResultDone, VideoDone, result_step, video_step
@@ -97,7 +98,7 @@ class Reducer:
         self._config = config
         self._storage = Storage.open(output, config.s3)
         self._state = ReducerState(self._storage)
-        self._pack: FacePack = load_pack(config.pack, config.threads)
+        self._pack: FacePack = open_pack(config)
 
     def ask(self, life: str, method: str, *words: Any) -> Answer:
         """Call a method of the state, if it is that of the life that the caller has told.

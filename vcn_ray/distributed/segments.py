@@ -20,8 +20,8 @@ from vcn_ray.config import ResourceConfig, RunConfig
 from vcn_ray.distributed.feed import feed_dataset, start_feed
 from vcn_ray.errors import MediaError
 from vcn_ray.io.storage import Storage, one_line
-from vcn_ray.models.packs import load_pack
 from vcn_ray.run.devices import device_for
+from vcn_ray.run.find_pack import open_pack
 from vcn_ray.run.plan import SegmentJob
 from vcn_ray.run.steps import reason_of, segment_file, segment_step
 from vcn_ray.run.work import Work
@@ -68,9 +68,7 @@ class SegmentWorker:
         self._config = config
         self._storage = Storage.open(output, config.s3)
         self._run_id = run_id
-        self._pack = load_pack(
-            config.pack, config.threads, device_for(config.resources.segment_gpus)
-        )
+        self._pack = open_pack(config, device_for(config.resources.segment_gpus))
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Segment jobs in, a SegmentRow for each out."""

@@ -18,7 +18,8 @@ from vcn_ray.config import RunConfig
 from vcn_ray.io.storage import Storage
 from vcn_ray.learn.ranks import ALONE, ProcessRanks, Ranks
 from vcn_ray.learn.settings import Hooks
-from vcn_ray.models.packs import FacePack, load_pack
+from vcn_ray.models.packs import FacePack
+from vcn_ray.run.find_pack import open_pack
 from vcn_ray.run.plan import TitlePlan
 from vcn_ray.run.steps import adapt_step
 from vcn_ray.run.work import Stopwatch, Work
@@ -50,7 +51,7 @@ class TitleTrainer:
         torch.set_num_threads(config.threads)
         self._config = config
         self._storage = Storage.open(output, config.s3)
-        self._pack: FacePack = load_pack(config.pack, config.threads)
+        self._pack: FacePack = open_pack(config)
 
     def adapt(self, title: TitlePlan, board: Any) -> Work | None:
         """Fine-tune on one title; its adapted model is committed when this returns."""
@@ -97,7 +98,7 @@ def _train_loop(job: dict[str, Any]) -> None:
         torch.cuda.set_device(get_device())  # each process sees all GPUs of its machine
     _adapt(
         job["title"],
-        load_pack(config.pack, config.threads),
+        open_pack(config),
         config,
         Storage.open(job["output"], config.s3),
         job["board"],

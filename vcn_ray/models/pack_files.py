@@ -152,17 +152,31 @@ def read_pack_file(folder: Path) -> PackFile:
     """
     path = folder / PACK_TOML
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_pack_file(path.read_bytes(), str(path))
     except FileNotFoundError:
         raise PackError(
             f"{folder} has no {PACK_TOML}: a pack folder needs one beside its model files"
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise PackError(f"{path} cannot be read as TOML ({error}): mend the file") from error
+    except OSError as error:
+        raise PackError(f"{path} cannot be read ({error.strerror}): mend the file") from error
+
+
+def parse_pack_file(content: bytes, where: str) -> PackFile:
+    """Check what a pack.toml says.
+
+    Args:
+        content: The file.
+        where: It lies, for messages.
+
+    Raises:
+        PackError: It is not TOML, or has a wrong, missing or unknown key.
+    """
     try:
-        return PackFile.model_validate(content)
+        return PackFile.model_validate(tomllib.loads(content.decode()))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise PackError(f"{where} cannot be read as TOML ({error}): mend the file") from error
     except ValidationError as error:
-        raise PackError(f"{path}: {first_fault(error)}") from None
+        raise PackError(f"{where}: {first_fault(error)}") from None
 
 
 def first_fault(error: ValidationError) -> str:

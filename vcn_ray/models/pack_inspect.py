@@ -25,7 +25,10 @@ INSIGHTFACE_FILES = {
     "buffalo_s": ("det_500m.onnx", "w600k_mbf.onnx"),
     "buffalo_sc": ("det_500m.onnx", "w600k_mbf.onnx"),
 }
-"""Detector and encoder of InsightFace's packs."""
+"""Detector and encoder of InsightFace's packs that hold graphs and nothing else."""
+
+INSIGHTFACE_NAMES = (*INSIGHTFACE_FILES, "cheetah_l", "cheetah_s", "raccoon_l", "raccoon_s")
+"""All its packs of faces; the later ones come with a manifest (see `pack_manifest`)."""
 
 KNOWN_SHA256 = {
     "det_500m.onnx": "5e4447f50245bbd7966bd6c0fa52938c61474a04ec7def48753668a9d8b4ea3a",

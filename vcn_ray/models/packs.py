@@ -2,7 +2,7 @@
 
 A pack is a built-in name (`dlib`), a folder with `pack.toml` (see `pack_files`), or a folder of
 ONNX graphs without one, as InsightFace's are (see `pack_inspect`). A name is looked for in the
-folders of VCN_PACKS and in `~/.insightface/models`; nothing is ever downloaded here. This module
+places of VCN_PACKS and in `~/.insightface/models`; nothing is ever downloaded here. This module
 knows how a pack is found, checked and put together; it does not know where frames come from, nor
 how the encoder is trained.
 """
@@ -10,6 +10,7 @@ how the encoder is trained.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -32,12 +33,14 @@ from vcn_ray.models.pack_files import (
     read_pack_file,
     suggest,
 )
-from vcn_ray.models.pack_inspect import INSIGHTFACE_FILES, inspect_folder
+from vcn_ray.models.pack_inspect import INSIGHTFACE_FILES, INSIGHTFACE_NAMES, inspect_folder
+from vcn_ray.models.pack_manifest import has_manifest, read_manifest
 from vcn_ray.records import U8, Detections
 
 DLIB = "dlib"
 PLACES = "VCN_PACKS"
-"""Environment variable with folders that hold packs, apart by the system's separator of paths."""
+"""Environment variable with folders and S3 prefixes that hold packs, apart like paths in PATH."""
+_SEPARATOR = re.compile(rf"{re.escape(os.pathsep)}(?!//)")  # not the colon of s3://
 
 
 class Detector(Protocol):
@@ -161,7 +164,8 @@ def describe_pack(name_or_folder: str) -> PackInfo:
 
 def list_packs() -> list[PackInfo]:
     """The built-in pack and every folder in the places of packs, usable or not."""
-    folders = [path for place in pack_places() for path in sorted(place.glob("*")) if path.is_dir()]
+    there = [path for place in local_places() for path in sorted(place.glob("[!.]*"))]
+    folders = [path for path in there if path.is_dir()]
     found = []
     for name in (DLIB, *map(str, folders)):
         try:
@@ -178,38 +182,45 @@ def find_folder(name_or_folder: str) -> Path:
         PackError: There is none.
     """
     given = Path(name_or_folder).expanduser()
-    places = [given, *(place / name_or_folder for place in pack_places())]
+    places = [given, *(place / name_or_folder for place in local_places())]
     found = next((place for place in places if place.is_dir()), None)
     if found:
         return found
     if given.exists():
         raise PackError(f"{given} is a file: give the folder that holds {PACK_TOML}")
-    files = INSIGHTFACE_FILES.get(name_or_folder)
-    if files:
+    if name_or_folder in INSIGHTFACE_NAMES:
+        files = " and ".join(INSIGHTFACE_FILES.get(name_or_folder, ("what its archive holds",)))
         raise PackError(
             f"pack {name_or_folder} is not there, and nothing is downloaded by itself: put "
-            f"{' and '.join(files)} into {insightface_home() / name_or_folder}, or have them "
+            f"{files} into {insightface_home() / name_or_folder}, or have them "
             f"fetched by vcn packs pull {name_or_folder}"
         )
-    hint = suggest(name_or_folder, [DLIB, *INSIGHTFACE_FILES])
+    hint = suggest(name_or_folder, [DLIB, *INSIGHTFACE_NAMES])
     raise PackError(f"no pack is called {name_or_folder!r} and no such folder exists: {hint}")
 
 
 def read_pack(folder: Path) -> PackFile:
-    """What a folder's pack.toml says, or what its ONNX graphs say where it has none.
+    """What a folder's pack.toml says, or else InsightFace's manifest, or else its ONNX graphs.
 
     Raises:
         PackError: It says something wrong, or nothing.
     """
-    if not (folder / PACK_TOML).is_file() and any(folder.glob("*.onnx")):
-        return inspect_folder(folder)
-    return read_pack_file(folder)
+    if (folder / PACK_TOML).is_file():
+        return read_pack_file(folder)
+    if has_manifest(folder):
+        return read_manifest(folder)
+    return inspect_folder(folder) if any(folder.glob("*.onnx")) else read_pack_file(folder)
 
 
-def pack_places() -> list[Path]:
-    """Folders whose folders are packs, in the order in which a name is looked for."""
-    named = [place for place in os.environ.get(PLACES, "").split(os.pathsep) if place]
-    return [*(Path(place).expanduser() for place in named), insightface_home()]
+def pack_places() -> list[str]:
+    """Folders and S3 prefixes below which packs are, in the order in which a name is looked for."""
+    named = [place for place in _SEPARATOR.split(os.environ.get(PLACES, "")) if place]
+    return [*named, str(insightface_home())]
+
+
+def local_places() -> list[Path]:
+    """Those of them that are folders of this machine."""
+    return [Path(place).expanduser() for place in pack_places() if "://" not in place]
 
 
 def insightface_home() -> Path:
@@ -238,8 +249,8 @@ def dlib_info() -> PackInfo:
     )
 
 
-def folder_info(folder: Path, spec: PackFile) -> PackInfo:
-    """What pack.toml says, for people."""
+def folder_info(folder: Path | str, spec: PackFile) -> PackInfo:
+    """What pack.toml says, for people; its folder may be a prefix on S3."""
     return PackInfo(
         name=spec.name,
         licence=spec.licence,

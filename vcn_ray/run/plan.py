@@ -211,21 +211,40 @@ def plan_title(
     return PlannedTitle(title, inputs, failures)
 
 
+def faces_folder(video_id: str, config: RunConfig, detector_hash: str) -> str:
+    """Where the faces of a video belong: what they depend on is in the name."""
+    identity = video_id.rsplit("-", 1)[-1]
+    settings = select(config, FACES_SECTIONS)
+    on_gpu = config.resources.segment_gpus > 0  # sums in another order round differently
+    key = digest("faces", VERSIONS, on_gpu, identity, settings, detector_hash)
+    return f"videos/{video_id}/faces-{key}"
+
+
+def adapted_folder(
+    title_id: str, videos: tuple[VideoPlan, ...], config: RunConfig, encoder_hash: str
+) -> str:
+    """Where the adapted model of a title belongs."""
+    inputs: list[Any] = sorted(video.tracks for video in videos)
+    settings = select(config, ADAPT_SECTIONS)
+    resources = config.resources  # sums in another order round differently
+    where = (resources.adapt_gpus > 0, resources.train_workers)
+    key = digest("adapted", VERSIONS, where, inputs, settings, encoder_hash)
+    return f"titles/{title_id}/adapted-{key}"
+
+
 def _plan_video(
     video: CatalogVideo, config: RunConfig, pack: PackHashes, memory: Memory | None
 ) -> VideoPlan:
     name, etag, info, segments = look_at_video(video, config, VERSIONS, memory)
-    identity = name.rsplit("-", 1)[-1]
-    settings = select(config, FACES_SECTIONS)
-    on_gpu = config.resources.segment_gpus > 0  # sums in another order round differently
-    faces_key = digest("faces", VERSIONS, on_gpu, identity, settings, pack.detector)
+    faces = faces_folder(name, config, pack.detector)
+    faces_key = faces.rsplit("-", 1)[-1]
     tracks_key = digest("tracks", faces_key, select(config, TRACKS_SECTIONS))
     return VideoPlan(
         uri=video.uri,
         video_id=name,
         info=info,
         segments=segments,
-        faces=f"videos/{name}/faces-{faces_key}",
+        faces=faces,
         tracks=f"videos/{name}/tracks-{tracks_key}",
         etag=etag,
     )
@@ -240,11 +259,8 @@ def _make_title(
 ) -> TitlePlan:
     # A season that gets one more episode stays the same title; a film is told apart by content.
     name = title_id(group.title, [] if group.named else [video.video_id for video in videos])
-    inputs: list[Any] = sorted(video.tracks for video in videos)
-    settings = select(config, ADAPT_SECTIONS)
-    resources = config.resources  # sums in another order round differently
-    where = (resources.adapt_gpus > 0, resources.train_workers)
-    adapted_key = digest("adapted", VERSIONS, where, inputs, settings, pack.encoder)
+    adapted = adapted_folder(name, videos, config, pack.encoder)
+    adapted_key = adapted.rsplit("-", 1)[-1]
     order = [video.video_id for video in videos]  # "first seen" depends on it
     settings = select(config, RESULT_SECTIONS)
     result_key = digest("result", adapted_key, order, sorted(missing), settings)
@@ -252,7 +268,7 @@ def _make_title(
         title=group.title,
         title_id=name,
         videos=videos,
-        adapted=f"titles/{name}/adapted-{adapted_key}",
+        adapted=adapted,
         result=f"titles/{name}/result-{result_key}",
         missing=missing,
     )

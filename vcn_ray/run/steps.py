@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from vcn_ray.config import RunConfig
-from vcn_ray.errors import MediaError, Reason, StorageError
+from vcn_ray.errors import MediaError, Reason
 from vcn_ray.io.redact import redact
 from vcn_ray.io.source import open_source
 from vcn_ray.io.storage import Storage, one_line
@@ -20,8 +20,17 @@ from vcn_ray.learn.settings import NO_HOOKS, Hooks
 from vcn_ray.models.packs import FacePack
 from vcn_ray.pipeline import Scope, run_stages
 from vcn_ray.run.attempts import SEGMENT_ATTEMPTS, is_content_fault, try_again
+from vcn_ray.run.checkpoint_file import StoredCheckpoint
 from vcn_ray.run.devices import device_for
-from vcn_ray.run.plan import Failure, SegmentJob, TitlePlan, VideoPlan
+from vcn_ray.run.find_pack import check_planned
+from vcn_ray.run.plan import (
+    Failure,
+    SegmentJob,
+    TitlePlan,
+    VideoPlan,
+    adapted_folder,
+    faces_folder,
+)
 from vcn_ray.run.summary import build_summary
 from vcn_ray.run.work import Stopwatch, Work
 from vcn_ray.stages.results import ResultTables
@@ -67,11 +76,13 @@ def segment_step(
         What it took; None where the segment was committed before.
 
     Raises:
+        PackError: This machine has another pack than the one that planned.
         MediaError: The file cannot be opened any more, though it could when it was planned.
         StorageError: Nothing can be read or written just now.
     """
     if is_segment_done(job, storage):
         return None
+    check_planned(pack, job.faces == faces_folder(job.video_id, config, pack.detector_hash))
     watch = Stopwatch()
     content: dict[str, Any] = {"segment": job.index, "frames": 0, "faces": 0, "failure": None}
     content |= _find_faces(job, pack, config, storage)
@@ -188,37 +199,6 @@ def count_crops(title: TitlePlan, storage: Storage) -> int:
     return sum(storage.read_manifest(video.tracks)["crops"] for video in title.videos)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredCheckpoint:
-    """The last state of a fine-tuning in a file; training goes on without where that fails."""
-
-    storage: Storage
-    path: str
-    seconds: float  # of training between two
-
-    def load(self) -> bytes | None:
-        """The file's content, if there is one."""
-        try:
-            return self.storage.read_bytes(self.path) if self.storage.exists(self.path) else None
-        except StorageError as error:
-            log.warning("training starts anew: %s", error)
-            return None
-
-    def save(self, data: bytes) -> None:
-        """Replace the file."""
-        try:
-            self.storage.write_bytes(self.path, data)
-        except StorageError as error:
-            log.warning("training goes on without a checkpoint: %s", error)
-
-    def discard(self) -> None:
-        """Drop the file, which nothing needs once the title is committed."""
-        try:
-            self.storage.delete(self.path)
-        except StorageError as error:
-            log.warning("a checkpoint is left behind: %s", error)
-
-
 def adapt_step(
     title: TitlePlan,
     pack: FacePack,
@@ -237,6 +217,8 @@ def adapt_step(
     # The first looks for all, or one might wait for the others.
     if hooks.ranks.agree(storage.is_committed(title.adapted)):
         return None
+    belongs = adapted_folder(title.title_id, title.videos, config, pack.encoder_hash)
+    check_planned(pack, title.adapted == belongs)
     watch = Stopwatch()
     kept = StoredCheckpoint(
         storage, f"{title.adapted}/checkpoint.safetensors", config.resources.checkpoint_seconds

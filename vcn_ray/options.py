@@ -1,0 +1,35 @@
+"""From the words of the command line to settings; it does nothing with them."""
+
+from __future__ import annotations
+
+import argparse
+
+from vcn_ray.config import RunConfig, load_config, with_pack
+from vcn_ray.errors import UsageError
+
+
+def run_settings(options: argparse.Namespace) -> RunConfig:
+    """The settings of --config, --set and all that goes before them, the pack among them."""
+    first = {"profile": options.profile} if options.profile else {}
+    first |= {"download.allowed": "true"} if options.allow_download else {}
+    settings = given_settings(options, first)
+    return with_pack(settings, options.pack or settings.pack)
+
+
+def given_settings(options: argparse.Namespace, first: dict[str, str] | None = None) -> RunConfig:
+    """The settings of --config and --set.
+
+    Args:
+        options: With both.
+        first: Others, which those of --set go before.
+
+    Raises:
+        UsageError: One of them is written wrong, or is no setting.
+    """
+    overrides = dict(first or {})
+    for text in options.set:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set {text}: write it as section.key=value")
+        overrides[name.strip()] = value.strip()
+    return load_config(options.config, overrides)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+import onnxruntime
 import pytest
 
 from tests.films import SMALL, Ran, results, vcn
@@ -127,6 +128,16 @@ def test_a_killed_stage_is_done_again_and_gives_the_same(
     assert again.code == 0
     assert "already done" not in again.out
     assert {n: (tmp_path / n).read_bytes() for n in whole} == whole
+
+
+def test_the_adapted_encoder_is_exported(
+    first: tuple[Ran, Path], yunet_pack: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "film.onnx"
+    ran = vcn("export", first[1], file, "--pack", yunet_pack)
+    assert ran.code == 0
+    assert ran.out.splitlines()[-1].startswith("adapted to film; it takes crops of 112 pixels, RGB")
+    assert [len(v.shape) for v in onnxruntime.InferenceSession(file).get_outputs()] == [2]
 
 
 def test_labels_are_compared(first: tuple[Ran, Path], tmp_path: Path) -> None:

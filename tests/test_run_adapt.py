@@ -19,7 +19,7 @@ from vcn_ray.io.tables import box_fields, encode_jpeg, make_table
 from vcn_ray.learn.settings import Hooks
 from vcn_ray.models.packs import FacePack
 from vcn_ray.records import VideoInfo
-from vcn_ray.run.plan import TitlePlan, VideoPlan
+from vcn_ray.run.plan import TitlePlan, VideoPlan, adapted_folder
 from vcn_ray.run.steps import adapt_step, result_step
 from vcn_ray.schema import CROPS, SHOTS, VIDEO_TRACKS
 
@@ -30,7 +30,13 @@ EAGER = replace(CONFIG, resources=ResourceConfig(checkpoint_seconds=0))
 PACK = cast(
     FacePack,
     SimpleNamespace(
-        name="tiny", licence="none", commercial_use=True, source="", load_encoder=TinyBackbone
+        name="tiny",
+        licence="none",
+        commercial_use=True,
+        source="",
+        detector_hash="detector",
+        encoder_hash="encoder",
+        load_encoder=TinyBackbone,
     ),
 )
 VIDEO = VideoPlan(
@@ -52,7 +58,8 @@ VIDEO = VideoPlan(
     faces="videos/film-1/faces-1",
     tracks="videos/film-1/tracks-1",
 )
-TITLE = TitlePlan("Film", "film", (VIDEO,), "titles/film/adapted-1", "titles/film/result-1", ())
+ADAPTED = adapted_folder("film", (VIDEO,), CONFIG, PACK.encoder_hash)
+TITLE = TitlePlan("Film", "film", (VIDEO,), ADAPTED, "titles/film/result-1", ())
 EPOCHS = 6
 CHECKPOINT = f"{TITLE.adapted}/checkpoint.safetensors"
 
@@ -217,8 +224,10 @@ def test_what_adaptation_cost_is_in_the_result(whole: Storage):
 def test_a_collapse_is_told_in_words(storage: Storage):
     wild = replace(CONFIG.finetune, encoder_learning_rate=1e30)
     config = replace(CONFIG, finetune=wild)
-    adapt_step(TITLE, PACK, config, storage)
-    status = result_step(TITLE, PACK, config, storage).status
+    adapted = adapted_folder("film", (VIDEO,), config, PACK.encoder_hash)
+    title = replace(TITLE, adapted=adapted)
+    adapt_step(title, PACK, config, storage)
+    status = result_step(title, PACK, config, storage).status
     assert "encoder_collapsed" in status.warnings
     summary = storage.read_json(f"{TITLE.result}/result.json")
     told = {warning["code"]: warning["message"] for warning in summary["warnings"]}

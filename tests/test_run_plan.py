@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -12,15 +13,16 @@ import pytest
 from tests.montage import encode
 from vcn_ray.config import RunConfig, load_config
 from vcn_ray.distributed.reducer import ReducerState
-from vcn_ray.errors import MediaError, StorageError
+from vcn_ray.errors import MediaError, PackError, StorageError
 from vcn_ray.io.catalog import CatalogVideo, read_catalog
 from vcn_ray.io.storage import Storage
+from vcn_ray.models.packs import FacePack
 from vcn_ray.outlook import look_at_title
 from vcn_ray.run.events import RunLog
 from vcn_ray.run.local import tell_finished
 from vcn_ray.run.plan import Failure, PackHashes, PlannedTitle, TitlePlan
 from vcn_ray.run.planning import AT_A_TIME, draw_titles, group_titles, look_up, plan_titles
-from vcn_ray.run.steps import segment_step
+from vcn_ray.run.steps import adapt_step, segment_step
 
 HASHES = PackHashes("detector", "encoder")
 NONE: frozenset[str] = frozenset()
@@ -167,8 +169,25 @@ def test_what_is_wrong_with_the_place_is_not_committed(films: Path, tmp_path: Pa
     (tmp_path / "gone.mp4").unlink()
     storage = Storage.open(str(tmp_path / "out"))
     with pytest.raises(MediaError, match="no such file"):
-        segment_step(job, cast(Any, None), RunConfig(), storage)
+        segment_step(job, pack_of(HASHES), RunConfig(), storage)
     assert storage.names(job.faces) == []
+
+
+def pack_of(hashes: PackHashes) -> FacePack:
+    """A pack of which only the name and the hashes are asked."""
+    told = {"detector_hash": hashes.detector, "encoder_hash": hashes.encoder}
+    return cast(FacePack, SimpleNamespace(name="mine", **told))
+
+
+def test_work_planned_with_another_pack_is_refused(films: Path, tmp_path: Path) -> None:
+    title = only(plan(films, "three"))
+    storage = Storage.open(str(tmp_path / "out"))
+    other = pack_of(PackHashes("detector of another machine", "encoder of another machine"))
+    with pytest.raises(PackError, match="pack mine is another one on this machine"):
+        segment_step(title.videos[0].jobs()[0], other, RunConfig(), storage)
+    with pytest.raises(PackError, match="pack mine is another one on this machine"):
+        adapt_step(title, other, RunConfig(), storage)
+    assert storage.names("") == []
 
 
 def test_the_reducer_reads_from_storage_what_is_missing(films: Path, tmp_path: Path) -> None:

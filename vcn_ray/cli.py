@@ -164,6 +164,15 @@ def build_parser() -> argparse.ArgumentParser:
         help="columns video, frame or seconds, x0, y0, x1, y1, identity",
     )
 
+    export = sub.add_parser(
+        "export", parents=[common], help="write the encoder as adapted to a title as ONNX"
+    )
+    export.add_argument("output", metavar="OUT", help="what index was given as --output")
+    export.add_argument("file", type=Path, metavar="FILE.onnx", help="where the graph goes")
+    export.add_argument("--title", help="its name or id (default: the only one there is)")
+    export.add_argument("--pack", help="that was adapted (default: the one of that name)")
+    _add_config(export)
+
     packs = sub.add_parser("packs", parents=[common], help="which face models there are")
     _add_pack_actions(packs.add_subparsers(dest="action", required=True, metavar="ACTION"), common)
     return parser

@@ -18,9 +18,11 @@ from vcn_ray.console import (
     say_json,
     show_table,
 )
+from vcn_ray.errors import UsageError
 from vcn_ray.evaluation import evaluate_output
 from vcn_ray.io.catalog import CatalogVideo, read_catalog
 from vcn_ray.io.storage import Storage
+from vcn_ray.models.onnx_export import describe_input
 from vcn_ray.models.packs import FacePack
 from vcn_ray.options import given_settings, run_settings
 from vcn_ray.outlook import Outlook, look_at_title, show_outlook
@@ -29,6 +31,7 @@ from vcn_ray.report.write import write_reports
 from vcn_ray.run.devices import device_for
 from vcn_ray.run.estimate import estimate
 from vcn_ray.run.events import Failed, RunLog
+from vcn_ray.run.export import adapted_encoder, find_title
 from vcn_ray.run.find_pack import open_pack, resolve_pack
 from vcn_ray.run.local import LocalRun, tell_finished
 from vcn_ray.run.plan import PackHashes
@@ -177,6 +180,23 @@ def evaluate(options: argparse.Namespace) -> int:
     ]
     show_table("Against the labels", columns, [result.row() for result in results])
     say_json({"titles": [result.as_dict() for result in results]})
+    return 0
+
+
+def export(options: argparse.Namespace) -> int:
+    """Write the adapted encoder of a title as ONNX."""
+    settings = given_settings(options)
+    storage = Storage.open(options.output, settings.s3)
+    title = find_title(storage, options.title)
+    name = options.pack or title.summary["pack"]["name"]
+    pack = open_pack(with_pack(settings, resolve_pack(name, settings.s3)))
+    encoder = adapted_encoder(title, pack, storage)
+    try:
+        pack.write_onnx(encoder, options.file)
+    except OSError as error:
+        raise UsageError(f"{options.file} cannot be written: {error.strerror}") from error
+    say(f"{options.file}: {pack.encoder} of pack {pack.name} ({pack.licence})")
+    say(f"adapted to {title.summary['title']}; it takes {describe_input(encoder)}")
     return 0
 
 

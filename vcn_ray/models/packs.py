@@ -24,6 +24,7 @@ from vcn_ray.models.align import ArcFaceAligner
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.models.mobilefacenet import MobileFaceNet
 from vcn_ray.models.onnx_encoder import InputScale, OnnxEncoder
+from vcn_ray.models.onnx_export import write_like, write_module
 from vcn_ray.models.pack_files import (
     PACK_TOML,
     DetectorTable,
@@ -94,6 +95,7 @@ class FacePack:
     detector_hash: str  # hex; of the files, kinds and settings that boxes and crops depend on
     encoder_hash: str  # hex; of the files, kind and settings that embeddings depend on
     make_encoder: Callable[[], Backbone]
+    write_onnx: Callable[[Backbone, Path], None] = write_module  # of an encoder that it made
 
     def load_encoder(self) -> Backbone:
         """A fresh trainable encoder on the CPU, in eval mode; training it changes no other."""
@@ -144,6 +146,7 @@ def load_pack(name_or_folder: str, threads: int = 1, device: str = "cpu") -> Fac
         detector_hash=spec.detector_hash(),
         encoder_hash=spec.encoder_hash(),
         make_encoder=partial(open_encoder, weights, spec.encoder),
+        write_onnx=partial(write_like, weights),
     )
 
 

@@ -81,6 +81,8 @@ def build_summary(
             "licence": pack.licence,
             "commercial_use": pack.commercial_use,
             "source": pack.source,
+            "detector_hash": pack.detector_hash,
+            "encoder_hash": pack.encoder_hash,
         },
         "seeds": {"finetune": config.seed},
         "seconds": {

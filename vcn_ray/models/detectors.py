@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -28,40 +29,63 @@ from vcn_ray.records import U8, Detections
 
 YUNET_STRIDES = (8, 16, 32)
 YUNET_HEADS = ("cls", "obj", "bbox", "kps")
-YUNET_OVERLAP = 0.3  # OpenCV's
 YUNET_MOST = 5000  # faces of a frame before suppression: OpenCV's
 
 SCRFD_STRIDES = {9: (8, 16, 32), 15: (8, 16, 32, 64, 128)}
 """By the count of outputs: three for each level of a graph with landmarks."""
-SCRFD_OVERLAP = 0.4  # insightface's
 
 
 class OnnxDetector(ABC):
-    """What the detectors share: tiles, and batches in and records out.
+    """A detector as a graph: batches in, records out, and tiles where they are asked for.
 
     Args:
-        threads: Threads of OpenCV, in the whole process: it has no setting for one call.
+        path: The ONNX file.
+        min_score: Faces under this score are not reported.
+        input_pixels: Longest side that the network sees; larger frames are shrunk to it first.
+            None: frames as they come. A graph of one fixed size keeps that, unless its kind says
+            otherwise.
+        threads: Threads of one onnxruntime operator, and of OpenCV in the whole process.
+        device: cpu, cuda or tensorrt.
         tiles: Besides the whole frame, so many overlapping tiles along each side are searched, each
             at the network's full size. 1: the whole frame alone.
+
+    Attributes:
+        kind: What the graph has to be, with its article.
         overlap: Intersection over union above which two faces are one.
+        any_size: Whether a size that the graph fixes is freed.
 
     Raises:
-        PackError: `tiles` is under 1.
+        PackError: The graph is of another kind, there is no such device, or `tiles` is under 1.
     """
 
-    def __init__(self, threads: int, tiles: int, overlap: float) -> None:
+    kind: ClassVar[str]
+    overlap: ClassVar[float]
+    any_size: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        path: Path,
+        min_score: float,
+        input_pixels: int | None = None,
+        threads: int = 1,
+        device: str = "cpu",
+        tiles: int = 1,
+    ) -> None:
         if tiles < 1:
             raise PackError(f"a detector needs at least 1 tile, got {tiles}: 1 switches tiles off")
-        cv2.setNumThreads(threads)
+        cv2.setNumThreads(threads)  # it has no setting for one call
+        self._session = BatchSession(path, threads, device, any_size=self.any_size)
+        self._min_score = min_score
+        self._input_pixels = input_pixels
         self._tiles = tiles
-        self._overlap = overlap
-
-    def _try(self, name: str, kind: str) -> None:
-        """Raise PackError where the graph's outputs are not of this kind."""
+        if not self._knows(self._session.output_names):
+            raise PackError(f"{path.name} is not {self.kind} graph with landmarks: choose one")
         try:
             self._find(np.zeros((1, 1, 1, 3), np.uint8))
         except ShapeError as error:
-            raise PackError(f"{name} is not {kind} graph with landmarks ({error})") from error
+            raise PackError(
+                f"{path.name} is not {self.kind} graph with landmarks ({error})"
+            ) from error
 
     def detect(self, frames: U8) -> list[Detections]:
         """Faces of each frame of (b, h, w, 3) uint8 RGB, best score first."""
@@ -81,7 +105,11 @@ class OnnxDetector(ABC):
             part = self._find(frames[:, y : y + tall, x : x + wide])
             parts.append(place(part, tile, height, width))
         together = join(parts)
-        return suppress(together, together.boxes, self._overlap)
+        return suppress(together, together.boxes, self.overlap)
+
+    @abstractmethod
+    def _knows(self, outputs: tuple[str, ...]) -> bool:
+        """Whether a graph of these outputs is of this kind, and which of them is what."""
 
     @abstractmethod
     def _find(self, frames: U8) -> Candidates:
@@ -89,39 +117,17 @@ class OnnxDetector(ABC):
 
 
 class YuNetDetector(OnnxDetector):
-    """YuNet (Wu et al., 2023), as `cv2.FaceDetectorYN` reads it.
+    """YuNet (Wu et al., 2023), as `cv2.FaceDetectorYN` reads it."""
 
-    Args:
-        path: The ONNX file; a size that it fixes is freed.
-        min_score: Faces under this score are not reported.
-        input_pixels: Longest side that the network sees; larger frames are shrunk to it first.
-            None: frames as they come.
-        threads: Threads of one onnxruntime operator, and of OpenCV in the whole process.
-        device: cpu, cuda or tensorrt.
-        tiles: Tiles along each side that are searched besides the whole frame; 1: none.
+    kind = "a YuNet"
+    overlap = 0.3  # OpenCV's
+    any_size = True
 
-    Raises:
-        PackError: The graph is not YuNet, or there is no such device.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        min_score: float,
-        input_pixels: int | None = None,
-        threads: int = 1,
-        device: str = "cpu",
-        tiles: int = 1,
-    ) -> None:
-        super().__init__(threads, tiles, YUNET_OVERLAP)
-        self._session = BatchSession(path, threads, device, any_size=True)
+    def _knows(self, outputs: tuple[str, ...]) -> bool:
         names = [f"{head}_{stride}" for head in YUNET_HEADS for stride in YUNET_STRIDES]
-        if sorted(names) != sorted(self._session.output_names):
-            raise PackError(f"{path.name} is not a YuNet graph with landmarks: choose one that is")
-        self._order = [self._session.output_names.index(name) for name in names]
-        self._min_score = min_score
-        self._input_pixels = input_pixels
-        self._try(path.name, "a YuNet")
+        known = sorted(names) == sorted(outputs)
+        self._order = [outputs.index(name) for name in names] if known else []
+        return known
 
     def _find(self, frames: U8) -> Candidates:
         height, width = frames.shape[1:3]
@@ -140,7 +146,7 @@ class YuNetDetector(OnnxDetector):
         low = np.trunc(low.astype(np.float64))
         whole = np.hstack([low, low + np.trunc(extent)])
         shrunk = np.array([within[1] / width, within[0] / height], np.float32)
-        return suppress(found, whole, self._overlap).enlarged(shrunk)
+        return suppress(found, whole, self.overlap).enlarged(shrunk)
 
     def _within(self, height: int, width: int) -> tuple[int, int]:
         """Height and width that a frame is shrunk to."""
@@ -151,39 +157,14 @@ class YuNetDetector(OnnxDetector):
 
 
 class ScrfdDetector(OnnxDetector):
-    """SCRFD (Guo et al., 2022), and RetinaFace as insightface exports it.
+    """SCRFD (Guo et al., 2022), and RetinaFace as insightface exports it."""
 
-    Args:
-        path: The ONNX file, one with landmarks.
-        min_score: Faces under this score are not reported.
-        input_pixels: Longest side that the network sees; larger frames are shrunk to it first.
-            None: frames as they come. A graph of one fixed size keeps that.
-        threads: Threads of one onnxruntime operator, and of OpenCV in the whole process.
-        device: cpu, cuda or tensorrt.
-        tiles: Tiles along each side that are searched besides the whole frame; 1: none.
+    kind = "an SCRFD"
+    overlap = 0.4  # insightface's
 
-    Raises:
-        PackError: The graph is not SCRFD with landmarks, or there is no such device.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        min_score: float,
-        input_pixels: int | None = None,
-        threads: int = 1,
-        device: str = "cpu",
-        tiles: int = 1,
-    ) -> None:
-        super().__init__(threads, tiles, SCRFD_OVERLAP)
-        self._session = BatchSession(path, threads, device)
-        strides = SCRFD_STRIDES.get(len(self._session.output_names))
-        if strides is None:
-            raise PackError(f"{path.name} is not an SCRFD graph with landmarks: choose one that is")
-        self._strides = strides
-        self._min_score = min_score
-        self._input_pixels = input_pixels
-        self._try(path.name, "an SCRFD")
+    def _knows(self, outputs: tuple[str, ...]) -> bool:
+        self._strides = SCRFD_STRIDES.get(len(outputs), ())
+        return bool(self._strides)
 
     def network_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the network's picture of a frame: no more padding than it needs."""
@@ -202,7 +183,7 @@ class ScrfdDetector(OnnxDetector):
         # One factor for both axes, that of the height, and overlap in pixels of the frame with
         # corners as last pixels inside: insightface's.
         found = found.enlarged(within[0] / height)
-        return suppress(found, found.boxes, self._overlap, edge=1)
+        return suppress(found, found.boxes, self.overlap, edge=1)
 
 
 def best_of_each(found: Candidates, most: int) -> Candidates:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from vcn_ray.io.storage import Storage
+from vcn_ray.io.storage import MANIFEST, Storage
 from vcn_ray.run.plan import Failure, SegmentJob, TitlePlan, VideoPlan
 from vcn_ray.run.steps import (
     TitleStatus,
-    known_failures,
+    failures_in,
     point_to,
     read_status,
     segment_file,
@@ -31,20 +31,29 @@ class FoundResult(NamedTuple):
     failures: tuple[Failure, ...]  # what it was made without
 
 
-def is_finished(title: TitlePlan, storage: Storage) -> bool:
-    """True where a title has its result, and the tracks that a report of it shows."""
-    return storage.is_committed(title.result) and all(
-        storage.is_committed(video.tracks) for video in title.videos
-    )
+def find_failures(title: TitlePlan, storage: Storage) -> tuple[Failure, ...] | None:
+    """What a finished title was made without; None where it is not finished.
+
+    It is where it has its result, and the tracks that a report of it shows.
+    """
+    if not storage.is_committed(title.result):
+        return None
+    failures: tuple[Failure, ...] = ()
+    for video in title.videos:
+        manifest = storage.find_json(f"{video.tracks}/{MANIFEST}")
+        if manifest is None:
+            return None
+        failures += failures_in(manifest, video)
+    return failures
 
 
 def find_result(title: TitlePlan, storage: Storage) -> FoundResult | None:
     """The result of a title whose every stage is committed; it becomes the title's newest."""
-    if not is_finished(title, storage):
+    failures = find_failures(title, storage)
+    if failures is None:
         return None
-    failures = [failure for v in title.videos for failure in known_failures(v, storage)]
     point_to(title, storage)
-    return FoundResult(read_status(title, storage, reused=True), tuple(failures))
+    return FoundResult(read_status(title, storage, reused=True), failures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +102,8 @@ class TitleState:
 def look_at(title: TitlePlan, storage: Storage) -> TitleState:
     """How much of a title is there."""
     segments = sum(len(video.segments) for video in title.videos)
-    finished = is_finished(title, storage)
+    failures = find_failures(title, storage)
+    finished = failures is not None
     untracked = [
         video for video in title.videos if not (finished or storage.is_committed(video.tracks))
     ]
@@ -105,5 +115,5 @@ def look_at(title: TitlePlan, storage: Storage) -> TitleState:
         tracked=not untracked,
         adapted=finished or storage.is_committed(title.adapted),
         finished=finished,
-        failed_segments=sum(len(known_failures(v, storage)) for v in title.videos if finished),
+        failed_segments=len(failures or ()),
     )

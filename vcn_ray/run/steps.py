@@ -136,12 +136,12 @@ def video_step(video: VideoPlan, config: RunConfig, storage: Storage) -> VideoDo
         # The bulky faces may be thrown away once tracks are made; what was said of them stays.
         storage.commit(video.tracks, manifest | {"faces_stage": faces})
         work = watch.done("tracks", video.video_id)
-    return VideoDone(known_failures(video, storage), work)
+    return VideoDone(failures_in(storage.read_manifest(video.tracks), video), work)
 
 
-def known_failures(video: VideoPlan, storage: Storage) -> tuple[Failure, ...]:
-    """What the committed tracks of a video were made without."""
-    stage = storage.read_manifest(video.tracks)["faces_stage"]
+def failures_in(manifest: dict[str, Any], video: VideoPlan) -> tuple[Failure, ...]:
+    """What the tracks of a video were made without, as their manifest says."""
+    stage = manifest["faces_stage"]
     return tuple(Failure(video.uri, "faces", **failure) for failure in stage["failures"])
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 from vcn_ray.console import say, show_table
+from vcn_ray.models.pack_add import Added, Wishes, add_pack
 from vcn_ray.models.pack_check import check_pack
 from vcn_ray.models.packs import describe_pack, list_packs
 
@@ -41,10 +42,47 @@ def _check(options: argparse.Namespace) -> int:
     return 1 if result.problems else 0
 
 
-def _say_fields(fields: dict[str, object]) -> None:
-    for name, value in fields.items():
+def _add(options: argparse.Namespace) -> int:
+    asked = {field.name: getattr(options, field.name) for field in fields(Wishes)}
+    added = add_pack(options.folder, Wishes(**asked), options.force)
+    _say_fields(_nets_found(added))
+    result = asdict(added.check)
+    problems = result.pop("problems")
+    _say_fields({key: value for key, value in result.items() if key != "name"})
+    say(f"written: {added.path}")
+    for problem in problems:
+        say(f"problem: {problem}")
+    if not problems:
+        say(f"check: all is well; next: vcn index INPUT --output OUT --pack {options.folder}")
+    else:
+        say(f"to do: change {added.path}, then try it by vcn packs check {options.folder}")
+    return 1 if problems else 0
+
+
+def _nets_found(added: Added) -> dict[str, object]:
+    """What was found in a folder, a line each."""
+    detector, encoder = added.spec.detector, added.spec.encoder
+    side = detector.input_pixels
+    sees = f"frames shrunk to {side} pixels" if side else "frames as they are"
+    scale = "that of its kind"
+    if encoder.mean and encoder.std:
+        why = " (chosen: people are told apart better so)" if added.chose_scale else ""
+        scale = f"mean {encoder.mean}, std {encoder.std}, {encoder.channels}{why}"
+    return {
+        "name": added.spec.name,
+        "detector": f"{detector.kind}, {detector.file}, sees {sees}",
+        "encoder": f"{encoder.kind}, {encoder.file}, takes crops of {encoder.input_pixels} pixels",
+        "scale of the encoder's input": scale,
+        "licence": added.spec.licence,
+        "commercial use": "yes" if added.spec.commercial_use else "no",
+        "source": added.spec.source,
+    }
+
+
+def _say_fields(found: dict[str, object]) -> None:
+    for name, value in found.items():
         shown = f"{value:.4f}" if isinstance(value, float) else value
         say(f"{name.replace('_', ' ')}: {shown if shown not in ('', [], None) else '-'}")
 
 
-ACTIONS = {"list": _list, "show": _show, "check": _check}
+ACTIONS = {"list": _list, "show": _show, "check": _check, "add": _add}

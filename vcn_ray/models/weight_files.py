@@ -31,6 +31,7 @@ SAFE = ".safetensors"
 PICKLES = (".pt", ".pth")
 WRAPPINGS = ("state_dict", "state_dict_backbone", "model_state_dict", "model", "backbone", "net")
 """Keys under which training scripts save the weights of a net."""
+MOST_WRAPPINGS = 3  # a pickle may hold itself
 TELLTALES: dict[str, Kind] = {
     "gdconv.depthwise.weight": "mobilefacenet",
     "layer1.0.prelu.weight": "iresnet",
@@ -58,9 +59,10 @@ def read_weights(path: Path) -> WeightFile:
             is missing, unknown or of another shape.
     """
     content = _load(path) if path.suffix == SAFE else _unpickle(path)
-    while isinstance(content, Mapping) and not _is_weights(content):
-        content = next((content[key] for key in WRAPPINGS if key in content), None)
-    if not isinstance(content, Mapping):
+    for _ in range(MOST_WRAPPINGS):
+        if isinstance(content, Mapping) and not _is_weights(content):
+            content = next((content[key] for key in WRAPPINGS if key in content), None)
+    if not isinstance(content, Mapping) or not _is_weights(content):
         raise PackError(f"{path} holds no weights by name: {SAVE_SO}")
     told = [(n, end) for n in content for end in TELLTALES if f".{n}".endswith(f".{end}")]
     if not told:

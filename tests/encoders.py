@@ -3,60 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-
-class IResBlock(nn.Module):
-    """A block of ArcFace's IResNet: norm, 3x3, norm, PReLU, 3x3, norm, and a way around."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.bn1 = nn.BatchNorm2d(inputs)
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.prelu = nn.PReLU(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, stride, padding=1, bias=False)
-        self.bn3 = nn.BatchNorm2d(outputs)
-        self.around: nn.Module = nn.Identity()
-        if stride > 1 or inputs != outputs:
-            conv = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
-            self.around = nn.Sequential(conv, nn.BatchNorm2d(outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        inner = self.prelu(self.bn2(self.conv1(self.bn1(x))))
-        out: Tensor = self.bn3(self.conv2(inner)) + self.around(x)
-        return out
-
-
-class IResNet(nn.Module):
-    """IResNet with narrow layers; (1, 1, 1, 1) blocks, with two each it would be R18."""
-
-    def __init__(self, blocks: tuple[int, ...] = (1, 1, 1, 1), width: int = 8) -> None:
-        super().__init__()
-        parts: list[nn.Module] = [
-            nn.Conv2d(3, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.PReLU(width),
-        ]
-        inputs = width
-        for stage, count in enumerate(blocks):
-            outputs = width * 2**stage
-            for number in range(count):
-                parts.append(IResBlock(inputs, outputs, 2 if number == 0 else 1))
-                inputs = outputs
-        self.body = nn.Sequential(*parts)
-        self.bn2 = nn.BatchNorm2d(inputs)
-        self.dropout = nn.Dropout(0.4)
-        self.fc = nn.Linear(inputs * 49, 32)
-        self.features = nn.BatchNorm1d(32)
-
-    def forward(self, x: Tensor) -> Tensor:
-        maps = self.dropout(self.bn2(self.body(x)))
-        out: Tensor = self.features(self.fc(torch.flatten(maps, 1)))
-        return out
+from vcn_ray.models.iresnet import IResNet
 
 
 def _conv_block(inputs: int, outputs: int, kernel: int, stride: int, groups: int) -> nn.Module:
@@ -167,8 +121,8 @@ class VisionTransformer(nn.Module):
         return out
 
 
-ENCODERS: dict[str, type[nn.Module]] = {
-    "iresnet": IResNet,
+ENCODERS: dict[str, Callable[[], nn.Module]] = {
+    "iresnet": partial(IResNet, (1, 1, 1, 1), dim=32, width=8),
     "mobilefacenet": MobileNet,
     "vit": VisionTransformer,
 }
@@ -177,7 +131,11 @@ ENCODERS: dict[str, type[nn.Module]] = {
 def seeded(kind: str, seed: int = 0) -> nn.Module:
     """An encoder whose every number, statistics too, is drawn; in eval mode."""
     torch.manual_seed(seed)
-    model = ENCODERS[kind]()
+    return drawn(ENCODERS[kind]())
+
+
+def drawn(model: nn.Module) -> nn.Module:
+    """A module with statistics, norms and biases drawn, so that none is left out unseen."""
     with torch.no_grad():
         for name, values in model.state_dict().items():
             if name.endswith("running_var"):

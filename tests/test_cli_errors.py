@@ -129,6 +129,7 @@ def _files(folder: Path) -> dict[str, int]:
         (["report", "{out}"], "holds no results"),
         (["evaluate", "{out}", "--labels", "no.csv"], "no.csv"),
         (["packs", "show"], "required: PACK"),
+        (["packs", "add", "{out}"], "is no folder: give the one that holds the model files"),
         (["nonsense"], "invalid choice"),
     ],
 )

@@ -191,6 +191,21 @@ def _add_pack_actions(actions: Any, common: argparse.ArgumentParser) -> None:
     pull.add_argument("pack", metavar="NAME", help="such as buffalo_l")
     for action in (listed, show, check, pull):
         _add_config(action)
+    add = actions.add_parser(
+        "add", parents=[common], help="make a pack of the model files in a folder, and try it"
+    )
+    add.add_argument("folder", type=Path, metavar="DIR", help="holds a detector and a face-ID net")
+    add.add_argument("--name", help="of the pack (default: the folder's)")
+    add.add_argument("--licence", metavar="TEXT", help="of the files, shown with every result")
+    add.add_argument("--commercial-use", action="store_true", help="that licence allows it")
+    add.add_argument("--source", metavar="TEXT", help="where the files are from")
+    add.add_argument(
+        "--min-score", type=float, metavar="X", help="faces under it are not reported (0.5)"
+    )
+    add.add_argument(
+        "--input-pixels", type=int, metavar="N", help="longest side of frames for the detector"
+    )
+    add.add_argument("--force", action="store_true", help="replace a pack.toml that is there")
 
 
 def _natural(text: str) -> int:

@@ -64,7 +64,9 @@ class Backbone(nn.Module, ABC):
     def embed(self, crops: Tensor, batch: int = 64) -> Tensor:
         """(m, p, p, 3) uint8 RGB crops to (m, d) unit embeddings on the CPU."""
         device = next(self.parameters()).device
-        parts = [self(self.prepare(c.to(device))).cpu() for c in torch.split(crops, batch)]
+        parts = [
+            self(self.prepare(c.to(device))).cpu() for c in torch.split(crops, batch) if len(c)
+        ]
         joined = torch.cat(parts) if parts else torch.zeros(0, self.dim)
         return nn.functional.normalize(joined, dim=1)
 

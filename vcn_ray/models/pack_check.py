@@ -23,7 +23,7 @@ from vcn_ray.errors import PackError
 from vcn_ray.models.align import ARCFACE_TEMPLATE, ArcFaceAligner, fit_similarities
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.models.onnx_encoder import InputScale, OnnxEncoder
-from vcn_ray.models.packs import Aligner, load_pack
+from vcn_ray.models.packs import Aligner, FacePack, load_pack
 from vcn_ray.records import F32, U8, Mask
 
 MOST_OFFSET = 10.0
@@ -57,16 +57,25 @@ class PackCheck:
     different_cosine: float | None  # greatest of two people; None: under two faces found
     landmark_pixels: float | None  # from where they belong in a crop of 112, the median face's mean
     separation: float | None  # of views of one person from those of others, in deviations
+    better_scale: InputScale | None  # with which the encoder tells people apart clearly better
     problems: list[str]  # empty where all is well
 
 
 def check_pack(name_or_folder: str) -> PackCheck:
-    """Try a pack on a picture of six people: does it find them, and tell them apart?
+    """Try a pack by its name or folder.
 
     Raises:
         PackError: As `load_pack`.
     """
-    pack = load_pack(name_or_folder)
+    return check_loaded(load_pack(name_or_folder))
+
+
+def check_loaded(pack: FacePack) -> PackCheck:
+    """Try a pack on a picture of six people: does it find them, and tell them apart?
+
+    Raises:
+        PackError: Its encoder cannot be read.
+    """
     picture = read_picture()
     pack.detector.detect(picture[None])  # the first call also sets the network up
     start = time.perf_counter()
@@ -91,10 +100,11 @@ def check_pack(name_or_folder: str) -> PackCheck:
             f"landmarks lie {off:.0f} pixels from where they belong in a crop: they are in another "
             "order than left eye, right eye, nose, left and right corner of the mouth"
         )
-    separation = None
+    separation = scale = None
     if len(rows) > 1:
         separation = separate(encoder, crops)
-        problems += scale_problems(encoder, crops, separation)
+        scale, problem = better_scale(encoder, crops, separation)
+        problems += problem
     return PackCheck(
         name=pack.name,
         faces=len(PICTURE_FACES),
@@ -106,6 +116,7 @@ def check_pack(name_or_folder: str) -> PackCheck:
         different_cosine=different,
         landmark_pixels=off,
         separation=separation,
+        better_scale=scale,
         problems=problems,
     )
 
@@ -162,14 +173,16 @@ def separate(encoder: Backbone, crops: U8) -> float:
     return float((same.mean() - others.mean()) / np.sqrt((same.var() + others.var()) / 2))
 
 
-def scale_problems(encoder: Backbone, crops: U8, separation: float) -> list[str]:
-    """A sentence where pixels scaled in another way tell people apart clearly better."""
+def better_scale(
+    encoder: Backbone, crops: U8, separation: float
+) -> tuple[InputScale | None, list[str]]:
+    """A way of scaling pixels that tells people apart clearly better, and a sentence about it."""
     if not isinstance(encoder, OnnxEncoder):
-        return []
+        return None, []
     scale, best = best_scale(encoder, crops)
     if best <= CLEARLY * separation:
-        return []
-    return [
+        return None, []
+    return scale, [
         f"people are told apart better ({best:.1f} deviations for {separation:.1f}) with "
         f"mean = {list(scale.mean)} and std = {list(scale.std)}: was the encoder trained like that?"
     ]

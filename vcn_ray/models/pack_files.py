@@ -19,7 +19,7 @@ The file says what a pack is made of, and every key below is needed unless it sa
     kind = "arcface"                # arcface: the five-point template of ArcFace
 
     [encoder]
-    kind = "mobilefacenet"          # mobilefacenet: weights as safetensors, never as a pickle
+    kind = "mobilefacenet"          # mobilefacenet | iresnet: weights as safetensors
     file = "mobilefacenet.safetensors"
     sha256 = "..."
     input_pixels = 112              # side of an aligned crop
@@ -33,6 +33,11 @@ or, for any face-ID net as an ONNX graph,
     mean = [127.5, 127.5, 127.5]    # of grey levels 0 to 255, subtracted from each channel,
     std = [127.5, 127.5, 127.5]     # which is then divided by this
     channels = "rgb"                # or "bgr": the order in which the graph takes them
+
+Weights have the names that the net's authors gave them: mobilefacenet those of foamliu's
+MobileFaceNet, iresnet those of InsightFace's arcface_torch (R18, R34, R50, R100 and others, told by
+the number of blocks), which takes RGB as (x - 127.5) / 127.5. `vcn packs add` writes this file, and
+safetensors of what torch saved as `.pt` or `.pth`; a pickle is never read when a pack is loaded.
 """
 
 from __future__ import annotations
@@ -84,7 +89,7 @@ class AlignerTable(Table):
 class EncoderTable(Table):
     """The table [encoder]."""
 
-    kind: Literal["mobilefacenet", "onnx"]
+    kind: Literal["mobilefacenet", "iresnet", "onnx"]
     file: str
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     input_pixels: int = Field(ge=32, le=512)
@@ -97,14 +102,15 @@ class EncoderTable(Table):
     @field_validator("input_pixels")
     @classmethod
     def _of_kind(cls, pixels: int, info: ValidationInfo) -> int:
-        if info.data.get("kind") == "mobilefacenet" and pixels != 112:
-            raise ValueError("mobilefacenet takes 112")
+        kind = info.data.get("kind", "onnx")
+        if kind != "onnx" and pixels != 112:
+            raise ValueError(f"{kind} takes 112")
         return pixels
 
     @field_validator("mean", "std", "channels")
     @classmethod
     def _of_onnx(cls, value: Any, info: ValidationInfo) -> Any:
-        if info.data.get("kind") == "mobilefacenet" and value is not None:
+        if info.data.get("kind", "onnx") != "onnx" and value is not None:
             raise ValueError("only a graph of kind onnx is told how to scale its input")
         return value
 
@@ -155,7 +161,8 @@ def read_pack_file(folder: Path) -> PackFile:
         return parse_pack_file(path.read_bytes(), str(path))
     except FileNotFoundError:
         raise PackError(
-            f"{folder} has no {PACK_TOML}: a pack folder needs one beside its model files"
+            f"{folder} has no {PACK_TOML}: a pack folder needs one beside its model files; "
+            "vcn packs add writes it"
         ) from None
     except OSError as error:
         raise PackError(f"{path} cannot be read ({error.strerror}): mend the file") from error
@@ -225,3 +232,9 @@ def checked_file(folder: Path, table: DetectorTable | EncoderTable) -> Path:
             "the file is damaged or another one; fetch it again or correct the checksum"
         )
     return path
+
+
+def one_line(error: Exception) -> str:
+    """An error's message without line breaks, cut where it gets long."""
+    words = " ".join(str(error).split())
+    return words if len(words) <= 200 else words[:200] + "..."

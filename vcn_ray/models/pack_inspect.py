@@ -7,6 +7,7 @@ InsightFace hold more graphs than these two (landmarks, age), told by the size o
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import onnx
 
 from vcn_ray.errors import PackError
 from vcn_ray.models.pack_files import AlignerTable, DetectorTable, EncoderTable, PackFile
+from vcn_ray.models.weight_files import WeightFile
 
 RESEARCH_ONLY = "InsightFace's models: non-commercial research only"
 UNKNOWN_LICENCE = "unknown: ask whoever made these models, and write it here"
@@ -72,10 +74,13 @@ def inspect_folder(folder: Path, name: str | None = None) -> PackFile:
             name is another one.
     """
     name = name or folder.resolve().name
-    detector, encoder = _choose(folder, name)
+    detector, encoder = find_nets(folder, name)
+    return describe_nets(name, detector, encoder_table(encoder))
+
+
+def describe_nets(name: str, detector: Graph, encoder: EncoderTable) -> PackFile:
+    """The description of a detector and an encoder; the names of InsightFace's packs are known."""
     known = name in INSIGHTFACE_FILES
-    mean, std = (0.0, 1.0) if encoder.scales_itself else (DEFAULT_SCALE, DEFAULT_SCALE)
-    assert encoder.side is not None
     return PackFile(
         name=name,
         licence=RESEARCH_ONLY if known else UNKNOWN_LICENCE,
@@ -88,15 +93,26 @@ def inspect_folder(folder: Path, name: str | None = None) -> PackFile:
             min_score=0.5,
         ),
         aligner=AlignerTable(kind="arcface"),
-        encoder=EncoderTable(
-            kind="onnx",
-            file=encoder.path.name,
-            sha256=checksum(encoder.path),
-            input_pixels=encoder.side,
-            mean=[mean] * 3,
-            std=[std] * 3,
-            channels="rgb",
-        ),
+        encoder=encoder,
+    )
+
+
+def encoder_table(net: Graph | WeightFile) -> EncoderTable:
+    """The table [encoder] of a graph, or of weights as safetensors."""
+    if isinstance(net, WeightFile):
+        return EncoderTable(
+            kind=net.kind, file=net.path.name, sha256=checksum(net.path), input_pixels=112
+        )
+    assert net.side is not None
+    mean, std = (0.0, 1.0) if net.scales_itself else (DEFAULT_SCALE, DEFAULT_SCALE)
+    return EncoderTable(
+        kind="onnx",
+        file=net.path.name,
+        sha256=checksum(net.path),
+        input_pixels=net.side,
+        mean=[mean] * 3,
+        std=[std] * 3,
+        channels="rgb",
     )
 
 
@@ -141,8 +157,19 @@ def read_header(path: Path) -> Graph:
     )
 
 
-def _choose(folder: Path, name: str) -> tuple[Graph, Graph]:
-    """The graphs of the detector and the encoder."""
+def find_nets(
+    folder: Path, name: str, weights: Sequence[WeightFile] = ()
+) -> tuple[Graph, Graph | WeightFile]:
+    """The detector and the encoder of a folder.
+
+    Args:
+        folder: Where they lie.
+        name: Of the pack; of InsightFace's packs it is known which files count.
+        weights: Encoders in the folder that are no graphs.
+
+    Raises:
+        PackError: There is not one of each.
+    """
     wanted = INSIGHTFACE_FILES.get(name)
     if wanted:
         missing = [file for file in wanted if not (folder / file).is_file()]
@@ -154,14 +181,20 @@ def _choose(folder: Path, name: str) -> tuple[Graph, Graph]:
         detector, encoder = (read_header(folder / file) for file in wanted)
         return detector, encoder
     graphs = [read_header(path) for path in sorted(folder.glob("*.onnx"))]
-    found = []
-    for what, fits in (("detector", _is_detector), ("face-ID encoder", _is_encoder)):
-        names = [graph.path.name for graph in graphs if fits(graph)]
-        if len(names) != 1:
-            there = ", ".join(names) or f"none of {len(graphs)} ONNX files is one"
-            raise PackError(f"{folder} needs one {what} ({there}): leave one in the folder")
-        found += [graph for graph in graphs if fits(graph)]
-    return found[0], found[1]
+    detectors = [graph for graph in graphs if _is_detector(graph)]
+    encoders: list[Graph | WeightFile] = [graph for graph in graphs if _is_encoder(graph)]
+    encoders += weights
+    nets: list[tuple[str, Sequence[Graph | WeightFile]]]
+    nets = [("detector", detectors), ("face-ID encoder", encoders)]
+    for what, found in nets:
+        if len(found) != 1:
+            there = ", ".join(net.path.name for net in found)
+            todo = "leave one in the folder"
+            if not found:
+                there = f"none of {len(graphs)} ONNX files is one"
+                todo = "put one there; vcn packs add also knows weights that torch saved"
+            raise PackError(f"{folder} needs one {what} ({there}): {todo}")
+    return detectors[0], encoders[0]
 
 
 def _is_yunet(graph: Graph) -> bool:

@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from vcn_ray.errors import PackError
 from vcn_ray.models.align import ArcFaceAligner
 from vcn_ray.models.backbones import Backbone
+from vcn_ray.models.iresnet import IResNet
 from vcn_ray.models.mobilefacenet import MobileFaceNet
 from vcn_ray.models.onnx_encoder import InputScale, OnnxEncoder
 from vcn_ray.models.onnx_export import write_like, write_module
@@ -31,6 +32,7 @@ from vcn_ray.models.pack_files import (
     EncoderTable,
     PackFile,
     checked_file,
+    one_line,
     read_pack_file,
     suggest,
 )
@@ -133,7 +135,15 @@ def load_pack(name_or_folder: str, threads: int = 1, device: str = "cpu") -> Fac
 
         return load_dlib_pack(threads, device)
     folder = find_folder(name_or_folder)
-    spec = read_pack(folder)
+    return load_described(folder, read_pack(folder), threads, device)
+
+
+def load_described(folder: Path, spec: PackFile, threads: int = 1, device: str = "cpu") -> FacePack:
+    """Load what a description names; the folder need not have it as a file.
+
+    Raises:
+        PackError: As `load_pack`.
+    """
     weights = checked_file(folder, spec.encoder)
     return FacePack(
         name=spec.name,
@@ -312,12 +322,13 @@ def open_encoder(path: Path, table: EncoderTable) -> Backbone:
     """
     if table.kind == "onnx":
         return _open_graph(path, table)
+    net = MobileFaceNet if table.kind == "mobilefacenet" else IResNet
     try:
-        return MobileFaceNet.from_file(path)
+        return net.from_file(path)
     except (SafetensorError, RuntimeError) as error:
         raise PackError(
-            f"{path} does not hold the weights of mobilefacenet ({one_line(error)}): "
-            "convert them to safetensors with the published names"
+            f"{path} does not hold the weights of {table.kind} ({one_line(error)}): "
+            "convert them to safetensors with the published names, as vcn packs add does"
         ) from error
 
 
@@ -333,9 +344,3 @@ def _open_graph(path: Path, table: EncoderTable) -> OnnxEncoder:
             f"encoder.input_pixels = {table.input_pixels}: correct it"
         )
     return encoder
-
-
-def one_line(error: Exception) -> str:
-    """An error's message without line breaks, cut where it gets long."""
-    words = " ".join(str(error).split())
-    return words if len(words) <= 200 else words[:200] + "..."

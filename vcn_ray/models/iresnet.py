@@ -1,0 +1,144 @@
+"""IResNet as a trainable encoder (ArcFace: Deng et al., 2019); it knows nothing of packs.
+
+The modules carry the entry names of InsightFace's arcface_torch, so its weights load strictly; how
+many blocks there are is read off them. Batch norm always uses its stored statistics, in train mode
+too, and its scale and shift are trained as any other parameter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Self
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from vcn_ray.models.backbones import Backbone
+
+R18, R34, R50, R100 = (2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 14, 3), (3, 13, 30, 3)
+"""Blocks of the four layers of the nets that InsightFace publishes."""
+
+MIDDLE_GREY = 127.5
+BLOCK = re.compile(r"layer([1-4])\.(\d+)\.")
+
+
+class IResBlock(nn.Module):
+    """Norm, 3x3, norm, PReLU, 3x3, norm; with the input added, made to fit where it must be."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.prelu = nn.PReLU(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, stride, padding=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(outputs)
+        self.downsample: nn.Module = nn.Identity()
+        if stride > 1 or inputs != outputs:
+            conv = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            self.downsample = nn.Sequential(conv, nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, inputs, h, w) to (b, outputs, h / stride, w / stride)."""
+        hidden = self.prelu(self.bn2(self.conv1(self.bn1(x))))
+        out: Tensor = self.bn3(self.conv2(hidden)) + self.downsample(x)
+        return out
+
+
+def layer(inputs: int, outputs: int, count: int) -> nn.Sequential:
+    """So many blocks, the first of which halves the picture."""
+    first = IResBlock(inputs, outputs, stride=2)
+    return nn.Sequential(first, *(IResBlock(outputs, outputs, stride=1) for _ in range(count - 1)))
+
+
+class IResNet(Backbone):
+    """Face-ID encoder for crops aligned to the ArcFace template, 112 pixels a side.
+
+    Args:
+        blocks: Of each of the four layers.
+        dim: Length d of the embedding.
+        width: Channels of the first layer; each further one has twice as many.
+    """
+
+    input_pixels = 112
+
+    def __init__(
+        self, blocks: tuple[int, int, int, int] = R50, dim: int = 512, width: int = 64
+    ) -> None:
+        super().__init__()
+        self.dim = dim
+        self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.prelu = nn.PReLU(width)
+        self.layer1 = layer(width, width, blocks[0])
+        self.layer2 = layer(width, 2 * width, blocks[1])
+        self.layer3 = layer(2 * width, 4 * width, blocks[2])
+        self.layer4 = layer(4 * width, 8 * width, blocks[3])
+        self.bn2 = nn.BatchNorm2d(8 * width)
+        self.fc = nn.Linear(8 * width * 7 * 7, dim)
+        self.features = nn.BatchNorm1d(dim)
+        self.eval()
+
+    @classmethod
+    def like(cls, weights: Mapping[str, Tensor]) -> Self:
+        """An untrained net with as many blocks, and as long an embedding, as weights have."""
+        last = weights.get("fc.weight")
+        return cls(count_blocks(weights), 512 if last is None else len(last))
+
+    @classmethod
+    def from_file(cls, path: Path) -> Self:
+        """Read the weights of a `.safetensors` file; every entry must be there and fit.
+
+        Raises:
+            RuntimeError: By torch, where entries are missing, unknown or of another shape.
+        """
+        weights = load_file(path)
+        model = cls.like(weights)
+        model.load_state_dict(weights, strict=True)
+        return model
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch the mode of all but batch norm, which stays with its stored statistics."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                module.eval()
+        return self
+
+    def prepare(self, crops: Tensor) -> Tensor:
+        """Grey levels about the middle grey, -1 to 1."""
+        images = crops.permute(0, 3, 1, 2) if crops.dtype == torch.uint8 else crops
+        return (images.float() - MIDDLE_GREY) / MIDDLE_GREY
+
+    def trunk(self, images: Tensor) -> Tensor:
+        """(b, 3, 112, 112) normalised images to (b, 256, 14, 14) activations."""
+        hidden = self.prelu(self.bn1(self.conv1(images)))
+        out: Tensor = self.layer3(self.layer2(self.layer1(hidden)))
+        return out
+
+    def tail(self, activations: Tensor) -> Tensor:
+        """(b, 256, 14, 14) activations to (b, 25088) features."""
+        hidden: Tensor = self.bn2(self.layer4(activations))
+        return hidden.flatten(1)
+
+    def project(self, features: Tensor) -> Tensor:
+        """(b, 25088) features to (b, d) embeddings, not normalised."""
+        out: Tensor = self.features(self.fc(features))
+        return out
+
+    def tail_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the last layer of blocks and of all that follows."""
+        parts = (self.layer4, self.bn2, self.fc, self.features)
+        return [parameter for part in parts for parameter in part.parameters()]
+
+
+def count_blocks(names: Iterable[str]) -> tuple[int, int, int, int]:
+    """Blocks of the four layers by the names of weights, at least one each."""
+    found = {block.groups() for block in map(BLOCK.match, names) if block}
+    first, second, third, fourth = (
+        max(1, sum(layer == number for layer, _ in found)) for number in "1234"
+    )
+    return first, second, third, fourth

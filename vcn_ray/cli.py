@@ -171,11 +171,20 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_pack_actions(actions: Any, common: argparse.ArgumentParser) -> None:
     """The words after `vcn packs`."""
-    actions.add_parser("list", parents=[common], help="all that are found, usable or not")
+    listing = actions.add_parser("list", parents=[common], help="all that are found, usable or not")
+    listing.add_argument(
+        "--speed", action="store_true", help="time each on a picture, on one thread of this machine"
+    )
     show = actions.add_parser("show", parents=[common], help="what a pack is made of")
     check = actions.add_parser("check", parents=[common], help="try a pack on a picture")
     for action in (show, check):
         action.add_argument("pack", metavar="PACK", help="a name or a folder")
+    check.add_argument(
+        "--faces",
+        type=Path,
+        metavar="DIR",
+        help="measure it on labelled pictures too: a sub-folder for each person",
+    )
 
 
 def _natural(text: str) -> int:

@@ -30,6 +30,8 @@ STAGE_WORDS = {
     "adapt": "adapting the encoder",
     "result": "clustering",
     "sample": "drawing the film",
+    "check": "looking at faces",
+    "speed": "timing packs",
 }
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -36,6 +36,7 @@ from vcn_ray.models.pack_inspect import INSIGHTFACE_FILES, inspect_folder
 from vcn_ray.records import U8, Detections
 
 DLIB = "dlib"
+BUILT_IN = "built in"
 PLACES = "VCN_PACKS"
 """Environment variable with folders that hold packs, apart by the system's separator of paths."""
 
@@ -107,7 +108,9 @@ class PackInfo:
     source: str
     detector: str  # kind
     encoder: str  # kind
-    place: str  # the folder, or "built in"
+    place: str  # the folder, or BUILT_IN
+    detector_bytes: int = 0  # of its files; 0: unknown
+    encoder_bytes: int = 0  # likewise
     problem: str = ""  # why it cannot be used as it is; empty where it can
 
 
@@ -154,9 +157,10 @@ def describe_pack(name_or_folder: str) -> PackInfo:
         return dlib_info()
     folder = find_folder(name_or_folder)
     spec = read_pack(folder)
-    for table in (spec.detector, spec.encoder):
-        checked_file(folder, table)
-    return folder_info(folder, spec)
+    detector, encoder = (
+        checked_file(folder, table).stat().st_size for table in (spec.detector, spec.encoder)
+    )
+    return replace(folder_info(folder, spec), detector_bytes=detector, encoder_bytes=encoder)
 
 
 def list_packs() -> list[PackInfo]:
@@ -225,8 +229,7 @@ def dlib_info() -> PackInfo:
     """
     from vcn_ray.models import dlib_pack, dlib_weights
 
-    for file in dlib_weights.SHA256:
-        dlib_weights.model_file(file)
+    size = {file: dlib_weights.model_file(file).stat().st_size for file in dlib_weights.SHA256}
     return PackInfo(
         name=DLIB,
         licence=dlib_pack.LICENCE,
@@ -234,7 +237,9 @@ def dlib_info() -> PackInfo:
         source=dlib_pack.SOURCE,
         detector="dlib-mmod",
         encoder="dlib-resnet",
-        place="built in",
+        place=BUILT_IN,
+        detector_bytes=size[dlib_weights.MMOD_FILE] + size[dlib_weights.LANDMARK_FILE],
+        encoder_bytes=size[dlib_weights.RESNET_FILE],
     )
 
 

@@ -274,8 +274,10 @@ def test_names_are_looked_for_in_more_places(
     monkeypatch.setenv("VCN_PACKS", f"{yunet_pack.parent}{os.pathsep}{buffalo.parent}")
     assert load_pack("buffalo_sc").encoder == "onnx"
     assert load_pack("yunet-mobilefacenet").encoder == "mobilefacenet"
+    made = [path.name for path in yunet_pack.parent.iterdir()]
+    assert len(made) == 3
     names = [info.name for info in list_packs()]
-    assert names == ["dlib", "scrfd-mobilefacenet", "yunet-mobilefacenet", "buffalo_sc"]
+    assert names == ["dlib", *sorted(made), "buffalo_sc"]
 
 
 def test_a_folder_needs_one_detector_and_one_encoder(buffalo: Path) -> None:

@@ -104,6 +104,9 @@ def test_pictures_are_read_upright_and_small(tmp_path: Path) -> None:
     assert np.array_equal(grey[..., 0], grey[..., 2])
     clear = read_face(tmp_path / "clear.png", 2000)
     assert np.array_equal(clear, read_picture())
+    few = picture.convert("P")
+    few.save(tmp_path / "few.png", transparency=bytes(range(256)))  # of which Pillow warns
+    assert np.array_equal(read_face(tmp_path / "few.png", 2000), np.array(few.convert("RGB")))
 
 
 def test_broken_pictures_are_none(six: Path) -> None:

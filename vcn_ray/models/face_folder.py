@@ -6,6 +6,7 @@ folders within a person's folder are not entered.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,7 +65,8 @@ def picture_files(folder: Path) -> list[Path]:
 def read_face(path: Path, long_side: int) -> U8 | None:
     """(h, w, 3) uint8 RGB, upright, shrunk in proportion to the long side; None: unreadable."""
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings(), Image.open(path) as image:
+            warnings.simplefilter("ignore")  # on odd pictures that can be read all the same
             image.draft("RGB", (long_side, long_side))  # JPEG alone: decoded no larger than needed
             picture = np.array(ImageOps.exif_transpose(image).convert("RGB"))
     except Exception:  # decoders of broken pictures raise whatever they stumble on

@@ -104,6 +104,13 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
+def peak_resident() -> float:
+    """MiB of this process that were in memory at most, those before it was started not counted."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    (line,) = [line for line in lines if line.startswith("VmHWM:")]
+    return int(line.split()[1]) / 1024
+
+
 def resident() -> float:
     """MiB of this process that are in memory now."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])

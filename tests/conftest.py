@@ -29,7 +29,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def yunet_pack(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pack folder YuNet + MobileFaceNet; beside it lies scrfd-mobilefacenet."""
+    """The pack folder YuNet + MobileFaceNet; beside it lie those with SCRFD."""
     script = Path(__file__).resolve().parents[1] / "scripts" / "test_packs"
     dest = tmp_path_factory.mktemp("packs")
     assert runpy.run_path(str(script))["main"]([str(dest)]) == 0

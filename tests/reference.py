@@ -174,3 +174,35 @@ def mutual_information(truth, predicted):
     joint = entropy(list(zip(truth, predicted, strict=True)))
     mean = (entropy(truth) + entropy(predicted)) / 2
     return 1.0 if mean == 0 else (entropy(truth) + entropy(predicted) - joint) / mean
+
+
+def cosines_of_pairs(embeddings, identity):
+    """Cosines of the pairs of one person, and of the pairs of two."""
+    same, different = [], []
+    for i, j in itertools.combinations(range(len(embeddings)), 2):
+        a, b = embeddings[i], embeddings[j]
+        cosine = float(a @ b) / (math.sqrt(float(a @ a)) * math.sqrt(float(b @ b)))
+        (same if identity[i] == identity[j] else different).append(cosine)
+    return same, different
+
+
+def accepted_at(embeddings, identity, rate):
+    """TAR at FAR: the share of same pairs over the first different pair that is refused."""
+    same, different = cosines_of_pairs(embeddings, identity)
+    wrong = int(rate * len(different))
+    if not same or not wrong:
+        return None
+    limit = sorted(different, reverse=True)[wrong]
+    return sum(cosine > limit for cosine in same) / len(same)
+
+
+def separation(embeddings, identity, person):
+    """How far one person's pairs lie above those with others, over the common deviation."""
+    same, different = [], []
+    for i, j in itertools.combinations(range(len(embeddings)), 2):
+        own = [identity[i], identity[j]].count(person)
+        cosine = cosines_of_pairs(embeddings[[i, j]], [0, 0])[0][0]
+        if own:
+            (same if own == 2 else different).append(cosine)
+    variances = [float(np.var(cosines)) for cosines in (same, different)]
+    return (sum(same) / len(same) - sum(different) / len(different)) / math.sqrt(sum(variances) / 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import sys
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -30,7 +31,7 @@ from floor import Passes, count_passes, floor_seconds  # noqa: E402
 from growth import parts  # noqa: E402
 from linking import LETTER, MATCHES, MERGES, Rule, link  # noqa: E402
 from robustness import with_people  # noqa: E402
-from running import Bench  # noqa: E402
+from running import Bench, peak_resident, resident  # noqa: E402
 from scoring import Report, score_pairs, wrongly_placed  # noqa: E402
 from season import split  # noqa: E402
 from settings_table import (  # noqa: E402
@@ -347,3 +348,34 @@ def test_detectors_are_compared(shared, capsys, monkeypatch):
     assert sum(row.startswith("| yunet_n_dynamic |") for row in rows) == len(detectors.BATCHES)
     assert sum(row.startswith("| det_500m |") for row in rows) == len(detectors.BATCHES)
     assert [row.split()[1] for row in rows[-3:]] == ["1", "6", "48"]
+
+
+def test_the_peak_of_memory_stays_when_memory_is_given_back():
+    before = peak_resident()
+    ballast = np.ones(2**25 + int(before - resident()) * 2**17)  # 256 MiB over any peak so far
+    peak = peak_resident()
+    assert peak >= before + 200
+    del ballast
+    assert peak_resident() > peak - 1  # the kernel counts roughly
+    assert resident() < peak - 200
+
+
+@pytest.mark.slow
+def test_packs_are_compared(shared, yunet_pack, tmp_path, capsys):
+    import packs
+
+    for number in range(2):
+        person = shared / "data" / "faces" / f"id{number:03d}"
+        (tmp_path / "faces" / person.name).mkdir(parents=True)
+        for path in sorted(person.iterdir())[:6]:
+            shutil.copy(path, tmp_path / "faces" / person.name)
+    words = ["--packs", str(yunet_pack.parent), "--faces", str(tmp_path / "faces")]
+    words += ["--json", str(tmp_path / "rows.json"), "--pack", yunet_pack.name]
+    packs.main(words)
+    nothing, row = json.loads((tmp_path / "rows.json").read_text())
+    assert nothing["pack"] == "nothing"
+    assert nothing["peak MiB"] < row["peak MiB"]
+    assert (row["pictures"], row["recall"], row["licence"]) == (12, 1, "Apache-2.0")
+    assert row["TAR at FAR 1e-2"] is None  # 36 pairs are too few
+    assert min(row["frames/CPU s"], row["faces/CPU s"]) > 0
+    assert len(capsys.readouterr().out.splitlines()) == 4

@@ -23,7 +23,8 @@ from safetensors.torch import load_file, save_file
 from vcn_ray.errors import PackError
 from vcn_ray.models.pack_check import check_pack, problems_of, read_picture
 from vcn_ray.models.pack_inspect import inspect_folder
-from vcn_ray.models.packs import Detector, describe_pack, list_packs, load_pack
+from vcn_ray.models.pack_nets import Detector
+from vcn_ray.models.packs import describe_pack, list_packs, load_pack
 from vcn_ray.records import U8, Detections
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "test_packs"
@@ -274,8 +275,10 @@ def test_names_are_looked_for_in_more_places(
     monkeypatch.setenv("VCN_PACKS", f"{yunet_pack.parent}{os.pathsep}{buffalo.parent}")
     assert load_pack("buffalo_sc").encoder == "onnx"
     assert load_pack("yunet-mobilefacenet").encoder == "mobilefacenet"
+    made = [path.name for path in yunet_pack.parent.iterdir()]
+    assert len(made) == 3
     names = [info.name for info in list_packs()]
-    assert names == ["dlib", "scrfd-mobilefacenet", "yunet-mobilefacenet", "buffalo_sc"]
+    assert names == ["dlib", *sorted(made), "buffalo_sc"]
 
 
 def test_a_folder_needs_one_detector_and_one_encoder(buffalo: Path) -> None:

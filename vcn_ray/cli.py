@@ -181,6 +181,9 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_pack_actions(actions: Any, common: argparse.ArgumentParser) -> None:
     """The words after `vcn packs`."""
     listed = actions.add_parser("list", parents=[common], help="all that are found, usable or not")
+    listed.add_argument(
+        "--speed", action="store_true", help="time each on a picture, on one thread of this machine"
+    )
     show = actions.add_parser("show", parents=[common], help="what a pack is made of")
     check = actions.add_parser("check", parents=[common], help="try a pack on a picture")
     pull = actions.add_parser(
@@ -206,6 +209,12 @@ def _add_pack_actions(actions: Any, common: argparse.ArgumentParser) -> None:
         "--input-pixels", type=int, metavar="N", help="longest side of frames for the detector"
     )
     add.add_argument("--force", action="store_true", help="replace a pack.toml that is there")
+    check.add_argument(
+        "--faces",
+        type=Path,
+        metavar="DIR",
+        help="measure it on labelled pictures too: a sub-folder for each person",
+    )
 
 
 def _natural(text: str) -> int:

@@ -31,6 +31,8 @@ STAGE_WORDS = {
     "result": "clustering",
     "sample": "drawing the film",
     "download": "fetching the pack",
+    "check": "looking at faces",
+    "speed": "timing packs",
 }
 
 

@@ -29,6 +29,16 @@ def fit_within(height: int, width: int, longest: int | None) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
+def shrink(picture: U8, longest: int) -> U8:
+    """A picture (h, w, 3) as `fit_within` says, each pixel the mean of those it stands for."""
+    height, width = picture.shape[:2]
+    tall, wide = fit_within(height, width, longest)
+    if (tall, wide) == (height, width):
+        return picture
+    shrunk: U8 = cv2.resize(picture, (wide, tall), interpolation=cv2.INTER_AREA)
+    return shrunk
+
+
 def round_up(side: int, stride: int) -> int:
     """The smallest multiple of a stride that holds `side` pixels."""
     return -(-side // stride) * stride

@@ -23,7 +23,8 @@ from vcn_ray.errors import PackError
 from vcn_ray.models.align import ARCFACE_TEMPLATE, ArcFaceAligner, fit_similarities
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.models.onnx_encoder import InputScale, OnnxEncoder
-from vcn_ray.models.packs import Aligner, FacePack, load_pack
+from vcn_ray.models.pack_nets import Aligner
+from vcn_ray.models.packs import FacePack, load_pack
 from vcn_ray.records import F32, U8, Mask
 
 MOST_OFFSET = 10.0

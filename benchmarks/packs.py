@@ -1,0 +1,106 @@
+"""Which pack is worth what: does it find faces, tell people apart, and how fast?
+
+    python benchmarks/packs.py --packs DIR --faces FACES [--pack NAME ...] [--json OUT]
+
+DIR is what `scripts/test_packs DIR` writes, FACES a folder with a sub-folder of pictures for each
+person, as `vcn packs check --faces` takes it; with no --pack, dlib and all packs of DIR. Each pack
+runs in a process of its own, on one thread.
+
+How to read a row: recall is the share of pictures in which a face is found; TAR at FAR 1e-2 is the
+share of pairs of one person that are told from the 1 % most alike pairs of two. Frames and faces a
+second are per second of CPU, the best of several turns, so other load changes them less: frames of
+960 x 664 with six faces, one at a time, and 32 aligned faces at once. Memory is the most that was
+resident, Python and its libraries included; the row "nothing" has these alone. Seconds are of the
+clock, for all pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import cv2
+import torch
+from running import peak_resident, say
+from scoring import Cell, Report
+
+from vcn_ray.io.video import DecodeConfig
+from vcn_ray.models.pack_accuracy import check_faces
+from vcn_ray.models.pack_speed import measure_speed
+from vcn_ray.models.packs import DLIB, describe_pack, load_pack
+
+COLUMNS = {
+    "pack": "",
+    "pictures": "",
+    "recall": ".4f",
+    "TAR at FAR 1e-2": ".4f",
+    "TAR at FAR 1e-3": ".4f",
+    "frames/CPU s": ".1f",
+    "faces/CPU s": ".1f",
+    "peak MiB": ".0f",
+    "MB": ".1f",
+    "seconds": ".0f",
+    "licence": "",
+}
+TURNS = 7
+NOTHING = "nothing"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--packs", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--faces", type=Path, required=True, metavar="FACES")
+    parser.add_argument("--pack", action="append", metavar="NAME", help="one alone; again for more")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="the rows as data")
+    options = parser.parse_args(argv)
+    names = options.pack or [DLIB, *sorted(p.name for p in options.packs.iterdir() if p.is_dir())]
+    report = Report(COLUMNS)
+    for name in (NOTHING, *names):
+        report.add(measured_apart(name, options.packs, options.faces))
+    report.save(options.json)
+
+
+def measured_apart(name: str, packs: Path, faces: Path) -> dict[str, Cell]:
+    """A row, measured in a process of its own."""
+    say(f"{name} ...")
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=fresh) as process:
+        return process.submit(measure, name, packs, faces).result()
+
+
+def measure(name: str, packs: Path, faces: Path) -> dict[str, Cell]:
+    """The row of a pack, or of a process that loads none."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    if name == NOTHING:
+        return {"pack": name, "peak MiB": peak_resident()}
+    place = name if name == DLIB else str(packs / name)
+    info = describe_pack(place)
+    long_side = DecodeConfig().long_side_pixels
+    speed = measure_speed(load_pack(place), long_side, time.process_time, TURNS)
+    began = time.perf_counter()
+    check = check_faces(place, faces, long_side)
+    loose, strict = check.accepted
+    return {
+        "pack": name,
+        "pictures": check.pictures,
+        "recall": check.recall,
+        "TAR at FAR 1e-2": loose,
+        "TAR at FAR 1e-3": strict,
+        "frames/CPU s": speed.frames,
+        "faces/CPU s": speed.faces,
+        "peak MiB": peak_resident(),
+        "MB": (info.detector_bytes + info.encoder_bytes) / 1e6,
+        "seconds": time.perf_counter() - began,
+        "licence": info.licence,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,12 @@ def store(storage: Storage, title: str, pack: FacePack, encoder: Backbone | None
         if id(parameter) in names
     }
     folder = f"titles/{title_id}/result-1"
-    summary = {"title": title, "pack": {"name": pack.name, "encoder_hash": pack.encoder_hash}}
+    summary = {
+        "title": title,
+        "pack": {"name": pack.name, "encoder_hash": pack.encoder_hash},
+        "config": {"finetune": {"encoder": "tail"}},
+        "warnings": [],
+    }
     storage.write_bytes(
         f"{folder}/model.safetensors", save_arrays(tensors | {"head.x": np.zeros(1)})
     )
@@ -102,15 +108,15 @@ def test_a_graph_stays_the_graph_it_was(
 
 def test_titles_are_found_by_name_and_id(storage: Storage, yunet_pack: Path) -> None:
     pack = load_pack(str(yunet_pack))
-    with pytest.raises(UsageError, match="holds 0 titles, so name one"):
+    with pytest.raises(UsageError, match="holds no results: run vcn index"):
         find_title(storage, None)
     store(storage, "film", pack, None)
     assert find_title(storage, None).summary["title"] == "film"
     store(storage, "series", pack, None)
     assert find_title(storage, "film").folder == find_title(storage, "film-0").folder
-    with pytest.raises(UsageError, match=r"holds 2 titles \(film, series\), so name one by"):
+    with pytest.raises(UsageError, match=r"2 titles: name one by --title, of film \(film-0\)"):
         find_title(storage, None)
-    with pytest.raises(UsageError, match="0 called 'flim'"):
+    with pytest.raises(UsageError, match="and 0 called 'flim': name one by --title, of film"):
         find_title(storage, "flim")
 
 
@@ -123,13 +129,21 @@ def test_what_cannot_be_exported_is_told(
 ) -> None:
     pack = load_pack(str(yunet_pack))
     store(storage, "head", pack, None)
-    with pytest.raises(UsageError, match="head alone"):
-        adapted_encoder(find_title(storage, None), pack, storage)
+    title = find_title(storage, None)
+    for change, why in (
+        ({}, "too little was found"),
+        ({"warnings": [{"code": "encoder_collapsed"}]}, "collapsed"),
+        ({"config": {"finetune": {"encoder": "frozen"}}}, 'set it to "tail"'),
+        ({"pack": {"name": pack.name}}, "does not say which encoder .* index it again"),
+    ):
+        changed = title._replace(summary=title.summary | change)
+        with pytest.raises(UsageError, match=why):
+            adapted_encoder(changed, pack, storage)
     with pytest.raises(UsageError, match="another one than the pack dlib here"):
         adapted_encoder(find_title(storage, None), load_pack("dlib"), storage)
     monkeypatch.delenv("VCN_PACKS", raising=False)
     assert main(["export", storage.uri, str(tmp_path / "film.onnx")]) == 2
-    assert "no pack is called 'yunet-mobilefacenet'" in capsys.readouterr().err
+    assert re.search("no pack is called 'yunet-mobilefacenet'.* by --pack", capsys.readouterr().err)
     store(storage, "head", pack, learned(pack))
     words = ["export", storage.uri, str(tmp_path / "nowhere/film.onnx"), "--pack", str(yunet_pack)]
     assert main(words) == 2

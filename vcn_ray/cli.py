@@ -170,7 +170,9 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument("output", metavar="OUT", help="what index was given as --output")
     export.add_argument("file", type=Path, metavar="FILE.onnx", help="where the graph goes")
     export.add_argument("--title", help="its name or id (default: the only one there is)")
-    export.add_argument("--pack", help="that was adapted (default: the one of that name)")
+    export.add_argument(
+        "--pack", help="face models that it was indexed with (default: what the result names)"
+    )
     _add_config(export)
 
     packs = sub.add_parser("packs", parents=[common], help="which face models there are")
@@ -208,7 +210,9 @@ def _add_pack_actions(actions: Any, common: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--input-pixels", type=int, metavar="N", help="longest side of frames for the detector"
     )
-    add.add_argument("--force", action="store_true", help="replace a pack.toml that is there")
+    add.add_argument(
+        "--force", action="store_true", help="replace a pack.toml that is there, and all it says"
+    )
     check.add_argument(
         "--faces",
         type=Path,

@@ -18,7 +18,7 @@ from vcn_ray.console import (
     say_json,
     show_table,
 )
-from vcn_ray.errors import UsageError
+from vcn_ray.errors import PackError, UsageError
 from vcn_ray.evaluation import evaluate_output
 from vcn_ray.io.catalog import CatalogVideo, read_catalog
 from vcn_ray.io.storage import Storage
@@ -189,7 +189,10 @@ def export(options: argparse.Namespace) -> int:
     storage = Storage.open(options.output, settings.s3)
     title = find_title(storage, options.title)
     name = options.pack or title.summary["pack"]["name"]
-    pack = open_pack(with_pack(settings, resolve_pack(name, settings.s3)))
+    try:
+        pack = open_pack(with_pack(settings, resolve_pack(name, settings.s3)))
+    except PackError as error:
+        raise PackError(f"{error}; name the pack that it was indexed with by --pack") from error
     encoder = adapted_encoder(title, pack, storage)
     try:
         pack.write_onnx(encoder, options.file)

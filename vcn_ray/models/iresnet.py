@@ -86,7 +86,7 @@ class IResNet(Backbone):
     def like(cls, weights: Mapping[str, Tensor]) -> Self:
         """An untrained net with as many blocks, and as long an embedding, as weights have."""
         last = weights.get("fc.weight")
-        return cls(count_blocks(weights), 512 if last is None else len(last))
+        return cls(count_blocks(weights), 512 if last is None or not last.ndim else len(last))
 
     @classmethod
     def from_file(cls, path: Path) -> Self:

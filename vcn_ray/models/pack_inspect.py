@@ -170,7 +170,7 @@ def find_nets(
     Raises:
         PackError: There is not one of each.
     """
-    wanted = INSIGHTFACE_FILES.get(name)
+    wanted = None if weights else INSIGHTFACE_FILES.get(name)
     if wanted:
         missing = [file for file in wanted if not (folder / file).is_file()]
         if missing:

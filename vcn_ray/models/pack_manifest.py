@@ -73,7 +73,11 @@ def _tasks(folder: Path) -> list[dict[str, Any]]:
         from insightface.model_zoo.package_manifest import load_model_package
 
         package = load_model_package(folder)
-        return [package.task(name).as_config() for name in ("detection", "recognition")]
+        tasks = [package.task(name).as_config() for name in ("detection", "recognition")]
+        missing = [task["file"] for task in tasks if not Path(task["path"]).is_file()]
+        if missing:
+            raise FileNotFoundError(f"{' and '.join(missing)} missing")
+        return tasks
     except Exception as error:  # whatever the library finds wrong
         raise PackError(
             f"{folder / MANIFEST} cannot be used ({error}): fetch the pack again"

@@ -33,6 +33,7 @@ from vcn_ray.models.pack_nets import Aligner, Detector, open_detector, open_enco
 
 DLIB = "dlib"
 BUILT_IN = "built in"
+LOCAL = "file://"
 PLACES = "VCN_PACKS"
 """Environment variable with folders and S3 prefixes that hold packs, apart like paths in PATH."""
 _SEPARATOR = re.compile(rf"{re.escape(os.pathsep)}(?!//)")  # not the colon of s3://
@@ -152,7 +153,7 @@ def find_folder(name_or_folder: str) -> Path:
     Raises:
         PackError: There is none.
     """
-    given = Path(name_or_folder).expanduser()
+    given = local_folder(name_or_folder)
     places = [given, *(place / name_or_folder for place in local_places())]
     found = next((place for place in places if place.is_dir()), None)
     if found:
@@ -191,7 +192,19 @@ def pack_places() -> list[str]:
 
 def local_places() -> list[Path]:
     """Those of them that are folders of this machine."""
-    return [Path(place).expanduser() for place in pack_places() if "://" not in place]
+    return [local_folder(p) for p in pack_places() if "://" not in p.removeprefix(LOCAL)]
+
+
+def local_folder(place: str) -> Path:
+    """The folder that a place names.
+
+    Raises:
+        PackError: It is below the home of somebody who has none.
+    """
+    try:
+        return Path(place.removeprefix(LOCAL)).expanduser()
+    except RuntimeError as error:
+        raise PackError(f"{place}: {error}: name a folder in full") from error
 
 
 def insightface_home() -> Path:

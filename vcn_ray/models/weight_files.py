@@ -129,9 +129,10 @@ def _unpickle(path: Path) -> object:
             warnings.simplefilter("ignore")  # of old formats and scripts; errors tell what counts
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's errors on what is damaged, or no weights, are of any class
+        # Torch's own words, which tell how to run the code after all, stay out.
         raise PackError(
             f"{path} cannot be read as weights alone, and code in a pickle is never run "
-            f"({one_line(error)}): {SAVE_SO}"
+            f"({type(error).__name__}): {SAVE_SO}"
         ) from error
 
 

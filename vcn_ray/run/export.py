@@ -32,12 +32,17 @@ def find_title(storage: Storage, wanted: str | None) -> FinishedTitle:
     ids = storage.names("titles")
     latest = {i: f"titles/{i}/latest.json" for i in ([wanted] if wanted in ids else ids) if i}
     told = {i: found for i, path in latest.items() if (found := storage.find_json(path))}
+    if not told:
+        raise UsageError(f"{storage.uri} holds no results: run vcn index --output {storage.uri}")
     fits = [i for i, each in told.items() if wanted in (None, i, each["title"])]
     if len(fits) != 1:
-        some = ", ".join([each["title"] for each in told.values()][:MOST_NAMED])
-        what = "so name one by --title" if wanted is None else f"{len(fits)} called {wanted!r}"
-        there = f" ({some}{', ...' if len(told) > MOST_NAMED else ''})" if told else ""
-        raise UsageError(f"{storage.uri} holds {len(told)} titles{there}, {what}")
+        shown = {i: told[i]["title"] for i in fits or told}
+        some = ", ".join([f"{title} ({i})" for i, title in shown.items()][:MOST_NAMED])
+        more = ", ..." if len(shown) > MOST_NAMED else ""
+        what = "" if wanted is None else f" and {len(fits)} called {wanted!r}"
+        raise UsageError(
+            f"{storage.uri} holds {len(told)} titles{what}: name one by --title, of {some}{more}"
+        )
     folder = f"titles/{fits[0]}/{told[fits[0]]['result']}"
     return FinishedTitle(folder, storage.read_json(f"{folder}/result.json"))
 
@@ -56,7 +61,13 @@ def adapted_encoder(title: FinishedTitle, pack: FacePack, storage: Storage) -> B
         StorageError: The model cannot be read.
     """
     name = title.summary["title"]
-    if title.summary["pack"].get("encoder_hash") != pack.encoder_hash:
+    known = title.summary["pack"].get("encoder_hash")
+    if known is None:
+        raise UsageError(
+            f"the result of {name} does not say which encoder it was made with, as those of older "
+            f"versions: remove {storage.locate(title.folder)} and index it again"
+        )
+    if known != pack.encoder_hash:
         raise UsageError(
             f"{name} was made with pack {title.summary['pack']['name']}, and that is another one "
             f"than the pack {pack.name} here: name the one that it was made with by --pack"
@@ -68,10 +79,17 @@ def adapted_encoder(title: FinishedTitle, pack: FacePack, storage: Storage) -> B
         if key.startswith(PREFIX)
     }
     if not learned:
-        raise UsageError(
-            f"{name} was adapted by its head alone, so its encoder is the pack's own: set "
-            'finetune.encoder to "tail" or "all" and index it again'
-        )
+        raise UsageError(f"the encoder of {name} is the pack's own: {_why_untaught(title.summary)}")
     encoder = pack.load_encoder()
     encoder.load_state_dict(learned, strict=False)
     return encoder
+
+
+def _why_untaught(summary: dict[str, Any]) -> str:
+    """Why an adaptation left the encoder as it was, and what to do."""
+    codes = {warning["code"] for warning in summary["warnings"]}
+    if summary["config"]["finetune"]["encoder"] == "frozen":
+        return 'finetune.encoder was "frozen"; set it to "tail" or "all" and index the title again'
+    if codes & {"collapsed", "encoder_collapsed"}:
+        return "its training collapsed, as the title's page says, so it was left as it was"
+    return "too little was found in the title to train it with"

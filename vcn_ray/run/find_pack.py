@@ -6,22 +6,22 @@ it once and hands on where it led; each machine then fetches what it lacks.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from vcn_ray.config import RunConfig
 from vcn_ray.errors import PackError, StorageError
-from vcn_ray.io.pack_cache import fetch_pack, pull_pack
+from vcn_ray.io.pack_cache import fetch_pack, is_usable, pin_pack, pull_pack
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.storage import Storage, is_remote
 from vcn_ray.models.pack_files import PACK_TOML, parse_pack_file
 from vcn_ray.models.pack_inspect import INSIGHTFACE_NAMES
 from vcn_ray.models.packs import (
     DLIB,
+    PLACES,
     FacePack,
     PackInfo,
     folder_info,
     insightface_home,
     load_pack,
+    local_folder,
     local_places,
     pack_places,
     unusable_info,
@@ -36,45 +36,59 @@ def resolve_pack(name: str, s3: S3Config) -> str:
         s3: How S3 is reached.
 
     Returns:
-        A folder in full, an S3 prefix, or the name as it is.
+        A folder in full, an S3 prefix with the content that is meant, or the name as it is: of a
+        built-in pack, or one that each machine has, or fetches, where InsightFace keeps its packs.
 
     Raises:
+        PackError: The prefix holds no pack.
         StorageError: A place on S3 cannot be listed.
     """
-    if name == DLIB or is_remote(name):
+    if name == DLIB:
         return name
-    if Path(name).expanduser().is_dir():
-        # Workers have working directories of their own.
-        return str(Path(name).expanduser().absolute())
-    for place in pack_places():
-        if not is_remote(place):
-            if (Path(place).expanduser() / name).is_dir():
-                return name
-        elif Storage.open(place, s3).names(name):
-            return f"{place.rstrip('/')}/{name}"
+    if is_remote(name):
+        return pin_pack(name, s3)
+    given = local_folder(name)
+    if given.is_dir():
+        return str(given.absolute())  # workers have working directories of their own
+    for place in pack_places()[:-1]:  # the last is InsightFace's, of every machine its own
+        if is_remote(place):
+            if _holds(place, name, s3):
+                return pin_pack(f"{place.rstrip('/')}/{name}", s3)
+        elif (found := local_folder(place) / name).is_dir():
+            return str(found.absolute())
     return name
 
 
 def list_remote_packs(s3: S3Config) -> list[PackInfo]:
-    """What lies below the S3 prefixes among the places of packs; no model file is read.
+    """What lies below the S3 prefixes among the places of packs; no model file is read."""
+    found: list[PackInfo] = []
+    for place in filter(is_remote, pack_places()):
+        try:
+            storage = Storage.open(place, s3)
+            names = [name for name in storage.names("") if storage.names(name)]
+            found += [_look_at(storage, name) for name in names]
+        except StorageError as error:
+            found.append(unusable_info(place, str(error)))
+    return found
 
-    Raises:
-        StorageError: One of them cannot be listed.
-    """
-    places = [Storage.open(place, s3) for place in pack_places() if is_remote(place)]
-    return [_look_at(storage, name) for storage in places for name in storage.names("")]
+
+def _holds(place: str, name: str, s3: S3Config) -> bool:
+    """Whether there is anything of a name at a place on S3."""
+    try:
+        return bool(Storage.open(place, s3).names(name))
+    except StorageError as error:
+        raise StorageError(f"a place of {PLACES}: {error}") from error
 
 
 def _look_at(storage: Storage, name: str) -> PackInfo:
     """What can be told of a pack on S3 before it is fetched."""
     place = storage.locate(name)
-    try:
-        content = storage.read_bytes(f"{name}/{PACK_TOML}")
-    except StorageError:
+    if not storage.exists(f"{name}/{PACK_TOML}"):
         return unusable_info(place, f"no {PACK_TOML} there: vcn packs show reads its graphs")
     try:
+        content = storage.read_bytes(f"{name}/{PACK_TOML}")
         return folder_info(place, parse_pack_file(content, f"{place}/{PACK_TOML}"))
-    except PackError as error:
+    except (PackError, StorageError) as error:
         return unusable_info(place, str(error))
 
 
@@ -97,9 +111,10 @@ def pack_on_this_machine(config: RunConfig) -> str:
     name = config.pack
     if is_remote(name):
         return str(fetch_pack(name, config.s3))
-    missing = name in INSIGHTFACE_NAMES and not any((p / name).is_dir() for p in local_places())
-    if missing and config.download.allowed:
-        return str(pull_pack(name, insightface_home(), config.download.url))
+    if config.download.allowed and name in INSIGHTFACE_NAMES:
+        folders = [place / name for place in local_places()]
+        if not any(is_usable(folder) for folder in folders if folder.is_dir()):
+            return str(pull_pack(name, insightface_home(), config.download.url))
     return name
 
 
@@ -112,5 +127,5 @@ def check_planned(pack: FacePack, as_planned: bool) -> None:
     if not as_planned:
         raise PackError(
             f"pack {pack.name} is another one on this machine than where the run was planned: have "
-            "the same files on all machines, or keep them on S3"
+            "the same files on all machines, or name a pack on S3"
         )

@@ -261,6 +261,8 @@ def result_step(
     if storage.is_committed(title.result):
         return ResultDone(read_status(title, storage, reused=False), None)
     watch = Stopwatch()
+    belongs = adapted_folder(title.title_id, title.videos, config, pack.encoder_hash)
+    check_planned(pack, title.adapted == belongs)
     outputs = load_outputs(storage.read_bytes(f"{title.adapted}/outputs.safetensors"))
     names = [video.video_id for video in title.videos]
     values = {"title": read_tracks(title, storage), "outputs": outputs, "videos": names}

@@ -110,10 +110,14 @@ def test_a_run_keeps_the_pack_that_it_was_planned_with(
 def test_a_damaged_copy_is_fetched_again(on_s3: S3Server) -> None:
     config = reached(on_s3, f"s3://{BUCKET}/models/scrfd-mobilefacenet")
     whole = open_pack(config).detector_hash
-    folder = fetch_pack(config.pack, config.s3)
+    shares: list[float] = []
+    folder = fetch_pack(config.pack, config.s3, shares.append)
+    assert shares == []  # nothing had to be fetched
     for file in folder.iterdir():
         file.write_bytes(file.read_bytes()[:100])
-    assert open_pack(config).detector_hash == whole
+    assert open_pack(config, progress=shares.append).detector_hash == whole
+    assert len(shares) == 3
+    assert shares[-1] == 1
 
 
 def test_a_listing_that_is_too_long_ends(on_s3: S3Server) -> None:
@@ -244,7 +248,11 @@ def test_a_pack_is_pulled_whole_and_once(
     (home / "buffalo_sc" / "det_500m.onnx").write_bytes(b"half of it")
     (home / "buffalo_sc" / "1k3d68.onnx").write_bytes(b"of no use here")
     write_archive(folder / "buffalo_sc.zip", pack_files(shared))
-    pull_pack("buffalo_sc", home, url)
+    shares: list[float] = []
+    pull_pack("buffalo_sc", home, url, shares.append)
+    assert shares[-1] == 1
+    assert shares == sorted(shares)
+    assert len(shares) > 3
     assert load_pack("buffalo_sc").encoder == "onnx"
     (home / "buffalo_sc" / "1k3d68.onnx").unlink()
     assert {file.name for file in (home / "buffalo_sc").iterdir()} == set(pack_files(shared))

@@ -61,14 +61,14 @@ def index(options: argparse.Namespace) -> int:
     if new:
         storage.check_writable()  # before anything is read
     device = device_for(config.resources.segment_gpus) if options.local else "cpu"
-    pack = open_pack(config, device)
     clock = RunClock.start(options.local, options.share)
     display = JsonLog(clock.run_id) if options.log_format == "json" else ProgressDisplay()
-    if not pack.commercial_use:
-        display.note(f"note: pack {pack.name}: {pack.licence}")
     told = RunLog(display, inputs=len(catalog), max_failures=options.max_failures)
     erase = FailureEraser(storage)
     with display:
+        pack = open_pack(config, device, partial(display.share, "download"))
+        if not pack.commercial_use:
+            display.note(f"note: pack {pack.name}: {pack.licence}")
         hashes = PackHashes(pack.detector_hash, pack.encoder_hash)
         titles = plan_titles(groups, config, hashes, Memory(storage, keep=True))
         if options.retry_failed:
@@ -125,10 +125,10 @@ def _say_record(
 def plan(options: argparse.Namespace) -> int:
     """Say what index would do."""
     config, catalog, storage = _prepare(options)
-    info = open_pack(config)
-    hashes = PackHashes(info.detector_hash, info.encoder_hash)
     outlook = Outlook()
     with ProgressDisplay() as display:
+        pack = open_pack(config, progress=partial(display.share, "download"))
+        hashes = PackHashes(pack.detector_hash, pack.encoder_hash)
         memory = Memory(storage, keep=False)
         titles = plan_titles(group_titles(catalog), config, hashes, memory)
         for look in map_in_order(partial(look_at_title, storage), titles, AT_A_TIME):

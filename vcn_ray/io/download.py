@@ -28,6 +28,10 @@ Progress = Callable[[float], None]
 """Told the share of a download that is there."""
 
 
+def silent(share: float) -> None:
+    """Tells nobody."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DownloadConfig:
     """Whether and from where InsightFace's packs may be fetched; results do not depend on it."""

@@ -13,12 +13,22 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock
 
 from vcn_ray.errors import PackError, VcnError
-from vcn_ray.io.download import MODEL_ZOO, MOST_BYTES, Progress, belongs, download, sync, unpack
+from vcn_ray.io.download import (
+    MODEL_ZOO,
+    MOST_BYTES,
+    Progress,
+    belongs,
+    download,
+    silent,
+    sync,
+    unpack,
+)
 from vcn_ray.io.identity import digest
 from vcn_ray.io.s3 import SCHEME, S3Config, split_uri
 from vcn_ray.io.s3_objects import S3Objects, StoredObject
@@ -50,16 +60,17 @@ def pin_pack(uri: str, s3: S3Config) -> str:
         PackError: There is no pack.
         StorageError: S3 cannot be read.
     """
-    plain = uri.partition(PIN)[0].rstrip("/")
+    plain = uri.rstrip("/")
     return f"{plain}{PIN}{_content(plain, s3, _list(plain, s3))}"
 
 
-def fetch_pack(uri: str, s3: S3Config) -> Path:
+def fetch_pack(uri: str, s3: S3Config, progress: Progress = silent) -> Path:
     """A pack's folder on this machine, fetched where it is not there yet.
 
     Args:
         uri: As `pin_pack` gives it, or without what is meant: then what lies there now.
         s3: How it is reached; not at all where what is meant is here already.
+        progress: Told the share that is fetched.
 
     Returns:
         A folder of the prefix's last name, which is the pack's where no pack.toml says another.
@@ -85,15 +96,16 @@ def fetch_pack(uri: str, s3: S3Config) -> Path:
         return all(_size(folder / path) == entry.size for path, entry in files.items())
 
     def fill(part: Path) -> None:
+        done, total = 0, sum(entry.size for entry in files.values())
         for path, entry in files.items():
             _fetch(S3Objects(bucket, s3), entry, part / path)
+            done += entry.size
+            progress(done / max(1, total))
 
     return _make_once(cache_folder() / content / name, is_whole, fill)
 
 
-def pull_pack(
-    name: str, home: Path, url: str = MODEL_ZOO, progress: Progress = lambda share: None
-) -> Path:
+def pull_pack(name: str, home: Path, url: str = MODEL_ZOO, progress: Progress = silent) -> Path:
     """Fetch a pack of InsightFace's, unless it is there and whole.
 
     Args:
@@ -193,8 +205,9 @@ def _make_once(
 
 def _make(folder: Path, fill: Callable[[Path], None]) -> None:
     for left in folder.parent.glob(f".{folder.name}.*.part"):
-        if time.time() - left.stat().st_mtime > STALE_SECONDS:
-            shutil.rmtree(left, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another process removes it, too
+            if time.time() - left.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
     outside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.part")
     part = outside / folder.name  # a pack without a description has its folder's name
     part.mkdir(parents=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from vcn_ray.config import RunConfig
 from vcn_ray.errors import PackError, StorageError
-from vcn_ray.io.pack_cache import fetch_pack, is_usable, pin_pack, pull_pack
+from vcn_ray.io.download import Progress, silent
+from vcn_ray.io.pack_cache import PIN, fetch_pack, is_usable, pin_pack, pull_pack
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.storage import Storage, is_remote
 from vcn_ray.models.pack_files import PACK_TOML, parse_pack_file
@@ -46,7 +47,7 @@ def resolve_pack(name: str, s3: S3Config) -> str:
     if name == DLIB:
         return name
     if is_remote(name):
-        return pin_pack(name, s3)
+        return name if PIN in name else pin_pack(name, s3)
     given = local_folder(name)
     if given.is_dir():
         return str(given.absolute())  # workers have working directories of their own
@@ -92,29 +93,30 @@ def _look_at(storage: Storage, name: str) -> PackInfo:
         return unusable_info(place, str(error))
 
 
-def open_pack(config: RunConfig, device: str = "cpu") -> FacePack:
+def open_pack(config: RunConfig, device: str = "cpu", progress: Progress = silent) -> FacePack:
     """Load the pack that the settings name, fetched first where it is not on this machine.
 
     Args:
         config: With `pack` as `resolve_pack` gave it.
         device: Where its detector runs.
+        progress: Told the share of it that is fetched, where it has to be.
 
     Raises:
         PackError: As `load_pack`; or it cannot be fetched.
         StorageError: It is on S3, and that cannot be read.
     """
-    return load_pack(pack_on_this_machine(config), config.threads, device)
+    return load_pack(pack_on_this_machine(config, progress), config.threads, device)
 
 
-def pack_on_this_machine(config: RunConfig) -> str:
+def pack_on_this_machine(config: RunConfig, progress: Progress = silent) -> str:
     """A name or folder that `load_pack` knows; what is missing is fetched where that is allowed."""
     name = config.pack
     if is_remote(name):
-        return str(fetch_pack(name, config.s3))
+        return str(fetch_pack(name, config.s3, progress))
     if config.download.allowed and name in INSIGHTFACE_NAMES:
         folders = [place / name for place in local_places()]
         if not any(is_usable(folder) for folder in folders if folder.is_dir()):
-            return str(pull_pack(name, insightface_home(), config.download.url))
+            return str(pull_pack(name, insightface_home(), config.download.url, progress))
     return name
 
 

@@ -95,12 +95,7 @@ def check_loaded(pack: FacePack) -> PackCheck:
     off = landmark_offset(pack.aligner, detections.landmarks[rows])
 
     extra = int((~hits.any(axis=0)).sum())
-    problems = problems_of(len(rows), extra, same, different)
-    if off is not None and off > MOST_OFFSET:
-        problems.append(
-            f"landmarks lie {off:.0f} pixels from where they belong in a crop: they are in another "
-            "order than left eye, right eye, nose, left and right corner of the mouth"
-        )
+    problems = problems_of(len(rows), extra, same, different) + order_problems(off)
     separation = scale = None
     if len(rows) > 1:
         separation = separate(encoder, crops)
@@ -120,6 +115,16 @@ def check_loaded(pack: FacePack) -> PackCheck:
         better_scale=scale,
         problems=problems,
     )
+
+
+def order_problems(off: float | None) -> list[str]:
+    """A sentence where landmarks lie so far from where they belong that their order is wrong."""
+    if off is None or off <= MOST_OFFSET:
+        return []
+    return [
+        f"landmarks lie {off:.0f} pixels from where they belong in a crop: they are in another "
+        "order than left eye, right eye, nose, left and right corner of the mouth"
+    ]
 
 
 def landmark_offset(aligner: Aligner, landmarks: F32) -> float | None:

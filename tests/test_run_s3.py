@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from vcn_ray.io.storage import Storage
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 
 VIDEOS = 12
-BUCKETS = {"films", "results"}
+BUCKETS = {"films", "results", "models"}
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +50,31 @@ def local(folder: Path, yunet_pack: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def first(folder: Path, yunet_pack: Path, s3_server: S3Server, reach: list[str]) -> Ran:
+def remote_pack(
+    yunet_pack: Path,
+    s3_server: S3Server,
+    reach: list[str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[str]:
+    """The same pack on S3; fetched into a cache of these tests."""
+    for file in yunet_pack.iterdir():
+        s3_server.client.upload_file(str(file), "models", f"packs/mine/{file.name}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield "s3://models/packs/mine"
+
+
+@pytest.fixture(scope="module")
+def first(folder: Path, remote_pack: str, s3_server: S3Server, reach: list[str]) -> Ran:
     for path in folder.iterdir():
         s3_server.client.upload_file(str(path), "films", f"season/{path.name}")
     s3_server.calm()
-    return _index(yunet_pack, reach)
+    return _index(remote_pack, reach)
 
 
-def _index(pack: Path, reach: list[str], *more: str, source: str = "s3://films/season") -> Ran:
+def _index(
+    pack: Path | str, reach: list[str], *more: str, source: str = "s3://films/season"
+) -> Ran:
     words = [source, "--output", "s3://results/out", "--pack", pack, "--local"]
     return vcn("index", *words, *QUICK, *reach, *more)
 

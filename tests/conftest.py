@@ -36,6 +36,15 @@ def yunet_pack(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return dest / "yunet-mobilefacenet"
 
 
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home without packs and an empty cache; returns where InsightFace's packs would lie."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("VCN_PACKS", raising=False)
+    return tmp_path / ".insightface" / "models"
+
+
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     """An S3 server on loopback, with credentials for it in the environment as AWS wants them."""

@@ -23,16 +23,7 @@ from vcn_ray.io.pack_cache import pull_pack
 from vcn_ray.models.packs import load_pack
 from vcn_ray.run.find_pack import open_pack
 
-BUCKET = "packs"
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home without packs and an empty cache."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.delenv("VCN_PACKS", raising=False)
-    return tmp_path / ".insightface" / "models"
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def find_title(storage: Storage, wanted: str | None) -> FinishedTitle:
         UsageError: There is no such title, or more than one.
     """
     ids = storage.names("titles")
-    latest = {i: f"titles/{i}/latest.json" for i in ([wanted] if wanted in ids else ids) if i}
+    latest = {i: f"titles/{i}/latest.json" for i in ([wanted] if wanted in ids else ids)}
     told = {i: found for i, path in latest.items() if (found := storage.find_json(path))}
     if not told:
         raise UsageError(f"{storage.uri} holds no results: run vcn index --output {storage.uri}")

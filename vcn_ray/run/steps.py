@@ -6,7 +6,6 @@ as once, and a step that was killed leaves nothing that counts. It knows nothing
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -36,8 +35,6 @@ from vcn_ray.run.work import Stopwatch, Work
 from vcn_ray.stages.results import ResultTables
 from vcn_ray.stages.titles import TitleTracks, gather_tracks
 from vcn_ray.stages.tracks import SegmentTables
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +196,11 @@ def count_crops(title: TitlePlan, storage: Storage) -> int:
     return sum(storage.read_manifest(video.tracks)["crops"] for video in title.videos)
 
 
+def _check_encoder(title: TitlePlan, pack: FacePack, config: RunConfig) -> None:
+    belongs = adapted_folder(title.title_id, title.videos, config, pack.encoder_hash)
+    check_planned(pack, title.adapted == belongs)
+
+
 def adapt_step(
     title: TitlePlan,
     pack: FacePack,
@@ -217,8 +219,7 @@ def adapt_step(
     # The first looks for all, or one might wait for the others.
     if hooks.ranks.agree(storage.is_committed(title.adapted)):
         return None
-    belongs = adapted_folder(title.title_id, title.videos, config, pack.encoder_hash)
-    check_planned(pack, title.adapted == belongs)
+    _check_encoder(title, pack, config)
     watch = Stopwatch()
     kept = StoredCheckpoint(
         storage, f"{title.adapted}/checkpoint.safetensors", config.resources.checkpoint_seconds
@@ -261,8 +262,7 @@ def result_step(
     if storage.is_committed(title.result):
         return ResultDone(read_status(title, storage, reused=False), None)
     watch = Stopwatch()
-    belongs = adapted_folder(title.title_id, title.videos, config, pack.encoder_hash)
-    check_planned(pack, title.adapted == belongs)
+    _check_encoder(title, pack, config)
     outputs = load_outputs(storage.read_bytes(f"{title.adapted}/outputs.safetensors"))
     names = [video.video_id for video in title.videos]
     values = {"title": read_tracks(title, storage), "outputs": outputs, "videos": names}

@@ -33,7 +33,7 @@ from vcn_ray.errors import PackError
 from vcn_ray.models.align import ARCFACE_TEMPLATE, ArcFaceAligner, fit_similarities
 from vcn_ray.models.detectors import ScrfdDetector, YuNetDetector
 from vcn_ray.models.letterbox import fit_within, inside, round_up
-from vcn_ray.models.pack_check import read_picture
+from vcn_ray.packs.check import read_picture
 from vcn_ray.records import F32, U8, Detections
 
 BATCHES = (1, 4, 8, 16)

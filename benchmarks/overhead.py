@@ -40,12 +40,12 @@ from ray._private.internal_api import memory_summary
 from running import resident
 
 from vcn_ray.config import ResourceConfig, RunConfig
-from vcn_ray.distributed.cluster import cluster
 from vcn_ray.distributed.segments import SegmentRow, SegmentStream, SegmentWorker
+from vcn_ray.distributed.session import cluster
 from vcn_ray.io.catalog import read_catalog
 from vcn_ray.io.isolation import IsolationConfig
 from vcn_ray.io.video import DecodeConfig
-from vcn_ray.models.packs import load_pack
+from vcn_ray.packs.load import load_pack
 from vcn_ray.run.plan import PackHashes, SegmentJob
 from vcn_ray.run.planning import group_titles, plan_titles
 

@@ -29,9 +29,10 @@ from running import peak_resident, say
 from scoring import Cell, Report
 
 from vcn_ray.io.video import DecodeConfig
-from vcn_ray.models.pack_accuracy import check_faces
-from vcn_ray.models.pack_speed import measure_speed
-from vcn_ray.models.packs import DLIB, describe_pack, load_pack
+from vcn_ray.packs.accuracy import check_faces
+from vcn_ray.packs.embedded import NAME as DLIB
+from vcn_ray.packs.load import describe_pack, load_pack
+from vcn_ray.packs.speed import measure_speed
 
 COLUMNS = {
     "pack": "",

@@ -14,7 +14,7 @@ import torch
 
 from vcn_ray.config import RunConfig, profile_config
 from vcn_ray.models.backbones import Backbone
-from vcn_ray.models.packs import load_pack
+from vcn_ray.packs.load import load_pack
 
 PROFILES = ("default", "head-only", "paper")
 """What the package calls "default" and "paper", and the default with its encoder left as it is."""

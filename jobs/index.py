@@ -9,7 +9,7 @@ command goes on.
 import os
 import sys
 
-from vcn_ray.cli import main
+from vcn_ray.cli.main import main
 
 if __name__ == "__main__":
     os.environ.setdefault("RAY_ADDRESS", "auto")

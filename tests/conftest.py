@@ -12,7 +12,7 @@ import pytest
 import torch
 
 if TYPE_CHECKING:
-    from tests.s3_server import S3Server
+    from tests.helpers.s3_server import S3Server
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
@@ -48,7 +48,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     """An S3 server on loopback, with credentials for it in the environment as AWS wants them."""
-    from tests.s3_server import KEYS, running_server  # moto takes a second to import
+    from tests.helpers.s3_server import KEYS, running_server  # moto takes a second to import
 
     with pytest.MonkeyPatch.context() as patch, running_server() as server:
         patch.setenv("AWS_ACCESS_KEY_ID", KEYS["aws_access_key_id"])
@@ -60,7 +60,7 @@ def s3_server() -> Iterator[S3Server]:
 @pytest.fixture(scope="session")
 def film(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short film of real clips in which two people speak by turns."""
-    from tests.montage import write_montage  # OpenCV and FFmpeg take a moment to import
+    from tests.helpers.montage import write_montage  # OpenCV and FFmpeg take a moment to import
 
     path = tmp_path_factory.mktemp("film") / "film.mp4"
     write_montage(sorted((shared / "data/videos").glob("grid_*.mpg"))[:2], path)

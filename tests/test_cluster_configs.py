@@ -18,8 +18,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.kuberay_fields import faults_of
-from vcn_ray.cli import build_parser
+from tests.helpers.kuberay_fields import faults_of
+from vcn_ray.cli.main import build_parser
 from vcn_ray.config import ResourceConfig, load_config
 
 PROJECT = Path(__file__).resolve().parents[1]

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.films import results, vcn
-from tests.montage import MontageShot, write_montage
-from vcn_ray.run.results import StoredTitle
+from tests.helpers.films import results, vcn
+from tests.helpers.montage import MontageShot, write_montage
+from vcn_ray.run.stored import StoredTitle
 
 pytestmark = pytest.mark.slow
 

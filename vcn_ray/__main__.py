@@ -2,7 +2,7 @@
 
 import sys
 
-from vcn_ray.cli import main
+from vcn_ray.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

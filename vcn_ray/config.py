@@ -22,12 +22,12 @@ from vcn_ray.core.quality import QualityConfig
 from vcn_ray.core.shots import ShotConfig
 from vcn_ray.core.track import TrackConfig
 from vcn_ray.errors import ConfigError
-from vcn_ray.io.download import DownloadConfig
 from vcn_ray.io.isolation import IsolationConfig
-from vcn_ray.io.redact import redact
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.video import DecodeConfig
 from vcn_ray.learn.settings import FinetuneConfig
+from vcn_ray.packs.download import DownloadConfig
+from vcn_ray.redact import redact
 
 
 @dataclass(frozen=True, kw_only=True)

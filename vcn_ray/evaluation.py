@@ -23,8 +23,8 @@ from vcn_ray.errors import UsageError
 from vcn_ray.io.storage import Storage, one_line
 from vcn_ray.io.tables import column_array, read_boxes
 from vcn_ray.records import F32, F64, I64
-from vcn_ray.run.results import StoredTitle, stored_titles
-from vcn_ray.run.steps import segment_file
+from vcn_ray.run.commit import segment_file
+from vcn_ray.run.stored import StoredTitle, stored_titles
 
 MIN_IOU = 0.3  # detectors disagree with labellers on how much chin and hair is face
 BOX_COLUMNS = ("x0", "y0", "x1", "y1")

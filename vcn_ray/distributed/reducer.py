@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 from vcn_ray.config import RunConfig
 from vcn_ray.io.storage import Storage
-from vcn_ray.models.packs import FacePack
-from vcn_ray.run.find_pack import open_pack
+from vcn_ray.packs.face_pack import FacePack
+from vcn_ray.packs.find import open_pack
+from vcn_ray.run.commit import ResultDone, VideoDone, result_step, video_step
 from vcn_ray.run.plan import SegmentJob, TitlePlan, VideoPlan
 from vcn_ray.run.state import open_jobs
-from vcn_ray.run.steps import ResultDone, VideoDone, result_step, video_step
 
 
 class OpenedTitle(NamedTuple):

@@ -20,11 +20,11 @@ from vcn_ray.config import ResourceConfig, RunConfig
 from vcn_ray.distributed.feed import feed_dataset, start_feed
 from vcn_ray.errors import MediaError
 from vcn_ray.io.storage import Storage, one_line
+from vcn_ray.packs.find import open_pack
+from vcn_ray.run.commit import reason_of, segment_file, segment_step
 from vcn_ray.run.devices import device_for
-from vcn_ray.run.find_pack import open_pack
+from vcn_ray.run.ledger import Work
 from vcn_ray.run.plan import SegmentJob
-from vcn_ray.run.steps import reason_of, segment_file, segment_step
-from vcn_ray.run.work import Work
 
 log = logging.getLogger(__name__)
 

@@ -18,11 +18,11 @@ from vcn_ray.config import RunConfig
 from vcn_ray.io.storage import Storage
 from vcn_ray.learn.ranks import ALONE, ProcessRanks, Ranks
 from vcn_ray.learn.settings import Hooks
-from vcn_ray.models.packs import FacePack
-from vcn_ray.run.find_pack import open_pack
+from vcn_ray.packs.face_pack import FacePack
+from vcn_ray.packs.find import open_pack
+from vcn_ray.run.commit import adapt_step
+from vcn_ray.run.ledger import Stopwatch, Work
 from vcn_ray.run.plan import TitlePlan
-from vcn_ray.run.steps import adapt_step
-from vcn_ray.run.work import Stopwatch, Work
 
 MOST_RESTARTS = 3
 """Times that a Ray Train job whose process or machine dies starts again."""

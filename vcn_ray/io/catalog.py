@@ -20,10 +20,10 @@ import pyarrow.json as pajson
 import pyarrow.parquet as pq
 
 from vcn_ray.errors import S3Error, UsageError
-from vcn_ray.io.redact import redact
 from vcn_ray.io.s3 import SCHEME, S3Config, split_uri
 from vcn_ray.io.s3_objects import S3Objects
 from vcn_ray.io.storage import is_remote, one_line
+from vcn_ray.redact import redact
 
 VIDEO_ENDINGS = frozenset(
     [

@@ -39,7 +39,7 @@ from botocore.exceptions import (
 )
 
 from vcn_ray.errors import ConfigError, S3Error, S3Kind, UsageError
-from vcn_ray.io.redact import one_line, redact
+from vcn_ray.redact import one_line, redact
 
 SCHEME = "s3://"
 CLIENT_TRIES = 3  # by botocore; storage and files try again on top, also what breaks off later

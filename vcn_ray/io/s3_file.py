@@ -13,9 +13,9 @@ from typing import Any
 
 from vcn_ray.errors import MediaError, Reason, S3Error
 from vcn_ray.io.meter import count_bytes
-from vcn_ray.io.redact import redact
 from vcn_ray.io.s3 import S3Config, split_uri
 from vcn_ray.io.s3_objects import S3Objects
+from vcn_ray.redact import redact
 
 BLOCK_BYTES = 1 << 20
 KEPT_BLOCKS = 8

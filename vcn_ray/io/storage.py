@@ -22,12 +22,12 @@ import pyarrow.parquet as pq
 
 from vcn_ray.errors import S3Error, StorageError, UsageError
 from vcn_ray.io.meter import count_bytes
-from vcn_ray.io.redact import one_line as one_line  # where those who use storage look for it
-from vcn_ray.io.redact import redact
 from vcn_ray.io.retry import retried
 from vcn_ray.io.s3 import SCHEME, S3Config, split_uri
 from vcn_ray.io.s3_filesystem import s3_filesystem
 from vcn_ray.io.s3_objects import S3Objects
+from vcn_ray.redact import one_line as one_line  # where those who use storage look for it
+from vcn_ray.redact import redact
 
 T = TypeVar("T")
 

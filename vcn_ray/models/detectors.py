@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from vcn_ray.errors import PackError, ShapeError
-from vcn_ray.models.heads import (
+from vcn_ray.models.anchors import (
     Candidates,
     decode_distances,
     decode_yunet,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vcn_ray.models.heads import Candidates
+from vcn_ray.models.anchors import Candidates
 from vcn_ray.records import Mask
 
 OVERLAP = 0.25

@@ -22,7 +22,7 @@ from vcn_ray.errors import PackError
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.models.iresnet import IResNet
 from vcn_ray.models.mobilefacenet import MobileFaceNet
-from vcn_ray.models.pack_files import one_line
+from vcn_ray.redact import one_line
 
 Kind = Literal["mobilefacenet", "iresnet"]
 Weights = dict[str, Tensor]
@@ -118,8 +118,8 @@ def _load(path: Path) -> object:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise PackError(
-            f"{path} cannot be read as safetensors ({one_line(error)}): fetch it again, or take it "
-            "out of the folder"
+            f"{path} cannot be read as safetensors ({one_line(error, 200)}): fetch it again, or "
+            "take it out of the folder"
         ) from error
 
 

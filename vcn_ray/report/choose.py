@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vcn_ray.report.faces import Album, Crop, best, parts, strip
+from vcn_ray.report.face_images import Album, Crop, best, parts, strip
 
 CARD_FACES = 8
 """Faces on a person's card beside the cover, from as many shots as there are."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vcn_ray.report.choose import STRIP_FACES, Choice, Row, merge_limit
-from vcn_ray.report.faces import Album, strip
+from vcn_ray.report.face_images import Album, strip
 from vcn_ray.report.spans import Appearance, Bar, Film
 from vcn_ray.report.words import clock, count, number, percent, rule_words
 

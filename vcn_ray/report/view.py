@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from vcn_ray.errors import ShapeError
 from vcn_ray.report.choose import Row, best_unknown, choose, fill
-from vcn_ray.report.faces import Album, read_crops
+from vcn_ray.report.face_images import Album, read_crops
 from vcn_ray.report.notes import (
     Listing,
     PackView,

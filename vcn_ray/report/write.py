@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vcn_ray.io.storage import Storage
-from vcn_ray.report.index import index_entry, render_index
+from vcn_ray.report.overview import index_entry, render_index
 from vcn_ray.report.page import render_page
 from vcn_ray.report.view import TitleTables, build_view
-from vcn_ray.run.results import stored_titles
+from vcn_ray.run.stored import stored_titles
 
 
 @dataclass(frozen=True, slots=True)

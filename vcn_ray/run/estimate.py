@@ -22,9 +22,9 @@ from scipy.stats import t as student
 from vcn_ray.config import PriceConfig, RunConfig, select
 from vcn_ray.io.storage import Storage
 from vcn_ray.records import F64
+from vcn_ray.run.ledger import STAGES
 from vcn_ray.run.state import TitleState
 from vcn_ray.run.summary import RESULT_SETTINGS
-from vcn_ray.run.work import STAGES
 
 TITLES = 200  # that a pace is known from, at most
 MOST_ASKED = 600  # for theirs

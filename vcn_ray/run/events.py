@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from vcn_ray.run.commit import TitleStatus
+from vcn_ray.run.ledger import Ledger, Work
 from vcn_ray.run.plan import Failure, InputNote, PlannedTitle
 from vcn_ray.run.state import FoundResult
-from vcn_ray.run.steps import TitleStatus
-from vcn_ray.run.work import Ledger, Work
 
 
 @dataclass(frozen=True, slots=True)

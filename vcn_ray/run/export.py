@@ -10,7 +10,7 @@ from vcn_ray.errors import UsageError
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.weights import load_arrays
 from vcn_ray.models.backbones import Backbone
-from vcn_ray.models.packs import FacePack
+from vcn_ray.packs.face_pack import FacePack
 
 PREFIX = "encoder."  # of the encoder's tensors in model.safetensors
 MOST_NAMED = 5  # titles in an error

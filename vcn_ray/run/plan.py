@@ -21,8 +21,8 @@ from vcn_ray.config import (
 from vcn_ray.errors import MediaError, Reason
 from vcn_ray.io.catalog import CatalogVideo
 from vcn_ray.io.identity import digest, title_id
-from vcn_ray.io.redact import one_line, redact
 from vcn_ray.records import Segment, VideoInfo
+from vcn_ray.redact import one_line, redact
 from vcn_ray.run.sources import Memory, look_at_video
 from vcn_ray.schema import SCHEMA_VERSION
 

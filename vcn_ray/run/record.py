@@ -11,13 +11,13 @@ from typing import Any
 
 from vcn_ray.config import RunConfig, dump_config
 from vcn_ray.io.catalog import CatalogVideo
-from vcn_ray.io.redact import redact
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import make_table
+from vcn_ray.redact import redact
+from vcn_ray.run.commit import TitleStatus
 from vcn_ray.run.devices import count_cpus
 from vcn_ray.run.events import RunOutcome
 from vcn_ray.run.plan import Failure
-from vcn_ray.run.steps import TitleStatus
 from vcn_ray.schema import FAILURES, RUN_VIDEOS
 
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from vcn_ray.io.storage import MANIFEST, Storage
-from vcn_ray.run.plan import Failure, SegmentJob, TitlePlan, VideoPlan
-from vcn_ray.run.steps import (
+from vcn_ray.run.commit import (
     TitleStatus,
     failures_in,
     point_to,
     read_status,
     segment_file,
 )
+from vcn_ray.run.plan import Failure, SegmentJob, TitlePlan, VideoPlan
 
 
 def open_jobs(video: VideoPlan, storage: Storage) -> list[SegmentJob]:

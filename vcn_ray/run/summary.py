@@ -7,12 +7,12 @@ from importlib.metadata import version
 from typing import Any
 
 from vcn_ray.config import RunConfig, select
-from vcn_ray.io.redact import redact
 from vcn_ray.io.storage import Storage
-from vcn_ray.models.packs import FacePack
+from vcn_ray.packs.face_pack import FacePack
+from vcn_ray.redact import redact
+from vcn_ray.rows.result_rows import ResultTables
 from vcn_ray.run.plan import METHOD_VERSION, TitlePlan, VideoPlan
 from vcn_ray.schema import SCHEMA_VERSION
-from vcn_ray.stages.results import ResultTables
 
 LIBRARIES = ("vcn-ray", "torch", "av", "numpy", "scipy", "opencv-python", "trackers")
 RESULT_SETTINGS = [

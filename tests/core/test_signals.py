@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from scenedetect.detectors import ContentDetector
+
+from tests.helpers.videos import RATE, look, scene, shot, signals_of
+from vcn_ray.core.signals import (
+    SegmentSignals,
+    SignalReader,
+    camera_motion,
+    colour_histogram,
+    join_signals,
+    picture_change,
+)
+from vcn_ray.errors import ShapeError
+
+PICTURES = shot(1, 20, speed=4) + shot(2, 20, speed=3)
+SIZE = (256, 144)
+
+
+def read(pictures, first: int = 0) -> SegmentSignals:
+    reader = SignalReader(512)
+    for number, picture in enumerate(pictures):
+        analysed = (first + number) % 5 == 0
+        reader.add(picture, (first + number) / RATE, analysed=analysed)
+    return reader.result()
+
+
+def test_change_is_the_score_of_pyscenedetect():
+    detector = ContentDetector()
+    scores = [detector._calculate_frame_score(None, p[..., ::-1]) for p in PICTURES]
+    found = [picture_change(a, b) for a, b in itertools.pairwise(PICTURES)]
+    np.testing.assert_allclose(found, scores[1:], rtol=1e-9)
+
+
+def test_joined_segments_are_as_one():
+    expected = join_signals([read(PICTURES)])
+    found = join_signals([read(PICTURES[a:b], a) for a, b in ((0, 15), (15, 20), (20, 40))])
+    for name in ("seconds", "analysed", "content", "histogram", "motion"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    assert found.content[0] == 0.0
+    assert found.content[20] > 3 * np.delete(found.content, 20).max()
+    np.testing.assert_allclose(found.histogram.sum(axis=1), 1.0, rtol=1e-5)
+
+
+def test_a_video_may_change_its_shape_between_segments():
+    smaller = [np.ascontiguousarray(picture[::2, ::2]) for picture in PICTURES[:15]]
+    found = join_signals([read(smaller), read(PICTURES[15:], 15)])
+    whole = join_signals([read(PICTURES)])
+    assert len(found) == len(whole)
+    assert abs(found.content[15] - whole.content[15]) < 8
+
+
+def test_signals_need_frames():
+    with pytest.raises(ShapeError, match="at least one frame"):
+        SignalReader(512).result()
+    with pytest.raises(ShapeError, match="at least one segment"):
+        join_signals([])
+    with pytest.raises(ShapeError, match="one size"):
+        picture_change(PICTURES[0], PICTURES[0][:-1])
+
+
+@pytest.mark.parametrize(
+    ("shift", "zoom"), [((0, 0), 1.0), ((9, -4), 1.0), ((-25, 12), 1.0), ((5, 0), 1.1)]
+)
+def test_camera_motion_is_that_of_the_camera(shift, zoom):
+    picture, middle = scene(3), np.array([256.0, 256.0])
+    before, after = look(picture, middle, SIZE), look(picture, middle - shift, SIZE, zoom)
+    corners = np.array([[60.0, 40.0], [200.0, 100.0]])
+    in_scene = corners - np.array(SIZE) / 2 + middle
+    expected = zoom * (in_scene - (middle - shift)) + np.array(SIZE) / 2
+    motion = camera_motion(before, after)
+    np.testing.assert_allclose(corners @ motion[:, :2].T + motion[:, 2], expected, atol=0.6)
+    np.testing.assert_array_equal(motion, camera_motion(before, after))
+
+
+def test_a_moving_face_is_not_the_camera():
+    background, face = look(scene(3), (256, 256), SIZE), look(scene(8), (99, 99), (60, 70))
+    pictures = [background.copy(), background.copy()]
+    pictures[0][30:100, 80:140] = face
+    pictures[1][34:104, 92:152] = face
+    motion = camera_motion(*pictures)
+    np.testing.assert_allclose(motion, np.eye(2, 3), atol=0.2)
+
+
+def test_motion_is_unknown_across_a_cut_and_on_a_blank_wall():
+    wall = np.full((144, 256, 3), 90, np.uint8)
+    assert np.isnan(camera_motion(PICTURES[0], PICTURES[-1])).all()
+    assert np.isnan(camera_motion(wall, wall)).all()
+    joined = signals_of([PICTURES[0], PICTURES[-1], wall, wall], every=1)
+    np.testing.assert_array_equal(joined.motion, np.tile(np.eye(2, 3), (4, 1, 1)))
+
+
+def test_motion_is_in_displayed_pixels():
+    picture = scene(3)
+    small = [look(picture, (256 + 6 * n, 256), SIZE) for n in range(2)]
+    reader = SignalReader(1024)
+    for number, seen in enumerate(small):
+        signal = reader.add(seen, number / RATE, analysed=True)
+    assert signal.motion[0, 2] == pytest.approx(-24.0, abs=1.0)
+
+
+def test_histogram_counts_colours():
+    picture = np.zeros((10, 10, 3), np.uint8)
+    picture[:5] = (255, 0, 130)
+    found = colour_histogram(picture)
+    assert found.shape == (64,)
+    assert (found[0], found[3 * 16 + 0 * 4 + 2]) == (128, 128)
+    assert np.count_nonzero(found) == 2

@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import itertools
+import pickle
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from tests.helpers.videos import dissolve, encode, encode_sound, look, scene, shot
+from vcn_ray.errors import ConfigError, MediaError
+from vcn_ray.io.frames import DecodedFrame, read_segment
+from vcn_ray.io.video import DecodeConfig, plan_segments, probe
+from vcn_ray.records import Segment
+
+SECOND = DecodeConfig(segment_seconds=1.0)
+GROUPS = "keyint=20:min-keyint=20:scenecut=0:bframes=3:b-adapt=0"
+OPEN = {"x264-params": f"{GROUPS}:open-gop=1"}
+CLOSED = {"x264-params": GROUPS}
+PICTURES = shot(1, 45, speed=3) + shot(2, 45, speed=2)
+
+
+def whole(path: Path, config: DecodeConfig = SECOND) -> list[DecodedFrame]:
+    segment = Segment(index=0, start_pts=0, end_pts=None, start_seconds=0.0, end_seconds=0.0)
+    return list(read_segment(path, segment, config))
+
+
+def reason_of(call, *arguments) -> str:
+    with pytest.raises(MediaError) as caught:
+        call(*arguments)
+    assert "\n" not in caught.value.message
+    return caught.value.reason
+
+
+CASES = {
+    "open.mp4": ("libx264", OPEN),
+    "closed.mp4": ("libx264", CLOSED),
+    "refresh.mp4": ("libx264", {"x264-params": "intra-refresh=1:keyint=20:bframes=0"}),
+    "open.mkv": ("libx264", OPEN),
+    "open.ts": ("libx264", OPEN),
+    "open.avi": ("libx264", OPEN),
+    "old.ts": ("mpeg2video", {"g": "12", "bf": "2"}),
+    "old.mpg": ("mpeg2video", {"g": "12", "bf": "2"}),
+    "old.avi": ("mpeg4", {"g": "12"}),
+    "plain.h264": ("libx264", CLOSED),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_segments_together_are_the_whole_file(tmp_path, name):
+    codec, options = CASES[name]
+    path = encode(tmp_path / name, PICTURES, codec, options)
+    segments = plan_segments(path, SECOND)
+    if name not in ("open.avi", "plain.h264"):  # their frames have no times of their own
+        assert len(segments) >= 2
+    frames, problems = [], []
+    for segment in segments:
+        reader = read_segment(path, segment, SECOND)
+        found = list(reader)
+        assert [frame.number_in_segment for frame in found] == list(range(len(found)))
+        assert found[0].analysed
+        frames += found
+        problems += reader.problems
+    expected = whole(path)
+    assert len(frames) == len(expected) == len(PICTURES)
+    assert [frame.seconds for frame in frames] == [frame.seconds for frame in expected]
+    assert all(np.array_equal(a.small, b.small) for a, b in zip(frames, expected, strict=True))
+    assert problems == []
+    # In order of presentation: every frame is most like the picture that it was made of.
+    for number in (0, 30, 46, 89):
+        shown = frames[number].small.astype(int)
+        errors = [np.abs(shown - picture).mean() for picture in PICTURES]
+        assert int(np.argmin(errors)) == number
+
+
+def test_the_open_groups_of_the_test_are_open(tmp_path):
+    path = encode(tmp_path / "open.mp4", PICTURES, options=OPEN)
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    keys = [number for number, packet in enumerate(packets) if packet.is_keyframe][1:]
+    assert any(packets[key + 1].pts < packets[key].pts for key in keys)
+
+
+def test_segments_are_as_long_as_asked_and_meet(tmp_path):
+    path = encode(tmp_path / "a.mp4", PICTURES * 2, options=CLOSED)
+    for seconds in (1.0, 2.0, 60.0):
+        segments = plan_segments(path, DecodeConfig(segment_seconds=seconds))
+        assert [segment.index for segment in segments] == list(range(len(segments)))
+        assert all(s.end_seconds - s.start_seconds >= seconds for s in segments[:-1])
+        for before, after in itertools.pairwise(segments):
+            assert (before.end_pts, before.end_seconds) == (after.start_pts, after.start_seconds)
+        assert segments[-1].end_pts is None
+        assert segments[0].start_seconds == 0.0
+        assert segments[-1].end_seconds == pytest.approx(180 / 25, abs=0.01)
+
+
+def test_a_binary_file_serves_as_well_as_a_path(tmp_path):
+    path = encode(tmp_path / "a.mp4", PICTURES, options=OPEN)
+    with open(path, "rb") as file:
+        assert plan_segments(file, SECOND)[1].start_pts == plan_segments(path, SECOND)[1].start_pts
+        segment = plan_segments(file, SECOND)[1]
+        assert len(list(read_segment(file, segment, SECOND))) == len(
+            list(read_segment(path, segment, SECOND))
+        )
+        assert not file.closed
+
+
+def test_times_of_a_variable_rate_come_from_its_frames(tmp_path):
+    times = np.cumsum(np.random.default_rng(3).integers(8, 90, len(PICTURES))).tolist()
+    path = encode(tmp_path / "vfr.mp4", PICTURES, options=OPEN, times=times)
+    frames = [f for s in plan_segments(path, SECOND) for f in read_segment(path, s, SECOND)]
+    expected = (np.array(times) - times[0]) / 1000
+    np.testing.assert_allclose([frame.seconds for frame in frames], expected, atol=2e-3)
+    analysed = [frame.seconds for frame in frames if frame.analysed]
+    assert all(frame.image is not None for frame in frames if frame.analysed)
+    assert all(frame.image is None for frame in frames if not frame.analysed)
+    assert len({int(seconds * 8) for seconds in analysed}) == len({int(t * 8) for t in expected})
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_rotation_is_applied(tmp_path, rotation):
+    upright = look(scene(5), (256, 256), (192, 128))
+    stored = np.rot90(upright, -(rotation // 90))
+    path = encode(tmp_path / "turned.mp4", [stored] * 5, rotation=rotation)
+    info = probe(path)
+    assert (info.rotation, info.width, info.height) == (rotation, 192, 128)
+    frame = whole(path)[0]
+    assert frame.image.shape == frame.small.shape == (128, 192, 3)
+    assert np.abs(frame.image.astype(int) - upright).mean() < 12
+
+
+def test_pixels_that_are_not_square_are_made_so(tmp_path):
+    path = encode(tmp_path / "wide.mp4", PICTURES[:5], aspect=Fraction(3, 2))
+    assert (probe(path).width, probe(path).height) == (384, 144)
+    frame = whole(path, DecodeConfig(long_side_pixels=96))[0]
+    assert frame.image.shape == (36, 96, 3)
+    assert frame.small.shape == (96, 256, 3)
+    assert frame.scale == 4.0
+    assert frame.displayed_width == 384
+
+
+def test_small_frames_are_not_enlarged(tmp_path):
+    frame = whole(encode(tmp_path / "a.mp4", PICTURES[:3]))[0]
+    assert frame.image.shape == frame.small.shape == (144, 256, 3)
+    assert frame.scale == 1.0
+
+
+def test_probe_says_what_the_film_is(tmp_path):
+    info = probe(encode(tmp_path / "a.mp4", PICTURES))
+    assert info.codec == "h264"
+    assert info.frame_rate == pytest.approx(25.0)
+    assert info.duration_seconds == pytest.approx(3.6)
+    assert not info.hdr
+    assert not info.interlaced
+
+
+def test_one_frame_is_a_video(tmp_path):
+    path = encode(tmp_path / "one.mp4", PICTURES[:1])
+    (segment,) = plan_segments(path, SECOND)
+    (frame,) = read_segment(path, segment, SECOND)
+    assert frame.analysed
+    assert frame.seconds == 0.0
+
+
+def test_files_that_are_no_video_say_why(tmp_path):
+    empty, text, noise, playlist = (
+        tmp_path / n for n in ("empty.mp4", "text.mp4", "noise.mp4", "list.m3u8")
+    )
+    empty.write_bytes(b"")
+    text.write_text("[project]\nname = 'no video'\n" * 50)
+    noise.write_bytes(np.random.default_rng(1).bytes(100_000))
+    other = encode(tmp_path / "other.ts", PICTURES)
+    playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{other}\n#EXT-X-ENDLIST\n")
+    notes = tmp_path / "notes.txt"
+    notes.write_text("hello\n" * 100)
+    for call in (probe, lambda path: plan_segments(path, SECOND)):
+        assert reason_of(call, tmp_path / "none.mp4") == "missing"
+        for path in (empty, text, noise, playlist, notes, tmp_path):
+            assert reason_of(call, path) == "unreadable", path
+        assert reason_of(call, encode_sound(tmp_path / "sound.mp4")) == "no_video_stream"
+
+
+def test_a_cover_picture_is_no_film(tmp_path):
+    path = tmp_path / "song.mka"
+    cover = cv2.imencode(".png", PICTURES[0])[1].tobytes()
+    encode_sound(tmp_path / "sound.mp4")
+    with av.open(str(tmp_path / "sound.mp4")) as source, av.open(str(path), "w") as target:
+        sound = target.add_stream_from_template(source.streams.audio[0])
+        picture = target.add_attachment("cover.png", "image/png", cover)
+        assert picture is not None
+        for packet in source.demux(audio=0):
+            if packet.dts is not None:
+                packet.stream = sound
+                target.mux(packet)
+    assert reason_of(probe, path) == "no_video_stream"
+
+
+def test_a_film_cut_short_gives_its_readable_part(tmp_path):
+    pictures = shot(7, 200, speed=2)
+    for name in ("short.mp4", "short.ts"):
+        path = encode(
+            tmp_path / name, pictures, options=CLOSED, movflags="faststart" if "mp4" in name else ""
+        )
+        path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+        frames, problems = [], []
+        for segment in plan_segments(path, SECOND):
+            reader = read_segment(path, segment, SECOND)
+            frames += list(reader)
+            problems += reader.problems
+        assert 80 < len(frames) < 150
+        if name == "short.mp4":
+            assert any("were promised" in problem for problem in problems)
+
+
+def test_a_segment_without_one_frame_is_an_error(tmp_path):
+    path = encode(tmp_path / "a.mp4", shot(7, 200), options=CLOSED, movflags="faststart")
+    segments = plan_segments(path, SECOND)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert reason_of(lambda: list(read_segment(path, segments[-1], SECOND))) == "decode_error"
+
+
+def test_damage_in_the_middle_is_skipped_and_told(tmp_path):
+    path = encode(tmp_path / "a.mkv", shot(7, 100, speed=2), options=CLOSED)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 6_000] = np.random.default_rng(0).bytes(6_000)
+    path.write_bytes(bytes(data))
+    segment = Segment(index=0, start_pts=0, end_pts=None, start_seconds=0.0, end_seconds=4.0)
+    reader = read_segment(path, segment, SECOND)
+    frames = list(reader)
+    assert 60 <= len(frames) <= 100
+    assert reader.problems
+    assert np.all(np.diff([frame.seconds for frame in frames]) >= 0)
+
+
+def test_time_that_starts_anew_goes_on(tmp_path):
+    parts = [encode(tmp_path / f"{n}.ts", PICTURES, options=CLOSED) for n in range(2)]
+    path = tmp_path / "joined.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    (segment,) = plan_segments(path, SECOND)
+    seconds = [frame.seconds for frame in read_segment(path, segment, SECOND)]
+    assert len(seconds) >= 175
+    assert np.all(np.diff(seconds) > 0)
+    assert seconds[-1] == pytest.approx(2 * 3.6, abs=0.3)
+
+
+def test_reading_twice_gives_the_same(tmp_path):
+    path = encode(tmp_path / "a.mp4", dissolve(PICTURES[:45], PICTURES[45:], 10), options=OPEN)
+    reader = read_segment(path, plan_segments(path, SECOND)[1], SECOND)
+    for a, b in zip(reader, reader, strict=True):
+        assert a.seconds == b.seconds
+        assert np.array_equal(a.small, b.small)
+
+
+def test_settings_have_to_make_sense():
+    with pytest.raises(ConfigError, match="segment_seconds"):
+        DecodeConfig(segment_seconds=0)
+    error = MediaError("missing", "gone")
+    assert pickle.loads(pickle.dumps(error)).reason == "missing"
+
+
+def test_clips_read_in_pieces_as_in_one(shared):
+    for name, frames in (("face_then_cartoon_cut.mov", 169), ("grid_lbbc2a.mpg", 75)):
+        path = shared / "data" / "videos" / name
+        found = [f for s in plan_segments(path, SECOND) for f in read_segment(path, s, SECOND)]
+        expected = whole(path)
+        assert len(found) == len(expected) == frames
+        pairs = zip(found, expected, strict=True)
+        assert all(np.array_equal(a.small, b.small) for a, b in pairs)

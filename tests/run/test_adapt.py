@@ -1,0 +1,234 @@
+"""Fine-tuning on storage: what is kept, what is gone on with, and what it cost."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from tests.helpers.synth import PEOPLE, QUICK, TinyBackbone, crops_of
+from vcn_ray.config import ResourceConfig, RunConfig
+from vcn_ray.core.cluster import ClusterConfig
+from vcn_ray.errors import StorageError
+from vcn_ray.io.storage import Storage
+from vcn_ray.io.tables import box_fields, encode_jpeg, make_table
+from vcn_ray.learn.settings import Hooks
+from vcn_ray.packs.face_pack import FacePack
+from vcn_ray.records import VideoInfo
+from vcn_ray.run.commit import adapt_step, result_step
+from vcn_ray.run.plan import TitlePlan, VideoPlan, adapted_folder
+from vcn_ray.schema import CROPS, SHOTS, VIDEO_TRACKS
+
+CROPS_EACH = 4
+CONFIG = RunConfig(finetune=replace(QUICK, least_steps=1), cluster=ClusterConfig(rule="paper"))
+EAGER = replace(CONFIG, resources=ResourceConfig(checkpoint_seconds=0))
+"""Keeps a checkpoint after each epoch."""
+PACK = cast(
+    FacePack,
+    SimpleNamespace(
+        name="tiny",
+        licence="none",
+        commercial_use=True,
+        source="",
+        detector_hash="detector",
+        encoder_hash="encoder",
+        load_encoder=TinyBackbone,
+    ),
+)
+VIDEO = VideoPlan(
+    uri="film.mp4",
+    video_id="film-1",
+    info=cast(
+        VideoInfo,
+        SimpleNamespace(
+            duration_seconds=8.0,
+            width=64,
+            height=48,
+            frame_rate=25.0,
+            codec="h264",
+            hdr=False,
+            interlaced=False,
+        ),
+    ),
+    segments=(),
+    faces="videos/film-1/faces-1",
+    tracks="videos/film-1/tracks-1",
+)
+ADAPTED = adapted_folder("film", (VIDEO,), CONFIG, PACK.encoder_hash)
+TITLE = TitlePlan("Film", "film", (VIDEO,), ADAPTED, "titles/film/result-1", ())
+EPOCHS = 6
+CHECKPOINT = f"{TITLE.adapted}/checkpoint.safetensors"
+
+
+class KilledError(Exception):
+    """What stands in for the end of a process."""
+
+
+def write_tracks(storage: Storage) -> None:
+    """Eight tracks of three people, one after another, as the stage before leaves them."""
+    tracks, crops = [], []
+    for row, crop in enumerate(crops_of(PEOPLE, CROPS_EACH)):
+        track, frame = f"t{row // CROPS_EACH:02d}", 5 * row
+        box = box_fields([0, 0, 16, 16])
+        crops.append(
+            {
+                "track_id": track,
+                "frame": frame,
+                "seconds": frame / 25,
+                **box,
+                "score": 1.0,
+                "sharpness": 1.0,
+                "image": encode_jpeg(crop),
+            }
+        )
+    for number in range(len(PEOPLE)):
+        start = 5 * CROPS_EACH * number
+        end = start + 5 * CROPS_EACH
+        tracks.append(
+            {
+                "track_id": f"t{number:02d}",
+                "video_id": VIDEO.video_id,
+                "shot_id": "s",
+                "start_frame": start,
+                "end_frame": end,
+                "start_seconds": start / 25,
+                "end_seconds": end / 25,
+                "faces": CROPS_EACH,
+                "crops": CROPS_EACH,
+            }
+        )
+    storage.write_table(f"{VIDEO.tracks}/tracks.parquet", make_table(tracks, VIDEO_TRACKS))
+    storage.write_table(f"{VIDEO.tracks}/crops.parquet", make_table(crops, CROPS))
+    storage.write_table(f"{VIDEO.tracks}/shots.parquet", SHOTS.empty_table())
+    faces = {"failures": [], "faces": len(crops), "seconds": 1.0}
+    manifest = {"rejected": {}, "crops": len(crops), "seconds": 0.5, "faces_stage": faces}
+    storage.commit(VIDEO.tracks, manifest)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    opened = Storage.open(str(tmp_path / "output"))
+    write_tracks(opened)
+    return opened
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Storage:
+    """The same, fine-tuned without a break."""
+    opened = Storage.open(str(tmp_path / "whole"))
+    write_tracks(opened)
+    adapt_step(TITLE, PACK, CONFIG, opened)
+    return opened
+
+
+class Epochs:
+    """Counts the epochs that are trained; dies in one of them."""
+
+    def __init__(self, last: int | None = None) -> None:
+        self.steps: list[str] = []
+        self._last = last
+
+    def __call__(self, step: str, share: float) -> None:
+        if step in ("head", "encoder"):  # so few crops make one batch an epoch
+            self.steps.append(step)
+            if len(self.steps) == self._last:
+                raise KilledError
+
+
+@pytest.mark.parametrize("last", [2, 4, 6])
+def test_a_killed_step_goes_on_and_gives_equal_files(storage: Storage, whole: Storage, last: int):
+    with pytest.raises(KilledError):
+        adapt_step(TITLE, PACK, EAGER, storage, Hooks(Epochs(last)))
+    assert storage.names(TITLE.adapted) == ["checkpoint.safetensors"]
+    rest = Epochs()
+    adapt_step(TITLE, PACK, EAGER, storage, Hooks(rest))
+    assert len(rest.steps) == EPOCHS - (last - 1)  # the one it died in is trained again
+    assert storage.read_manifest(TITLE.adapted)["resumed_epochs"] == last - 1
+    assert whole.read_manifest(TITLE.adapted)["resumed_epochs"] == 0
+    names = ["manifest.json", "model.safetensors", "outputs.safetensors"]
+    assert storage.names(TITLE.adapted) == whole.names(TITLE.adapted) == names
+    for name in names[1:]:
+        left, right = (s.read_bytes(f"{TITLE.adapted}/{name}") for s in (storage, whole))
+        assert left == right, name
+
+
+def test_the_checkpoint_is_there_until_the_result_is(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+):
+    def die(self: Storage, folder: str, manifest: dict[str, Any]) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "commit", die)
+        with pytest.raises(KilledError):
+            adapt_step(TITLE, PACK, EAGER, storage)
+    assert storage.exists(CHECKPOINT)
+    rest = Epochs()
+    adapt_step(TITLE, PACK, CONFIG, storage, Hooks(rest))
+    assert rest.steps == []
+    assert not storage.exists(CHECKPOINT)
+
+
+def test_a_short_title_writes_no_checkpoint(storage: Storage):
+    with pytest.raises(KilledError):
+        adapt_step(TITLE, PACK, CONFIG, storage, Hooks(Epochs(EPOCHS)))
+    assert storage.names(TITLE.adapted) == []
+
+
+def test_training_goes_on_where_a_checkpoint_cannot_be_written_or_read(
+    storage: Storage,
+    whole: Storage,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+):
+    write, read = Storage.write_bytes, Storage.read_bytes
+
+    def fail_to_write(self: Storage, path: str, data: bytes) -> None:
+        if path == CHECKPOINT:
+            raise StorageError("the disk is full")
+        write(self, path, data)
+
+    def fail_to_read(self: Storage, path: str) -> bytes:
+        if path == CHECKPOINT:
+            raise StorageError("it is gone")
+        return read(self, path)
+
+    storage.write_bytes(CHECKPOINT, b"from before")
+    monkeypatch.setattr(Storage, "write_bytes", fail_to_write)
+    monkeypatch.setattr(Storage, "read_bytes", fail_to_read)
+    with caplog.at_level(logging.WARNING):
+        adapt_step(TITLE, PACK, EAGER, storage)
+    assert "training starts anew: it is gone" in caplog.text
+    assert "training goes on without a checkpoint: the disk is full" in caplog.text
+    name = f"{TITLE.adapted}/model.safetensors"
+    assert read(storage, name) == read(whole, name)
+
+
+def test_what_adaptation_cost_is_in_the_result(whole: Storage):
+    steps = {"views", "head", "match", "encoder", "outputs", "quality"}
+    manifest = whole.read_manifest(TITLE.adapted)
+    assert manifest["adapt_seconds"].keys() == steps
+    assert 0 < sum(manifest["adapt_seconds"].values()) <= manifest["seconds"]
+    result_step(TITLE, PACK, CONFIG, whole)
+    summary = whole.read_json(f"{TITLE.result}/result.json")
+    for name in ("adapt_seconds", "adapt_peak_bytes"):
+        assert summary[name] == manifest[name]
+    assert summary["adapt_peak_bytes"] > 100e6
+    assert summary["seconds"].keys() == {"faces", "tracks", "adapt", "result"}
+
+
+def test_a_collapse_is_told_in_words(storage: Storage):
+    wild = replace(CONFIG.finetune, encoder_learning_rate=1e30)
+    config = replace(CONFIG, finetune=wild)
+    adapted = adapted_folder("film", (VIDEO,), config, PACK.encoder_hash)
+    title = replace(TITLE, adapted=adapted)
+    adapt_step(title, PACK, config, storage)
+    status = result_step(title, PACK, config, storage).status
+    assert "encoder_collapsed" in status.warnings
+    summary = storage.read_json(f"{TITLE.result}/result.json")
+    told = {warning["code"]: warning["message"] for warning in summary["warnings"]}
+    assert told["encoder_collapsed"].endswith("only the head was adapted")

@@ -1,0 +1,151 @@
+"""The adapted encoder of a title, written as ONNX for those who serve it elsewhere."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from vcn_ray.cli.main import main
+from vcn_ray.errors import UsageError
+from vcn_ray.io.storage import Storage
+from vcn_ray.io.weights import save_arrays
+from vcn_ray.models.backbones import Backbone
+from vcn_ray.packs.face_pack import FacePack
+from vcn_ray.packs.load import load_pack
+from vcn_ray.run.export import adapted_encoder, find_title
+
+
+def learned(pack: FacePack) -> Backbone:
+    """An encoder whose tail is another one than the pack's."""
+    encoder = pack.load_encoder()
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in encoder.tail_parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.02 * float(parameter.abs().mean()))
+    return encoder
+
+
+def store(storage: Storage, title: str, pack: FacePack, encoder: Backbone | None) -> None:
+    """What a run leaves of a title, as far as this needs it."""
+    title_id = f"{title}-0"
+    names = {id(p) for p in encoder.tail_parameters()} if encoder else set()
+    tensors = {
+        f"encoder.{name}": parameter.detach().numpy()
+        for name, parameter in (encoder.named_parameters() if encoder else ())
+        if id(parameter) in names
+    }
+    folder = f"titles/{title_id}/result-1"
+    summary = {
+        "title": title,
+        "pack": {"name": pack.name, "encoder_hash": pack.encoder_hash},
+        "config": {"finetune": {"encoder": "tail"}},
+        "warnings": [],
+    }
+    storage.write_bytes(
+        f"{folder}/model.safetensors", save_arrays(tensors | {"head.x": np.zeros(1)})
+    )
+    storage.write_json(f"{folder}/result.json", summary)
+    storage.write_json(f"titles/{title_id}/latest.json", {"title": title, "result": "result-1"})
+
+
+def embed(file: Path, crops: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    session = onnxruntime.InferenceSession(str(file))
+    embeddings: np.ndarray[Any, Any] = session.run(None, {session.get_inputs()[0].name: crops})[0]
+    return embeddings
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage.open(str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("name", ["dlib", "yunet-mobilefacenet"])
+def test_torch_modules_are_written_with_what_they_do_to_pixels(
+    storage: Storage, yunet_pack: Path, tmp_path: Path, name: str
+) -> None:
+    place = name if name == "dlib" else str(yunet_pack)
+    pack, file = load_pack(place), tmp_path / "film.onnx"
+    encoder = learned(pack)
+    store(storage, "film", pack, encoder)
+    assert main(["export", storage.uri, str(file), "--pack", place]) == 0
+    side = encoder.input_pixels
+    crops = np.random.default_rng(0).integers(0, 256, (3, 3, side, side)).astype(np.float32)
+    with torch.no_grad():
+        wanted = encoder(encoder.prepare(torch.from_numpy(crops))).numpy()
+        untaught = pack.load_encoder()
+        before = untaught(untaught.prepare(torch.from_numpy(crops))).numpy()
+    found, scale = embed(file, crops), np.abs(wanted).max()
+    assert np.abs(found - wanted).max() < 1e-4 * scale
+    assert np.abs(found - before).max() > 1e-2 * scale
+
+
+def test_a_graph_stays_the_graph_it_was(
+    storage: Storage, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    shutil.copy(shared / "models/scrfd_500m/det_500m.onnx", folder)
+    shutil.copy(shared / "models/mobilefacenet/mobilefacenet_arcface.onnx", folder)
+    pack, file = load_pack(str(folder)), tmp_path / "film.onnx"
+    encoder = learned(pack)
+    store(storage, "film", pack, encoder)
+    assert main(["export", storage.uri, str(file), "--pack", str(folder)]) == 0
+    assert "RGB, (grey level - 127.5 127.5 127.5) / 127.5" in capsys.readouterr().out
+    pictures = np.random.default_rng(0).normal(size=(3, 3, 112, 112)).astype(np.float32)
+    with torch.no_grad():
+        wanted = encoder(torch.from_numpy(pictures)).numpy()
+    assert np.abs(embed(file, pictures) - wanted).max() < 1e-4 * np.abs(wanted).max()
+    source = folder / "mobilefacenet_arcface.onnx"
+    names = [onnxruntime.InferenceSession(str(f)).get_inputs()[0].name for f in (source, file)]
+    assert names[0] == names[1]
+
+
+def test_titles_are_found_by_name_and_id(storage: Storage, yunet_pack: Path) -> None:
+    pack = load_pack(str(yunet_pack))
+    with pytest.raises(UsageError, match="holds no results: run vcn index"):
+        find_title(storage, None)
+    store(storage, "film", pack, None)
+    assert find_title(storage, None).summary["title"] == "film"
+    store(storage, "series", pack, None)
+    assert find_title(storage, "film").folder == find_title(storage, "film-0").folder
+    with pytest.raises(UsageError, match=r"2 titles: name one by --title, of film \(film-0\)"):
+        find_title(storage, None)
+    with pytest.raises(UsageError, match="and 0 called 'flim': name one by --title, of film"):
+        find_title(storage, "flim")
+
+
+def test_what_cannot_be_exported_is_told(
+    storage: Storage,
+    yunet_pack: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pack = load_pack(str(yunet_pack))
+    store(storage, "head", pack, None)
+    title = find_title(storage, None)
+    for change, why in (
+        ({}, "too little was found"),
+        ({"warnings": [{"code": "encoder_collapsed"}]}, "collapsed"),
+        ({"config": {"finetune": {"encoder": "frozen"}}}, 'set it to "tail"'),
+        ({"pack": {"name": pack.name}}, "does not say which encoder .* index it again"),
+    ):
+        changed = title._replace(summary=title.summary | change)
+        with pytest.raises(UsageError, match=why):
+            adapted_encoder(changed, pack, storage)
+    with pytest.raises(UsageError, match="another one than the pack dlib here"):
+        adapted_encoder(find_title(storage, None), load_pack("dlib"), storage)
+    monkeypatch.delenv("VCN_PACKS", raising=False)
+    assert main(["export", storage.uri, str(tmp_path / "film.onnx")]) == 2
+    assert re.search("no pack is called 'yunet-mobilefacenet'.* by --pack", capsys.readouterr().err)
+    store(storage, "head", pack, learned(pack))
+    words = ["export", storage.uri, str(tmp_path / "nowhere/film.onnx"), "--pack", str(yunet_pack)]
+    assert main(words) == 2
+    assert "cannot be written" in capsys.readouterr().err

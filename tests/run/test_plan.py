@@ -1,0 +1,268 @@
+"""What belongs where: identities, titles and keys."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from tests.helpers.montage import encode
+from vcn_ray.cli.outlook import look_at_title
+from vcn_ray.config import RunConfig, load_config
+from vcn_ray.distributed.reducer import ReducerState
+from vcn_ray.errors import MediaError, PackError, StorageError
+from vcn_ray.io.catalog import CatalogVideo, read_catalog
+from vcn_ray.io.storage import Storage
+from vcn_ray.packs.face_pack import FacePack
+from vcn_ray.run.commit import adapt_step, segment_step
+from vcn_ray.run.events import RunLog
+from vcn_ray.run.local import tell_finished
+from vcn_ray.run.plan import Failure, PackHashes, PlannedTitle, TitlePlan
+from vcn_ray.run.planning import AT_A_TIME, draw_titles, group_titles, look_up, plan_titles
+
+HASHES = PackHashes("detector", "encoder")
+NONE: frozenset[str] = frozenset()
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three short films without a face, and a copy of the first under another name."""
+    folder = tmp_path_factory.mktemp("films")
+    for seed, name in enumerate(("one", "two", "three")):
+        frames = np.random.default_rng(seed).integers(0, 255, (6, 32, 48, 3), dtype=np.uint8)
+        encode(list(frames), folder / f"{name}.mp4")
+    shutil.copy(folder / "one.mp4", folder / "copy.mp4")
+    return folder
+
+
+def planned(videos: list[CatalogVideo], **settings: str) -> list[PlannedTitle]:
+    return list(plan_titles(group_titles(videos), load_config(None, settings), HASHES))
+
+
+def plan(films: Path, names: str, title: str | None = None, **settings: str) -> list[PlannedTitle]:
+    videos = [CatalogVideo(str(films / f"{name}.mp4"), title) for name in names.split()]
+    return planned(videos, **settings)
+
+
+def only(titles: list[PlannedTitle]) -> TitlePlan:
+    (found,) = titles
+    assert found.title
+    return found.title
+
+
+def test_a_copy_in_a_title_counts_once(films: Path) -> None:
+    (both,) = plan(films, "one copy two", "Season")
+    assert [v.video_id.split("-")[0] for v in only([both]).videos] == ["one", "two"]
+    assert both.inputs[str(films / "copy.mp4")] == both.inputs[str(films / "one.mp4")]
+
+
+def test_a_film_under_two_names_is_two_titles(films: Path) -> None:
+    assert [found.again for found in plan(films, "one copy")] == [False, False]
+
+
+def test_a_film_in_two_folders_is_one_title(films: Path, tmp_path: Path) -> None:
+    shutil.copy(films / "one.mp4", tmp_path / "one.mp4")
+    videos = [CatalogVideo(str(folder / "one.mp4")) for folder in (films, tmp_path)]
+    first, second = planned(videos)
+    assert (first.again, second.again) == (False, True)
+    assert list(first.inputs.values()) == list(second.inputs.values())
+
+
+def test_a_title_called_as_a_file_is_another_title(films: Path) -> None:
+    path = str(films / "one.mp4")
+    groups = group_titles([CatalogVideo(path), CatalogVideo(str(films / "two.mp4"), path)])
+    assert [(group.title, group.named) for group in groups] == [("one", False), (path, True)]
+
+
+def test_episodes_of_a_title_need_not_be_listed_together(films: Path) -> None:
+    names = (("one", "S"), ("two", None), ("three", "S"))
+    groups = group_titles([CatalogVideo(f"{name}.mp4", title) for name, title in names])
+    assert [[video.uri for video in group.videos] for group in groups] == [
+        ["one.mp4", "three.mp4"],
+        ["two.mp4"],
+    ]
+
+
+def test_a_larger_share_holds_a_smaller_one() -> None:
+    groups = group_titles([CatalogVideo(f"{number}.mp4") for number in range(1000)])
+    hundredth, tenth = (draw_titles(groups, share, seed=0) for share in (0.01, 0.1))
+    assert (len(hundredth), len(tenth)) == (10, 100)
+    assert set(hundredth) < set(tenth)
+    assert draw_titles(groups, 0.01, seed=0) == hundredth != draw_titles(groups, 0.01, seed=1)
+    assert [group for group in groups if group in set(tenth)] == tenth  # in their order
+    assert len(draw_titles(groups[:5], 0.01, seed=0)) == 3
+    assert draw_titles(groups[:2], 0.01, seed=0) == groups[:2]
+
+
+def test_no_more_is_planned_than_is_taken(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+
+    def look(config: object, pack: object, memory: object, video: CatalogVideo) -> Failure:
+        looked.append(video.uri)
+        return Failure(video.uri, "plan", None, "missing", "is not there")
+
+    monkeypatch.setattr("vcn_ray.run.planning.look_at_input", look)
+    groups = group_titles([CatalogVideo(f"{number}.mp4") for number in range(10_000)])
+    titles = plan_titles(groups, RunConfig(), HASHES)
+    assert next(titles).failures[0].uri == "0.mp4"
+    assert len(looked) <= 3 * AT_A_TIME
+    assert [next(titles).failures[0].uri for _ in range(100)] == [f"{n}.mp4" for n in range(1, 101)]
+    assert len(looked) <= 101 + 3 * AT_A_TIME
+    cast(Any, titles).close()
+
+
+def test_a_season_with_one_more_episode_is_the_same_title(films: Path) -> None:
+    before = only(plan(films, "one nothing", "Season"))
+    after = only(plan(films, "one two", "Season"))
+    assert before.title_id == after.title_id
+    assert before.result != after.result
+    assert before.missing == (str(films / "nothing.mp4"),)
+    assert after.videos[0].tracks == before.videos[0].tracks
+
+
+def test_the_order_of_inputs_changes_no_adapted_model(films: Path) -> None:
+    one, two = only(plan(films, "one two", "S")), only(plan(films, "two one", "S"))
+    assert one.adapted == two.adapted
+    assert one.result != two.result  # who is first seen depends on it
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "kept"),
+    [
+        ("cluster.rule", "paper", ("faces", "tracks", "adapted")),
+        ("quality.lowest_score", "-3.5", ("faces", "tracks", "adapted")),
+        ("finetune.rounds", "1", ("faces", "tracks")),
+        ("seed", "1", ("faces", "tracks")),
+        ("tracks.min_faces", "5", ("faces",)),
+        ("decode.analysis_fps", "4", ()),
+        ("resources.adapt_workers", "3", ("faces", "tracks", "adapted", "result")),
+    ],
+)
+def test_a_key_depends_on_what_its_stage_does(
+    films: Path, setting: str, value: str, kept: tuple[str, ...]
+) -> None:
+    def keys(planned: list[PlannedTitle]) -> dict[str, str]:
+        title = only(planned)
+        video = title.videos[0]
+        stages = {"faces": video.faces, "tracks": video.tracks}
+        return stages | {"adapted": title.adapted, "result": title.result}
+
+    before, after = keys(plan(films, "one")), keys(plan(films, "one", **{setting: value}))
+    assert tuple(name for name in before if before[name] == after[name]) == kept
+
+
+def test_names_that_no_file_system_takes_are_failures(films: Path, tmp_path: Path) -> None:
+    manifest = tmp_path / "catalog.csv"
+    manifest.write_text(f"uri\n{films / 'one.mp4'}\n{'x' * 300}.mp4\n")
+    titles = planned(read_catalog([str(manifest)]))
+    assert [found.title is not None for found in titles] == [True, False]
+    assert [f.reason for found in titles for f in found.failures] == ["missing"]
+
+
+def test_what_is_wrong_with_the_place_is_not_committed(films: Path, tmp_path: Path) -> None:
+    shutil.copy(films / "three.mp4", tmp_path / "gone.mp4")
+    job = only(plan(tmp_path, "gone")).videos[0].jobs()[0]
+    (tmp_path / "gone.mp4").unlink()
+    storage = Storage.open(str(tmp_path / "out"))
+    with pytest.raises(MediaError, match="no such file"):
+        segment_step(job, pack_of(HASHES), RunConfig(), storage)
+    assert storage.names(job.faces) == []
+
+
+def pack_of(hashes: PackHashes) -> FacePack:
+    """A pack of which only the name and the hashes are asked."""
+    told = {"detector_hash": hashes.detector, "encoder_hash": hashes.encoder}
+    return cast(FacePack, SimpleNamespace(name="mine", **told))
+
+
+def test_work_planned_with_another_pack_is_refused(films: Path, tmp_path: Path) -> None:
+    title = only(plan(films, "three"))
+    storage = Storage.open(str(tmp_path / "out"))
+    other = pack_of(PackHashes("detector of another machine", "encoder of another machine"))
+    with pytest.raises(PackError, match="pack mine is another one on this machine"):
+        segment_step(title.videos[0].jobs()[0], other, RunConfig(), storage)
+    with pytest.raises(PackError, match="pack mine is another one on this machine"):
+        adapt_step(title, other, RunConfig(), storage)
+    assert storage.names("") == []
+
+
+def test_the_reducer_reads_from_storage_what_is_missing(films: Path, tmp_path: Path) -> None:
+    title = only(plan(films, "one two", "Season"))
+    storage = Storage.open(str(tmp_path))
+    one, two = title.videos
+    state = ReducerState(storage)
+    opened = state.open_title(title, NONE)
+    assert (opened.jobs, opened.complete) == ([*one.jobs(), *two.jobs()], [])
+    assert state.segment_done(one.video_id, 0)
+    assert state.segment_done(one.video_id, 0)  # told twice, it is as complete as once
+    assert state.video_done(one.video_id) == []
+    assert state.video_done(two.video_id) == [title.title_id]
+    storage.write_json(f"{one.faces}/seg-00000.json", {})
+    storage.commit(two.tracks, {})
+    again = ReducerState(storage)
+    assert again.open_title(title, NONE) == ([], [one.video_id, two.video_id])
+    assert again.video_done(one.video_id) == []  # the other one is not linked by this run yet
+    assert again.video_done(two.video_id) == [title.title_id]
+    once_more = ReducerState(storage)  # which is told what was linked in an earlier life
+    once_more.open_title(title, frozenset([two.video_id]))
+    assert once_more.video_done(one.video_id) == [title.title_id]
+
+
+def test_a_video_of_two_titles_is_done_once(films: Path, tmp_path: Path) -> None:
+    alone, season = only(plan(films, "one")), only(plan(films, "one two", "Season"))
+    one, two = season.videos
+    state = ReducerState(Storage.open(str(tmp_path)))
+    assert state.open_title(alone, NONE).jobs == one.jobs()
+    assert state.open_title(season, NONE).jobs == two.jobs()
+    assert state.segment_done(two.video_id, 0)
+    assert state.video_done(two.video_id) == []
+    assert state.video_done(one.video_id) == sorted([alone.title_id, season.title_id])
+    state.close_title(season)
+    assert state.segment_done(one.video_id, 0)  # the other title still holds it
+    state.close_title(alone)
+    assert state.open_title(season, NONE).jobs == [*one.jobs(), *two.jobs()]
+
+
+def test_a_title_that_cannot_be_opened_leaves_nothing_behind(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    title = only(plan(films, "one two", "Season"))
+    storage = Storage.open(str(tmp_path))
+    state = ReducerState(storage)
+    with monkeypatch.context() as broken:
+        names = storage.names
+
+        def once(path: str) -> list[str]:
+            if path == title.videos[1].faces:
+                raise StorageError("not just now")
+            return names(path)
+
+        broken.setattr(Storage, "names", lambda self, path: once(path))
+        with pytest.raises(StorageError):
+            state.open_title(title, NONE)
+    assert len(state.open_title(title, NONE).jobs) == 2
+
+
+def test_a_result_that_is_damaged_stops_no_other(films: Path, tmp_path: Path) -> None:
+    storage = Storage.open(str(tmp_path))
+    titles = plan(films, "one two")
+    damaged = only(titles[:1])
+    for folder in (damaged.result, *(video.tracks for video in damaged.videos)):
+        storage.commit(folder, {"faces_stage": {"failures": []}})
+    storage.write_bytes(f"{damaged.result}/result.json", b"{")
+    first, second = look_up(iter(titles), storage)
+    assert isinstance(first.found, ValueError)
+    assert second.found is None
+    told = RunLog(inputs=2)
+    rest = tell_finished(iter([first, second]), told)
+    assert rest is not None
+    assert [looked.title for looked in rest] == [second.title]
+    assert [(f.stage, f.reason) for f in told.failures] == [("result", "internal_error")]
+    storage.write_bytes(f"{damaged.videos[0].tracks}/manifest.json", b"{")
+    look = look_at_title(storage, titles[0])
+    assert look.state is None
+    assert [failure.stage for failure in look.failures] == ["result"]

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from tests.helpers.films import vcn
+from vcn_ray.config import dump_config, load_config
+from vcn_ray.errors import ConfigError, UsageError
+from vcn_ray.io.retry import retried
+from vcn_ray.io.s3 import S3Config, split_uri
+from vcn_ray.redact import HIDDEN, RedactingFormatter, one_line, redact
+
+SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+PRESIGNED = (
+    "https://b.s3.amazonaws.com/a.mp4?X-Amz-Algorithm=AWS4-HMAC-SHA256"
+    f"&X-Amz-Credential=ASIAIOSFODNN7EXAMPLE%2F20260101&X-Amz-Security-Token={SECRET}"
+    f"&X-Amz-Signature={SECRET}"
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PRESIGNED,
+        f"https://b.s3.amazonaws.com/a?AWSAccessKeyId=AKIAIOSFODNN7EXAMPLE&Signature={SECRET}",
+        f"cannot reach http://me:{SECRET}@host:9000/bucket",
+        f"s3://AKIAIOSFODNN7EXAMPLE:{SECRET}@bucket/key",
+        f"aws_secret_access_key = {SECRET}",
+        f"AWS_SECRET_ACCESS_KEY={SECRET} AWS_SESSION_TOKEN='{SECRET}'",
+        f'{{"SecretAccessKey": "{SECRET}", "SessionToken": "{SECRET}"}}',
+        f"<AWSAccessKeyId>AKIAIOSFODNN7EXAMPLE</AWSAccessKeyId> x-amz-security-token: {SECRET}",
+        f"Authorization: AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/x, Signature={SECRET}",
+        f"--set s3.secret_key={SECRET}",
+    ],
+)
+def test_credentials_are_hidden(text: str) -> None:
+    told = one_line(OSError(text))
+    assert HIDDEN in told
+    for part in (SECRET, SECRET.split("/")[1], "IOSFODNN7EXAMPLE"):
+        assert part not in told
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s3://bucket/season 1/token=5/signature=x/a@b?.mp4",
+        "http://127.0.0.1:9000/bucket/a@b.mp4",
+        "/films/a:b@c/film.mp4: no such file",
+        "S3 refuses the AWS credentials (ExpiredToken): renew them",
+        "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab",
+    ],
+)
+def test_all_else_stays(text: str) -> None:
+    assert redact(text) == text
+
+
+def test_log_entries_are_redacted_with_their_tracebacks() -> None:
+    try:
+        raise OSError(PRESIGNED)
+    except OSError as error:
+        record = logging.LogRecord("a", 30, "f", 1, "of %s", (PRESIGNED,), None)
+        record.exc_info = (type(error), error, error.__traceback__)
+    told = RedactingFormatter("%(message)s").format(record)
+    assert "Traceback" in told
+    assert SECRET not in told
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"endpoint": "minio:9000"}, "must be like https://host:9000"),
+        ({"endpoint": f"http://me:{SECRET}@host"}, "must hold no credentials"),
+        ({"role_arn": "reader"}, "must be like arn:aws:iam"),
+        ({"anonymous": "true", "profile": "studio"}, "takes no credentials"),
+        ({"secret_key": SECRET}, "unknown setting 's3.secret_key'"),
+    ],
+)
+def test_wrong_settings_are_told_without_secrets(settings: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(None, {f"s3.{name}": value for name, value in settings.items()})
+    assert SECRET not in str(caught.value)
+    words = [word for n, v in settings.items() for word in ("--set", f"s3.{n}={v}")]
+    ran = vcn("config", *words, "--verbose")
+    assert ran.code == 2
+    assert SECRET not in ran.err + ran.out
+
+
+def test_the_settings_are_a_section_like_others() -> None:
+    config = load_config(None, {"s3.endpoint": "http://h:1", "s3.requester_pays": "true"})
+    assert config.s3 == S3Config(endpoint="http://h:1", requester_pays=True)
+    assert 'endpoint = "http://h:1"' in dump_config(config)
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        (f"s3://me:{SECRET}@bucket/key", "without credentials"),
+        (f"s3://bucket/key?X-Amz-Signature={SECRET}", "without credentials"),
+        ("s3:///key", "must be like s3://bucket/key"),
+        ("s3://", "must be like"),
+    ],
+)
+def test_addresses_hold_no_credentials(uri: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        split_uri(uri)
+    assert SECRET not in str(caught.value)
+
+
+def test_keys_are_taken_as_they_stand() -> None:
+    assert split_uri("s3://b/a b/%20+#?ü.mp4") == ("b", "a b/%20+#?ü.mp4")
+
+
+def test_only_what_may_pass_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vcn_ray.io.retry.FIRST_WAIT_SECONDS", 0.001)
+    calls: list[int] = []
+
+    def fail(error: Exception) -> None:
+        calls.append(1)
+        raise error
+
+    with pytest.raises(TimeoutError):
+        retried(lambda: fail(TimeoutError()), lambda error: isinstance(error, OSError), tries=3)
+    assert len(calls) == 3
+    with pytest.raises(ValueError, match="no"):
+        retried(lambda: fail(ValueError("no")), lambda error: isinstance(error, OSError))
+    assert len(calls) == 4

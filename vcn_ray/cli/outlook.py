@@ -1,0 +1,146 @@
+"""What `vcn plan` says: what index would do with each title, and what that should take."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from vcn_ray.cli.console import count, minutes, say, show_table
+from vcn_ray.config import PriceConfig
+from vcn_ray.io.storage import Storage
+from vcn_ray.run.commit import failure_of
+from vcn_ray.run.estimate import Band, Estimate, Left
+from vcn_ray.run.plan import Failure, PlannedTitle
+from vcn_ray.run.state import TitleState, look_at
+
+MOST_LINES = 200  # of titles; of a longer catalog only counts are of use
+
+
+class TitleLook(NamedTuple):
+    """What there is of a title."""
+
+    inputs: int
+    failures: tuple[Failure, ...]
+    state: TitleState | None  # None: it cannot be told, or was told before
+
+
+def look_at_title(storage: Storage, planned: PlannedTitle) -> TitleLook:
+    """Look how much of a title is there."""
+    inputs = len(planned.inputs) + len(planned.failures)
+    title = None if planned.again else planned.title
+    if title is None:
+        return TitleLook(inputs, planned.failures, None)
+    try:
+        return TitleLook(inputs, planned.failures, look_at(title, storage))
+    except Exception as error:  # one damaged result must not stop the others
+        failure = failure_of(title, "result", error)
+        return TitleLook(inputs, (*planned.failures, failure), None)
+
+
+@dataclass(slots=True)
+class Outlook:
+    """Sums over a catalog; of its titles only the first lines are kept."""
+
+    left: Left = field(default_factory=Left)
+    lines: list[list[str]] = field(default_factory=list)
+    actions: Counter[str] = field(default_factory=Counter)
+    inputs: int = 0
+    videos: int = 0
+    segments: int = 0
+    seconds: float = 0.0
+    failures: int = 0
+
+    def add(self, look: TitleLook) -> None:
+        """Count a title."""
+        self.inputs += look.inputs
+        self.failures += len(look.failures)
+        state = look.state
+        if state is None:
+            return
+        self.left.add(state)
+        self.actions[state.action] += 1
+        self.videos += len(state.title.videos)
+        self.segments += state.segments
+        self.seconds += state.seconds
+        if len(self.lines) < MOST_LINES:
+            self.lines.append(
+                [
+                    state.title.title,
+                    str(len(state.title.videos)),
+                    minutes(state.seconds),
+                    f"{state.segments_done}/{state.segments}",
+                    f"{state.action}: {state.why}",
+                ]
+            )
+
+    @property
+    def titles(self) -> int:
+        """How many there are."""
+        return self.actions.total()
+
+    def summary(self, rest: Estimate | None) -> dict[str, Any]:
+        """The same for machines."""
+        return {
+            "titles": self.titles,
+            "titles_finished": self.actions["nothing"],
+            "titles_by_action": dict(self.actions),
+            "videos": self.videos,
+            "video_seconds": round(self.seconds, 3),
+            "segments": self.segments,
+            "unreadable": self.failures,
+            "estimated_from_titles": rest.titles if rest else 0,
+            **_ends("estimated_seconds", rest.seconds if rest else None),
+            **_ends("estimated_cpu_seconds", rest.cpu_seconds if rest else None),
+            **_ends("estimated_gpu_seconds", rest.gpu_seconds if rest else None),
+        }
+
+
+def _ends(name: str, band: Band | None) -> dict[str, float | None]:
+    ends = zip(("", "_low", "_high"), band or (None, None, None), strict=True)
+    return {f"{name}{which}": None if end is None else round(end, 1) for which, end in ends}
+
+
+def show_outlook(outlook: Outlook, rest: Estimate | None, prices: PriceConfig) -> None:
+    """Print it for people."""
+    columns = ["title", "videos", "length", "segments there", "what index would do"]
+    show_table("Titles", columns, outlook.lines)
+    if outlook.titles > len(outlook.lines):
+        say(f"... and {count(outlook.titles - len(outlook.lines), 'more title')}")
+    for action, many in outlook.actions.most_common():
+        say(f"{action}: {count(many, 'title')}")
+    say(f"{count(outlook.videos, 'video')} of {minutes(outlook.seconds)} in all")
+    for line in _estimate_lines(outlook, rest, prices):
+        say(line)
+
+
+def _estimate_lines(outlook: Outlook, rest: Estimate | None, prices: PriceConfig) -> list[str]:
+    if outlook.titles == outlook.actions["nothing"]:
+        return ["time: none, there is nothing to do"]
+    if rest is None:
+        return [
+            "time: not known yet; run the same words with vcn index and --share 0.01, which does a "
+            "hundredth of the titles first"
+        ]
+    settings = "these settings" if rest.same_settings else "other settings of this pack"
+    lines = [
+        f"time: {_between(rest.seconds, minutes)}, {rest.at_a_time:.1f} steps at a time; "
+        f"known from {count(rest.titles, 'title')} under {settings}",
+        f"work: {_between(rest.cpu_seconds, _hours)} of CPUs; what stands idle comes on top",
+    ]
+    if rest.gpu_seconds.likely:
+        lines.append(f"      {_between(rest.gpu_seconds, _hours)} of GPUs")
+    if prices.cpu_hour or prices.gpu_hour:
+        lines.append(f"cost: {_between(rest.cost(prices), '{:.2f}'.format)}")
+    return lines
+
+
+def _between(band: Band, words: Callable[[float], str]) -> str:
+    if band.low is None or band.high is None:
+        return f"about {words(band.likely)} (how far off is not known from one title)"
+    return f"about {words(band.likely)} ({words(band.low)} to {words(band.high)})"
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.2f} h"

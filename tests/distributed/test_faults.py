@@ -14,10 +14,10 @@ from typing import Any
 import av
 import pyarrow.parquet as pq
 import pytest
-from tests.io.test_isolation import grey, later
 
 from tests.helpers.films import SMALL, Ran, results, vcn
 from tests.helpers.videos import encode, shot
+from tests.io.test_isolation import grey, later
 
 pytestmark = [
     pytest.mark.ray,

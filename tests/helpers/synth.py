@@ -42,9 +42,8 @@ class TinyBackbone(Backbone):
             nn.init.normal_(layer.weight, std=fan**-0.5, generator=generator)
         self.eval()
 
-    def prepare(self, crops: Tensor) -> Tensor:
-        images = crops.permute(0, 3, 1, 2) if crops.dtype == torch.uint8 else crops
-        return (images.float() - 127.5) / 64
+    def normalise(self, images: Tensor) -> Tensor:
+        return (images - 127.5) / 64
 
     def trunk(self, images: Tensor) -> Tensor:
         return torch.relu(self.first(images))

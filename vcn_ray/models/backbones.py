@@ -9,6 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from vcn_ray.errors import ShapeError
+
 
 class Backbone(nn.Module, ABC):
     """A face-ID encoder f of METHOD, cut in three so that each part can be run alone.
@@ -26,12 +28,26 @@ class Backbone(nn.Module, ABC):
     dim: int
 
     @abstractmethod
+    def normalise(self, images: Tensor) -> Tensor:
+        """RGB images (b, 3, p, p) float32 in 0..255 to what the first layer takes, same shape."""
+
     def prepare(self, crops: Tensor) -> Tensor:
-        """Crops to normalised images, (b, 3, p, p) float32.
+        """Crops to normalised images, (b, 3, p, p) float32, contiguous.
+
+        A permuted view would do for the forward pass, but on CPUs with AVX-512 the backward pass
+        of oneDNN's convolutions writes outside its buffers when tensors are channels-last.
 
         Args:
             crops: (b, p, p, 3) uint8 RGB, or (b, 3, p, p) float RGB in 0..255.
+
+        Raises:
+            ShapeError: They have another shape.
         """
+        images = crops if crops.is_floating_point() else crops.permute(0, 3, 1, 2)
+        side = self.input_pixels
+        if images.shape[1:] != (3, side, side):
+            raise ShapeError(f"crops need {side} pixels a side, got {tuple(crops.shape)}")
+        return self.normalise(images.float()).contiguous()
 
     @abstractmethod
     def trunk(self, images: Tensor) -> Tensor:
@@ -52,7 +68,8 @@ class Backbone(nn.Module, ABC):
     def frozen_trunk(self) -> Callable[[Tensor], Tensor]:
         """The trunk as it is now, for many passes without gradients; equal but for rounding.
 
-        Convolutions on a CPU are faster with the channels of a pixel side by side in memory.
+        Its activations are contiguous. Inside it is channels-last, which is faster on a CPU and
+        safe where nothing is differentiated.
         """
         return channels_last_trunk(copy.deepcopy(self))
 
@@ -76,4 +93,6 @@ def channels_last_trunk(encoder: Backbone) -> Callable[[Tensor], Tensor]:
     for parameter in encoder.requires_grad_(False).parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.contiguous(memory_format=torch.channels_last)
-    return lambda images: encoder.trunk(images.contiguous(memory_format=torch.channels_last))
+    return lambda images: encoder.trunk(
+        images.contiguous(memory_format=torch.channels_last)
+    ).contiguous()

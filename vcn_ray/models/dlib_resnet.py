@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vcn_ray.errors import PackError, ShapeError
+from vcn_ray.errors import PackError
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.models.dlib_weights import Affine, Conv, Layer, Linear, read_layers, read_means
 
@@ -91,11 +91,8 @@ class DlibResNet(Backbone):
         self.last = nn.Parameter(torch.from_numpy(last.weight))
         self.eval()
 
-    def prepare(self, crops: Tensor) -> Tensor:
-        """(b, 150, 150, 3) uint8 or (b, 3, 150, 150) float in 0..255, to (x - mean) / 256."""
-        images = crops if crops.is_floating_point() else crops.permute(0, 3, 1, 2).float()
-        if images.shape[1:] != (3, INPUT_PIXELS, INPUT_PIXELS):
-            raise ShapeError(f"crops need {INPUT_PIXELS} pixels a side, got {tuple(crops.shape)}")
+    def normalise(self, images: Tensor) -> Tensor:
+        """(x - mean) / 256."""
         return (images - self.means) / 256
 
     def trunk(self, images: Tensor) -> Tensor:

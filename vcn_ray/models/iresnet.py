@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Self
 
-import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -108,10 +107,9 @@ class IResNet(Backbone):
                 module.eval()
         return self
 
-    def prepare(self, crops: Tensor) -> Tensor:
+    def normalise(self, images: Tensor) -> Tensor:
         """Grey levels about the middle grey, -1 to 1."""
-        images = crops.permute(0, 3, 1, 2) if crops.dtype == torch.uint8 else crops
-        return (images.float() - MIDDLE_GREY) / MIDDLE_GREY
+        return (images - MIDDLE_GREY) / MIDDLE_GREY
 
     def trunk(self, images: Tensor) -> Tensor:
         """(b, 3, 112, 112) normalised images to (b, 256, 14, 14) activations."""

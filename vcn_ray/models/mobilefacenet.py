@@ -159,10 +159,9 @@ class MobileFaceNet(Backbone):
                 module.eval()
         return self
 
-    def prepare(self, crops: Tensor) -> Tensor:
+    def normalise(self, images: Tensor) -> Tensor:
         """Scale to 0..1, subtract the mean and divide by the deviation of each colour."""
-        images = crops.permute(0, 3, 1, 2) if crops.dtype == torch.uint8 else crops
-        return (images.float() / 255 - self.mean) / self.std
+        return (images / 255 - self.mean) / self.std
 
     def trunk(self, images: Tensor) -> Tensor:
         """(b, 3, 112, 112) normalised images to (b, 128, 14, 14) activations."""

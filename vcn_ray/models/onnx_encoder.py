@@ -81,11 +81,10 @@ class OnnxEncoder(Backbone):
         for name, values in (("mean", scale.mean), ("std", scale.std)):
             self.register_buffer(name, torch.tensor(values).reshape(3, 1, 1), persistent=False)
 
-    def prepare(self, crops: Tensor) -> Tensor:
-        """Normalised images, (b, 3, p, p) float32, in the file's own order of channels."""
-        images = crops.permute(0, 3, 1, 2) if crops.dtype == torch.uint8 else crops
+    def normalise(self, images: Tensor) -> Tensor:
+        """The scale of the file, in its own order of channels."""
         images = images.flip(1) if self.scale.bgr else images
-        return (images.float() - self.mean) / self.std
+        return (images - self.mean) / self.std
 
     def trunk(self, images: Tensor) -> Tensor:
         """Normalised images to the activations where the tail begins."""

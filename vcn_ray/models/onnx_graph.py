@@ -62,6 +62,8 @@ def _conv(given: Given, attributes: Attributes) -> Any:
     values, weight, bias = (*given, None)[:3]
     if attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         raise PackError(f"ONNX Conv with auto_pad {attributes['auto_pad']} is not supported")
+    if torch.is_grad_enabled():  # see Backbone.prepare: a graph may permute on its way
+        values, weight = values.contiguous(), weight.contiguous()
     return functional.conv2d(
         values,
         weight,

@@ -354,7 +354,7 @@ def test_check_finds_what_is_wrong(folder: Path) -> None:
     save_file(state, weights)
     with_checksum(folder, "encoder")
     (problem,) = check_pack(str(folder)).problems
-    assert problem.startswith("two people look more alike")
+    assert problem.startswith("two people look as alike")
 
 
 def described(folder: Path, **encoder: Any) -> Path:

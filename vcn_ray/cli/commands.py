@@ -46,7 +46,7 @@ from vcn_ray.run.planning import (
 )
 from vcn_ray.run.record import RunClock, write_run
 from vcn_ray.run.side_by_side import map_in_order
-from vcn_ray.run.sources import Memory
+from vcn_ray.run.sources import PlanCache
 from vcn_ray.sample.film import write_sample
 
 
@@ -60,7 +60,7 @@ def index(options: argparse.Namespace) -> int:
     new = not storage.names("runs")
     if new:
         storage.check_writable()  # before anything is read
-    device = device_for(config.resources.segment_gpus) if options.local else "cpu"
+    device = device_for(config.resources.detect_gpus) if options.local else "cpu"
     clock = RunClock.start(options.local, options.share)
     display = JsonLog(clock.run_id) if options.log_format == "json" else ProgressDisplay()
     told = RunLog(display, inputs=len(catalog), max_failures=options.max_failures)
@@ -70,7 +70,7 @@ def index(options: argparse.Namespace) -> int:
         if not pack.commercial_use:
             display.note(f"note: pack {pack.name}: {pack.licence}")
         hashes = PackHashes(pack.detector_hash, pack.encoder_hash)
-        titles = plan_titles(groups, config, hashes, Memory(storage, keep=True))
+        titles = plan_titles(groups, config, hashes, PlanCache(storage, keep=True))
         if options.retry_failed:
             titles = erase.pass_on(titles)
         # A cluster is not started for nothing.
@@ -129,8 +129,8 @@ def plan(options: argparse.Namespace) -> int:
     with ProgressDisplay() as display:
         pack = open_pack(config, progress=partial(display.share, "download"))
         hashes = PackHashes(pack.detector_hash, pack.encoder_hash)
-        memory = Memory(storage, keep=False)
-        titles = plan_titles(group_titles(catalog), config, hashes, memory)
+        cache = PlanCache(storage, keep=False)
+        titles = plan_titles(group_titles(catalog), config, hashes, cache)
         for look in map_in_order(partial(look_at_title, storage), titles, AT_A_TIME):
             for failure in look.failures:
                 display(Failed(failure))

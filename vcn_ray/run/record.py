@@ -14,10 +14,10 @@ from vcn_ray.io.catalog import CatalogVideo
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import make_table
 from vcn_ray.redact import redact
-from vcn_ray.run.commit import TitleStatus
 from vcn_ray.run.devices import count_cpus
 from vcn_ray.run.events import RunOutcome
-from vcn_ray.run.plan import Failure
+from vcn_ray.run.failures import Failure
+from vcn_ray.run.status import TitleStatus
 from vcn_ray.schema import FAILURES, RUN_VIDEOS
 
 
@@ -61,7 +61,7 @@ def write_run(
     Returns:
         The content of `run.json`.
     """
-    failures = sorted(outcome.failures, key=lambda f: (f.uri, f.stage, f.segment or 0))
+    failures = sorted(outcome.failures, key=lambda f: (f.uri, f.step, f.segment or 0))
     folder = f"runs/{clock.run_id}"
     videos = _video_rows(catalog, outcome, failures)
     storage.write_table(f"{folder}/videos.parquet", make_table(videos, RUN_VIDEOS))

@@ -56,7 +56,7 @@ def read_title(title_id: str, storage: Storage) -> StoredTitle:
         name: storage.read_table(f"{folder}/{name}.parquet")
         for name in ("people", "tracks", "appearances", "merges")
     }
-    sources = summary["keys"]["tracks"]
+    sources = summary["keys"]["track"]
     shots = [storage.read_table(f"{source}/shots.parquet") for source in sources]
     crops = [storage.read_table(f"{source}/crops.parquet") for source in sources]
     return StoredTitle(

@@ -199,6 +199,7 @@ def cluster_title(outputs: TrackOutputs, cannot_link: I64, config: RunConfig) ->
 class People:
     """The people among k tracks, the one with most crops first."""
 
+    track: I64  # (k,) the tracks' own numbers, rising
     person: I64  # (k,) 0, 1, ... for each track; -1: unknown
     confidence: F32  # (k,) in [0, 1]; 0 for unknown
     quality: F32  # (k,) METHOD 3.1, in [0, 1]
@@ -210,7 +211,7 @@ class People:
 
     def __iter__(self) -> Iterator[I64]:
         """The track numbers of each person."""
-        return (np.flatnonzero(self.person == number) for number in range(len(self)))
+        return (self.track[self.person == number] for number in range(len(self)))
 
     def __repr__(self) -> str:
         unknown = int((self.person == UNKNOWN).sum())
@@ -231,6 +232,7 @@ def run_title(
     adapted = adapt_title(crops, encoder, config, hooks)
     clustering = cluster_title(adapted.outputs, crops.cannot_link, config)
     return People(
+        track=np.arange(crops.tracks),
         person=_by_size(clustering.label, adapted.outputs.crops),
         confidence=clustering.confidence,
         quality=adapted.outputs.quality,

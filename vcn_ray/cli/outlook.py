@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from vcn_ray.cli.console import count, minutes, say, show_table
 from vcn_ray.config import PriceConfig
+from vcn_ray.console import count, minutes, say, show_table
 from vcn_ray.io.storage import Storage
 from vcn_ray.run.estimate import Band, Estimate, Left
 from vcn_ray.run.failures import Failure, failure_of
@@ -120,8 +120,8 @@ def _estimate_lines(outlook: Outlook, rest: Estimate | None, prices: PriceConfig
         return ["time: none, there is nothing to do"]
     if rest is None:
         return [
-            "time: not known yet; run the same words with vcn index and --share 0.01, which does a "
-            "hundredth of the titles first"
+            "time: not known yet; run the same words with vcn index and --sample 0.01, which does "
+            "a hundredth of the titles first"
         ]
     settings = "these settings" if rest.same_settings else "other settings of this pack"
     lines = [

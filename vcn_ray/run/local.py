@@ -50,7 +50,7 @@ def tell(looked: LookedUp, told: RunLog) -> bool:
 
 
 @dataclass(slots=True)
-class LocalRun:
+class LocalExecutor:
     """Runs a plan; failures of one title never stop the others."""
 
     pack: FacePack

@@ -99,7 +99,7 @@ def one_printable_line(text: str) -> str:
 
 
 class JsonLog:
-    """The events of a run as JSON, one a line on standard error, for those who collect logs.
+    """The events of a run as JSON, one a line on standard error, for log collectors.
 
     Args:
         run_id: Name of the run, in every line.
@@ -127,7 +127,7 @@ class JsonLog:
             case WorkDone(work):
                 self._write("info", "step_done", **asdict(work))
 
-    def share(self, step: str, done: float) -> None:
+    def advance(self, step: str, done: float) -> None:
         """Write how far a step without a subject is, from 0 to 1."""
         self._progress(step, "", done)
 
@@ -135,12 +135,12 @@ class JsonLog:
         """Write what is said besides."""
         self._write("warning", "note", message=text)
 
-    def _progress(self, step: str, subject: str, share: float) -> None:
+    def _progress(self, step: str, subject: str, fraction: float) -> None:
         now = monotonic()
-        if share < 1 and now - self._told.get(step, -LOG_SECONDS) < LOG_SECONDS:
+        if fraction < 1 and now - self._told.get(step, -LOG_SECONDS) < LOG_SECONDS:
             return
         self._told[step] = now
-        self._write("info", "progress", step=step, subject=subject, share=round(share, 4))
+        self._write("info", "progress", step=step, subject=subject, progress=round(fraction, 4))
 
     def _write(self, level: str, event: str, **content: object) -> None:
         when = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -191,7 +191,7 @@ class ProgressDisplay:
             case Failed(failure):
                 self._line(complain, failure_line(failure))
 
-    def share(self, step: str, done: float) -> None:
+    def advance(self, step: str, done: float) -> None:
         """Show how far a step without a subject is, from 0 to 1."""
         self._advance(step, "", done, 1.0)
 
@@ -210,7 +210,7 @@ class ProgressDisplay:
         if not self._console.is_terminal:
             self._log(step, subject, done / total)
 
-    def _log(self, step: str, subject: str, share: float) -> None:
+    def _log(self, step: str, subject: str, fraction: float) -> None:
         """A plain line where a step is heard of for the first time, and then now and again."""
         now = monotonic()
         if step in self._begun and now - self._told < LOG_SECONDS:
@@ -218,7 +218,7 @@ class ProgressDisplay:
         self._begun.add(step)
         self._told = now
         words = f"{DOING.get(step, step)} {subject}".strip()
-        complain(one_printable_line(f"{words}: {share:.0%}"))
+        complain(one_printable_line(f"{words}: {fraction:.0%}"))
 
     def _line(self, write: Any, text: str) -> None:
         if self._progress.live.is_started:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from vcn_ray.cli import console
-from vcn_ray.cli.console import (
+from vcn_ray import console
+from vcn_ray.console import (
     ProgressDisplay,
     count,
     failure_line,

@@ -90,7 +90,7 @@ def test_a_title_in_memory(people: People) -> None:
     found = {tuple(tracks) for tracks in people}
     assert found == {tuple(np.flatnonzero(who == PEOPLE)) for who in np.unique(PEOPLE)}
     assert [len(tracks) for tracks in people] == [3, 3, 2]  # most crops first
-    assert repr(people) == "People(3 people in 8 tracks, 0 unknown)"
+    assert repr(people) == "People(people=3, tracks=8, unknown=0)"
     assert people.confidence.shape == people.quality.shape == (8,)
 
 

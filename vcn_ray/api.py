@@ -122,8 +122,8 @@ class IndexedCatalog:
 
     def __repr__(self) -> str:
         return (
-            f"IndexedCatalog({len(self.titles)} titles, {len(self.failures)} failures, "
-            f"in {self.output!r})"
+            f"IndexedCatalog({self.output!r}, titles={len(self.titles)}, "
+            f"failures={len(self.failures)})"
         )
 
 
@@ -154,15 +154,13 @@ def index(
         UsageError: An input, a setting or the pack cannot be used.
         StorageError: The output cannot be read or written.
     """
-    settings = (
-        config if isinstance(config, RunConfig) else load_config(Path(config) if config else None)
-    )
-    settings = with_pack(settings, pack) if pack else settings
+    if not isinstance(config, RunConfig):
+        config = load_config(Path(config) if config else None)
     listed = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     request = IndexRequest(
         inputs=[os.fspath(each) for each in listed],
         output=os.fspath(output),
-        config=settings,
+        config=with_pack(config, pack) if pack else config,
         local=local,
     )
     display = ProgressDisplay() if progress is True else _Forward(progress or None)

@@ -215,7 +215,7 @@ class People:
 
     def __repr__(self) -> str:
         unknown = int((self.person == UNKNOWN).sum())
-        return f"People({len(self)} people in {len(self.person)} tracks, {unknown} unknown)"
+        return f"People(people={len(self)}, tracks={len(self.person)}, unknown={unknown})"
 
 
 def run_title(

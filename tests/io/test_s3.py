@@ -271,7 +271,7 @@ def test_an_answer_in_other_words_than_those_of_s3_is_told(
     s3_server: S3Server, bucket: str, reach: Callable[..., S3Config]
 ) -> None:
     s3_server.harm("page", 1, "GET", "x")
-    with pytest.raises(StorageError, match=r"answered 400, and not in the words of S3: .*endpoint"):
+    with pytest.raises(StorageError, match=r"answered 400 without an S3 error code: .*endpoint"):
         Storage.open(f"s3://{bucket}", reach()).read_bytes("x")
 
 

@@ -25,7 +25,7 @@ from vcn_ray.errors import ConfigError
 from vcn_ray.io.isolation import IsolationConfig
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.video import DecodeConfig
-from vcn_ray.learn.settings import FinetuneConfig
+from vcn_ray.learn.adapt_config import AdaptConfig
 from vcn_ray.packs.download import DownloadConfig
 from vcn_ray.redact import redact
 
@@ -66,7 +66,7 @@ class RunConfig:
     filter: FilterConfig = field(default_factory=FilterConfig)
     shots: ShotConfig = field(default_factory=ShotConfig)
     tracks: TrackConfig = field(default_factory=TrackConfig)
-    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    finetune: AdaptConfig = field(default_factory=AdaptConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     resources: ResourceConfig = field(default_factory=ResourceConfig)
@@ -120,7 +120,7 @@ SHARES = ("_share", "_chance", "_momentum", "_overlap", "_dropout")
 
 FACES_SECTIONS = ("threads", "decode", "filter")
 TRACKS_SECTIONS = ("shots", "tracks")
-ADAPT_SECTIONS = ("seed", "threads", "finetune")
+ADAPT_SECTIONS = ("seed", "threads", "finetune", "cluster.cut")
 RESULT_SECTIONS = ("quality", "cluster")
 
 
@@ -169,9 +169,13 @@ def dump_config(config: RunConfig) -> str:
 
 
 def select(config: RunConfig, sections: tuple[str, ...]) -> dict[str, Any]:
-    """Some sections as plain data, for keys."""
+    """Return some sections, such as "cluster" or "cluster.cut", as plain data, for keys."""
+
+    def at(values: Any, path: list[str]) -> Any:
+        return at(values[path[0]], path[1:]) if path else values
+
     everything = asdict(config)
-    return {name: everything[name] for name in sections}
+    return {name: at(everything, name.split(".")) for name in sections}
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

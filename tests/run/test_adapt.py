@@ -16,7 +16,7 @@ from vcn_ray.core.cluster import ClusterConfig
 from vcn_ray.errors import StorageError
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import box_fields, encode_jpeg, make_table
-from vcn_ray.learn.settings import Hooks
+from vcn_ray.learn.hooks import Hooks
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.records import VideoInfo
 from vcn_ray.run.commit import adapt_step, result_step

@@ -16,10 +16,10 @@ from vcn_ray.core.cluster import cluster_tracks
 from vcn_ray.core.quality import low_outliers
 from vcn_ray.core.track import co_occurring
 from vcn_ray.io.tables import column_array, decode_image, empty_table
-from vcn_ray.learn.finetune import Adapted, adapt
-from vcn_ray.learn.settings import Hooks, TitleCrops
+from vcn_ray.learn.adapt import Adapted, adapt
+from vcn_ray.learn.hooks import Hooks
 from vcn_ray.models.backbones import Backbone
-from vcn_ray.records import I64, U8, Clustering, Mask, TrackOutputs
+from vcn_ray.records import I64, U8, Clustering, Mask, TitleCrops, TrackOutputs
 from vcn_ray.schema import CROPS, VIDEO_TRACKS
 
 
@@ -94,7 +94,8 @@ def adapt_encoder(
     """
     crops, owner = load_crops(title)
     job = TitleCrops(crops, owner, title.cannot_link)
-    return adapt(job, encoder, config.finetune, seed=config.seed, hooks=hooks)
+    cut = config.cluster.cut
+    return adapt(job, encoder, config.finetune, cut, seed=config.seed, hooks=hooks)
 
 
 def find_valid(outputs: TrackOutputs, config: RunConfig) -> Mask:

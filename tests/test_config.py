@@ -76,7 +76,10 @@ def test_a_file_keeps_its_profile(tmp_path: Path) -> None:
         ({"finetune.augment.mirror_chance": "4"}, "mirror_chance is a part of one"),
         ({"seed": "-1"}, "seed must not be under 0"),
         ({"threads": "0"}, "^--set threads=0: threads must be at least 1$"),
-        ({"finetune.rounds": "0"}, r"^--set finetune.rounds=0: finetune: fine-tuning needs"),
+        (
+            {"finetune.rounds": "0"},
+            r"^--set finetune.rounds=0: finetune.rounds: .*greater than or equal to 1$",
+        ),
     ],
 )
 def test_wrong_settings_are_told_in_one_line(overrides: dict[str, str], message: str) -> None:

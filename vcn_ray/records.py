@@ -172,7 +172,6 @@ class TrackOutputs:
     within: F64  # (k,) METHOD 4.2 over the plain crops; over its views where a track has one crop
     within_views: F64  # (k,) the same between two augmented views of distinct crops
     output: F32  # (k, o) mean head output z
-    output_norm: F32  # (k,) mean norm of z over the crops
     embedding: F32  # (k, d) unit mean embedding of the adapted encoder
     pretrained: F32  # (k, d) unit mean embedding of the encoder as the pack ships it
     pretrained_views: F64  # (k,) mean cosine distance, pretrained encoder, between two augmented

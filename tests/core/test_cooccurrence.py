@@ -23,7 +23,11 @@ def test_a_copy_of_a_track_is_one_face_and_a_stranger_is_not():
     pretrained[2] = pretrained[0] + np.float32(0.01)  # its mirror image, a little off
     pretrained[2] /= np.linalg.norm(pretrained[2])
     pairs = np.array([[0, 2], [0, 1], [1, 2]])
-    assert seen_twice(replace(outputs, pretrained=pretrained), pairs).tolist() == [True, False, False]
+    assert seen_twice(replace(outputs, pretrained=pretrained), pairs).tolist() == [
+        True,
+        False,
+        False,
+    ]
     assert seen_twice(outputs, no_pairs()).tolist() == []
 
 

@@ -61,7 +61,6 @@ def made_title(people, crops=6, seed=0, noise=0.7, wobble=1.5, offset=0.0):
         within=within(plain.teacher, plain.student) if crops > 1 else loss_views,
         within_views=loss_views,
         output=mean(z[0]),
-        output_norm=np.ones(k, np.float32),
         embedding=unit_rows(mean(views[0])).astype(np.float32),
         pretrained=unit_rows(mean(views[0])).astype(np.float32),
         pretrained_views=1 + (within(views[1], views[2]) + within(views[2], views[1])) / 2,

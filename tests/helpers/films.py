@@ -24,7 +24,6 @@ _QUICK = {
     "finetune.encoder": "frozen",
     "finetune.rounds": 1,
     "finetune.epochs": 1,
-    "finetune.least_steps": 2,
     "finetune.augmented_views": 2,
     "finetune.quality_passes": 4,
     "tracks.sample_seconds": 0.2,

@@ -78,6 +78,12 @@ def title_of(people: I64, crops_per_track: int = 4, seed: int = 0) -> TitleCrops
     return TitleCrops(crops_of(people, crops_per_track, seed), track, np.zeros((0, 2), np.int64))
 
 
+def unit(seed: int, *shape: int) -> Tensor:
+    """Random unit vectors of this shape, the last dimension being theirs."""
+    drawn = torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return functional.normalize(drawn, dim=-1)
+
+
 def check_outputs(outputs: TrackOutputs, tracks: int) -> None:
     """Every field is there for every track, finite, and in its range."""
     assert len(outputs) == tracks

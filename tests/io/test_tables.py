@@ -75,7 +75,6 @@ def test_outputs_go_round() -> None:
         within=rng.random(k),
         within_views=rng.random(k),
         output=rng.random((k, o), np.float32),
-        output_norm=rng.random(k, np.float32),
         embedding=rng.random((k, d), np.float32),
         pretrained=rng.random((k, d), np.float32),
         pretrained_views=rng.random(k),

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from tests.helpers.synth import PEOPLE, QUICK, TinyBackbone, crops_of
+from tests.helpers.synth import NEAR, PEOPLE, QUICK, TinyBackbone, crops_of
 from vcn_ray.config import ResourceConfig, RunConfig
 from vcn_ray.core.cluster import ClusterConfig
 from vcn_ray.errors import StorageError
@@ -24,7 +24,7 @@ from vcn_ray.run.plan import TitlePlan, VideoPlan, adapted_folder
 from vcn_ray.schema import CROPS, SHOTS, VIDEO_TRACKS
 
 CROPS_EACH = 4
-CONFIG = RunConfig(finetune=replace(QUICK, least_steps=1), cluster=ClusterConfig(rule="paper"))
+CONFIG = RunConfig(finetune=replace(QUICK, epochs=2), cluster=ClusterConfig(rule="paper", cut=NEAR))
 EAGER = replace(CONFIG, resources=ResourceConfig(checkpoint_seconds=0))
 """Keeps a checkpoint after each epoch."""
 PACK = cast(
@@ -62,6 +62,11 @@ ADAPTED = adapted_folder("film", (VIDEO,), CONFIG, PACK.encoder_hash)
 TITLE = TitlePlan("Film", "film", (VIDEO,), ADAPTED, "titles/film/result-1", ())
 EPOCHS = 6
 CHECKPOINT = f"{TITLE.adapted}/checkpoint.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def _as_many_epochs_as_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vcn_ray.learn.rounds.MIN_STEPS", 1)
 
 
 class KilledError(Exception):

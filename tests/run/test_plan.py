@@ -136,6 +136,7 @@ def test_the_order_of_inputs_changes_no_adapted_model(films: Path) -> None:
         ("cluster.rule", "paper", ("faces", "tracks", "adapted")),
         ("quality.lowest_score", "-3.5", ("faces", "tracks", "adapted")),
         ("finetune.rounds", "1", ("faces", "tracks")),
+        ("cluster.cut.view_factor", "1.5", ("faces", "tracks")),  # tracks are matched by it
         ("seed", "1", ("faces", "tracks")),
         ("tracks.min_faces", "5", ("faces",)),
         ("decode.analysis_fps", "4", ()),

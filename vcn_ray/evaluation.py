@@ -197,7 +197,7 @@ def score_title(title: StoredTitle, labels: dict[str, Labels], storage: Storage)
         storage: Where its faces are.
     """
     videos = (video["video_id"] for video in title.summary["videos"])
-    folders = dict(zip(videos, title.summary["keys"]["faces"], strict=True))
+    folders = dict(zip(videos, title.summary["keys"]["detect"], strict=True))
     tallies = [_tally(title, v, folders[v], truth, storage) for v, truth in labels.items()]
     votes = {track: count for tally in tallies for track, count in tally.votes.items()}
     rows = [row for row in title.tracks.to_pylist() if row["video_id"] in labels]

@@ -112,7 +112,7 @@ def test_a_large_title_gets_a_train_job_with_the_same_rows(
     video = catalog.parent / "one.mp4"
     ran = {}
     for name, crops in (("actor", 20_000), ("job", 0)):
-        words = [*SMALL, "--set", f"resources.trainer_crops={crops}"]
+        words = [*SMALL, "--set", f"resources.adapt_job_crops={crops}"]
         ran[name] = vcn("index", video, "--output", tmp_path / name, "--pack", yunet_pack, *words)
         assert ran[name].code == 0, ran[name].err
     assert _tables(tmp_path / "actor") == _tables(tmp_path / "job")
@@ -123,11 +123,11 @@ def test_a_title_that_was_tracked_before_is_clustered_again(
     both: dict[str, tuple[Ran, Path]], catalog: Path, yunet_pack: Path
 ) -> None:
     output = both["ray"][1]
-    words = [*SMALL, "--set", "quality.fewest_tracks=5"]
+    words = [*SMALL, "--set", "cluster.quality.fewest_tracks=5"]
     again = vcn("index", catalog, "--output", output, "--pack", yunet_pack, *words)
     titles = {title["title"]: title["reused"] for title in again.record["titles"]}
     assert titles == {"Series": False, "grid_bbaf2n": False}
-    assert set(again.record["work"]) == {"result"}
+    assert set(again.record["work"]) == {"cluster"}
     assert again.record["videos"]["failed"] == 1  # the one that is missing
 
 
@@ -199,23 +199,29 @@ def test_a_run_gives_up_when_more_fail_than_may(
     assert ran.code == 1
     assert ran.record["gave_up"]
     assert (ran.record["videos"]["failed"], ran.record["videos"]["open"]) == (1, 4)
-    assert not list((tmp_path / "out").glob("videos/*/faces-*/seg-*.json"))  # nothing was begun
+    assert not list((tmp_path / "out").glob("videos/*/detect-*/seg-*.json"))  # nothing was begun
 
 
 def test_more_is_asked_for_than_there_is() -> None:
     for settings, there in (
-        ({"segment_gpus": 0.5, "adapt_gpus": 1.0}, {"CPU": 4.0, "GPU": 1.0}),
-        ({"train_workers": 4}, {"CPU": 4.0}),
+        ({"detect_gpus": 0.5, "adapt_gpus": 1.0}, {"CPU": 4.0, "GPU": 1.0}),
+        ({"adapt_job_workers": 4}, {"CPU": 4.0}),
     ):
         with pytest.raises(UsageError, match="there is room for"):
             check_room(ResourceConfig(**settings), there)
-    check_room(ResourceConfig(segment_gpus=0.25, adapt_gpus=0.25), {"CPU": 4.0, "GPU": 1.0})
+    check_room(ResourceConfig(detect_gpus=0.25, adapt_gpus=0.25), {"CPU": 4.0, "GPU": 1.0})
 
 
 def test_two_processes_train_a_title_together(
     catalog: Path, yunet_pack: Path, here: None, tmp_path: Path
 ) -> None:
-    words = [*SMALL, "--set", "resources.trainer_crops=0", "--set", "resources.train_workers=2"]
+    words = [
+        *SMALL,
+        "--set",
+        "resources.adapt_job_crops=0",
+        "--set",
+        "resources.adapt_job_workers=2",
+    ]
     video = catalog.parent / "one.mp4"
     ran = vcn("index", video, "--output", tmp_path, "--pack", yunet_pack, *words)
     assert ran.code == 0, ran.err

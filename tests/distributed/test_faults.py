@@ -113,9 +113,9 @@ def test_each_planted_file_has_its_row_of_failures(
     assert run.code == 1, run.err
     rows = pq.read_table(output / "runs" / run.record["run_id"] / "failures.parquet").to_pylist()
     attempts = {"out_of_memory": 2, "timeout": 3, "crash": 2}
-    told = sorted((row["uri"], row["stage"], row["reason"], row["attempts"]) for row in rows)
+    told = sorted((row["uri"], row["step"], row["reason"], row["attempts"]) for row in rows)
     assert told == sorted(
-        (str(path), "faces", reason, attempts[reason]) for reason, path in planted.items()
+        (str(path), "detect", reason, attempts[reason]) for reason, path in planted.items()
     )
     assert len(hit) == attempts["crash"]
     (message,) = (row["message"] for row in rows if row["reason"] == "crash")

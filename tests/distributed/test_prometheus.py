@@ -23,13 +23,13 @@ with socket.socket() as free:
 ray.init(address="local", num_cpus=1, include_dashboard=False, _metrics_export_port=port)
 from vcn_ray.distributed.prometheus import RunMetrics
 from vcn_ray.run.events import Failed, TitleDone, WorkDone
-from vcn_ray.run.plan import Failure
-from vcn_ray.run.commit import TitleStatus
+from vcn_ray.run.failures import Failure
+from vcn_ray.run.status import TitleStatus
 from vcn_ray.run.ledger import Work
 count = RunMetrics("r1")
-count(WorkDone(Work("faces", "v", 1.5, 0.5, 10, 3, 7, 9)))
-count(WorkDone(Work("faces", "v", 1.0, 0.5, 10, 3, 7, 9)))
-count(Failed(Failure("u", "faces", 1, "crash", "died")))
+count(WorkDone(Work("detect", "v", 1.5, 0.5, 10, 3, 7, 9)))
+count(WorkDone(Work("detect", "v", 1.0, 0.5, 10, 3, 7, 9)))
+count(Failed(Failure("u", "detect", 1, "crash", "died")))
 count(TitleDone(TitleStatus("T", "t", "titles/t/result-1", 2, 9, 1, 3.0, (), False)))
 for name in ("vcn_videos_planned", "vcn_videos_open", "vcn_segments_open"):
     count.set(name, 4)
@@ -61,7 +61,7 @@ def test_the_port_tells_what_was_counted() -> None:
     assert values["vcn_segments_open"] == 4
     failure = next(before + after for name, before, after, _ in found if "failures" in name)
     assert 'reason="crash"' in failure
-    assert 'stage="faces"' in failure
+    assert 'stage="detect"' in failure
 
 
 def test_the_dashboard_asks_for_what_is_counted() -> None:

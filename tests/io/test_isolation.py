@@ -354,12 +354,12 @@ def test_one_hostile_film_of_three_is_partial(huge: Path, tmp_path: Path, yunet_
     bomb = later(huge, tmp_path / "bomb.ts", seconds=1.6)
     (catalog / "hostile.ts").write_bytes(calm + bomb)
     limits = ["--set", "isolation.memory_bytes=134217728"]
-    words = ["--pack", yunet_pack, "--local", "--set", "decode.segment_seconds=1", *limits]
+    words = ["--pack", yunet_pack, "--local", "--set", "detect.segment_seconds=1", *limits]
     ran = vcn("index", catalog, "--output", tmp_path / "out", *words)
     assert ran.code == 1
     run = tmp_path / "out/runs" / ran.record["run_id"]
     (row,) = pq.read_table(run / "failures.parquet").to_pylist()
-    assert (row["reason"], row["stage"], row["attempts"]) == ("out_of_memory", "faces", 2)
+    assert (row["reason"], row["step"], row["attempts"]) == ("out_of_memory", "detect", 2)
     assert Path(row["uri"]).name == "hostile.ts"
     warnings = {
         name: [w["code"] for w in title.summary["warnings"]]

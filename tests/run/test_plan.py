@@ -18,10 +18,11 @@ from vcn_ray.errors import MediaError, PackError, StorageError
 from vcn_ray.io.catalog import CatalogVideo, read_catalog
 from vcn_ray.io.storage import Storage
 from vcn_ray.packs.face_pack import FacePack
-from vcn_ray.run.commit import adapt_step, segment_step
+from vcn_ray.run.commit import commit_adapt, commit_detect
 from vcn_ray.run.events import RunLog
+from vcn_ray.run.failures import Failure
 from vcn_ray.run.local import tell_finished
-from vcn_ray.run.plan import Failure, PackHashes, PlannedTitle, TitlePlan
+from vcn_ray.run.plan import PackHashes, PlannedTitle, TitlePlan
 from vcn_ray.run.planning import AT_A_TIME, draw_titles, group_titles, look_up, plan_titles
 
 HASHES = PackHashes("detector", "encoder")
@@ -105,7 +106,7 @@ def test_no_more_is_planned_than_is_taken(films: Path, monkeypatch: pytest.Monke
         looked.append(video.uri)
         return Failure(video.uri, "plan", None, "missing", "is not there")
 
-    monkeypatch.setattr("vcn_ray.run.planning.look_at_input", look)
+    monkeypatch.setattr("vcn_ray.run.planning.plan_input", look)
     groups = group_titles([CatalogVideo(f"{number}.mp4") for number in range(10_000)])
     titles = plan_titles(groups, RunConfig(), HASHES)
     assert next(titles).failures[0].uri == "0.mp4"
@@ -119,38 +120,38 @@ def test_a_season_with_one_more_episode_is_the_same_title(films: Path) -> None:
     before = only(plan(films, "one nothing", "Season"))
     after = only(plan(films, "one two", "Season"))
     assert before.title_id == after.title_id
-    assert before.result != after.result
+    assert before.cluster_folder != after.cluster_folder
     assert before.missing == (str(films / "nothing.mp4"),)
-    assert after.videos[0].tracks == before.videos[0].tracks
+    assert after.videos[0].track_folder == before.videos[0].track_folder
 
 
 def test_the_order_of_inputs_changes_no_adapted_model(films: Path) -> None:
     one, two = only(plan(films, "one two", "S")), only(plan(films, "two one", "S"))
-    assert one.adapted == two.adapted
-    assert one.result != two.result  # who is first seen depends on it
+    assert one.adapt_folder == two.adapt_folder
+    assert one.cluster_folder != two.cluster_folder  # who is first seen depends on it
 
 
 @pytest.mark.parametrize(
     ("setting", "value", "kept"),
     [
-        ("cluster.rule", "paper", ("faces", "tracks", "adapted")),
-        ("quality.lowest_score", "-3.5", ("faces", "tracks", "adapted")),
-        ("finetune.rounds", "1", ("faces", "tracks")),
-        ("cluster.cut.view_factor", "1.5", ("faces", "tracks")),  # tracks are matched by it
-        ("seed", "1", ("faces", "tracks")),
-        ("tracks.min_faces", "5", ("faces",)),
-        ("decode.analysis_fps", "4", ()),
-        ("resources.adapt_workers", "3", ("faces", "tracks", "adapted", "result")),
+        ("cluster.rule", "paper", ("detect", "track", "adapt")),
+        ("cluster.quality.lowest_score", "-3.5", ("detect", "track", "adapt")),
+        ("adapt.rounds", "1", ("detect", "track")),
+        ("cluster.cut.view_factor", "1.5", ("detect", "track")),  # matches tracks too
+        ("seed", "1", ("detect", "track")),
+        ("track.min_faces", "5", ("detect",)),
+        ("detect.analysis_fps", "4", ()),
+        ("resources.adapt_workers", "3", ("detect", "track", "adapt", "cluster")),
     ],
 )
-def test_a_key_depends_on_what_its_stage_does(
+def test_a_key_depends_on_the_settings_of_its_step(
     films: Path, setting: str, value: str, kept: tuple[str, ...]
 ) -> None:
     def keys(planned: list[PlannedTitle]) -> dict[str, str]:
         title = only(planned)
         video = title.videos[0]
-        stages = {"faces": video.faces, "tracks": video.tracks}
-        return stages | {"adapted": title.adapted, "result": title.result}
+        folders = {"detect": video.detect_folder, "track": video.track_folder}
+        return folders | {"adapt": title.adapt_folder, "cluster": title.cluster_folder}
 
     before, after = keys(plan(films, "one")), keys(plan(films, "one", **{setting: value}))
     assert tuple(name for name in before if before[name] == after[name]) == kept
@@ -170,8 +171,8 @@ def test_what_is_wrong_with_the_place_is_not_committed(films: Path, tmp_path: Pa
     (tmp_path / "gone.mp4").unlink()
     storage = Storage.open(str(tmp_path / "out"))
     with pytest.raises(MediaError, match="no such file"):
-        segment_step(job, pack_of(HASHES), RunConfig(), storage)
-    assert storage.names(job.faces) == []
+        commit_detect(job, pack_of(HASHES), RunConfig(), storage)
+    assert storage.names(job.detect_folder) == []
 
 
 def pack_of(hashes: PackHashes) -> FacePack:
@@ -185,9 +186,9 @@ def test_work_planned_with_another_pack_is_refused(films: Path, tmp_path: Path) 
     storage = Storage.open(str(tmp_path / "out"))
     other = pack_of(PackHashes("detector of another machine", "encoder of another machine"))
     with pytest.raises(PackError, match="pack mine is another one on this machine"):
-        segment_step(title.videos[0].jobs()[0], other, RunConfig(), storage)
+        commit_detect(title.videos[0].jobs()[0], other, RunConfig(), storage)
     with pytest.raises(PackError, match="pack mine is another one on this machine"):
-        adapt_step(title, other, RunConfig(), storage)
+        commit_adapt(title, other, RunConfig(), storage)
     assert storage.names("") == []
 
 
@@ -202,8 +203,8 @@ def test_the_reducer_reads_from_storage_what_is_missing(films: Path, tmp_path: P
     assert state.segment_done(one.video_id, 0)  # told twice, it is as complete as once
     assert state.video_done(one.video_id) == []
     assert state.video_done(two.video_id) == [title.title_id]
-    storage.write_json(f"{one.faces}/seg-00000.json", {})
-    storage.commit(two.tracks, {})
+    storage.write_json(f"{one.detect_folder}/seg-00000.json", {})
+    storage.commit(two.track_folder, {})
     again = ReducerState(storage)
     assert again.open_title(title, NONE) == ([], [one.video_id, two.video_id])
     assert again.video_done(one.video_id) == []  # the other one is not linked by this run yet
@@ -238,7 +239,7 @@ def test_a_title_that_cannot_be_opened_leaves_nothing_behind(
         names = storage.names
 
         def once(path: str) -> list[str]:
-            if path == title.videos[1].faces:
+            if path == title.videos[1].detect_folder:
                 raise StorageError("not just now")
             return names(path)
 
@@ -252,9 +253,9 @@ def test_a_result_that_is_damaged_stops_no_other(films: Path, tmp_path: Path) ->
     storage = Storage.open(str(tmp_path))
     titles = plan(films, "one two")
     damaged = only(titles[:1])
-    for folder in (damaged.result, *(video.tracks for video in damaged.videos)):
-        storage.commit(folder, {"faces_stage": {"failures": []}})
-    storage.write_bytes(f"{damaged.result}/result.json", b"{")
+    for folder in (damaged.cluster_folder, *(video.track_folder for video in damaged.videos)):
+        storage.commit(folder, {"detect": {"failures": []}})
+    storage.write_bytes(f"{damaged.cluster_folder}/result.json", b"{")
     first, second = look_up(iter(titles), storage)
     assert isinstance(first.found, ValueError)
     assert second.found is None
@@ -262,8 +263,8 @@ def test_a_result_that_is_damaged_stops_no_other(films: Path, tmp_path: Path) ->
     rest = tell_finished(iter([first, second]), told)
     assert rest is not None
     assert [looked.title for looked in rest] == [second.title]
-    assert [(f.stage, f.reason) for f in told.failures] == [("result", "internal_error")]
-    storage.write_bytes(f"{damaged.videos[0].tracks}/manifest.json", b"{")
+    assert [(f.step, f.reason) for f in told.failures] == [("cluster", "internal_error")]
+    storage.write_bytes(f"{damaged.videos[0].track_folder}/manifest.json", b"{")
     look = look_at_title(storage, titles[0])
     assert look.state is None
-    assert [failure.stage for failure in look.failures] == ["result"]
+    assert [failure.step for failure in look.failures] == ["cluster"]

@@ -1,8 +1,8 @@
-"""The command `vcn`: reads what the user wants, starts it, and says how it went.
+"""The command `vcn`: reads the command line, runs the command, and returns its exit code.
 
-Exit codes: 0 all done; 1 done, but some videos or titles failed; 2 it could not be started as
-asked; 130 interrupted; 143 stopped by SIGTERM, which `ray job stop` sends. Every error is one line:
-what was wanted, what came, what to do.
+Exit codes: 0 all done; 1 done, but some videos or titles failed; 2 wrong usage, nothing was
+started; 130 interrupted; 143 stopped by SIGTERM, which `ray job stop` sends. Every error is one
+line: what was wanted, what came, what to do.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -29,7 +29,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 EXIT_STOPPED = 143
-GOES_ON = "what was finished is kept, the same command goes on from there"
+RESUMES = "finished work is kept, and the same command resumes from there"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()  # whoever read our output went away; nobody is left to be told
         return EXIT_FAILED
     except KeyboardInterrupt:
-        _complain(f"interrupted: {GOES_ON}")
+        _complain(f"interrupted: {RESUMES}")
         return EXIT_INTERRUPTED
 
 
@@ -74,7 +74,7 @@ def _ending_on_sigterm() -> Iterator[None]:
 
     def end(number: int, frame: FrameType | None) -> None:
         # Said at once: `ray job stop` kills after three seconds, and to leave a cluster takes two.
-        os.write(screen, f"stopped: {GOES_ON}\n".encode())
+        os.write(screen, f"stopped: {RESUMES}\n".encode())
         sys.exit(EXIT_STOPPED)
 
     try:
@@ -98,65 +98,70 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
     parser = argparse.ArgumentParser(
         prog="vcn",
-        description="Tells who appears where in films and series, without names or labels.",
+        description="Find who appears where in films and series, without names or labels.",
         epilog=__doc__.split("\n\n")[1] if __doc__ else None,
     )
     parser.add_argument("--version", action="version", version=f"vcn {version('vcn-ray')}")
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--verbose", action="store_true", help="say more, tracebacks included")
-    sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    common.add_argument("--verbose", action="store_true", help="log more, tracebacks included")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (words, add_options) in COMMANDS.items():
+        command = commands.add_parser(name, parents=[common], help=words)
+        add_options(command)
+    packs = commands.add_parser("packs", parents=[common], help="list, check and add face models")
+    _add_pack_actions(packs.add_subparsers(dest="action", required=True, metavar="ACTION"), common)
+    return parser
 
-    index = sub.add_parser("index", parents=[common], help="find the people of a catalog of videos")
-    _add_run_options(index)
-    index.add_argument(
-        "--retry-failed", action="store_true", help="try again what failed in earlier runs"
+
+def _index(parser: argparse.ArgumentParser) -> None:
+    _add_run_options(parser)
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="retry permanent failures of earlier runs"
     )
-    index.add_argument(
-        "--share",
-        type=_share,
-        metavar="PART",
-        help="do only this part of the titles, drawn by lot, such as 0.01; vcn plan then knows "
-        "from them how long the others take",
+    parser.add_argument(
+        "--sample",
+        type=_fraction,
+        metavar="FRACTION",
+        help="do only this fraction of the titles, at random, such as 0.01; vcn plan then "
+        "estimates the rest from them",
     )
-    index.add_argument(
+    parser.add_argument(
         "--max-failures",
         type=_natural,
         metavar="N",
-        help="end the run when more than N videos have failed (default: never)",
+        help="stop when more than N videos have failed (default: never)",
     )
-    index.add_argument(
+    parser.add_argument(
         "--log-format",
         choices=["text", "json"],
         default="text",
-        help="of what is told on the way, on standard error",
+        help="of progress and failures on standard error",
     )
 
-    plan = sub.add_parser(
-        "plan", parents=[common], help="say what index would do and what is reused; change nothing"
-    )
-    _add_run_options(plan)
 
-    config = sub.add_parser("config", parents=[common], help="print all settings as TOML")
-    _add_settings(config)
-
-    sample = sub.add_parser(
-        "sample", parents=[common], help="draw a short labelled film to try things on"
+def _config(parser: argparse.ArgumentParser) -> None:
+    _add_settings(parser)
+    parser.add_argument(
+        "--all", action="store_true", help="constants of the method too, which need no tuning"
     )
-    sample.add_argument(
-        "folder", type=Path, metavar="DIR", help="where sample.mp4 and labels.csv go"
-    )
-    sample.add_argument("--seed", type=int, default=0, help="another seed gives another film")
 
-    report = sub.add_parser(
-        "report", parents=[common], help="write a page for each title, and an index"
-    )
-    report.add_argument("output", metavar="OUT", help="what index was given as --output")
-    _add_config(report)
 
-    evaluate = sub.add_parser("evaluate", parents=[common], help="compare results with labels")
-    evaluate.add_argument("output", metavar="OUT", help="what index was given as --output")
-    _add_config(evaluate)
-    evaluate.add_argument(
+def _sample(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "folder", type=Path, metavar="DIR", help="folder for sample.mp4 and labels.csv"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="another seed gives another film")
+
+
+def _report(parser: argparse.ArgumentParser) -> None:
+    _add_output(parser)
+    _add_config(parser)
+
+
+def _evaluate(parser: argparse.ArgumentParser) -> None:
+    _add_output(parser)
+    _add_config(parser)
+    parser.add_argument(
         "--labels",
         type=Path,
         required=True,
@@ -164,20 +169,15 @@ def build_parser() -> argparse.ArgumentParser:
         help="columns video, frame or seconds, x0, y0, x1, y1, identity",
     )
 
-    export = sub.add_parser(
-        "export", parents=[common], help="write the encoder as adapted to a title as ONNX"
-    )
-    export.add_argument("output", metavar="OUT", help="what index was given as --output")
-    export.add_argument("file", type=Path, metavar="FILE.onnx", help="where the graph goes")
-    export.add_argument("--title", help="its name or id (default: the only one there is)")
-    export.add_argument(
+
+def _export(parser: argparse.ArgumentParser) -> None:
+    _add_output(parser)
+    parser.add_argument("file", type=Path, metavar="FILE.onnx", help="file to write")
+    parser.add_argument("--title", help="its name or id (default: the only one there is)")
+    parser.add_argument(
         "--pack", help="face models that it was indexed with (default: what the result names)"
     )
-    _add_config(export)
-
-    packs = sub.add_parser("packs", parents=[common], help="which face models there are")
-    _add_pack_actions(packs.add_subparsers(dest="action", required=True, metavar="ACTION"), common)
-    return parser
+    _add_config(parser)
 
 
 def _add_pack_actions(actions: Any, common: argparse.ArgumentParser) -> None:
@@ -221,6 +221,10 @@ def _add_pack_actions(actions: Any, common: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("output", metavar="OUT", help="the --output of vcn index")
+
+
 def _natural(text: str) -> int:
     value = int(text)
     if value < 0:
@@ -228,7 +232,7 @@ def _natural(text: str) -> int:
     return value
 
 
-def _share(text: str) -> float:
+def _fraction(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -268,6 +272,10 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _plan(parser: argparse.ArgumentParser) -> None:
+    _add_run_options(parser)
+
+
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "inputs",
@@ -281,6 +289,18 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     _add_settings(parser)
     parser.add_argument("--local", action="store_true", help="run in this process, without Ray")
+
+
+COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "index": ("find the people in a catalog of videos", _index),
+    "plan": ("show what index would do, what it would reuse, and how long; change nothing", _plan),
+    "config": ("print the settings as TOML", _config),
+    "sample": ("render a short labelled film to try things on", _sample),
+    "report": ("write a page for each title, and an index page", _report),
+    "evaluate": ("compare results with labels", _evaluate),
+    "export": ("write the encoder as adapted to a title as ONNX", _export),
+}
+"""What each command does, for its help, and what adds its options."""
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from vcn_ray.cli.console import count, minutes, say, show_table
 from vcn_ray.config import PriceConfig
+from vcn_ray.console import count, minutes, say, show_table
 from vcn_ray.io.storage import Storage
-from vcn_ray.run.commit import failure_of
 from vcn_ray.run.estimate import Band, Estimate, Left
-from vcn_ray.run.plan import Failure, PlannedTitle
+from vcn_ray.run.failures import Failure, failure_of
+from vcn_ray.run.plan import PlannedTitle
 from vcn_ray.run.state import TitleState, look_at
 
 MOST_LINES = 200  # of titles; of a longer catalog only counts are of use
@@ -35,7 +35,7 @@ def look_at_title(storage: Storage, planned: PlannedTitle) -> TitleLook:
     try:
         return TitleLook(inputs, planned.failures, look_at(title, storage))
     except Exception as error:  # one damaged result must not stop the others
-        failure = failure_of(title, "result", error)
+        failure = failure_of(title.where, "cluster", error)
         return TitleLook(inputs, (*planned.failures, failure), None)
 
 
@@ -120,8 +120,8 @@ def _estimate_lines(outlook: Outlook, rest: Estimate | None, prices: PriceConfig
         return ["time: none, there is nothing to do"]
     if rest is None:
         return [
-            "time: not known yet; run the same words with vcn index and --share 0.01, which does a "
-            "hundredth of the titles first"
+            "time: not known yet; run the same words with vcn index and --sample 0.01, which does "
+            "a hundredth of the titles first"
         ]
     settings = "these settings" if rest.same_settings else "other settings of this pack"
     lines = [

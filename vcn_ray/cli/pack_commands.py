@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 
-from vcn_ray.cli.console import ProgressDisplay, count, one_printable_line, say, show_table
 from vcn_ray.cli.options import given_settings
 from vcn_ray.config import RunConfig, with_pack
+from vcn_ray.console import ProgressDisplay, count, one_printable_line, say, show_table
 from vcn_ray.errors import PackError
 from vcn_ray.io.video import DecodeConfig
 from vcn_ray.packs.accuracy import RATES, FaceCheck, check_faces
@@ -67,7 +67,7 @@ def _speeds(infos: list[PackInfo], settings: RunConfig) -> dict[str, list[str]]:
     with ProgressDisplay() as display:
         for number, info in enumerate(infos):
             cells[info.place] = ["-", "-"] if info.problem else _speed(info, settings, display)
-            display.share("speed", (number + 1) / len(infos))
+            display.advance("speed", (number + 1) / len(infos))
     return cells
 
 
@@ -99,7 +99,7 @@ def _check(options: argparse.Namespace) -> int:
         return 1 if result.problems else 0
     with ProgressDisplay() as display:
         check = check_faces(
-            pack, options.faces, LONG_SIDE, lambda done: display.share("check", done)
+            pack, options.faces, LONG_SIDE, lambda done: display.advance("check", done)
         )
     say(f"\n{options.faces}:")
     _say_fields(face_fields(check))
@@ -145,7 +145,7 @@ def _pull(options: argparse.Namespace) -> int:
     url = given_settings(options).download.url
     with ProgressDisplay() as display:
         folder = pull_pack(
-            options.pack, insightface_home(), url, lambda share: display.share("download", share)
+            options.pack, insightface_home(), url, lambda share: display.advance("download", share)
         )
     say(describe_pack(str(folder)).licence)
     say(f"next: vcn packs check {options.pack}; vcn index INPUT --output OUT --pack {options.pack}")

@@ -28,11 +28,12 @@ from vcn_ray.distributed.session import cluster
 from vcn_ray.distributed.trainer import ProgressBoard, TitleTrainer, train_large
 from vcn_ray.errors import Reason
 from vcn_ray.io.storage import Storage, one_line
-from vcn_ray.run.commit import ResultDone, VideoDone, count_crops, failure_of
-from vcn_ray.run.events import RunLog, StageProgress
+from vcn_ray.run.commit import ClusterDone, TrackDone, count_crops
+from vcn_ray.run.events import RunLog, StepProgress
+from vcn_ray.run.failures import Failure, failure_of
 from vcn_ray.run.ledger import Work
 from vcn_ray.run.local import tell
-from vcn_ray.run.plan import Failure, TitlePlan, VideoPlan
+from vcn_ray.run.plan import TitlePlan, VideoPlan
 from vcn_ray.run.planning import LookedUp
 
 log = logging.getLogger(__name__)
@@ -119,7 +120,7 @@ class _Driver:
             self._drive()
         except ray.exceptions.RayError as error:  # the reducer cannot be started any more
             log.debug("the run broke off", exc_info=True)
-            self._tell_broken("result", f"the run broke off: {one_line(error)}")
+            self._tell_broken("cluster", f"the run broke off: {one_line(error)}")
         finally:
             self._stop.set()
             self._end()
@@ -213,7 +214,7 @@ class _Driver:
             raise
         except Exception as error:  # one title must never stop the others
             log.debug("%s cannot be begun", title.title_id, exc_info=True)
-            self.told.fail(failure_of(title, "faces", _cause(error)))
+            self.told.fail(failure_of(title.where, "detect", _cause(error)))
 
     def _begin(self, title: TitlePlan, stream: SegmentStream) -> None:
         linked = frozenset(
@@ -253,7 +254,7 @@ class _Driver:
             rows = stream.take()
         except RuntimeError as error:
             self._planning = False
-            self._tell_broken("faces", one_line(error))
+            self._tell_broken("detect", one_line(error))
             return
         for row in rows:
             self._take_row(row)
@@ -264,13 +265,13 @@ class _Driver:
         self.told.count(row.work)
         if row.reason:
             reason = cast(Reason, row.reason)
-            failure = Failure(row.uri, "faces", row.segment, reason, row.message, row.attempts)
+            failure = Failure(row.uri, "detect", row.segment, reason, row.message, row.attempts)
             for uri in video.uris if video else [row.uri]:
                 self.told.fail(replace(failure, uri=uri))
         if video is None:  # its titles are over
             return
         video.done += 1
-        self.told.tell(StageProgress("faces", row.video_id, video.done, video.segments))
+        self.told.tell(StepProgress("detect", row.video_id, video.done, video.segments))
         if row.reason:
             for title_id in sorted(video.titles):
                 self._close(title_id)
@@ -307,7 +308,7 @@ class _Driver:
                 log.debug("%s failed", subject, exc_info=True)
                 self._fail_subject(subject, stage, error)
         for subject, share in ray.get(self._board.take.remote()).items():
-            self.told.tell(StageProgress("adapt", subject, min(share, 1.0), 1.0))
+            self.told.tell(StepProgress("adapt", subject, min(share, 1.0), 1.0))
 
     def _link(self, video_id: str) -> None:
         video = self._videos[video_id]
@@ -315,9 +316,9 @@ class _Driver:
             return
         video.linking = True
         future = _link_video.remote(video.plan, self.config, self.storage.uri)
-        self._waiting[future] = (self._on_linked, video_id, "tracks")
+        self._waiting[future] = (self._on_linked, video_id, "track")
 
-    def _on_linked(self, video_id: str, linked: VideoDone) -> None:
+    def _on_linked(self, video_id: str, linked: TrackDone) -> None:
         self.told.count(linked.work)
         video = self._videos.get(video_id)
         if video is None:  # its titles are over
@@ -334,7 +335,7 @@ class _Driver:
         if title.title_id in self._training:
             return
         self._training.add(title.title_id)
-        if count_crops(title, self.storage) > self.config.resources.trainer_crops:
+        if count_crops(title, self.storage) > self.config.resources.adapt_job_crops:
             future = _train_large.remote(title, self.config, self.storage.uri, self._board)
             self._waiting[future] = (self._on_adapted, title.title_id, "adapt")
         else:
@@ -352,9 +353,9 @@ class _Driver:
         self.told.count(work)
         reduce = self._reducer.reduce.options(concurrency_group="cluster")
         future = reduce.remote(self._open[title_id])
-        self._waiting[future] = (self._on_reduced, title_id, "result")
+        self._waiting[future] = (self._on_reduced, title_id, "cluster")
 
-    def _on_reduced(self, title_id: str, result: ResultDone) -> None:
+    def _on_reduced(self, title_id: str, result: ClusterDone) -> None:
         self.told.count(result.work)
         self.told.finish(result.status)
         self._close(title_id)
@@ -371,14 +372,14 @@ class _Driver:
                 del self._videos[video.video_id]
                 if known.done < known.segments:  # nobody will tell more of it
                     count = known.segments
-                    self.told.tell(StageProgress("faces", video.video_id, count, count))
+                    self.told.tell(StepProgress("detect", video.video_id, count, count))
         self._count_open()
 
     def _fail_subject(self, subject: str, stage: str, error: Exception) -> None:
         video = self._videos.get(subject)
         for title_id in sorted(video.titles) if video else [subject]:
             if title_id in self._open:
-                self.told.fail(failure_of(self._open[title_id], stage, _cause(error)))
+                self.told.fail(failure_of(self._open[title_id].where, stage, _cause(error)))
                 self._close(title_id)
 
     def _tell_broken(self, stage: str, message: str) -> None:
@@ -391,7 +392,7 @@ class _Driver:
             if not told & where:
                 message = "segments of it are missing; run the same command again"
                 self.told.fail(
-                    Failure(title.videos[0].uri, "faces", None, "internal_error", message)
+                    Failure(title.videos[0].uri, "detect", None, "internal_error", message)
                 )
 
 

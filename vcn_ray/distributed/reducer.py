@@ -14,7 +14,7 @@ from vcn_ray.config import RunConfig
 from vcn_ray.io.storage import Storage
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.find import open_pack
-from vcn_ray.run.commit import ResultDone, VideoDone, result_step, video_step
+from vcn_ray.run.commit import ClusterDone, TrackDone, commit_cluster, commit_track
 from vcn_ray.run.plan import SegmentJob, TitlePlan, VideoPlan
 from vcn_ray.run.state import open_jobs
 
@@ -86,7 +86,7 @@ class ReducerState:
                 self._segments.pop(video.video_id, None)
 
     def _open_jobs(self, video: VideoPlan) -> list[SegmentJob]:
-        done = self._storage.is_committed(video.tracks)
+        done = self._storage.is_committed(video.track_folder)
         return [] if done else open_jobs(video, self._storage)
 
 
@@ -108,11 +108,11 @@ class Reducer:
         same = life == self._life
         return Answer(self._life, getattr(self._state, method)(*words) if same else None)
 
-    def reduce(self, title: TitlePlan) -> ResultDone:
+    def reduce(self, title: TitlePlan) -> ClusterDone:
         """Cluster an adapted title and commit its result."""
-        return result_step(title, self._pack, self._config, self._storage)
+        return commit_cluster(title, self._pack, self._config, self._storage)
 
 
-def link_video(video: VideoPlan, config: RunConfig, output: str) -> VideoDone:
+def link_video(video: VideoPlan, config: RunConfig, output: str) -> TrackDone:
     """Join the segments of one video into tracks and commit them."""
-    return video_step(video, config, Storage.open(output, config.s3))
+    return commit_track(video, config, Storage.open(output, config.s3))

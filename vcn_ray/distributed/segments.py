@@ -21,8 +21,9 @@ from vcn_ray.distributed.feed import feed_dataset, start_feed
 from vcn_ray.errors import MediaError
 from vcn_ray.io.storage import Storage, one_line
 from vcn_ray.packs.find import open_pack
-from vcn_ray.run.commit import reason_of, segment_file, segment_step
+from vcn_ray.run.commit import commit_detect, segment_file
 from vcn_ray.run.devices import device_for
+from vcn_ray.run.failures import reason_of
 from vcn_ray.run.ledger import Work
 from vcn_ray.run.plan import SegmentJob
 
@@ -68,7 +69,7 @@ class SegmentWorker:
         self._config = config
         self._storage = Storage.open(output, config.s3)
         self._run_id = run_id
-        self._pack = open_pack(config, device_for(config.resources.segment_gpus))
+        self._pack = open_pack(config, device_for(config.resources.detect_gpus))
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Segment jobs in, a SegmentRow for each out."""
@@ -82,7 +83,7 @@ class SegmentWorker:
         row = SegmentRow(number, job.video_id, job.uri, job.index)
         try:
             with self._attempt(job):
-                work = segment_step(job, self._pack, self._config, self._storage)
+                work = commit_detect(job, self._pack, self._config, self._storage)
         except Exception as error:  # a row must come back, or Ray Data ends the whole run
             attempts = getattr(error, "attempts", 1)
             return replace(row, reason=reason_of(error), message=one_line(error), attempts=attempts)
@@ -91,7 +92,7 @@ class SegmentWorker:
     @contextmanager
     def _attempt(self, job: SegmentJob) -> Iterator[None]:
         """Count attempts of this run in storage: Ray starts a killed actor again for ever."""
-        path = segment_file(job.faces, job.index, f"attempt-{self._run_id}", "json")
+        path = segment_file(job.detect_folder, job.index, f"attempt-{self._run_id}", "json")
         storage = self._storage
         attempts = storage.read_json(path)["attempts"] if storage.exists(path) else 0
         storage.write_json(path, {"attempts": attempts + 1})
@@ -135,7 +136,7 @@ class SegmentStream:
         self._ended = False
         self._job = (config, output, run_id)
         self._worker = worker
-        self._most = config.resources.segment_workers_max or _room(config.resources)
+        self._most = config.resources.detect_workers_max or _room(config.resources)
         self._window = max(LEAST_WINDOW, WINDOW_PER_WORKER * self._most)
         self._feed = start_feed()
         self._rows: queue.SimpleQueue[SegmentRow | Exception | None] = queue.SimpleQueue()
@@ -155,8 +156,8 @@ class SegmentStream:
             self._worker,
             fn_constructor_args=self._job,
             compute=_pool(resources, most),
-            num_cpus=resources.segment_cpus,
-            num_gpus=resources.segment_gpus or None,
+            num_cpus=resources.detect_cpus,
+            num_gpus=resources.detect_gpus or None,
             batch_size=1,
             batch_format="pyarrow",
         )
@@ -232,15 +233,15 @@ class SegmentStream:
 
 def _pool(resources: ResourceConfig, most: int) -> ActorPoolStrategy:
     most = max(1, most)
-    return ActorPoolStrategy(min_size=min(resources.segment_workers_min, most), max_size=most)
+    return ActorPoolStrategy(min_size=min(resources.detect_workers_min, most), max_size=most)
 
 
 def _room(resources: ResourceConfig) -> int:
     total = ray.cluster_resources()
     held = resources.adapt_workers
     spare = total.get("CPU", 1.0) - held * resources.adapt_cpus - LINK_CPUS
-    by_cpu = int(spare / resources.segment_cpus)
-    if not resources.segment_gpus:
+    by_cpu = int(spare / resources.detect_cpus)
+    if not resources.detect_gpus:
         return by_cpu
     spare = total.get("GPU", 0.0) - held * resources.adapt_gpus
-    return min(by_cpu, int(spare / resources.segment_gpus))
+    return min(by_cpu, int(spare / resources.detect_gpus))

@@ -104,13 +104,13 @@ def check_room(resources: ResourceConfig, there: dict[str, float]) -> None:
         UsageError: It has less.
     """
     for unit, kind in (("cpus", "CPU"), ("gpus", "GPU")):
-        adapt, segment = (getattr(resources, f"{name}_{unit}") for name in ("adapt", "segment"))
+        adapt, segment = (getattr(resources, f"{name}_{unit}") for name in ("adapt", "detect"))
         held = resources.adapt_workers * adapt
-        wanted = held + max(segment, resources.train_workers * adapt)
+        wanted = held + max(segment, resources.adapt_job_workers * adapt)
         if wanted > there.get(kind, 0.0):
             raise UsageError(
                 f"there is room for {there.get(kind, 0.0):g} {kind}, and {wanted:g} are asked for: "
                 f"{held:g} by trainers (resources.adapt_workers times adapt_{unit}), and beside "
-                f"them the larger of segment_{unit} and train_workers times adapt_{unit}; lower "
+                f"them the larger of detect_{unit} and adapt_job_workers times adapt_{unit}; lower "
                 "these, or join a larger cluster by RAY_ADDRESS"
             )

@@ -19,7 +19,7 @@ from vcn_ray.io.storage import Storage
 from vcn_ray.learn.hooks import ALONE, Hooks, ProcessRanks, Ranks
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.find import open_pack
-from vcn_ray.run.commit import adapt_step
+from vcn_ray.run.commit import commit_adapt
 from vcn_ray.run.ledger import Stopwatch, Work
 from vcn_ray.run.plan import TitlePlan
 
@@ -72,7 +72,7 @@ def train_large(title: TitlePlan, config: RunConfig, output: str, board: Any) ->
         _train_loop,
         train_loop_config={"title": title, "config": config, "output": output, "board": board},
         scaling_config=ScalingConfig(
-            num_workers=resources.train_workers,
+            num_workers=resources.adapt_job_workers,
             use_gpu=resources.adapt_gpus > 0,
             resources_per_worker={"CPU": resources.adapt_cpus}
             | ({"GPU": resources.adapt_gpus} if resources.adapt_gpus else {}),
@@ -86,13 +86,13 @@ def train_large(title: TitlePlan, config: RunConfig, output: str, board: Any) ->
         ),
     )
     trainer.fit()
-    return watch.done("adapt", title.title_id, resources.adapt_gpus * resources.train_workers)
+    return watch.done("adapt", title.title_id, resources.adapt_gpus * resources.adapt_job_workers)
 
 
 def _train_loop(job: dict[str, Any]) -> None:
     config: RunConfig = job["config"]
     torch.set_num_threads(config.threads)
-    several = config.resources.train_workers > 1
+    several = config.resources.adapt_job_workers > 1
     if config.resources.adapt_gpus:
         torch.cuda.set_device(get_device())  # each process sees all GPUs of its machine
     _adapt(
@@ -117,4 +117,4 @@ def _adapt(
         board.put.remote(f"{title.title} ({step})", share)
 
     hooks = Hooks(None if ranks.number else progress, ranks=ranks)
-    return adapt_step(title, pack, config, storage, hooks)
+    return commit_adapt(title, pack, config, storage, hooks)

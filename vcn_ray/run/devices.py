@@ -29,6 +29,6 @@ def device_for(gpus: float) -> str:
     if not torch.cuda.is_available():
         raise UsageError(
             f"the settings ask for {gpus:g} GPU a worker, but torch sees none here: set "
-            "resources.segment_gpus and resources.adapt_gpus to 0, or install torch with CUDA"
+            "resources.detect_gpus and resources.adapt_gpus to 0, or install torch with CUDA"
         )
     return "cuda"

@@ -22,9 +22,8 @@ from scipy.stats import t as student
 from vcn_ray.config import PriceConfig, RunConfig, select
 from vcn_ray.io.storage import Storage
 from vcn_ray.records import F64
-from vcn_ray.run.ledger import STAGES
 from vcn_ray.run.state import TitleState
-from vcn_ray.run.summary import RESULT_SETTINGS
+from vcn_ray.steps import RESULT_SETTINGS, STEPS
 
 TITLES = 200  # that a pace is known from, at most
 MOST_ASKED = 600  # for theirs
@@ -93,7 +92,7 @@ class Left:
 
     def seconds(self) -> F64:
         """Seconds of video by title and stage (n, 4)."""
-        return np.array(self._seconds, dtype=np.float64).reshape(-1, len(STAGES))
+        return np.array(self._seconds, dtype=np.float64).reshape(-1, len(STEPS))
 
 
 def estimate(left: F64, config: RunConfig, storage: Storage, local: bool) -> Estimate | None:
@@ -113,13 +112,13 @@ def estimate(left: F64, config: RunConfig, storage: Storage, local: bool) -> Est
     if not len(measured.lengths):
         return None
     resources = config.resources
-    cpus = (resources.segment_cpus, 1.0, resources.adapt_cpus, 1.0)
-    gpus = (resources.segment_gpus, 0.0, resources.adapt_gpus, 0.0)
+    cpus = tuple(step.cpus(resources) for step in STEPS)
+    gpus = tuple(step.gpus(resources) for step in STEPS)
     at_a_time = steps_at_a_time(records, local)
     titles, likely = len(measured.lengths), _likely_work(measured, left)
     # One title tells nothing of how they differ; but that nothing is left is sure.
     drawn = _drawn_work(measured, left) if titles > 1 or not len(left) else None
-    work, cpu, gpu = (_band(likely, drawn, w, titles) for w in ((1.0,) * len(STAGES), cpus, gpus))
+    work, cpu, gpu = (_band(likely, drawn, w, titles) for w in ((1.0,) * len(STEPS), cpus, gpus))
     wall = work.times(1 / at_a_time)
     return Estimate(wall, cpu, gpu, titles, measured.same_settings, at_a_time)
 
@@ -134,7 +133,7 @@ class Measured(NamedTuple):
 
 def measured_paces(config: RunConfig, storage: Storage, records: list[dict[str, Any]]) -> Measured:
     """What titles took that were made under these settings, or at least with the same pack."""
-    wanted = json.loads(json.dumps(select(config, tuple(RESULT_SETTINGS))))
+    wanted = json.loads(json.dumps(select(config, RESULT_SETTINGS)))
     same: list[tuple[float, ...]] = []
     others: list[tuple[float, ...]] = []
     for title in itertools.islice(_worth_asking(storage, records), MOST_ASKED):
@@ -147,7 +146,7 @@ def measured_paces(config: RunConfig, storage: Storage, records: list[dict[str, 
             others.append(row)
         if len(same) == TITLES:
             break
-    rows = np.array(same or others[:TITLES], dtype=np.float64).reshape(-1, len(STAGES) + 1)
+    rows = np.array(same or others[:TITLES], dtype=np.float64).reshape(-1, len(STEPS) + 1)
     return Measured(rows[:, :-1], rows[:, -1], bool(same))
 
 
@@ -163,7 +162,7 @@ def steps_at_a_time(records: list[dict[str, Any]], local: bool) -> float:
     done = passed = 0.0
     for record in records:
         if record.get("local") == local and record.get("work_span_seconds"):
-            done += sum(stage["seconds"] for stage in record["work"].values())
+            done += sum(work["seconds"] for work in record["work"].values())
             passed += record["work_span_seconds"]
     return max(1.0, done / passed) if passed else 1.0
 
@@ -192,7 +191,7 @@ def _drawn_work(measured: Measured, left: F64) -> F64:
     rng = np.random.default_rng(0)
     largest = np.argsort(-left.sum(axis=1), kind="stable")
     one_by_one, rest = left[largest[:ONE_BY_ONE]], left[largest[ONE_BY_ONE:]].sum(axis=0)
-    work = np.empty((DRAWS, len(STAGES)))
+    work = np.empty((DRAWS, len(STEPS)))
     for draw in range(DRAWS):
         known = rng.integers(0, len(measured.lengths), len(measured.lengths))
         upto = np.cumsum(measured.lengths[known])
@@ -242,4 +241,4 @@ def _pace(summary: dict[str, Any]) -> tuple[float, ...] | None:
     length = sum(video["duration_seconds"] for video in summary["videos"])
     if not length:
         return None
-    return (*(summary["seconds"].get(stage, 0.0) / length for stage in STAGES), length)
+    return (*(summary["seconds"].get(step.name, 0.0) / length for step in STEPS), length)

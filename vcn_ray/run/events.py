@@ -8,17 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from vcn_ray.run.commit import TitleStatus
+from vcn_ray.run.failures import Failure
 from vcn_ray.run.ledger import Ledger, Work
-from vcn_ray.run.plan import Failure, InputNote, PlannedTitle
+from vcn_ray.run.plan import InputNote, PlannedTitle
 from vcn_ray.run.state import FoundResult
+from vcn_ray.run.status import TitleStatus
 
 
 @dataclass(frozen=True, slots=True)
-class StageProgress:
-    """How far a stage of a video or title is."""
+class StepProgress:
+    """Progress of a step on a video or title."""
 
-    stage: str  # plan | faces | tracks | adapt | result
+    step: str  # of STEPS, or plan
     subject: str  # video or title name; empty where the whole catalog is meant
     done: float
     total: float
@@ -45,7 +46,7 @@ class WorkDone:
     work: Work
 
 
-Event = StageProgress | TitleDone | Failed | WorkDone
+Event = StepProgress | TitleDone | Failed | WorkDone
 Watch = Callable[[Event], None]
 
 
@@ -56,7 +57,7 @@ class RunOutcome:
     titles: tuple[TitleStatus, ...]
     failures: tuple[Failure, ...]
     inputs: dict[str, InputNote]  # by uri; those that could be read
-    work: dict[str, dict[str, Any]]  # by stage, as of Ledger
+    work: dict[str, dict[str, Any]]  # by step, from Ledger
     gave_up: bool = False  # more failed than was allowed
     span_seconds: float = 0.0  # from the start of the first step to the end of the last
 
@@ -102,7 +103,7 @@ class RunLog:
         """Note a title whose videos have been looked at."""
         self._inputs |= planned.inputs
         self._looked_at += len(planned.inputs) + len(planned.failures)
-        self.tell(StageProgress("plan", "", self._looked_at, self._all))
+        self.tell(StepProgress("plan", "", self._looked_at, self._all))
         for failure in planned.failures:
             self.fail(failure)
 
@@ -143,7 +144,7 @@ class RunLog:
             tuple(self.titles),
             tuple(self.failures),
             self._inputs,
-            self._ledger.by_stage(),
+            self._ledger.by_step(),
             self.gave_up,
             max(0.0, self._last - self._first),
         )

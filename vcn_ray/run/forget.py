@@ -51,10 +51,14 @@ class FailureEraser:
             self._made_of = made_of_tracks(self._storage)
         # From the end to the start: a run that is killed here never finds a result whose inputs are
         # open. Results of other settings and of other titles that hold the video are made of it.
-        for folder in (*self._made_of.pop(video.tracks, ()), video.tracks, video.faces):
+        for folder in (
+            *self._made_of.pop(video.track_folder, ()),
+            video.track_folder,
+            video.detect_folder,
+        ):
             self._storage.delete(f"{folder}/{MANIFEST}")
         for index in failed:
-            self._storage.delete(segment_file(video.faces, index, "seg", "json"))
+            self._storage.delete(segment_file(video.detect_folder, index, "seg", "json"))
         self.again.append(video.uri)
 
 
@@ -62,7 +66,7 @@ def made_of_tracks(storage: Storage) -> dict[str, list[str]]:
     """Committed folders of titles that were made of each video's tracks, results first."""
     found: dict[str, list[str]] = {}
     for title in storage.names("titles"):
-        # "result-..." comes before "adapted-..." when names are read from the end
+        # "cluster-..." comes before "adapt-..." when names are read from the end
         for name in storage.names(f"titles/{title}")[::-1]:
             folder = f"titles/{title}/{name}"
             for tracks in _tracks_of(folder, name, storage):
@@ -71,10 +75,10 @@ def made_of_tracks(storage: Storage) -> dict[str, list[str]]:
 
 
 def _tracks_of(folder: str, name: str, storage: Storage) -> list[str]:
-    if name.startswith("result-"):
+    if name.startswith("cluster-"):
         summary = storage.find_json(f"{folder}/result.json")
-        return list(summary["keys"]["tracks"]) if summary else []
-    if name.startswith("adapted-"):
+        return list(summary["keys"]["track"]) if summary else []
+    if name.startswith("adapt-"):
         manifest = storage.find_json(f"{folder}/{MANIFEST}")
         # One of an earlier version names none; its key is another one, and never looked at.
         return list(manifest.get("tracks", ())) if manifest else []
@@ -83,12 +87,12 @@ def _tracks_of(folder: str, name: str, storage: Storage) -> list[str]:
 
 def _failed_segments(video: VideoPlan, storage: Storage) -> list[int]:
     """Segments whose committed output tells of a failure."""
-    if storage.is_committed(video.tracks):
-        failures = storage.read_manifest(video.tracks)["faces_stage"]["failures"]
+    if storage.is_committed(video.track_folder):
+        failures = storage.read_manifest(video.track_folder)["detect"]["failures"]
         return [failure["segment"] for failure in failures]
     found = []
     for segment in video.segments:
-        marker = storage.find_json(segment_file(video.faces, segment.index, "seg", "json"))
+        marker = storage.find_json(segment_file(video.detect_folder, segment.index, "seg", "json"))
         if marker is not None and marker["failure"]:
             found.append(segment.index)
     return found

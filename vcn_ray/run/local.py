@@ -13,8 +13,9 @@ from vcn_ray.config import RunConfig
 from vcn_ray.io.storage import Storage
 from vcn_ray.learn.hooks import Hooks
 from vcn_ray.packs.face_pack import FacePack
-from vcn_ray.run.commit import adapt_step, failure_of, result_step, segment_step, video_step
-from vcn_ray.run.events import RunLog, StageProgress
+from vcn_ray.run.commit import commit_adapt, commit_cluster, commit_detect, commit_track
+from vcn_ray.run.events import RunLog, StepProgress
+from vcn_ray.run.failures import failure_of
 from vcn_ray.run.plan import TitlePlan, VideoPlan
 from vcn_ray.run.planning import LookedUp
 from vcn_ray.run.state import FoundResult
@@ -44,12 +45,12 @@ def tell(looked: LookedUp, told: RunLog) -> bool:
     if isinstance(looked.found, FoundResult):
         told.reuse(looked.found)
     elif looked.title and looked.found:
-        told.fail(failure_of(looked.title, "result", looked.found))
+        told.fail(failure_of(looked.title.where, "cluster", looked.found))
     return not told.gave_up
 
 
 @dataclass(slots=True)
-class LocalRun:
+class LocalExecutor:
     """Runs a plan; failures of one title never stop the others."""
 
     pack: FacePack
@@ -67,28 +68,28 @@ class LocalRun:
                 self._title(looked.title)
 
     def _title(self, title: TitlePlan) -> None:
-        stage = "faces"
+        stage = "detect"
         try:
             for video in title.videos:
                 self._video(video)
             stage = "adapt"
             hooks = self._hooks(title)
-            self.told.count(adapt_step(title, self.pack, self.config, self.storage, hooks))
-            stage = "result"
-            result = result_step(title, self.pack, self.config, self.storage)
+            self.told.count(commit_adapt(title, self.pack, self.config, self.storage, hooks))
+            stage = "cluster"
+            result = commit_cluster(title, self.pack, self.config, self.storage)
             self.told.count(result.work)
             self.told.finish(result.status)
         except Exception as error:  # one title must never stop the others
             log.debug("title %s failed in stage %s", title.title_id, stage, exc_info=True)
-            self.told.fail(failure_of(title, stage, error))
+            self.told.fail(failure_of(title.where, stage, error))
 
     def _video(self, video: VideoPlan) -> None:
-        if not self.storage.is_committed(video.tracks):
+        if not self.storage.is_committed(video.track_folder):
             for job in video.jobs():
-                self._tell("faces", video.video_id, job.index, len(video.segments))
-                self.told.count(segment_step(job, self.pack, self.config, self.storage))
-            self._tell("faces", video.video_id, len(video.segments), len(video.segments))
-        linked = video_step(video, self.config, self.storage)
+                self._tell("detect", video.video_id, job.index, len(video.segments))
+                self.told.count(commit_detect(job, self.pack, self.config, self.storage))
+            self._tell("detect", video.video_id, len(video.segments), len(video.segments))
+        linked = commit_track(video, self.config, self.storage)
         self.told.count(linked.work)
         for failure in linked.failures:
             self.told.fail(failure, new=linked.work is not None)
@@ -97,4 +98,4 @@ class LocalRun:
         return Hooks(lambda step, share: self._tell("adapt", f"{title.title} ({step})", share, 1.0))
 
     def _tell(self, stage: str, subject: str, done: float, total: float) -> None:
-        self.told.tell(StageProgress(stage, subject, done, total))
+        self.told.tell(StepProgress(stage, subject, done, total))

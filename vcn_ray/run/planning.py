@@ -24,11 +24,11 @@ from vcn_ray.run.plan import (
     PlannedTitle,
     TitleInputs,
     TitlePlan,
-    look_at_input,
+    plan_input,
     plan_title,
 )
 from vcn_ray.run.side_by_side import map_in_order
-from vcn_ray.run.sources import Memory
+from vcn_ray.run.sources import PlanCache
 from vcn_ray.run.state import FoundResult, find_result
 
 AT_A_TIME = min(8, 2 * count_cpus())
@@ -65,7 +65,7 @@ def draw_titles(titles: list[TitleInputs], share: float, seed: int) -> list[Titl
 
 
 def plan_titles(
-    titles: list[TitleInputs], config: RunConfig, pack: PackHashes, memory: Memory | None = None
+    titles: list[TitleInputs], config: RunConfig, pack: PackHashes, cache: PlanCache | None = None
 ) -> Iterator[PlannedTitle]:
     """Look at the videos of all titles and say what belongs where.
 
@@ -73,7 +73,7 @@ def plan_titles(
         titles: As of group_titles.
         config: Settings of the run.
         pack: Hashes of the pack's two halves.
-        memory: Where it is remembered what videos on S3 hold, so that they are not read again.
+        cache: Of what videos on S3 hold, so that they are not read again.
 
     Yields:
         Each title as soon as its videos, and those of all before it, have been looked at; videos
@@ -82,7 +82,7 @@ def plan_titles(
     known: set[str] = set()
     with decoders_kept(AT_A_TIME):
         videos = (video for group in titles for video in group.videos)
-        looks = map_in_order(partial(look_at_input, config, pack, memory), videos, AT_A_TIME)
+        looks = map_in_order(partial(plan_input, config, pack, cache), videos, AT_A_TIME)
         for group in titles:
             looked = list(itertools.islice(looks, len(group.videos)))
             planned = plan_title(group, looked, config, pack)

@@ -6,21 +6,19 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from vcn_ray.io.storage import MANIFEST, Storage
-from vcn_ray.run.commit import (
-    TitleStatus,
-    failures_in,
-    point_to,
-    read_status,
-    segment_file,
-)
-from vcn_ray.run.plan import Failure, SegmentJob, TitlePlan, VideoPlan
+from vcn_ray.run.commit import failures_in, segment_file
+from vcn_ray.run.failures import Failure
+from vcn_ray.run.plan import SegmentJob, TitlePlan, VideoPlan
+from vcn_ray.run.status import TitleStatus, point_to, read_status
 
 
 def open_jobs(video: VideoPlan, storage: Storage) -> list[SegmentJob]:
     """The segments of a video that are not committed yet."""
-    there = set(storage.names(video.faces))  # one question instead of one for each segment
-    prefix = f"{video.faces}/"
-    markers = ((job, segment_file(video.faces, job.index, "seg", "json")) for job in video.jobs())
+    there = set(storage.names(video.detect_folder))  # one question instead of one for each segment
+    prefix = f"{video.detect_folder}/"
+    markers = (
+        (job, segment_file(video.detect_folder, job.index, "seg", "json")) for job in video.jobs()
+    )
     return [job for job, marker in markers if marker.removeprefix(prefix) not in there]
 
 
@@ -36,11 +34,11 @@ def find_failures(title: TitlePlan, storage: Storage) -> tuple[Failure, ...] | N
 
     It is where it has its result, and the tracks that a report of it shows.
     """
-    if not storage.is_committed(title.result):
+    if not storage.is_committed(title.cluster_folder):
         return None
     failures: tuple[Failure, ...] = ()
     for video in title.videos:
-        manifest = storage.find_json(f"{video.tracks}/{MANIFEST}")
+        manifest = storage.find_json(f"{video.track_folder}/{MANIFEST}")
         if manifest is None:
             return None
         failures += failures_in(manifest, video)
@@ -105,7 +103,9 @@ def look_at(title: TitlePlan, storage: Storage) -> TitleState:
     failures = find_failures(title, storage)
     finished = failures is not None
     untracked = [
-        video for video in title.videos if not (finished or storage.is_committed(video.tracks))
+        video
+        for video in title.videos
+        if not (finished or storage.is_committed(video.track_folder))
     ]
     missing = sum(len(open_jobs(video, storage)) for video in untracked)
     return TitleState(
@@ -113,7 +113,7 @@ def look_at(title: TitlePlan, storage: Storage) -> TitleState:
         segments=segments,
         segments_done=segments - missing,
         tracked=not untracked,
-        adapted=finished or storage.is_committed(title.adapted),
+        adapted=finished or storage.is_committed(title.adapt_folder),
         finished=finished,
         failed_segments=len(failures or ()),
     )

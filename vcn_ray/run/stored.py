@@ -35,14 +35,20 @@ def stored_titles(storage: Storage) -> Iterator[StoredTitle]:
         UsageError: There is none.
     """
     found = False
-    for title_id in storage.names("titles"):
-        if storage.exists(f"titles/{title_id}/latest.json"):
-            found = True
-            yield read_title(title_id, storage)
+    for title_id in find_titles(storage):
+        found = True
+        yield read_title(title_id, storage)
     if not found:
         raise UsageError(
             f"{storage.uri} holds no results: run vcn index with --output {storage.uri}"
         )
+
+
+def find_titles(storage: Storage) -> Iterator[str]:
+    """Ids of all titles that have a result, in order."""
+    for title_id in storage.names("titles"):
+        if storage.exists(f"titles/{title_id}/latest.json"):
+            yield title_id
 
 
 def read_title(title_id: str, storage: Storage) -> StoredTitle:
@@ -56,7 +62,7 @@ def read_title(title_id: str, storage: Storage) -> StoredTitle:
         name: storage.read_table(f"{folder}/{name}.parquet")
         for name in ("people", "tracks", "appearances", "merges")
     }
-    sources = summary["keys"]["tracks"]
+    sources = summary["keys"]["track"]
     shots = [storage.read_table(f"{source}/shots.parquet") for source in sources]
     crops = [storage.read_table(f"{source}/crops.parquet") for source in sources]
     return StoredTitle(

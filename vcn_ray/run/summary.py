@@ -11,23 +11,11 @@ from vcn_ray.io.storage import Storage
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.redact import redact
 from vcn_ray.rows.result_rows import ResultTables
-from vcn_ray.run.plan import METHOD_VERSION, TitlePlan, VideoPlan
+from vcn_ray.run.plan import TitlePlan, VideoPlan
 from vcn_ray.schema import SCHEMA_VERSION
+from vcn_ray.steps import METHOD_VERSION, RESULT_SETTINGS
 
 LIBRARIES = ("vcn-ray", "torch", "av", "numpy", "scipy", "opencv-python", "trackers")
-RESULT_SETTINGS = [
-    "profile",
-    "pack",
-    "seed",
-    "threads",
-    "decode",
-    "filter",
-    "shots",
-    "tracks",
-    "finetune",
-    "quality",
-    "cluster",
-]
 
 WARNINGS = {
     "collapsed": "fine-tuning collapsed; the encoder was used as the pack ships it",
@@ -49,9 +37,9 @@ def build_summary(
     storage: Storage,
 ) -> dict[str, Any]:
     """All that `result.json` says of a title whose tables are `tables`."""
-    tracks = [storage.read_manifest(video.tracks) for video in title.videos]
-    faces = [manifest["faces_stage"] for manifest in tracks]
-    adapted = storage.read_manifest(title.adapted)
+    tracks = [storage.read_manifest(video.track_folder) for video in title.videos]
+    faces = [manifest["detect"] for manifest in tracks]
+    adapted = storage.read_manifest(title.adapt_folder)
     partial = bool(title.missing) or any(manifest["failures"] for manifest in faces)
     statuses = tables.tracks.column("status").to_pylist()
     codes = [*adapted["warnings"], *cluster_warnings]
@@ -64,10 +52,10 @@ def build_summary(
         "videos": [_describe(video) for video in title.videos],
         "missing_videos": [redact(uri) for uri in title.missing],
         "keys": {
-            "faces": [video.faces for video in title.videos],
-            "tracks": [video.tracks for video in title.videos],
-            "adapted": title.adapted,
-            "result": title.result,
+            "detect": [video.detect_folder for video in title.videos],
+            "track": [video.track_folder for video in title.videos],
+            "adapt": title.adapt_folder,
+            "cluster": title.cluster_folder,
         },
         "counts": {
             "people": tables.people.num_rows,
@@ -86,15 +74,15 @@ def build_summary(
         },
         "seeds": {"finetune": config.seed},
         "seconds": {
-            "faces": round(sum(manifest["seconds"] for manifest in faces), 3),
-            "tracks": round(sum(manifest["seconds"] for manifest in tracks), 3),
+            "detect": round(sum(manifest["seconds"] for manifest in faces), 3),
+            "track": round(sum(manifest["seconds"] for manifest in tracks), 3),
             "adapt": adapted["seconds"],
         },
         "adapt_seconds": adapted["adapt_seconds"],
         "adapt_peak_bytes": adapted["adapt_peak_bytes"],
         "warnings": [explain_warning(code) for code in dict.fromkeys(codes)],
         "versions": {"python": platform.python_version()} | {n: version(n) for n in LIBRARIES},
-        "config": select(config, tuple(RESULT_SETTINGS)),
+        "config": select(config, RESULT_SETTINGS),
     }
 
 

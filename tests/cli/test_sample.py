@@ -25,7 +25,7 @@ def test_a_share_is_done_and_tells_of_the_rest(
     films: Path, yunet_pack: Path, tmp_path: Path
 ) -> None:
     words = [films, "--output", tmp_path, "--pack", yunet_pack]
-    first = vcn("index", *words, "--local", "--share", "0.1")
+    first = vcn("index", *words, "--local", "--sample", "0.1")
     assert first.code == 0, first.err
     assert first.record["videos"] == {"done": 3, "reused": 0, "partial": 0, "failed": 0, "open": 0}
     plan = vcn("plan", *words, "--set", "prices.cpu_hour=2")
@@ -35,7 +35,7 @@ def test_a_share_is_done_and_tells_of_the_rest(
     assert 0 <= low <= likely <= high
     assert "known from 3 titles under these settings" in plan.out
     assert "cost: about" in plan.out
-    larger = vcn("index", *words, "--local", "--share", "0.6")
+    larger = vcn("index", *words, "--local", "--sample", "0.6")
     assert (larger.record["videos"]["done"], larger.record["videos"]["reused"]) == (1, 3)
     rest = vcn("index", *words, "--local")
     assert (rest.record["videos"]["done"], rest.record["videos"]["reused"]) == (2, 4)
@@ -45,6 +45,6 @@ def test_a_share_is_done_and_tells_of_the_rest(
 
 @pytest.mark.parametrize("share", ["0", "2", "-1", "much"])
 def test_a_share_is_a_part_of_one(films: Path, tmp_path: Path, share: str) -> None:
-    ran = vcn("index", films, "--output", tmp_path, "--share", share)
+    ran = vcn("index", films, "--output", tmp_path, "--sample", share)
     assert ran.code == 2
-    assert "--share" in ran.err
+    assert "--sample" in ran.err

@@ -16,22 +16,19 @@ from rich.table import Table
 from rich.text import Text
 
 from vcn_ray.redact import redact
-from vcn_ray.run.commit import TitleStatus
-from vcn_ray.run.events import Event, Failed, StageProgress, TitleDone, WorkDone
-from vcn_ray.run.plan import Failure
+from vcn_ray.run.events import Event, Failed, StepProgress, TitleDone, WorkDone
+from vcn_ray.run.failures import Failure
+from vcn_ray.run.status import TitleStatus
 from vcn_ray.run.summary import WARNINGS
+from vcn_ray.steps import STEPS
 
 LOG_WIDTH = 160  # where there is no terminal to ask
 LOG_SECONDS = 20.0  # in a log file, progress is a line now and then
-STAGE_WORDS = {
+DOING = {step.name: step.doing for step in STEPS} | {
     "plan": "reading the catalog",
-    "faces": "finding faces",
-    "tracks": "linking tracks",
-    "adapt": "adapting the encoder",
-    "result": "clustering",
     "sample": "drawing the film",
     "download": "fetching the pack",
-    "check": "looking at faces",
+    "check": "checking faces",
     "speed": "timing packs",
 }
 
@@ -102,7 +99,7 @@ def one_printable_line(text: str) -> str:
 
 
 class JsonLog:
-    """The events of a run as JSON, one a line on standard error, for those who collect logs.
+    """The events of a run as JSON, one a line on standard error, for log collectors.
 
     Args:
         run_id: Name of the run, in every line.
@@ -110,7 +107,7 @@ class JsonLog:
 
     def __init__(self, run_id: str) -> None:
         self._run_id = run_id
-        self._told: dict[str, float] = {}  # when each stage was last heard of
+        self._told: dict[str, float] = {}  # when each step was last heard of
 
     def __enter__(self) -> JsonLog:
         return self
@@ -121,8 +118,8 @@ class JsonLog:
     def __call__(self, event: Event) -> None:
         """Write an event."""
         match event:
-            case StageProgress(stage, subject, done, total):
-                self._progress(stage, subject, done / total)
+            case StepProgress(step, subject, done, total):
+                self._progress(step, subject, done / total)
             case TitleDone(status):
                 self._write("info", "title_done", **asdict(status))
             case Failed(failure):
@@ -130,20 +127,20 @@ class JsonLog:
             case WorkDone(work):
                 self._write("info", "step_done", **asdict(work))
 
-    def share(self, stage: str, done: float) -> None:
+    def advance(self, step: str, done: float) -> None:
         """Write how far a step without a subject is, from 0 to 1."""
-        self._progress(stage, "", done)
+        self._progress(step, "", done)
 
     def note(self, text: str) -> None:
         """Write what is said besides."""
         self._write("warning", "note", message=text)
 
-    def _progress(self, stage: str, subject: str, share: float) -> None:
+    def _progress(self, step: str, subject: str, fraction: float) -> None:
         now = monotonic()
-        if share < 1 and now - self._told.get(stage, -LOG_SECONDS) < LOG_SECONDS:
+        if fraction < 1 and now - self._told.get(step, -LOG_SECONDS) < LOG_SECONDS:
             return
-        self._told[stage] = now
-        self._write("info", "progress", stage=stage, subject=subject, share=round(share, 4))
+        self._told[step] = now
+        self._write("info", "progress", step=step, subject=subject, progress=round(fraction, 4))
 
     def _write(self, level: str, event: str, **content: object) -> None:
         when = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -152,7 +149,7 @@ class JsonLog:
 
 
 class ProgressDisplay:
-    """A live display of a run's stages; bars on a terminal, elsewhere a line now and then."""
+    """A live display of a run's steps; bars on a terminal, elsewhere a line now and then."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
@@ -170,7 +167,7 @@ class ProgressDisplay:
         )
         self._tasks: dict[tuple[str, str], TaskID] = {}
         self._told = monotonic()
-        self._begun: set[str] = set()  # stages that a log has heard of
+        self._begun: set[str] = set()  # steps that a log has heard of
 
     def __enter__(self) -> ProgressDisplay:
         self._progress.start()
@@ -187,41 +184,41 @@ class ProgressDisplay:
     def __call__(self, event: Event) -> None:
         """Show an event."""
         match event:
-            case StageProgress(stage, subject, done, total):
-                self._advance(stage, subject, done, total)
+            case StepProgress(step, subject, done, total):
+                self._advance(step, subject, done, total)
             case TitleDone(status):
                 self._line(say, title_line(status))
             case Failed(failure):
                 self._line(complain, failure_line(failure))
 
-    def share(self, stage: str, done: float) -> None:
+    def advance(self, step: str, done: float) -> None:
         """Show how far a step without a subject is, from 0 to 1."""
-        self._advance(stage, "", done, 1.0)
+        self._advance(step, "", done, 1.0)
 
     def note(self, text: str) -> None:
         """Show what is said besides."""
         self._line(complain, text)
 
-    def _advance(self, stage: str, subject: str, done: float, total: float) -> None:
-        key = (stage, subject)
+    def _advance(self, step: str, subject: str, done: float, total: float) -> None:
+        key = (step, subject)
         if key not in self._tasks:
-            words = f"{STAGE_WORDS.get(stage, stage)} {subject}".strip()
+            words = f"{DOING.get(step, step)} {subject}".strip()
             self._tasks[key] = self._progress.add_task(words, total=total)
         self._progress.update(self._tasks[key], completed=done, total=total)
         if done >= total:
             self._progress.remove_task(self._tasks.pop(key))
         if not self._console.is_terminal:
-            self._log(stage, subject, done / total)
+            self._log(step, subject, done / total)
 
-    def _log(self, stage: str, subject: str, share: float) -> None:
-        """A plain line where a stage is heard of for the first time, and then now and again."""
+    def _log(self, step: str, subject: str, fraction: float) -> None:
+        """A plain line where a step is heard of for the first time, and then now and again."""
         now = monotonic()
-        if stage in self._begun and now - self._told < LOG_SECONDS:
+        if step in self._begun and now - self._told < LOG_SECONDS:
             return
-        self._begun.add(stage)
+        self._begun.add(step)
         self._told = now
-        words = f"{STAGE_WORDS.get(stage, stage)} {subject}".strip()
-        complain(one_printable_line(f"{words}: {share:.0%}"))
+        words = f"{DOING.get(step, step)} {subject}".strip()
+        complain(one_printable_line(f"{words}: {fraction:.0%}"))
 
     def _line(self, write: Any, text: str) -> None:
         if self._progress.live.is_started:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from vcn_ray.cli import console
-from vcn_ray.cli.console import (
+from vcn_ray import console
+from vcn_ray.console import (
     ProgressDisplay,
     count,
     failure_line,
@@ -11,9 +11,9 @@ from vcn_ray.cli.console import (
     show_table,
     title_line,
 )
-from vcn_ray.run.commit import TitleStatus
-from vcn_ray.run.events import Failed, StageProgress, TitleDone
-from vcn_ray.run.plan import Failure
+from vcn_ray.run.events import Failed, StepProgress, TitleDone
+from vcn_ray.run.failures import Failure
+from vcn_ray.run.status import TitleStatus
 
 STATUS = TitleStatus("Film [x265] [/b]", "id", "folder", 1, 2, 1, 75.2, ("partial",), False)
 
@@ -57,30 +57,30 @@ def test_results_go_to_one_stream_and_troubles_to_the_other(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with ProgressDisplay() as display:
-        display(StageProgress("faces", "a [/b]", 1, 2))
+        display(StepProgress("detect", "a [/b]", 1, 2))
         display(TitleDone(STATUS))
-        display(Failed(Failure("/b.mp4", "faces", 3, "decode_error", "bad")))
-        display(StageProgress("faces", "a [/b]", 2, 2))
+        display(Failed(Failure("/b.mp4", "detect", 3, "decode_error", "bad")))
+        display(StepProgress("detect", "a [/b]", 2, 2))
     told = capsys.readouterr()
     assert told.out == title_line(STATUS) + "\n"
     assert told.err == (
-        "finding faces a [/b]: 50%\nfailed: /b.mp4 (segment 3): decode_error: bad\n"
+        "detecting faces a [/b]: 50%\nfailed: /b.mp4 (segment 3): decode_error: bad\n"
     )
 
 
-def test_a_log_gets_a_line_for_each_stage_and_then_one_now_and_again(
+def test_a_log_gets_a_line_for_each_step_and_then_one_now_and_again(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(float(second) for second in (0, 1, 2, 3, 30, 31))
     monkeypatch.setattr(console, "monotonic", lambda: next(clock))
     with ProgressDisplay() as display:
-        display(StageProgress("faces", "film", 1, 4))
-        display(StageProgress("faces", "film", 2, 4))
-        display(StageProgress("adapt", "film\x1b[2K", 0.5, 1))
-        display(StageProgress("faces", "film", 3, 4))
-        display(StageProgress("faces", "film", 4, 4))
+        display(StepProgress("detect", "film", 1, 4))
+        display(StepProgress("detect", "film", 2, 4))
+        display(StepProgress("adapt", "film\x1b[2K", 0.5, 1))
+        display(StepProgress("detect", "film", 3, 4))
+        display(StepProgress("detect", "film", 4, 4))
     assert capsys.readouterr().err.splitlines() == [
-        "finding faces film: 25%",
+        "detecting faces film: 25%",
         "adapting the encoder film?[2K: 50%",
-        "finding faces film: 75%",
+        "detecting faces film: 75%",
     ]

@@ -8,10 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.helpers.synth import PEOPLE, QUICK, TinyBackbone, title_of
+from tests.helpers.synth import NEAR, PEOPLE, QUICK, TinyBackbone, title_of
 from vcn_ray.config import ClusterSettings, ResourceConfig, RunConfig, get_setting, load_config
-from vcn_ray.core.cut import CutConfig
-from vcn_ray.learn.settings import TitleCrops
+from vcn_ray.records import TitleCrops
 from vcn_ray.schema import FAILURES
 from vcn_ray.steps import (
     ADAPT,
@@ -24,7 +23,7 @@ from vcn_ray.steps import (
     run_title,
 )
 
-CONFIG = replace(RunConfig(), adapt=QUICK, cluster=ClusterSettings(cut=CutConfig(view_factor=0.4)))
+CONFIG = replace(RunConfig(), adapt=QUICK, cluster=ClusterSettings(cut=NEAR))
 
 
 def test_names_are_the_same_everywhere() -> None:

@@ -23,10 +23,10 @@ from vcn_ray.console import ProgressDisplay
 from vcn_ray.core.track import co_occurring
 from vcn_ray.io.catalog import CatalogVideo, read_catalog
 from vcn_ray.io.storage import Storage
-from vcn_ray.learn.settings import Hooks, TitleCrops
+from vcn_ray.learn.hooks import Hooks
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.find import open_pack, resolve_pack
-from vcn_ray.records import I64, U8
+from vcn_ray.records import I64, U8, TitleCrops
 from vcn_ray.results import Results
 from vcn_ray.run.devices import device_for
 from vcn_ray.run.events import Event, RunLog, Watch

@@ -137,6 +137,7 @@ def test_the_order_of_inputs_changes_no_adapted_model(films: Path) -> None:
         ("cluster.rule", "paper", ("detect", "track", "adapt")),
         ("cluster.quality.lowest_score", "-3.5", ("detect", "track", "adapt")),
         ("adapt.rounds", "1", ("detect", "track")),
+        ("cluster.cut.view_factor", "1.5", ("detect", "track")),  # matches tracks too
         ("seed", "1", ("detect", "track")),
         ("track.min_faces", "5", ("detect",)),
         ("detect.analysis_fps", "4", ()),

@@ -16,8 +16,7 @@ from ray.train.torch import TorchTrainer, get_device
 
 from vcn_ray.config import RunConfig
 from vcn_ray.io.storage import Storage
-from vcn_ray.learn.ranks import ALONE, ProcessRanks, Ranks
-from vcn_ray.learn.settings import Hooks
+from vcn_ray.learn.hooks import ALONE, Hooks, ProcessRanks, Ranks
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.find import open_pack
 from vcn_ray.run.commit import commit_adapt

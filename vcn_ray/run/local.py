@@ -11,7 +11,7 @@ import torch
 
 from vcn_ray.config import RunConfig
 from vcn_ray.io.storage import Storage
-from vcn_ray.learn.settings import Hooks
+from vcn_ray.learn.hooks import Hooks
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.run.commit import commit_adapt, commit_cluster, commit_detect, commit_track
 from vcn_ray.run.events import RunLog, StepProgress

@@ -120,11 +120,11 @@ def test_zoom_widens_the_axis_and_draws_its_labels_again(page: Chrome) -> None:
 
     level, zoom_in = find(page, "#zoom-level")[0], find(page, '[data-zoom="in"]')[0]
     whole, before = width(), labels()
-    assert level.text == "1 ×"  # noqa: RUF001 - the multiplication sign is on the page
+    assert level.text == "Zoom 1 ×"  # noqa: RUF001 - the multiplication sign is on the page
     assert not find(page, '[data-zoom="out"]')[0].is_enabled()
     zoom_in.click()
     zoom_in.click()
-    assert level.text == "4 ×"  # noqa: RUF001 - the multiplication sign is on the page
+    assert level.text == "Zoom 4 ×"  # noqa: RUF001 - the multiplication sign is on the page
     assert width() == pytest.approx(4 * whole, rel=0.02)
     wait(page, lambda _: len(labels()) > len(before))
     frame = find(page, "#timeline")[0]

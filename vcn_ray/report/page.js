@@ -149,7 +149,7 @@
     zoom = next;
     scale.style.setProperty("--zoom", zoom);
     frame.scrollLeft = place * axis.clientWidth - at;
-    document.getElementById("zoom-level").textContent = `${Math.round(zoom * 10) / 10} ×`;
+    document.getElementById("zoom-level").textContent = `Zoom ${Math.round(zoom * 10) / 10} ×`;
     document.querySelector('[data-zoom="out"]').disabled = zoom <= 1;
     document.querySelector('[data-zoom="in"]').disabled = zoom >= maxZoom;
     drawTicks();

@@ -56,11 +56,11 @@ WARNINGS = {
     ),
     "over_merging": WarningText(
         "Different people may be merged into one",
-        "tracks in one frame look like one person, so different people may be merged",
+        "tracks in one frame look like one person",
     ),
     "seen_twice": WarningText(
         "Some faces appear twice in one frame",
-        "some faces appear twice in one frame, as in a mirror, and may be merged",
+        "tracks in one frame look like one face, as in a mirror",
     ),
 }
 """Warning code -> its meaning."""

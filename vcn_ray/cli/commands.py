@@ -27,7 +27,7 @@ from vcn_ray.evaluation import evaluate_output
 from vcn_ray.io.storage import Storage
 from vcn_ray.models.onnx_export import describe_input
 from vcn_ray.packs.find import open_pack, resolve_pack
-from vcn_ray.report.write import write_reports
+from vcn_ray.report.pages import write_reports
 from vcn_ray.run.estimate import estimate
 from vcn_ray.run.events import Failed
 from vcn_ray.run.export import adapted_encoder, find_title

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from vcn_ray.distributed.feed import AT_ONCE, SegmentFeed
+from vcn_ray.distributed.feed import MAX_ANSWER, SegmentFeed
 from vcn_ray.run.plan import SegmentJob
 
 JOB = SegmentJob("film.mp4", "film-1", "videos/film-1/faces-1", 0, 0, None, 0.0, 30.0)
@@ -55,8 +55,8 @@ def test_who_starts_anew_finds_the_same_numbers() -> None:
         await feed.forget([2])  # told twice
         one, three = jobs(4)[1], jobs(4)[3]
         assert await feed.take(0) == [None, one, None, three]
-        await feed.put(jobs(2 * AT_ONCE, first=4))
+        await feed.put(jobs(2 * MAX_ANSWER, first=4))
         answer = await feed.take(4)
-        assert answer == jobs(AT_ONCE, first=4)
+        assert answer == jobs(MAX_ANSWER, first=4)
 
     asyncio.run(story())

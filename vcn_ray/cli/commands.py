@@ -34,18 +34,19 @@ from vcn_ray.run.estimate import estimate
 from vcn_ray.run.events import Failed, RunLog
 from vcn_ray.run.export import adapted_encoder, find_title
 from vcn_ray.run.forget import FailureEraser
-from vcn_ray.run.local import LocalRun, tell_finished
+from vcn_ray.run.local import LocalRun
+from vcn_ray.run.parallel import map_in_order
 from vcn_ray.run.plan import PackHashes
 from vcn_ray.run.planning import (
-    AT_A_TIME,
+    THREADS,
     LookedUp,
-    draw_titles,
     group_titles,
     look_up,
     plan_titles,
+    sample_titles,
+    skip_finished,
 )
 from vcn_ray.run.record import RunClock, write_run
-from vcn_ray.run.side_by_side import map_in_order
 from vcn_ray.run.sources import Memory
 from vcn_ray.sample.film import write_sample
 
@@ -55,7 +56,7 @@ def index(options: argparse.Namespace) -> int:
     config, catalog, storage = _prepare(options)
     groups = group_titles(catalog)
     if options.share is not None:
-        groups = draw_titles(groups, options.share, config.seed)
+        groups = sample_titles(groups, options.share, config.seed)
         catalog = [video for group in groups for video in group.videos]
     new = not storage.names("runs")
     if new:
@@ -74,7 +75,7 @@ def index(options: argparse.Namespace) -> int:
         if options.retry_failed:
             titles = erase.pass_on(titles)
         # A cluster is not started for nothing.
-        rest = tell_finished(look_up(titles, storage), told)
+        rest = skip_finished(look_up(titles, storage), told)
         if rest is not None:
             if not new:
                 storage.check_writable()
@@ -131,7 +132,7 @@ def plan(options: argparse.Namespace) -> int:
         hashes = PackHashes(pack.detector_hash, pack.encoder_hash)
         memory = Memory(storage, keep=False)
         titles = plan_titles(group_titles(catalog), config, hashes, memory)
-        for look in map_in_order(partial(look_at_title, storage), titles, AT_A_TIME):
+        for look in map_in_order(partial(look_at_title, storage), titles, THREADS):
             for failure in look.failures:
                 display(Failed(failure))
             outlook.add(look)

@@ -118,6 +118,7 @@ class VideoDone(NamedTuple):
 
     failures: tuple[Failure, ...]  # what of the video could not be used: its failed segments
     work: Work | None  # None: it was committed before
+    crops: int  # sampled, of all its tracks
 
 
 def video_step(video: VideoPlan, config: RunConfig, storage: Storage) -> VideoDone:
@@ -133,7 +134,8 @@ def video_step(video: VideoPlan, config: RunConfig, storage: Storage) -> VideoDo
         # The bulky faces may be thrown away once tracks are made; what was said of them stays.
         storage.commit(video.tracks, manifest | {"faces_stage": faces})
         work = watch.done("tracks", video.video_id)
-    return VideoDone(failures_in(storage.read_manifest(video.tracks), video), work)
+    manifest = storage.read_manifest(video.tracks)
+    return VideoDone(failures_in(manifest, video), work, manifest["crops"])
 
 
 def failures_in(manifest: dict[str, Any], video: VideoPlan) -> tuple[Failure, ...]:
@@ -189,11 +191,6 @@ def read_tracks(title: TitlePlan, storage: Storage) -> TitleTracks:
         for name in ("tracks", "crops")
     ]
     return gather_tracks(*tables)
-
-
-def count_crops(title: TitlePlan, storage: Storage) -> int:
-    """Sampled crops of a title; its tracks must be committed."""
-    return sum(storage.read_manifest(video.tracks)["crops"] for video in title.videos)
 
 
 def _check_encoder(title: TitlePlan, pack: FacePack, config: RunConfig) -> None:

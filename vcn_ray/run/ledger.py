@@ -9,6 +9,7 @@ from typing import Any
 from vcn_ray.io.meter import bytes_so_far
 
 STAGES = ("faces", "tracks", "adapt", "result")
+DETECT, TRACK, ADAPT, CLUSTER = STAGES
 
 
 @dataclass(frozen=True, slots=True)

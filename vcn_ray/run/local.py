@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -16,36 +15,9 @@ from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.run.commit import adapt_step, failure_of, result_step, segment_step, video_step
 from vcn_ray.run.events import RunLog, StageProgress
 from vcn_ray.run.plan import TitlePlan, VideoPlan
-from vcn_ray.run.planning import LookedUp
-from vcn_ray.run.state import FoundResult
+from vcn_ray.run.planning import LookedUp, log_planned
 
 log = logging.getLogger(__name__)
-
-
-def tell_finished(titles: Iterator[LookedUp], told: RunLog) -> Iterator[LookedUp] | None:
-    """Tell of titles whose results are there, up to the first that has something to do.
-
-    Returns:
-        That title and all after it; None where there is none, or too much has failed.
-    """
-    for looked in titles:
-        if looked.title and looked.found is None:
-            return itertools.chain([looked], titles)
-        if not tell(looked, told):
-            return None
-    return None
-
-
-def tell(looked: LookedUp, told: RunLog) -> bool:
-    """Tell what came of looking at a title; False where too much has failed to go on."""
-    told.plan(looked.planned)
-    if told.gave_up:
-        return False
-    if isinstance(looked.found, FoundResult):
-        told.reuse(looked.found)
-    elif looked.title and looked.found:
-        told.fail(failure_of(looked.title, "result", looked.found))
-    return not told.gave_up
 
 
 @dataclass(slots=True)
@@ -61,9 +33,9 @@ class LocalRun:
         """Do all that is not done yet; no new title is begun once too much has failed."""
         torch.set_num_threads(self.config.threads)
         for looked in titles:
-            if not tell(looked, self.told):
+            if not log_planned(looked, self.told):
                 break
-            if looked.title and looked.found is None:
+            if looked.title:
                 self._title(looked.title)
 
     def _title(self, title: TitlePlan) -> None:

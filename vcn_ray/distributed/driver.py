@@ -42,7 +42,7 @@ MAX_TITLES = 500  # in progress: once faces are found, more titles wait for a tr
 def run_catalog(
     titles: Iterator[LookedUp], config: RunConfig, storage: Storage, run_id: str, run_log: RunLog
 ) -> None:
-    """Do everything in a catalog that is not done yet, on Ray.
+    """Run every step of a catalog that is not finished yet, on Ray.
 
     Args:
         titles: The catalog; it is planned while titles before are in progress.

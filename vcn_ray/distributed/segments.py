@@ -61,7 +61,7 @@ class SegmentRow:
 
 
 class SegmentWorker:
-    """Does segments, one by one; loads its models once."""
+    """Runs the detect step on segments, one by one; loads its models once."""
 
     def __init__(self, config: RunConfig, output: str, run_id: str) -> None:
         torch.set_num_threads(config.threads)
@@ -71,7 +71,7 @@ class SegmentWorker:
         self._pack = open_pack(config, device_for(config.resources.segment_gpus))
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Do the segment jobs of a batch, and return a SegmentRow for each."""
+        """Run the segment jobs of a batch, and return a SegmentRow for each."""
         rows = [self._run(row["number"], json.loads(row["job"])) for row in batch.to_pylist()]
         return pa.Table.from_pylist([row.packed() for row in rows])
 
@@ -104,7 +104,7 @@ class SegmentWorker:
 
 
 class SegmentStream:
-    """An actor pool of Ray Data that does segments while more of them become known.
+    """An actor pool of Ray Data that runs the detect step while more segments become known.
 
     The dataset runs in a thread of its own. The caller puts segments in as long as the stream has
     room, and takes out those that have ended.

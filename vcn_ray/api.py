@@ -32,14 +32,15 @@ from vcn_ray.run.devices import device_for
 from vcn_ray.run.events import Event, RunLog, Watch
 from vcn_ray.run.failures import Failure
 from vcn_ray.run.forget import FailureEraser
-from vcn_ray.run.local import LocalExecutor, tell_finished
+from vcn_ray.run.local import LocalExecutor
 from vcn_ray.run.plan import PackHashes
 from vcn_ray.run.planning import (
     LookedUp,
-    draw_titles,
     group_titles,
     look_up,
     plan_titles,
+    sample_titles,
+    skip_finished,
 )
 from vcn_ray.run.record import RunClock, write_run
 from vcn_ray.run.sources import PlanCache
@@ -182,7 +183,7 @@ def run_index(request: IndexRequest, display: Display, clock: RunClock) -> Index
     config, catalog, storage = prepare(request)
     groups = group_titles(catalog)
     if request.sample is not None:
-        groups = draw_titles(groups, request.sample, config.seed)
+        groups = sample_titles(groups, request.sample, config.seed)
         catalog = [video for group in groups for video in group.videos]
     new = not storage.names("runs")
     if new:
@@ -198,7 +199,7 @@ def run_index(request: IndexRequest, display: Display, clock: RunClock) -> Index
         titles = plan_titles(groups, config, hashes, PlanCache(storage, keep=True))
         if request.retry_failed:
             titles = eraser.pass_on(titles)
-        rest = tell_finished(look_up(titles, storage), log)
+        rest = skip_finished(look_up(titles, storage), log)
         if rest is not None:  # a cluster is not started for nothing
             if not new:
                 storage.check_writable()

@@ -75,7 +75,7 @@ def test_plan_says_what_is_there_and_touches_nothing(
     first: tuple[Ran, Path], film: Path, yunet_pack: Path, tmp_path: Path
 ) -> None:
     done = vcn("plan", film, "--output", first[1], "--pack", yunet_pack, *LOCAL)
-    assert "nothing: its result is there" in " ".join(done.out.split())
+    assert "nothing: its result exists" in " ".join(done.out.split())
     assert done.record["titles_finished"] == 1
     assert done.record["estimated_seconds"] == 0
     new = vcn("plan", film, "--output", tmp_path / "new", "--pack", yunet_pack, *LOCAL)

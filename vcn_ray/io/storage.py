@@ -18,14 +18,12 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
-import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from vcn_ray.errors import S3Error, StorageError, UsageError
 from vcn_ray.io.meter import count_bytes
 from vcn_ray.io.retry import retried
 from vcn_ray.io.s3 import SCHEME, S3Config, split_uri
-from vcn_ray.io.s3_filesystem import s3_filesystem
 from vcn_ray.io.s3_objects import S3Objects
 from vcn_ray.redact import one_line as one_line  # re-exported
 from vcn_ray.redact import redact
@@ -137,17 +135,6 @@ class Storage:
     def locate(self, path: str) -> str:
         """Return the full address of `path`, for messages."""
         return f"{self.uri.rstrip('/')}/{path}" if path else self.uri
-
-    @property
-    def filesystem(self) -> pafs.FileSystem:
-        """The pyarrow file system below, for libraries that take one."""
-        local = isinstance(self._place, LocalPlace)
-        return pafs.LocalFileSystem() if local else s3_filesystem(self.s3)
-
-    def inner_path(self, path: str) -> str:
-        """Return the path of a file within `filesystem`."""
-        full = self._full(path)
-        return f"{self._place.bucket}/{full}" if isinstance(self._place, S3Objects) else full
 
     def check_writable(self) -> None:
         """Write and remove a small file.

@@ -228,7 +228,7 @@ def test_a_title_that_cannot_be_looked_up_stops_no_other(
     monkeypatch.setattr(Storage, "names", broken)
     first, second = look_up(iter(titles), storage)
     assert isinstance(first.found, Failure)
-    assert (first.found.stage, first.found.reason) == ("detect", "storage_error")
+    assert (first.found.step, first.found.reason) == ("detect", "storage_error")
     assert (first.title, second.title) == (None, titles[1].title)
     assert len(second.jobs) == 1
 

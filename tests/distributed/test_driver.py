@@ -84,7 +84,9 @@ class Lists:
         self._end("adapt", plan.title_id, Adapted(plan.title_id, None))
 
     def cluster(self, plan: TitlePlan) -> None:
-        status = TitleStatus(plan.title, plan.title_id, plan.cluster_folder, 1, 1, 0, 1.0, (), False)
+        status = TitleStatus(
+            plan.title, plan.title_id, plan.cluster_folder, 1, 1, 0, 1.0, (), False
+        )
         self._end("cluster", plan.title_id, Clustered(plan.title_id, ClusterDone(status, None)))
 
     def wait(self, seconds: float) -> Iterator[Outcome]:

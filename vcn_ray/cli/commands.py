@@ -30,7 +30,7 @@ from vcn_ray.packs.find import open_pack, resolve_pack
 from vcn_ray.report.pages import write_reports
 from vcn_ray.run.estimate import estimate
 from vcn_ray.run.events import Failed
-from vcn_ray.run.export import adapted_encoder, find_title
+from vcn_ray.run.export import adapted_encoder
 from vcn_ray.run.parallel import map_in_order
 from vcn_ray.run.plan import PackHashes
 from vcn_ray.run.planning import (
@@ -40,6 +40,7 @@ from vcn_ray.run.planning import (
 )
 from vcn_ray.run.record import RunClock
 from vcn_ray.run.sources import PlanCache
+from vcn_ray.run.stored import find_title
 from vcn_ray.sample.film import write_sample
 
 

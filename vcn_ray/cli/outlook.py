@@ -125,7 +125,7 @@ def _estimate_lines(outlook: Outlook, rest: Estimate | None, prices: PriceConfig
         ]
     settings = "these settings" if rest.same_settings else "other settings of this pack"
     lines = [
-        f"time: {_between(rest.seconds, minutes)}, {rest.at_a_time:.1f} steps at a time; "
+        f"time: {_between(rest.seconds, minutes)}, {rest.parallel_steps:.1f} steps in parallel; "
         f"known from {count(rest.titles, 'title')} under {settings}",
         f"work: {_between(rest.cpu_seconds, _hours)} of CPUs; what stands idle comes on top",
     ]

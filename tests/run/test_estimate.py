@@ -20,7 +20,8 @@ from vcn_ray.run.estimate import (
     measured_paces,
     parallel_steps,
 )
-from vcn_ray.run.summary import RESULT_SETTINGS
+from vcn_ray.schema import SCHEMA_VERSION
+from vcn_ray.steps import RESULT_SETTINGS
 
 HOUR = 3600.0
 

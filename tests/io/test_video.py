@@ -9,11 +9,13 @@ import av
 import cv2
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from tests.helpers.videos import dissolve, encode, encode_sound, look, scene, shot
-from vcn_ray.errors import ConfigError, MediaError
+from vcn_ray.errors import MediaError
 from vcn_ray.io.frames import DecodedFrame, read_segment
-from vcn_ray.io.video import DecodeConfig, plan_segments, probe
+from vcn_ray.io.keyframes import plan_segments
+from vcn_ray.io.video import DecodeConfig, probe
 from vcn_ray.records import Segment
 
 SECOND = DecodeConfig(segment_seconds=1.0)
@@ -256,7 +258,7 @@ def test_reading_twice_gives_the_same(tmp_path):
 
 
 def test_settings_have_to_make_sense():
-    with pytest.raises(ConfigError, match="segment_seconds"):
+    with pytest.raises(ValidationError, match="segment_seconds"):
         DecodeConfig(segment_seconds=0)
     error = MediaError("missing", "gone")
     assert pickle.loads(pickle.dumps(error)).reason == "missing"

@@ -30,7 +30,7 @@ from vcn_ray.io.wire import WINDOW_BYTES, Content, Message, read_frame
 from vcn_ray.records import Segment, VideoInfo
 
 MIN_MEMORY_BYTES = 128 << 20  # an idle decoder and the frames in shared memory take nearly as much
-RING_BYTES = 64 << 20  # of shared memory for frames; some 40 at 960 x 540
+RING_BYTES = 48 << 20  # of shared memory for frames; some 30 at 960 x 540
 
 MemoryBytes = Annotated[int, Field(ge=MIN_MEMORY_BYTES)]
 

@@ -95,14 +95,14 @@ def _keyframe_pts(video: OpenVideo, timestamp: int, delay: int) -> int | None:
     return None
 
 
-class Scan(NamedTuple):
+class _Scan(NamedTuple):
     """Result of reading every packet of a file."""
 
     starts: list[int]  # pts where segments start, the first segment's left out
     end: int | None  # pts at which the last frame ends; None if unknown
 
 
-def _scanned_starts(video: OpenVideo, ticks: float) -> Scan:
+def _scanned_starts(video: OpenVideo, ticks: float) -> _Scan:
     """Segment starts and the end of the last frame from a scan over all packets."""
     keys: list[int] = []
     end: int | None = None
@@ -110,13 +110,13 @@ def _scanned_starts(video: OpenVideo, ticks: float) -> Scan:
         if packet.size == 0:
             break
         if packet.pts is None:
-            return Scan([], None)
+            return _Scan([], None)
         if packet.is_keyframe and keys and packet.pts <= keys[-1]:
-            return Scan([], None)  # time runs backwards, so no time stamp identifies a frame
+            return _Scan([], None)  # time runs backwards, so no time stamp identifies a frame
         if packet.is_keyframe:
             keys.append(packet.pts)
         end = max(packet.pts + (packet.duration or 0), end or packet.pts)
-    return Scan(_spaced(keys, ticks)[1:], end)
+    return _Scan(_spaced(keys, ticks)[1:], end)
 
 
 def _spaced(keys: list[int], ticks: float) -> list[int]:

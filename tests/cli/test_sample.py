@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.films import vcn
-from tests.helpers.montage import encode
+from tests.helpers.videos import encode
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("films")
     for seed in range(6):
         frames = np.random.default_rng(seed).integers(0, 255, (12, 96, 128, 3), dtype=np.uint8)
-        encode(list(frames), folder / f"{seed}.mp4")
+        encode(folder / f"{seed}.mp4", frames)
     return folder
 
 

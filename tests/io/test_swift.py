@@ -20,7 +20,6 @@ import pytest
 
 from tests.helpers.clusters import PROJECT
 from tests.helpers.films import QUICK, Ran, titles_of, vcn, without_ids
-from tests.helpers.montage import encode, read_frames
 from tests.helpers.swift_server import (
     PAGE_KEYS,
     REGION,
@@ -29,6 +28,7 @@ from tests.helpers.swift_server import (
     find_swift,
     swift_s3,
 )
+from tests.helpers.videos import FINE, encode, read_frames
 from vcn_ray.errors import MediaError, S3Error, StorageError
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.s3_file import S3File
@@ -74,7 +74,7 @@ def folder(swift: SwiftServer, shared: Path, tmp_path_factory: pytest.TempPathFa
     made = tmp_path_factory.mktemp("films")
     for number, clip in enumerate(sorted((shared / "data/videos").glob("grid_*.mpg"))[:VIDEOS]):
         path = made / f"film {number}.mp4"
-        encode(read_frames(clip)[:36], path, gop=12)
+        encode(path, read_frames(clip)[:36], options=FINE | {"g": "12"})
         swift.client.upload_file(str(path), "films", f"season/{path.name}")
     return made
 

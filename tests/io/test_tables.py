@@ -9,10 +9,13 @@ from vcn_ray.io.tables import (
     decode_image,
     encode_jpeg,
     encode_png,
+    load_arrays,
+    load_outputs,
     make_table,
     read_boxes,
+    save_arrays,
+    save_outputs,
 )
-from vcn_ray.io.weights import load_arrays, load_outputs, save_arrays, save_outputs
 from vcn_ray.records import TrackOutputs
 from vcn_ray.schema import CROPS, SHOTS, TABLES
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from tests.helpers.montage import encode
+from tests.helpers.videos import encode
 from vcn_ray.cli.outlook import look_at_title
 from vcn_ray.config import RunConfig, load_config
 from vcn_ray.errors import MediaError, PackError, StorageError
@@ -40,7 +40,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("films")
     for seed, name in enumerate(("one", "two", "three")):
         frames = np.random.default_rng(seed).integers(0, 255, (6, 32, 48, 3), dtype=np.uint8)
-        encode(list(frames), folder / f"{name}.mp4")
+        encode(folder / f"{name}.mp4", frames)
     shutil.copy(folder / "one.mp4", folder / "copy.mp4")
     return folder
 

@@ -8,7 +8,7 @@ import torch
 
 from vcn_ray.errors import UsageError
 from vcn_ray.io.storage import Storage
-from vcn_ray.io.weights import load_arrays
+from vcn_ray.io.tables import load_arrays
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.run.stored import LatestResult

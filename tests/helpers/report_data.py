@@ -14,7 +14,15 @@ import pyarrow as pa
 import skimage.data
 
 from vcn_ray.run.stored import StoredTitle
-from vcn_ray.schema import APPEARANCES, CROPS, MERGES, PEOPLE, RESULT_TRACKS, SHOTS
+from vcn_ray.schema import (
+    APPEARANCES,
+    CROPS,
+    MERGES,
+    PEOPLE,
+    RESULT_TRACKS,
+    SCHEMA_VERSION,
+    SHOTS,
+)
 
 FRAME_RATE = 25.0
 PIXELS = 112
@@ -230,14 +238,14 @@ class Title:
                     }
                 )
         rows.sort(key=lambda row: row["round"])
-        return [{"step": step, **row} for step, row in enumerate(rows)]
+        return [{"number": number, **row} for number, row in enumerate(rows, start=1)]
 
     def _summary(
         self, name: str, warnings: tuple[dict[str, str], ...], rejected: dict[str, int]
     ) -> dict[str, Any]:
         """The title's `result.json`."""
         return {
-            "schema_version": "1",
+            "schema_version": SCHEMA_VERSION,
             "title": name,
             "title_id": TITLE_ID,
             "videos": self.videos,
@@ -255,10 +263,10 @@ class Title:
                 "source": "https://pypi.org/project/face_recognition_models/",
             },
             "seeds": {"finetune": 0},
-            "seconds": {"faces": 61.2, "tracks": 2.4, "adapt": 48.9, "result": 0.7},
+            "seconds": {"detect": 61.2, "track": 2.4, "adapt": 48.9, "cluster": 0.7},
             "warnings": list(warnings),
             "versions": {"vcn-ray": "0.1.0", "torch": "2.9.0", "av": "16.0.1", "python": "3.11.2"},
-            "config": {"pack": "dlib", "filter": {"min_face_pixels": 40}, "cluster": {"rounds": 2}},
+            "config": {"pack": "dlib", "detect": {"min_face_pixels": 24.0}},
         }
 
 

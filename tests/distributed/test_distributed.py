@@ -196,8 +196,9 @@ def _wait_for(stream: SegmentStream) -> list[SegmentRow]:
 def test_a_run_gives_up_when_more_fail_than_may(
     catalog: Path, yunet_pack: Path, here: None, tmp_path: Path
 ) -> None:
-    words = ["index", tmp_path / "missing.mp4", catalog, "--output", tmp_path / "out", *SMALL]
-    ran = vcn(*words, "--pack", yunet_pack, "--max-failures", "0")
+    films, output = (tmp_path / "missing.mp4", catalog), tmp_path / "out"
+    words = [*SMALL, "--max-failures", "0"]
+    ran = vcn("index", *films, "--output", output, "--pack", yunet_pack, *words)
     assert ran.code == 1
     assert ran.record["gave_up"]
     assert (ran.record["videos"]["failed"], ran.record["videos"]["open"]) == (1, 4)

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import pyarrow.parquet as pq
@@ -95,14 +94,17 @@ def decoders_of(path: Path) -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def ran(
-    planted: dict[str, Path], shared: Path, yunet_pack: Path, tmp_path_factory: Any
+    planted: dict[str, Path],
+    shared: Path,
+    yunet_pack: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Ran, Path, list[int]]:
     """A distributed run of good and planted files, and which decoders were made to crash."""
     output = tmp_path_factory.mktemp("all")
-    videos = [shared / "data/videos" / name for name in GOOD]
+    videos = [*planted.values(), *(shared / "data/videos" / name for name in GOOD)]
     with mined(planted["crash"]) as hit:
-        words = [*planted.values(), *videos, "--output", output, "--pack", yunet_pack, *WORDS]
-        return vcn("index", *words), output, hit
+        ran = vcn("index", *videos, "--output", output, "--pack", yunet_pack, *WORDS)
+        return ran, output, hit
 
 
 def test_each_planted_file_has_its_row_of_failures(

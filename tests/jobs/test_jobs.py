@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +56,11 @@ def undisturbed(
 ) -> tuple[subprocess.CompletedProcess[str], Path]:
     """A run of the good film that nothing disturbs."""
     output = tmp_path_factory.mktemp("undisturbed")
-    words = [catalog / "good.csv", "--output", output, "--pack", yunet_pack, *SETTINGS]
+    words = [str(catalog / "good.csv"), "--output", str(output), "--pack", str(yunet_pack)]
+    words += SETTINGS
     # More workers than there is room for, as on a cluster that has yet to grow.
-    words += [
-        "--set",
-        "resources.detect_workers_min=5",
-        "--set",
-        "resources.detect_workers_max=5",
-    ]
+    for end in ("min", "max"):
+        words += ["--set", f"resources.detect_workers_{end}=5"]
     return head.ray(*submit(head, "undisturbed", "index", *words)), output
 
 
@@ -107,7 +104,7 @@ def test_a_stopped_job_leaves_nothing_half_and_the_next_goes_on(
     undisturbed: tuple[subprocess.CompletedProcess[str], Path],
     tmp_path: Path,
 ) -> None:
-    words = [catalog, "--output", tmp_path, "--pack", yunet_pack, *SETTINGS]
+    words = [str(catalog), "--output", str(tmp_path), "--pack", str(yunet_pack), *SETTINGS]
     job = subprocess.Popen(
         ["ray", *submit(head, "stopped", "index", *words)],
         executable=str(Path(sys.executable).with_name("ray")),
@@ -142,7 +139,9 @@ def test_a_stopped_job_leaves_nothing_half_and_the_next_goes_on(
     assert (tmp_path / "index.html").is_file()
 
 
-def wait_for(condition: Any, process: subprocess.Popen[str], seconds: float = 300) -> None:
+def wait_for(
+    condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 300
+) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.communicate()

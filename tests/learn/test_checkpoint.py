@@ -14,9 +14,10 @@ from safetensors.torch import load
 
 from tests.helpers.synth import NEAR, PEOPLE, QUICK, TinyBackbone, title_of
 from vcn_ray.core.cut import CutConfig
-from vcn_ray.learn.adapt import Adapted, adapt, adapt_encoded, encode_views
+from vcn_ray.learn.adapt import Adapted, adapt, adapt_encoded
 from vcn_ray.learn.adapt_config import AdaptConfig, Trained
 from vcn_ray.learn.hooks import Hooks
+from vcn_ray.learn.views import encode_views
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.records import TitleCrops, TrackOutputs
 
@@ -87,7 +88,7 @@ CONFIGS = {
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_killed_after_any_epoch(config: AdaptConfig):
+def test_killed_after_any_epoch(config: AdaptConfig) -> None:
     whole = run_whole(config)
     epochs = len(whole.history)
     assert epochs > 3
@@ -103,13 +104,13 @@ def test_killed_after_any_epoch(config: AdaptConfig):
         assert memory.saves == epochs  # none was trained twice
 
 
-def test_rounds_that_settle_are_among_those_killed():
+def test_rounds_that_settle_are_among_those_killed() -> None:
     settled = run_whole(CONFIGS["settled"])
     assert len(settled.matches) - 1 < CONFIGS["settled"].rounds
     assert settled.history[-1].phase == "encoder"
 
 
-def test_killed_again_and_again():
+def test_killed_again_and_again() -> None:
     whole, memory = run_whole(), Memory()
     for number in range(1, len(whole.history) + 1):
         memory.last = number
@@ -120,7 +121,7 @@ def test_killed_again_and_again():
 
 
 @pytest.mark.parametrize("phase", ["head", "match", "encoder", "outputs", "quality"])
-def test_killed_within_a_phase(phase: str):
+def test_killed_within_a_phase(phase: str) -> None:
     whole, memory = run_whole(), Memory()
 
     def kill(name: str, progress: float) -> None:
@@ -135,9 +136,9 @@ def test_killed_within_a_phase(phase: str):
     assert done == {"head": 1, "match": 2, "encoder": 4}.get(phase, 6)
 
 
-def test_a_collapse_after_a_kill_is_the_same_collapse():
-    for wild in ({"encoder_learning_rate": 1e30}, {"learning_rate": 0.5, "epochs": 20}):
-        config = replace(SHORT, **wild)
+def test_a_collapse_after_a_kill_is_the_same_collapse() -> None:
+    wild = replace(SHORT, encoder_learning_rate=1e30), replace(SHORT, learning_rate=0.5, epochs=20)
+    for config in wild:
         whole, memory = run(None, config), Memory()
         assert whole.warnings
         memory.last = 1
@@ -147,7 +148,7 @@ def test_a_collapse_after_a_kill_is_the_same_collapse():
         check_equal(run(memory, config), whole)
 
 
-def test_each_phase_s_time_is_counted_once():
+def test_each_phase_s_time_is_counted_once() -> None:
     title, encoder, memory = title_of(PEOPLE), TinyBackbone(), Memory()
     encoded = encode_views(title, encoder, SHORT, seed=0)
     memory.last = 5
@@ -179,7 +180,9 @@ def killed_midway() -> Memory:
 @pytest.mark.parametrize(
     "other", ["config", "cut", "seed", "crops", "tracks", "links", "encoder", "kind"]
 )
-def test_a_checkpoint_of_something_else_is_not_used(other: str, caplog: pytest.LogCaptureFixture):
+def test_a_checkpoint_of_something_else_is_not_used(
+    other: str, caplog: pytest.LogCaptureFixture
+) -> None:
     title, config, cut, seed, encoder = title_of(PEOPLE), SHORT, NEAR, 0, TinyBackbone()
     if other == "config":
         config = replace(config, matched_fraction=0.6)
@@ -207,16 +210,20 @@ def test_a_checkpoint_of_something_else_is_not_used(other: str, caplog: pytest.L
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.0001, 0.01, 0.5, 0.999])
-def test_a_truncated_checkpoint_is_not_used(fraction: float, caplog: pytest.LogCaptureFixture):
+def test_a_truncated_checkpoint_is_not_used(
+    fraction: float, caplog: pytest.LogCaptureFixture
+) -> None:
     memory = killed_midway()
-    memory.data = memory.data[: int(fraction * len(memory.data))]
+    saved = memory.data
+    assert saved
+    memory.data = saved[: int(fraction * len(saved))]
     with caplog.at_level(logging.WARNING):
         check_equal(run(memory), run_whole())
     assert "cannot be read" in caplog.text
 
 
 @pytest.mark.parametrize("data", [b"\x80\x04 pickle", b"\x02" + b"\0" * 7 + b"{}"])
-def test_other_bytes_are_not_used(data: bytes, caplog: pytest.LogCaptureFixture):
+def test_other_bytes_are_not_used(data: bytes, caplog: pytest.LogCaptureFixture) -> None:
     memory = Memory()
     memory.data = data
     with caplog.at_level(logging.WARNING):
@@ -224,13 +231,13 @@ def test_other_bytes_are_not_used(data: bytes, caplog: pytest.LogCaptureFixture)
     assert "cannot be read" in caplog.text
 
 
-def test_a_short_training_saves_nothing():
+def test_a_short_training_saves_nothing() -> None:
     memory = Memory(seconds=60)
     run(memory)
     assert memory.saves == 0
 
 
-def test_only_what_is_trained_is_saved():
+def test_only_what_is_trained_is_saved() -> None:
     memory = Memory()
     run(memory, replace(SHORT, encoder="tail"))
     stored = load(memory.data)
@@ -244,7 +251,7 @@ def test_only_what_is_trained_is_saved():
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("part", ["frozen", "tail", "all"])
-def test_on_a_gpu(part: Trained):
+def test_on_a_gpu(part: Trained) -> None:
     assert torch.cuda.is_available(), "this test was asked for with -m gpu, but there is no GPU"
     config = replace(SHORT, encoder=part)
     whole = run(None, config, encoder=TinyBackbone().cuda())

@@ -9,7 +9,7 @@ from vcn_ray.learn.loss import Temperatures
 TEMPERATURES = Temperatures(0.07, 0.1)
 
 
-def test_head_outputs_are_cosines_on_unit_rows_whatever_their_length():
+def test_head_outputs_are_cosines_on_unit_rows_whatever_their_length() -> None:
     head = Head(torch.zeros(24), 96, torch.Generator().manual_seed(0))
     embeddings = unit(0, 50, 24)
     before = head(embeddings)
@@ -20,7 +20,7 @@ def test_head_outputs_are_cosines_on_unit_rows_whatever_their_length():
     torch.testing.assert_close(head(embeddings), before)
 
 
-def test_head_comes_from_its_generator_alone():
+def test_head_comes_from_its_generator_alone() -> None:
     state = torch.get_rng_state()
     heads = [Head(torch.zeros(24), 96, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
     assert torch.equal(torch.get_rng_state(), state)
@@ -29,7 +29,7 @@ def test_head_comes_from_its_generator_alone():
     assert not np.array_equal(weights[0], weights[2])
 
 
-def test_projection_keeps_cosines_and_the_scale_of_a_head():
+def test_projection_keeps_cosines_and_the_scale_of_a_head() -> None:
     for outputs in (64, 24):
         projection = Projection(24, outputs, torch.Generator().manual_seed(0))
         e = unit(0, 40, 24)
@@ -43,7 +43,7 @@ def test_projection_keeps_cosines_and_the_scale_of_a_head():
     assert narrow(e).shape == (40, 8)
 
 
-def test_fallback_is_centred_on_the_crops():
+def test_fallback_is_centred_on_the_crops() -> None:
     e = unit(0, 40, 24)
     stand_in = fallback_student(e, 64, TEMPERATURES, torch.Generator().manual_seed(0))
     torch.testing.assert_close(stand_in.centre, stand_in.head(e).mean(0))

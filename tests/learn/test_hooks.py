@@ -109,7 +109,7 @@ def test_one_alone_has_all_and_is_left_alone() -> None:
     assert ALONE.part(6) == slice(0, 6)
 
 
-def test_memory_is_measured_in_bytes():
+def test_memory_is_measured_in_bytes() -> None:
     status = Path("/proc/self/status")
     if not status.exists():
         pytest.skip("only Linux has a process's peak in a file")

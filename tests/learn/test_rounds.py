@@ -13,16 +13,16 @@ from vcn_ray.core.cut import TitleCut
 from vcn_ray.core.linkage import Linked
 from vcn_ray.core.spaces import cosine_space
 from vcn_ray.learn.adapt import Adapted, adapt
-from vcn_ray.learn.adapt_config import AdaptConfig
+from vcn_ray.learn.adapt_config import AdaptConfig, Matcher
 from vcn_ray.learn.pairs import pairs_of_groups
-from vcn_ray.records import TitleCrops
+from vcn_ray.records import I64, TitleCrops
 
 
 def run(title: TitleCrops, config: AdaptConfig) -> Adapted:
     return adapt(title, TinyBackbone(), config, NEAR, seed=0)
 
 
-def let_match(monkeypatch: pytest.MonkeyPatch, found: Iterator[np.ndarray]) -> None:
+def let_match(monkeypatch: pytest.MonkeyPatch, found: Iterator[I64]) -> None:
     """Let the matchings of a training be these, one after the other."""
 
     def cut_title(*_: object) -> TitleCut:
@@ -34,7 +34,7 @@ def let_match(monkeypatch: pytest.MonkeyPatch, found: Iterator[np.ndarray]) -> N
 
 
 @pytest.mark.parametrize("matcher", ["partition", "gaussian", "none"])
-def test_every_matcher_runs(matcher):
+def test_every_matcher_runs(matcher: Matcher) -> None:
     adapted = run(title_of(PEOPLE), replace(QUICK, matcher=matcher))
     check_outputs(adapted.outputs, 8)
     assert [pairs.shape[1] for pairs in adapted.matches] == [2, 2, 2]
@@ -42,12 +42,12 @@ def test_every_matcher_runs(matcher):
     assert (len(adapted.matches[2]) > 0) == (matcher != "none")
 
 
-def test_one_person_alone_needs_no_matches():
+def test_one_person_alone_needs_no_matches() -> None:
     adapted = run(title_of(np.zeros(8, np.int64)), replace(QUICK, rounds=9, encoder="frozen"))
     assert [len(pairs) for pairs in adapted.matches] == [0, 0]  # and the rounds end
 
 
-def test_rounds_end_when_matches_settle():
+def test_rounds_end_when_matches_settle() -> None:
     title = title_of(PEOPLE, 6)
     settled = run(title, replace(QUICK, rounds=9, encoder="frozen"))
     rounds = len(settled.matches)
@@ -57,7 +57,7 @@ def test_rounds_end_when_matches_settle():
     np.testing.assert_array_equal(settled.outputs.output, same.outputs.output)
 
 
-def test_rounds_continue_while_matches_change(monkeypatch: pytest.MonkeyPatch):
+def test_rounds_continue_while_matches_change(monkeypatch: pytest.MonkeyPatch) -> None:
     mixed = ([0] * 7 + [1], [0] * 4 + [1] * 4, [0, 1] * 4, [0, 1] * 4)
     labels = [np.array(groups) for groups in mixed]
     found = iter(labels)
@@ -70,7 +70,7 @@ def test_rounds_continue_while_matches_change(monkeypatch: pytest.MonkeyPatch):
     assert next(found, None) is None
 
 
-def test_full_agreement_asks_for_equal_matches(monkeypatch: pytest.MonkeyPatch):
+def test_full_agreement_asks_for_equal_matches(monkeypatch: pytest.MonkeyPatch) -> None:
     labels = [np.array([0] * 6 + [1, 2]), np.array([0] * 7 + [1]), np.array([0] * 7 + [1])]
     for agreement, rounds in ((1.0, 3), (0.7, 2)):  # 15 of 21 pairs are in common
         found = iter(labels)
@@ -83,7 +83,7 @@ def test_full_agreement_asks_for_equal_matches(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(("batch", "epochs"), [(128, 7), (8, 2), (4, 1)])
 def test_a_title_of_few_crops_gets_more_epochs(
     monkeypatch: pytest.MonkeyPatch, batch: int, epochs: int
-):
+) -> None:
     monkeypatch.setattr("vcn_ray.learn.rounds.MIN_STEPS", 7)
     config = replace(QUICK, epochs=1, batch_pairs=batch, rounds=1, encoder="frozen")
     assert len(run(title_of(PEOPLE), config).history) == epochs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,8 @@ from selenium.webdriver import ActionChains, Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 pytestmark = pytest.mark.browser
@@ -29,10 +31,15 @@ def _program(*names: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the browser stores what it downloads."""
+    return tmp_path_factory.mktemp("downloads")
+
+
+@pytest.fixture(scope="module")
+def browser(downloads: Path) -> Iterator[Chrome]:
     options = ChromeOptions()
     options.binary_location = _program("chromium", "chromium-browser", "google-chrome")
-    downloads = tmp_path_factory.mktemp("downloads")
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
         options.add_argument(argument)
     options.add_argument("--force-prefers-reduced-motion")  # clicks must not race smooth scrolling
@@ -43,7 +50,6 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     )
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = Chrome(options=options, service=Service(_program("chromedriver")))
-    driver.downloads = downloads
     yield driver
     driver.quit()
 
@@ -59,14 +65,20 @@ def address(short_page: str, tmp_path_factory: pytest.TempPathFactory) -> str:
 def page(browser: Chrome, address: str) -> Iterator[Chrome]:
     browser.get(address)
     yield browser
-    assert browser.get_log("browser") == []
+    assert logged(browser) == []
 
 
-def find(page: Chrome, query: str) -> list:
+def logged(browser: Chrome) -> list[object]:
+    """What the page wrote to the browser's console: errors and warnings."""
+    lines: list[object] = browser.get_log("browser")  # type: ignore[no-untyped-call]  # selenium's
+    return lines
+
+
+def find(page: Chrome, query: str) -> list[WebElement]:
     return page.find_elements(By.CSS_SELECTOR, query)
 
 
-def wait(page: Chrome, condition: object) -> None:
+def wait(page: Chrome, condition: Callable[[WebDriver], object]) -> None:
     WebDriverWait(page, 10).until(condition)
 
 
@@ -113,7 +125,7 @@ def test_keyboard_alone_opens_the_panel(page: Chrome) -> None:
 
 def test_zoom_widens_the_axis_and_draws_its_labels_again(page: Chrome) -> None:
     def width() -> int:
-        return page.execute_script("return document.getElementById('axis').clientWidth")
+        return int(page.execute_script("return document.getElementById('axis').clientWidth"))
 
     def labels() -> list[str]:
         return [tick.text for tick in find(page, "#ticks .tick")]
@@ -152,7 +164,9 @@ def test_hover_and_arrow_keys_show_time_and_face(page: Chrome) -> None:
     assert "data:image/jpeg" in picture.value_of_css_property("background-image")
 
 
-def test_a_typed_name_is_shown_kept_and_exported(page: Chrome, address: str) -> None:
+def test_a_typed_name_is_shown_kept_and_exported(
+    page: Chrome, address: str, downloads: Path
+) -> None:
     name = 'Ada <b>"Lovelace"'
     find(page, '[data-input="p001"]')[0].send_keys(name)
     assert find(page, '.timeline [data-name="p001"]')[0].text == name
@@ -160,7 +174,7 @@ def test_a_typed_name_is_shown_kept_and_exported(page: Chrome, address: str) -> 
     assert find(page, '[data-input="p001"]')[0].get_attribute("value") == name
     assert find(page, '.timeline [data-name="p001"]')[0].text == name
     find(page, "#export")[0].click()
-    written = Path(page.downloads) / "a-title-0123456789ab-names.json"
+    written = downloads / "a-title-0123456789ab-names.json"
     wait(page, lambda _: written.exists())
     names = json.loads(written.read_text(encoding="utf-8"))
     assert names["p001"] == name
@@ -203,4 +217,4 @@ def test_several_videos_open_without_errors(
     assert [e.text for e in find(browser, ".axis .video")] == [
         f"Series_S01E0{number}.mp4" for number in (1, 2, 3)
     ]
-    assert browser.get_log("browser") == []
+    assert logged(browser) == []

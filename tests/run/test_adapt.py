@@ -144,7 +144,9 @@ class Epochs:
 
 
 @pytest.mark.parametrize("last", [2, 4, 6])
-def test_a_killed_step_goes_on_and_gives_equal_files(storage: Storage, whole: Storage, last: int):
+def test_a_killed_step_goes_on_and_gives_equal_files(
+    storage: Storage, whole: Storage, last: int
+) -> None:
     with pytest.raises(KilledError):
         commit_adapt(TITLE, PACK, EAGER, storage, Hooks(Epochs(last)))
     assert storage.names(TITLE.adapt_folder) == ["checkpoint.safetensors"]
@@ -162,7 +164,7 @@ def test_a_killed_step_goes_on_and_gives_equal_files(storage: Storage, whole: St
 
 def test_the_checkpoint_is_there_until_the_result_is(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     def die(self: Storage, folder: str, manifest: dict[str, Any]) -> None:
         raise KilledError
 
@@ -177,7 +179,7 @@ def test_the_checkpoint_is_there_until_the_result_is(
     assert not storage.exists(CHECKPOINT)
 
 
-def test_a_short_title_writes_no_checkpoint(storage: Storage):
+def test_a_short_title_writes_no_checkpoint(storage: Storage) -> None:
     with pytest.raises(KilledError):
         commit_adapt(TITLE, PACK, CONFIG, storage, Hooks(Epochs(EPOCHS)))
     assert storage.names(TITLE.adapt_folder) == []
@@ -188,7 +190,7 @@ def test_training_goes_on_where_a_checkpoint_cannot_be_written_or_read(
     whole: Storage,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-):
+) -> None:
     write, read = Storage.write_bytes, Storage.read_bytes
 
     def fail_to_write(self: Storage, path: str, data: bytes) -> None:
@@ -212,7 +214,7 @@ def test_training_goes_on_where_a_checkpoint_cannot_be_written_or_read(
     assert read(storage, name) == read(whole, name)
 
 
-def test_what_adaptation_cost_is_in_the_result(whole: Storage):
+def test_what_adaptation_cost_is_in_the_result(whole: Storage) -> None:
     steps = {"views", "head", "match", "encoder", "outputs", "quality"}
     manifest = whole.read_manifest(TITLE.adapt_folder)
     assert manifest["adapt_seconds"].keys() == steps
@@ -225,7 +227,7 @@ def test_what_adaptation_cost_is_in_the_result(whole: Storage):
     assert summary["seconds"].keys() == {"detect", "track", "adapt", "cluster"}
 
 
-def test_a_collapse_is_told_in_words(storage: Storage):
+def test_a_collapse_is_told_in_words(storage: Storage) -> None:
     wild = replace(CONFIG.adapt, encoder_learning_rate=1e30)
     config = replace(CONFIG, adapt=wild)
     adapted = adapt_folder("film", (VIDEO,), config, PACK.encoder_hash)

@@ -12,8 +12,8 @@ import pytest
 from vcn_ray.cli.outlook import Outlook, show_outlook
 from vcn_ray.config import PriceConfig, RunConfig, load_config, select
 from vcn_ray.io.storage import Storage
+from vcn_ray.records import F64
 from vcn_ray.run.estimate import (
-    Band,
     _candidates,
     estimate,
     last_records,
@@ -40,7 +40,7 @@ def finish(storage: Storage, number: int, length: float, detect: float, adapt: f
     storage.write_json(f"titles/film-{number}/latest.json", {"result": "result-1", "uris": {}})
 
 
-def everything(*lengths: float) -> Any:
+def everything(*lengths: float) -> F64:
     return np.repeat(np.array(lengths)[:, None], 4, axis=1)
 
 
@@ -59,7 +59,8 @@ def test_one_title_tells_a_pace_and_no_band(storage: Storage) -> None:
     finish(storage, 1, length=100.0, detect=150.0, adapt=50.0)
     rest = estimate(everything(HOUR, HOUR), RunConfig(), storage, True)
     assert rest is not None
-    assert rest.seconds == Band(pytest.approx(4 * HOUR), None, None)
+    assert rest.seconds.likely == pytest.approx(4 * HOUR)
+    assert rest.seconds[1:] == (None, None)
     assert (rest.titles, rest.same_settings) == (1, True)
 
 

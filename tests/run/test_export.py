@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -19,6 +18,7 @@ from vcn_ray.io.tables import save_arrays
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.load import load_pack
+from vcn_ray.records import F32
 from vcn_ray.run.export import adapted_encoder
 from vcn_ray.run.stored import find_title
 from vcn_ray.schema import SCHEMA_VERSION
@@ -61,9 +61,9 @@ def store(storage: Storage, title: str, pack: FacePack, encoder: Backbone | None
     )
 
 
-def embed(file: Path, crops: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def embed(file: Path, crops: F32) -> F32:
     session = onnxruntime.InferenceSession(str(file))
-    embeddings: np.ndarray[Any, Any] = session.run(None, {session.get_inputs()[0].name: crops})[0]
+    embeddings: F32 = session.run(None, {session.get_inputs()[0].name: crops})[0]
     return embeddings
 
 

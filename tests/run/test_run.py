@@ -117,7 +117,7 @@ def test_a_clustering_option_redoes_only_the_result(
 def test_a_killed_step_is_done_again_and_gives_the_same(
     first: tuple[Ran, Path], film: Path, yunet_pack: Path, tmp_path: Path
 ) -> None:
-    words = ["index", film, "--output", tmp_path, "--pack", yunet_pack, *LOCAL]
+    words = ["index", str(film), "--output", str(tmp_path), "--pack", str(yunet_pack), *LOCAL]
     assert vcn(*words).code == 0
     whole = {n: (tmp_path / n).read_bytes() for n in _written(tmp_path) if n.endswith(".parquet")}
     # What a kill leaves: files of a segment without its marker, steps without their manifests.

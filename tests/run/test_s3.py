@@ -129,11 +129,11 @@ def test_plan_writes_nothing(
     first: Ran, yunet_pack: Path, s3_server: S3Server, reach: list[str]
 ) -> None:
     s3_server.calm()
-    words = ["--output", "s3://results/out", "--pack", yunet_pack, *QUICK, *reach]
+    words = ["--output", "s3://results/out", "--pack", str(yunet_pack), *QUICK, *reach]
     ran = vcn("plan", "s3://films/season", *words)
     assert ran.record["titles_finished"] == VIDEOS
     assert s3_server.count("PUT") == 0
-    other = ["--output", "s3://results/new", "--pack", yunet_pack, *QUICK, *reach]
+    other = ["--output", "s3://results/new", "--pack", str(yunet_pack), *QUICK, *reach]
     assert vcn("plan", "s3://films/season/0-0.mp4", *other).record["titles"] == 1
     assert s3_server.count("PUT") == 0
 
@@ -152,7 +152,7 @@ def test_pages_and_scores_of_results_on_s3(
         box = ",".join(str(row[f"{side}_pixels"]) for side in ("x0", "y0", "x1", "y1"))
         lines.append(f"0-0.mp4,{row['frame']},{box},somebody")
     (tmp_path / "labels.csv").write_text("\n".join(lines))
-    words = ["evaluate", "s3://results/out", "--labels", tmp_path / "labels.csv", *reach]
+    words = ["evaluate", "s3://results/out", "--labels", str(tmp_path / "labels.csv"), *reach]
     assert vcn(*words).record["titles"][0]["wcp"] == 1.0
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from tests.helpers.sample_helpers import Detector, Written, overlap, two_shots
 from vcn_ray.errors import StorageError, UsageError
+from vcn_ray.records import F64
 from vcn_ray.sample.film import LABEL_COLUMNS, write_sample
 from vcn_ray.sample.script import SHOTS
 
@@ -81,7 +82,7 @@ def test_a_detector_finds_the_labelled_faces_of_the_whole_film(
 ) -> None:
     film = write_sample(tmp_path)
     assert film.tracks >= 34
-    labels: dict[int, list[np.ndarray]] = {}
+    labels: dict[int, list[F64]] = {}
     with film.labels.open(newline="") as stream:
         for row in csv.DictReader(stream):
             box = np.array([float(row[name]) for name in ("x0", "y0", "x1", "y1")])

@@ -5,7 +5,8 @@ import dlib
 import numpy as np
 import pytest
 
-from tests.helpers.dlib_pictures import dlib_landmarks, group, portrait
+from tests.helpers.dlib_nets import dlib_landmarks
+from tests.helpers.photographs import group, portrait
 from vcn_ray.models.dlib_align import DlibAligner, chip_to_frame
 from vcn_ray.records import U8, Detections
 

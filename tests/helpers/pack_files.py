@@ -27,18 +27,18 @@ def write_archive(path: Path, files: dict[str, Path], inside: str = "") -> None:
 def with_manifest(folder: Path, shared: Path, **tasks: Any) -> Path:
     """A pack as InsightFace describes its later ones."""
     folder.mkdir(parents=True)
-    told: dict[str, Any] = {}
+    listed: dict[str, Any] = {}
     for task, (name, file) in zip(
         ("detection", "recognition"), pack_files(shared).items(), strict=True
     ):
         shutil.copy(file, folder / name)
-        told[task] = {"file": name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
-    told["recognition"]["embedding_dimension"] = 128
+        listed[task] = {"file": name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    listed["recognition"]["embedding_dimension"] = 128
     for task, change in tasks.items():
-        told[task] = told.get(task, {}) | change
+        listed[task] = listed.get(task, {}) | change
     (folder / "MODEL.LICENSE").write_text("for research")
     content = {"manifest_version": 2, "model_id": "cheetah_s", "license": "MODEL.LICENSE"}
-    (folder / "manifest.json").write_text(json.dumps(content | {"tasks": told}))
+    (folder / "manifest.json").write_text(json.dumps(content | {"tasks": listed}))
     return folder
 
 
@@ -47,6 +47,6 @@ def with_folder(folder: Path, shared: Path) -> Path:
     with_manifest(folder, shared)
     (folder / "models").mkdir()
     (folder / "det_500m.onnx").rename(folder / "models" / "det_500m.onnx")
-    told = (folder / "manifest.json").read_text()
-    (folder / "manifest.json").write_text(told.replace('"det_500m', '"models/det_500m'))
+    listed = (folder / "manifest.json").read_text()
+    (folder / "manifest.json").write_text(listed.replace('"det_500m', '"models/det_500m'))
     return folder

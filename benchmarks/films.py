@@ -17,8 +17,7 @@ import torch
 from torch.nn import functional
 
 from vcn_ray.core.track import co_occurring
-from vcn_ray.learn.settings import TitleCrops
-from vcn_ray.records import I64, Mask
+from vcn_ray.records import I64, Mask, TitleCrops
 
 CROPS_AT_ONCE = 256
 

@@ -104,10 +104,9 @@ def made_block(cast: Cast, people: I64, rng: np.random.Generator) -> dict[str, A
         "within": within,
         "within_views": within,
         "output": mean(z),
-        "output_norm": mean(np.linalg.norm(z, axis=1)),
         "embedding": unit_rows(near(cast.encoder[people], ADAPTED_NOISE)).astype(np.float32),
-        "untuned": unit_rows(mean(views[0])).astype(np.float32),
-        "untuned_views": 1 + mean_within_groups(*views, track, k),
+        "pretrained": unit_rows(mean(views[0])).astype(np.float32),
+        "pretrained_views": 1 + mean_within_groups(*views, track, k),
         "quality": np.full(k, 0.5, np.float32),
     }
 
@@ -143,7 +142,7 @@ def gap(space: Space, people: I64, sample: int = 1000) -> float:
 
 def mixed(title: Title) -> Space:
     """Encoder and head in equal parts, cut at 1."""
-    spaces = [cosine_space(rows) for rows in (title.outputs.untuned, title.outputs.output)]
+    spaces = [cosine_space(rows) for rows in (title.outputs.pretrained, title.outputs.output)]
     first, second = (0.5 / gap(space, title.people) for space in spaces)
     return mixed_space(spaces[0], spaces[1], (first, second))
 

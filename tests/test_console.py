@@ -34,7 +34,7 @@ def test_count() -> None:
 def test_a_title_s_line() -> None:
     assert title_line(STATUS) == (
         "Film [x265] [/b]: 1 person in 2 tracks, 1 unknown, 1 min 15 s, "
-        "warning: a part of the title could not be read; who is only there is missing"
+        "warning: a part of the title could not be read; people who appear only there are missing"
     )
 
 

@@ -86,6 +86,12 @@ def test_wrong_settings_are_told_without_secrets(settings: dict[str, str], messa
     assert SECRET not in ran.err + ran.out
 
 
+def test_a_rejected_endpoint_is_not_printed() -> None:
+    with pytest.raises(ValueError, match="must hold no credentials") as caught:
+        S3Config(endpoint=f"http://me:{SECRET}@host")
+    assert SECRET not in str(caught.value)
+
+
 def test_the_settings_are_a_section_like_others() -> None:
     config = load_config(None, {"s3.endpoint": "http://h:1", "s3.requester_pays": "true"})
     assert config.s3 == S3Config(endpoint="http://h:1", requester_pays=True)

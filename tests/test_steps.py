@@ -8,10 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.helpers.synth import PEOPLE, QUICK, TinyBackbone, title_of
+from tests.helpers.synth import NEAR, PEOPLE, QUICK, TinyBackbone, title_of
 from vcn_ray.config import ClusterSettings, ResourceConfig, RunConfig, get_setting, load_config
-from vcn_ray.core.cut import CutConfig
-from vcn_ray.learn.settings import TitleCrops
+from vcn_ray.records import TitleCrops
 from vcn_ray.schema import FAILURES
 from vcn_ray.steps import (
     ADAPT,
@@ -24,7 +23,7 @@ from vcn_ray.steps import (
     run_title,
 )
 
-CONFIG = replace(RunConfig(), adapt=QUICK, cluster=ClusterSettings(cut=CutConfig(view_factor=0.4)))
+CONFIG = replace(RunConfig(), adapt=QUICK, cluster=ClusterSettings(cut=NEAR))
 
 
 def test_names_are_the_same_everywhere() -> None:
@@ -90,7 +89,7 @@ def test_a_title_in_memory(people: People) -> None:
     found = {tuple(tracks) for tracks in people}
     assert found == {tuple(np.flatnonzero(who == PEOPLE)) for who in np.unique(PEOPLE)}
     assert [len(tracks) for tracks in people] == [3, 3, 2]  # most crops first
-    assert repr(people) == "People(3 people in 8 tracks, 0 unknown)"
+    assert repr(people) == "People(people=3, tracks=8, unknown=0)"
     assert people.confidence.shape == people.quality.shape == (8,)
 
 

@@ -23,23 +23,24 @@ from vcn_ray.console import ProgressDisplay
 from vcn_ray.core.track import co_occurring
 from vcn_ray.io.catalog import CatalogVideo, read_catalog
 from vcn_ray.io.storage import Storage
-from vcn_ray.learn.settings import Hooks, TitleCrops
+from vcn_ray.learn.hooks import Hooks
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.find import open_pack, resolve_pack
-from vcn_ray.records import I64, U8
+from vcn_ray.records import I64, U8, TitleCrops
 from vcn_ray.results import Results
 from vcn_ray.run.devices import device_for
 from vcn_ray.run.events import Event, RunLog, Watch
 from vcn_ray.run.failures import Failure
 from vcn_ray.run.forget import FailureEraser
-from vcn_ray.run.local import LocalExecutor, tell_finished
+from vcn_ray.run.local import LocalExecutor
 from vcn_ray.run.plan import PackHashes
 from vcn_ray.run.planning import (
     LookedUp,
-    draw_titles,
     group_titles,
     look_up,
     plan_titles,
+    sample_titles,
+    skip_finished,
 )
 from vcn_ray.run.record import RunClock, write_run
 from vcn_ray.run.sources import PlanCache
@@ -122,8 +123,8 @@ class IndexedCatalog:
 
     def __repr__(self) -> str:
         return (
-            f"IndexedCatalog({len(self.titles)} titles, {len(self.failures)} failures, "
-            f"in {self.output!r})"
+            f"IndexedCatalog({self.output!r}, titles={len(self.titles)}, "
+            f"failures={len(self.failures)})"
         )
 
 
@@ -154,15 +155,13 @@ def index(
         UsageError: An input, a setting or the pack cannot be used.
         StorageError: The output cannot be read or written.
     """
-    settings = (
-        config if isinstance(config, RunConfig) else load_config(Path(config) if config else None)
-    )
-    settings = with_pack(settings, pack) if pack else settings
+    if not isinstance(config, RunConfig):
+        config = load_config(Path(config) if config else None)
     listed = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     request = IndexRequest(
         inputs=[os.fspath(each) for each in listed],
         output=os.fspath(output),
-        config=settings,
+        config=with_pack(config, pack) if pack else config,
         local=local,
     )
     display = ProgressDisplay() if progress is True else _Forward(progress or None)
@@ -184,7 +183,7 @@ def run_index(request: IndexRequest, display: Display, clock: RunClock) -> Index
     config, catalog, storage = prepare(request)
     groups = group_titles(catalog)
     if request.sample is not None:
-        groups = draw_titles(groups, request.sample, config.seed)
+        groups = sample_titles(groups, request.sample, config.seed)
         catalog = [video for group in groups for video in group.videos]
     new = not storage.names("runs")
     if new:
@@ -200,7 +199,7 @@ def run_index(request: IndexRequest, display: Display, clock: RunClock) -> Index
         titles = plan_titles(groups, config, hashes, PlanCache(storage, keep=True))
         if request.retry_failed:
             titles = eraser.pass_on(titles)
-        rest = tell_finished(look_up(titles, storage), log)
+        rest = skip_finished(look_up(titles, storage), log)
         if rest is not None:  # a cluster is not started for nothing
             if not new:
                 storage.check_writable()

@@ -19,7 +19,7 @@ from vcn_ray.redact import redact
 from vcn_ray.run.events import Event, Failed, StepProgress, TitleDone, WorkDone
 from vcn_ray.run.failures import Failure
 from vcn_ray.run.status import TitleStatus
-from vcn_ray.run.summary import WARNINGS
+from vcn_ray.run.summary import warning_text
 from vcn_ray.steps import STEPS
 
 LOG_WIDTH = 160  # where there is no terminal to ask
@@ -82,7 +82,7 @@ def title_line(status: TitleStatus) -> str:
     if status.unknown:
         parts.append(f"{status.unknown} unknown")
     parts.append("already done" if status.reused else minutes(status.seconds))
-    parts += [f"warning: {WARNINGS.get(code, code)}" for code in status.warnings]
+    parts += [f"warning: {warning_text(code).message}" for code in status.warnings]
     return one_printable_line(f"{status.title}: {', '.join(parts)}")
 
 

@@ -123,6 +123,34 @@ class Faces:
         return len(self.frame)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TitleCrops:
+    """The sampled crops of a title's tracks: what a model adapts to."""
+
+    crops: U8  # (m, p, p, 3) RGB, aligned for the encoder
+    track: I64  # (m,) 0..k-1; each track has at least one crop
+    cannot_link: I64  # (c, 2) pairs of tracks that share a frame, so are two people
+
+    def __post_init__(self) -> None:
+        if self.crops.ndim != 4 or self.crops.shape[3] != 3 or self.crops.dtype != np.uint8:
+            raise ShapeError(
+                f"crops need (m, p, p, 3) uint8, got {self.crops.shape} {self.crops.dtype}"
+            )
+        if self.track.shape != (len(self.crops),):
+            raise ShapeError(f"{len(self.crops)} crops need as many tracks, got {self.track.shape}")
+        missing = np.setdiff1d(np.arange(self.tracks), self.track)
+        if len(missing) or (len(self.track) and self.track.min() < 0):
+            raise ShapeError(f"tracks must be 0..k-1, each with a crop; without: {missing[:5]}")
+        pairs = self.cannot_link
+        if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.isin(pairs, self.track).all():
+            raise ShapeError(f"cannot_link needs (c, 2) tracks of 0..{self.tracks - 1}")
+
+    @property
+    def tracks(self) -> int:
+        """Number k of tracks."""
+        return int(self.track.max()) + 1 if len(self.track) else 0
+
+
 class SoftAssignments(NamedTuple):
     """The two sides of the loss for a set of head outputs (METHOD 4): all that clustering needs."""
 
@@ -144,11 +172,10 @@ class TrackOutputs:
     within: F64  # (k,) METHOD 4.2 over the plain crops; over its views where a track has one crop
     within_views: F64  # (k,) the same between two augmented views of distinct crops
     output: F32  # (k, o) mean head output z
-    output_norm: F32  # (k,) mean norm of z over the crops
     embedding: F32  # (k, d) unit mean embedding of the adapted encoder
-    untuned: F32  # (k, d) unit mean embedding of the encoder as the pack ships it
-    untuned_views: F64  # (k,) mean cosine distance, encoder as shipped, between two augmented views
-    # of distinct crops; between two views of the one crop where a track has only one
+    pretrained: F32  # (k, d) unit mean embedding of the encoder as the pack ships it
+    pretrained_views: F64  # (k,) mean cosine distance, pretrained encoder, between two augmented
+    # views of distinct crops; between two views of the one crop where a track has only one
     quality: F32  # (k,) METHOD 3.1-3.2, in [0, 1]
     centre: F32  # (o,) c
     teacher_temperature: float  # tau_t

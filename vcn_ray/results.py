@@ -161,10 +161,8 @@ class Title:
 
     def __repr__(self) -> str:
         unknown = sum(track.person_id is None for track in self.tracks)
-        return (
-            f"Title({self.name!r}: {len(self.people)} people, {len(self.tracks)} tracks, "
-            f"{unknown} unknown)"
-        )
+        people, tracks = len(self.people), len(self.tracks)
+        return f"Title({self.name!r}, people={people}, tracks={tracks}, unknown={unknown})"
 
 
 class Results(Sequence[Title]):
@@ -216,7 +214,7 @@ class Results(Sequence[Title]):
         return Title(title_id, stored.summary["title"], warnings, stored)
 
     def __repr__(self) -> str:
-        return f"Results({self._storage.uri!r}: {len(self)} titles)"
+        return f"Results({self._storage.uri!r}, titles={len(self)})"
 
 
 def open_results(output: str | os.PathLike[str], *, s3: S3Config | None = None) -> Results:

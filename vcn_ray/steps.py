@@ -27,11 +27,11 @@ from vcn_ray.io.identity import digest
 from vcn_ray.io.isolation import read_segment
 from vcn_ray.io.tables import column_array
 from vcn_ray.io.video import DecodeConfig, Source
-from vcn_ray.learn.finetune import Adapted, adapt
-from vcn_ray.learn.settings import NO_HOOKS, Hooks, TitleCrops
+from vcn_ray.learn.adapt import Adapted, adapt
+from vcn_ray.learn.hooks import NO_HOOKS, Hooks
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.packs.face_pack import FacePack
-from vcn_ray.records import F32, I64, Clustering, Segment, TrackOutputs
+from vcn_ray.records import F32, I64, Clustering, Segment, TitleCrops, TrackOutputs
 from vcn_ray.rows.segment_rows import (
     FaceRow,
     FrameFaces,
@@ -180,7 +180,8 @@ def adapt_title(
         config: Settings of the run.
         hooks: Progress, checkpoints and other ranks.
     """
-    return adapt(crops, encoder, config.adapt, seed=config.seed, hooks=hooks)
+    cut = config.cluster.cut
+    return adapt(crops, encoder, config.adapt, cut, seed=config.seed, hooks=hooks)
 
 
 def cluster_title(outputs: TrackOutputs, cannot_link: I64, config: RunConfig) -> Clustering:
@@ -215,7 +216,7 @@ class People:
 
     def __repr__(self) -> str:
         unknown = int((self.person == UNKNOWN).sum())
-        return f"People({len(self)} people in {len(self.person)} tracks, {unknown} unknown)"
+        return f"People(people={len(self)}, tracks={len(self.person)}, unknown={unknown})"
 
 
 def run_title(

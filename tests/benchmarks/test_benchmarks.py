@@ -19,7 +19,7 @@ from vcn_ray.config import RunConfig
 from vcn_ray.core.vectors import unit_rows
 from vcn_ray.errors import ConfigError
 from vcn_ray.learn.checkpoint import Checkpoint, pack
-from vcn_ray.learn.settings import EpochRecord
+from vcn_ray.learn.training import EpochRecord
 from vcn_ray.records import TrackOutputs
 
 FOLDER = str(Path(__file__).resolve().parents[2] / "benchmarks")
@@ -217,7 +217,7 @@ def test_parts_of_a_film():
 
 @pytest.mark.parametrize("part", ["tail", "all"])
 def test_what_is_read_back_has_the_same_bits(part, tmp_path):
-    film, config = film_of(), replace(QUICK, encoder=part, epochs=1, least_steps=1, outputs=16)
+    film, config = film_of(), replace(QUICK, encoder=part, epochs=1, outputs=16)
     fresh = adapt_film(film, bench_of(), config)
     bench = bench_of(tmp_path)
     adapt_film(film, bench, config)  # writes views and model

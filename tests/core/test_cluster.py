@@ -158,9 +158,9 @@ def test_equal_tracks_are_certain():
 
 def test_a_face_seen_twice_in_one_frame_is_one_person_and_the_title_says_so():
     outputs = made_title([0, 0, 0, 1, 1, 1, 2, 2, 2])
-    untuned = outputs.untuned.copy()
-    untuned[1] = untuned[0]
-    found = cluster(replace(outputs, untuned=untuned), [[0, 1], [0, 3]])
+    pretrained = outputs.pretrained.copy()
+    pretrained[1] = pretrained[0]
+    found = cluster(replace(outputs, pretrained=pretrained), [[0, 1], [0, 3]])
     assert found.label.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert [w.split(":")[0] for w in found.warnings] == ["seen_twice"]
 

@@ -10,7 +10,7 @@ from vcn_ray.errors import ShapeError
 
 def test_the_view_distance_prefers_tracks_with_several_crops():
     outputs = replace(
-        made_title([0, 1, 2]), crops=np.array([1, 4, 4]), untuned_views=np.array([9.0, 0.2, 0.4])
+        made_title([0, 1, 2]), crops=np.array([1, 4, 4]), pretrained_views=np.array([9.0, 0.2, 0.4])
     )
     assert view_distance(outputs) == pytest.approx(0.3)
     alone = replace(outputs, crops=np.ones(3, np.int64))
@@ -19,11 +19,15 @@ def test_the_view_distance_prefers_tracks_with_several_crops():
 
 def test_a_copy_of_a_track_is_one_face_and_a_stranger_is_not():
     outputs = made_title([0, 1, 0])
-    untuned = outputs.untuned.copy()
-    untuned[2] = untuned[0] + np.float32(0.01)  # its mirror image, a little off
-    untuned[2] /= np.linalg.norm(untuned[2])
+    pretrained = outputs.pretrained.copy()
+    pretrained[2] = pretrained[0] + np.float32(0.01)  # its mirror image, a little off
+    pretrained[2] /= np.linalg.norm(pretrained[2])
     pairs = np.array([[0, 2], [0, 1], [1, 2]])
-    assert seen_twice(replace(outputs, untuned=untuned), pairs).tolist() == [True, False, False]
+    assert seen_twice(replace(outputs, pretrained=pretrained), pairs).tolist() == [
+        True,
+        False,
+        False,
+    ]
     assert seen_twice(outputs, no_pairs()).tolist() == []
 
 

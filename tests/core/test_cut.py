@@ -58,7 +58,7 @@ def test_where_the_learning_begins_does_not_matter_with_many_people(factor):
 def test_learning_ends_before_it_splits_people_who_overlap():
     people = np.random.default_rng(0).integers(0, 30, 240)
     outputs = made_title(people, noise=1.4)
-    known = (outputs.untuned, outputs.embedding, outputs.output)
+    known = (outputs.pretrained, outputs.embedding, outputs.output)
     spaces = [cosine_space(rows) for rows in known]
     same = same_pairs(people)
     view = pair_distances(spaces)[same, 0].mean()  # as on films: a person's tracks are as near

@@ -1,4 +1,4 @@
-"""What a run counts is what Ray's metrics port tells, and what the dashboard asks for."""
+"""Ray's metrics port serves what a run counts, and the dashboard asks for nothing else."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ ray.shutdown()
 
 @pytest.mark.ray
 @pytest.mark.network
-def test_the_port_tells_what_was_counted() -> None:
+def test_the_port_serves_what_was_counted() -> None:
     words = [sys.executable, "-c", COUNT_SOMETHING]
-    told = subprocess.run(words, capture_output=True, text=True, timeout=180, check=True).stdout
-    found = re.findall(r'^ray_(vcn_\w+)\{(.*)run="r1"(.*)\} (\S+)$', told, re.MULTILINE)
+    served = subprocess.run(words, capture_output=True, text=True, timeout=180, check=True).stdout
+    found = re.findall(r'^ray_(vcn_\w+)\{(.*)run="r1"(.*)\} (\S+)$', served, re.MULTILINE)
     values = {name: float(value) for name, _, _, value in found}
     assert set(values) == {*COUNTERS, *GAUGES}
     assert values["vcn_seconds_total"] == 2.5
@@ -61,7 +61,7 @@ def test_the_port_tells_what_was_counted() -> None:
     assert values["vcn_segments_open"] == 4
     failure = next(before + after for name, before, after, _ in found if "failures" in name)
     assert 'reason="crash"' in failure
-    assert 'stage="detect"' in failure
+    assert 'step="detect"' in failure
 
 
 def test_the_dashboard_asks_for_what_is_counted() -> None:
@@ -76,8 +76,8 @@ def test_the_dashboard_asks_for_what_is_counted() -> None:
         seen.add(name[1])
         by = re.search(r" by \(([\w, ]+)\)", expression)
         assert set(by[1].split(", ") if by else []) <= labels[name[1]], expression
-    assert seen == set(labels)  # nothing is counted that nobody can look at
-    # A place for each panel, and no two on one another.
+    assert seen == set(labels)  # every metric is on the dashboard
+    # Every panel has a place, and no two overlap.
     cells = [
         (x, y)
         for panel in dashboard["panels"]

@@ -24,7 +24,6 @@ _QUICK = {
     "adapt.encoder": "frozen",
     "adapt.rounds": 1,
     "adapt.epochs": 1,
-    "adapt.least_steps": 2,
     "adapt.augmented_views": 2,
     "adapt.quality_passes": 4,
     "track.sample_seconds": 0.2,

@@ -10,18 +10,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vcn_ray.core.cut import CutConfig
-from vcn_ray.learn.settings import FinetuneConfig, TitleCrops
+from vcn_ray.learn.adapt_config import AdaptConfig
 from vcn_ray.models.backbones import Backbone
-from vcn_ray.records import I64, U8, TrackOutputs
+from vcn_ray.records import I64, U8, TitleCrops, TrackOutputs
 
 PIXELS = 16
 PEOPLE = np.array([0, 1, 2, 0, 1, 2, 0, 1])
 """Who is seen in each track of a small title."""
 
-QUICK = FinetuneConfig(
-    outputs=64, epochs=2, least_steps=10, quality_passes=8, cut=CutConfig(view_factor=0.4)
-)
-"""Within a second. To an untrained encoder a changed view is farther than a stranger."""
+QUICK = AdaptConfig(outputs=64, epochs=10, quality_passes=8)
+"""An adaptation within a second."""
+
+NEAR = CutConfig(view_factor=0.4)
+"""The cut for TinyBackbone: to an untrained encoder a changed view is farther than a stranger."""
 
 
 class TinyBackbone(Backbone):
@@ -75,6 +76,12 @@ def title_of(people: I64, crops_per_track: int = 4, seed: int = 0) -> TitleCrops
     """A title whose track t shows `people[t]`; no two tracks share a frame."""
     track = np.arange(len(people)).repeat(crops_per_track)
     return TitleCrops(crops_of(people, crops_per_track, seed), track, np.zeros((0, 2), np.int64))
+
+
+def unit(seed: int, *shape: int) -> Tensor:
+    """Random unit vectors of this shape, the last dimension being theirs."""
+    drawn = torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return functional.normalize(drawn, dim=-1)
 
 
 def check_outputs(outputs: TrackOutputs, tracks: int) -> None:

@@ -16,7 +16,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow.fs as pafs
 import pytest
 
 from tests.helpers.clusters import PROJECT
@@ -220,20 +219,6 @@ def test_versions_are_kept_where_they_are_asked_for(swift: SwiftServer, config: 
         versions.add(kept.head("film.mp4").version)
     assert len(versions) == 2
     assert "" not in versions
-
-
-def test_the_file_system_for_libraries(config: S3Config, tmp_path: Path) -> None:
-    storage = Storage.open("s3://things/train", config)
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "c.bin").write_bytes(b"123")
-    system, root = storage.filesystem, storage.inner_path("run")
-    pafs.copy_files(str(tmp_path), root, destination_filesystem=system)
-    assert storage.read_bytes("run/b/c.bin") == b"123"
-    system.move(f"{root}/b/c.bin", f"{root}/d.bin")
-    assert storage.names("run") == ["d.bin"]
-    system.delete_dir(root)
-    assert storage.names("") == []
-    storage.check_writable()
 
 
 def test_wrong_keys_are_refused_in_one_line(

@@ -123,7 +123,7 @@ def test_a_stopped_job_leaves_nothing_half_and_the_next_goes_on(
     told = job.communicate(timeout=60)[0]
     assert head.job("stopped")["status"] == "STOPPED"
     log = head.ray("job", "logs", "stopped").stdout
-    assert "stopped: what was finished is kept" in log, told
+    assert "stopped: finished work is kept" in log, told
     assert_whole(tmp_path)
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("seg-*.json")}
 

@@ -10,12 +10,12 @@ from typing import Any, cast
 
 import pytest
 
-from tests.helpers.synth import PEOPLE, QUICK, TinyBackbone, crops_of
+from tests.helpers.synth import NEAR, PEOPLE, QUICK, TinyBackbone, crops_of
 from vcn_ray.config import ClusterSettings, ResourceConfig, RunConfig
 from vcn_ray.errors import StorageError
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import box_fields, encode_jpeg, make_table
-from vcn_ray.learn.settings import Hooks
+from vcn_ray.learn.hooks import Hooks
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.records import VideoInfo
 from vcn_ray.run.commit import commit_adapt, commit_cluster
@@ -23,7 +23,7 @@ from vcn_ray.run.plan import TitlePlan, VideoPlan, adapt_folder
 from vcn_ray.schema import CROPS, SHOTS, VIDEO_TRACKS
 
 CROPS_EACH = 4
-CONFIG = RunConfig(adapt=replace(QUICK, least_steps=1), cluster=ClusterSettings(rule="paper"))
+CONFIG = RunConfig(adapt=replace(QUICK, epochs=2), cluster=ClusterSettings(rule="paper", cut=NEAR))
 EAGER = replace(CONFIG, resources=ResourceConfig(checkpoint_seconds=0))
 """Keeps a checkpoint after each epoch."""
 PACK = cast(
@@ -61,6 +61,11 @@ ADAPTED = adapt_folder("film", (VIDEO,), CONFIG, PACK.encoder_hash)
 TITLE = TitlePlan("Film", "film", (VIDEO,), ADAPTED, "titles/film/result-1", ())
 EPOCHS = 6
 CHECKPOINT = f"{TITLE.adapt_folder}/checkpoint.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def _as_many_epochs_as_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vcn_ray.learn.rounds.MIN_STEPS", 1)
 
 
 class KilledError(Exception):

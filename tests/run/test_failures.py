@@ -80,7 +80,7 @@ def test_a_segment_that_failed_is_done_again_and_the_rest_is_kept(
     assert other.record["titles"][0]["warnings"][-1] == "partial"
     again = index(film, tmp_path, yunet_pack, "--retry-failed")
     assert again.code == 0
-    assert "tried again what had failed in 1 video" in again.out
+    assert "retried 1 failed video" in again.out
     assert again.record["work"]["detect"]["steps"] == 1
     assert next(tmp_path.glob("videos/*/detect-*/seg-00000.json")).stat().st_mtime_ns == kept
     assert {name: content for name, content in tables(tmp_path).items() if name in whole} == whole

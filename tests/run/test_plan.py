@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,7 +14,6 @@ import pytest
 from tests.helpers.montage import encode
 from vcn_ray.cli.outlook import look_at_title
 from vcn_ray.config import RunConfig, load_config
-from vcn_ray.distributed.reducer import ReducerState
 from vcn_ray.errors import MediaError, PackError, StorageError
 from vcn_ray.io.catalog import CatalogVideo, read_catalog
 from vcn_ray.io.storage import Storage
@@ -21,12 +21,17 @@ from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.run.commit import commit_adapt, commit_detect
 from vcn_ray.run.events import RunLog
 from vcn_ray.run.failures import Failure
-from vcn_ray.run.local import tell_finished
 from vcn_ray.run.plan import PackHashes, PlannedTitle, TitlePlan
-from vcn_ray.run.planning import AT_A_TIME, draw_titles, group_titles, look_up, plan_titles
+from vcn_ray.run.planning import (
+    THREADS,
+    group_titles,
+    look_up,
+    plan_titles,
+    sample_titles,
+    skip_finished,
+)
 
 HASHES = PackHashes("detector", "encoder")
-NONE: frozenset[str] = frozenset()
 
 
 @pytest.fixture(scope="module")
@@ -90,13 +95,13 @@ def test_episodes_of_a_title_need_not_be_listed_together(films: Path) -> None:
 
 def test_a_larger_share_holds_a_smaller_one() -> None:
     groups = group_titles([CatalogVideo(f"{number}.mp4") for number in range(1000)])
-    hundredth, tenth = (draw_titles(groups, share, seed=0) for share in (0.01, 0.1))
+    hundredth, tenth = (sample_titles(groups, share, seed=0) for share in (0.01, 0.1))
     assert (len(hundredth), len(tenth)) == (10, 100)
     assert set(hundredth) < set(tenth)
-    assert draw_titles(groups, 0.01, seed=0) == hundredth != draw_titles(groups, 0.01, seed=1)
+    assert sample_titles(groups, 0.01, seed=0) == hundredth != sample_titles(groups, 0.01, seed=1)
     assert [group for group in groups if group in set(tenth)] == tenth  # in their order
-    assert len(draw_titles(groups[:5], 0.01, seed=0)) == 3
-    assert draw_titles(groups[:2], 0.01, seed=0) == groups[:2]
+    assert len(sample_titles(groups[:5], 0.01, seed=0)) == 3
+    assert sample_titles(groups[:2], 0.01, seed=0) == groups[:2]
 
 
 def test_no_more_is_planned_than_is_taken(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,9 +115,9 @@ def test_no_more_is_planned_than_is_taken(films: Path, monkeypatch: pytest.Monke
     groups = group_titles([CatalogVideo(f"{number}.mp4") for number in range(10_000)])
     titles = plan_titles(groups, RunConfig(), HASHES)
     assert next(titles).failures[0].uri == "0.mp4"
-    assert len(looked) <= 3 * AT_A_TIME
+    assert len(looked) <= 3 * THREADS
     assert [next(titles).failures[0].uri for _ in range(100)] == [f"{n}.mp4" for n in range(1, 101)]
-    assert len(looked) <= 101 + 3 * AT_A_TIME
+    assert len(looked) <= 101 + 3 * THREADS
     cast(Any, titles).close()
 
 
@@ -137,6 +142,7 @@ def test_the_order_of_inputs_changes_no_adapted_model(films: Path) -> None:
         ("cluster.rule", "paper", ("detect", "track", "adapt")),
         ("cluster.quality.lowest_score", "-3.5", ("detect", "track", "adapt")),
         ("adapt.rounds", "1", ("detect", "track")),
+        ("cluster.cut.view_factor", "1.5", ("detect", "track")),  # matches tracks too
         ("seed", "1", ("detect", "track")),
         ("track.min_faces", "5", ("detect",)),
         ("detect.analysis_fps", "4", ()),
@@ -191,61 +197,40 @@ def test_work_planned_with_another_pack_is_refused(films: Path, tmp_path: Path) 
     assert storage.names("") == []
 
 
-def test_the_reducer_reads_from_storage_what_is_missing(films: Path, tmp_path: Path) -> None:
-    title = only(plan(films, "one two", "Season"))
+def test_the_look_up_says_which_segments_are_missing(films: Path, tmp_path: Path) -> None:
+    (season,) = plan(films, "one two", "Season")
     storage = Storage.open(str(tmp_path))
-    one, two = title.videos
-    state = ReducerState(storage)
-    opened = state.open_title(title, NONE)
-    assert (opened.jobs, opened.complete) == ([*one.jobs(), *two.jobs()], [])
-    assert state.segment_done(one.video_id, 0)
-    assert state.segment_done(one.video_id, 0)  # told twice, it is as complete as once
-    assert state.video_done(one.video_id) == []
-    assert state.video_done(two.video_id) == [title.title_id]
+    one, two = only([season]).videos
+    (looked,) = look_up(iter([season]), storage)
+    assert (looked.title, looked.jobs) == (season.title, (*one.jobs(), *two.jobs()))
     storage.write_json(f"{one.detect_folder}/seg-00000.json", {})
-    storage.commit(two.track_folder, {})
-    again = ReducerState(storage)
-    assert again.open_title(title, NONE) == ([], [one.video_id, two.video_id])
-    assert again.video_done(one.video_id) == []  # the other one is not linked by this run yet
-    assert again.video_done(two.video_id) == [title.title_id]
-    once_more = ReducerState(storage)  # which is told what was linked in an earlier life
-    once_more.open_title(title, frozenset([two.video_id]))
-    assert once_more.video_done(one.video_id) == [title.title_id]
+    (looked,) = look_up(iter([season]), storage)
+    assert looked.jobs == tuple(two.jobs())
+    storage.commit(two.track_folder, {})  # its faces may be thrown away
+    (looked,) = look_up(iter([season]), storage)
+    assert (looked.title, looked.jobs) == (season.title, ())
+    (again,) = look_up(iter([replace(season, again=True)]), storage)
+    assert (again.title, again.jobs) == (None, ())
 
 
-def test_a_video_of_two_titles_is_done_once(films: Path, tmp_path: Path) -> None:
-    alone, season = only(plan(films, "one")), only(plan(films, "one two", "Season"))
-    one, two = season.videos
-    state = ReducerState(Storage.open(str(tmp_path)))
-    assert state.open_title(alone, NONE).jobs == one.jobs()
-    assert state.open_title(season, NONE).jobs == two.jobs()
-    assert state.segment_done(two.video_id, 0)
-    assert state.video_done(two.video_id) == []
-    assert state.video_done(one.video_id) == sorted([alone.title_id, season.title_id])
-    state.close_title(season)
-    assert state.segment_done(one.video_id, 0)  # the other title still holds it
-    state.close_title(alone)
-    assert state.open_title(season, NONE).jobs == [*one.jobs(), *two.jobs()]
-
-
-def test_a_title_that_cannot_be_opened_leaves_nothing_behind(
+def test_a_title_that_cannot_be_looked_up_stops_no_other(
     films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    title = only(plan(films, "one two", "Season"))
+    titles = plan(films, "one two")
     storage = Storage.open(str(tmp_path))
-    state = ReducerState(storage)
-    with monkeypatch.context() as broken:
-        names = storage.names
+    names = Storage.names
 
-        def once(path: str) -> list[str]:
-            if path == title.videos[1].detect_folder:
-                raise StorageError("not just now")
-            return names(path)
+    def broken(self: Storage, path: str) -> list[str]:
+        if path == only(titles[:1]).videos[0].detect_folder:
+            raise StorageError("not just now")
+        return names(self, path)
 
-        broken.setattr(Storage, "names", lambda self, path: once(path))
-        with pytest.raises(StorageError):
-            state.open_title(title, NONE)
-    assert len(state.open_title(title, NONE).jobs) == 2
+    monkeypatch.setattr(Storage, "names", broken)
+    first, second = look_up(iter(titles), storage)
+    assert isinstance(first.found, Failure)
+    assert (first.found.stage, first.found.reason) == ("detect", "storage_error")
+    assert (first.title, second.title) == (None, titles[1].title)
+    assert len(second.jobs) == 1
 
 
 def test_a_result_that_is_damaged_stops_no_other(films: Path, tmp_path: Path) -> None:
@@ -256,10 +241,10 @@ def test_a_result_that_is_damaged_stops_no_other(films: Path, tmp_path: Path) ->
         storage.commit(folder, {"detect": {"failures": []}})
     storage.write_bytes(f"{damaged.cluster_folder}/result.json", b"{")
     first, second = look_up(iter(titles), storage)
-    assert isinstance(first.found, ValueError)
+    assert isinstance(first.found, Failure)
     assert second.found is None
     told = RunLog(inputs=2)
-    rest = tell_finished(iter([first, second]), told)
+    rest = skip_finished(iter([first, second]), told)
     assert rest is not None
     assert [looked.title for looked in rest] == [second.title]
     assert [(f.step, f.reason) for f in told.failures] == [("cluster", "internal_error")]

@@ -38,7 +38,7 @@ def test_a_run_says_what_it_did(first: tuple[Ran, Path]) -> None:
     assert lines[-2] == f"next: vcn report {output}"
     assert ran.record["titles"][0]["people"] == 2
     stored = Storage.open(str(output)).read_json(f"runs/{ran.record['run_id']}/run.json")
-    assert tomllib.loads(stored.pop("config"))["decode"]["segment_seconds"] == 2
+    assert tomllib.loads(stored.pop("config"))["detect"]["segment_seconds"] == 2
     assert stored == ran.record
 
 
@@ -75,7 +75,7 @@ def test_plan_says_what_is_there_and_touches_nothing(
     first: tuple[Ran, Path], film: Path, yunet_pack: Path, tmp_path: Path
 ) -> None:
     done = vcn("plan", film, "--output", first[1], "--pack", yunet_pack, *LOCAL)
-    assert "nothing: its result is there" in " ".join(done.out.split())
+    assert "nothing: its result exists" in " ".join(done.out.split())
     assert done.record["titles_finished"] == 1
     assert done.record["estimated_seconds"] == 0
     new = vcn("plan", film, "--output", tmp_path / "new", "--pack", yunet_pack, *LOCAL)

@@ -27,18 +27,18 @@ from vcn_ray.evaluation import evaluate_output
 from vcn_ray.io.storage import Storage
 from vcn_ray.models.onnx_export import describe_input
 from vcn_ray.packs.find import open_pack, resolve_pack
-from vcn_ray.report.write import write_reports
+from vcn_ray.report.pages import write_reports
 from vcn_ray.run.estimate import estimate
 from vcn_ray.run.events import Failed
 from vcn_ray.run.export import adapted_encoder, find_title
+from vcn_ray.run.parallel import map_in_order
 from vcn_ray.run.plan import PackHashes
 from vcn_ray.run.planning import (
-    AT_A_TIME,
+    THREADS,
     group_titles,
     plan_titles,
 )
 from vcn_ray.run.record import RunClock
-from vcn_ray.run.side_by_side import map_in_order
 from vcn_ray.run.sources import PlanCache
 from vcn_ray.sample.film import write_sample
 
@@ -89,7 +89,7 @@ def plan(options: argparse.Namespace) -> int:
         hashes = PackHashes(pack.detector_hash, pack.encoder_hash)
         cache = PlanCache(storage, keep=False)
         titles = plan_titles(group_titles(catalog), config, hashes, cache)
-        for look in map_in_order(partial(look_at_title, storage), titles, AT_A_TIME):
+        for look in map_in_order(partial(look_at_title, storage), titles, THREADS):
             for failure in look.failures:
                 display(Failed(failure))
             outlook.add(look)

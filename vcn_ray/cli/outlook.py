@@ -13,7 +13,7 @@ from vcn_ray.io.storage import Storage
 from vcn_ray.run.estimate import Band, Estimate, Left
 from vcn_ray.run.failures import Failure, failure_of
 from vcn_ray.run.plan import PlannedTitle
-from vcn_ray.run.state import TitleState, look_at
+from vcn_ray.run.state import TitleState, read_state
 
 MOST_LINES = 200  # of titles; of a longer catalog only counts are of use
 
@@ -33,7 +33,7 @@ def look_at_title(storage: Storage, planned: PlannedTitle) -> TitleLook:
     if title is None:
         return TitleLook(inputs, planned.failures, None)
     try:
-        return TitleLook(inputs, planned.failures, look_at(title, storage))
+        return TitleLook(inputs, planned.failures, read_state(title, storage))
     except Exception as error:  # one damaged result must not stop the others
         failure = failure_of(title.where, "cluster", error)
         return TitleLook(inputs, (*planned.failures, failure), None)

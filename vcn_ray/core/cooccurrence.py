@@ -24,7 +24,7 @@ def view_distance(outputs: TrackOutputs) -> float:
     none.
     """
     several = outputs.crops > 1
-    views = outputs.untuned_views[several] if several.any() else outputs.untuned_views
+    views = outputs.pretrained_views[several] if several.any() else outputs.pretrained_views
     return float(views.mean())
 
 
@@ -44,7 +44,7 @@ def seen_twice(outputs: TrackOutputs, pairs: I64) -> Mask:
     check_pairs(pairs, len(outputs))
     if not len(pairs):
         return np.zeros(0, np.bool_)
-    left, right = outputs.untuned[pairs[:, 0]], outputs.untuned[pairs[:, 1]]
+    left, right = outputs.pretrained[pairs[:, 0]], outputs.pretrained[pairs[:, 1]]
     distance = 1 - np.einsum("cd,cd->c", left.astype(np.float64), right)
     near: Mask = distance < COPY_FACTOR * view_distance(outputs)
     return near

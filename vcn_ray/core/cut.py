@@ -85,7 +85,7 @@ def cut_title(
         like: An array in whose namespace and on whose device pairs are compared; None: numpy.
     """
     centred = outputs.output - outputs.output.mean(axis=0)
-    spaces = [cosine_space(rows, like) for rows in (outputs.untuned, outputs.embedding, centred)]
+    spaces = [cosine_space(rows, like) for rows in (outputs.pretrained, outputs.embedding, centred)]
     rows = drawn_rows(len(outputs), LEARNING_TRACKS)
     some = [part_of(space, rows) for space in spaces]
     apart = cannot_link[~seen_twice(outputs, cannot_link)]

@@ -1,65 +1,67 @@
 """Seeded random changes of aligned crops (METHOD 2.2), batched in torch on any device.
 
-What is drawn is kept apart from what is done with it: the few numbers of a crop can be stored, and
-its picture made again at any time, in any batch. It knows nothing of tracks, encoders or training.
+Drawing the changes and applying them are two functions: the few numbers that change a crop can be
+stored, and its picture made again at any time, in any batch. It knows nothing of tracks, encoders
+or training.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional
+
+from vcn_ray.bounds import STRICT, Fraction, NonNegative
 
 BLUR_REACH = 3.0
 """Radius of the blur's window in standard deviations."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class AugmentConfig:
-    """Strength of the changes. Lengths are shares of the crop's side."""
+    """Strength of the changes. Lengths are fractions of the crop's side."""
 
-    rotation_degrees: float = 7.0  # standard deviation
-    scale: float = 0.04  # standard deviation around 1
-    shift: float = 0.018  # standard deviation; 2 pixels of 112
-    mirror_chance: float = 0.5
-    colour_temperature: float = (
-        0.15  # standard deviation of the log of red's gain; blue's is opposite
-    )
-    gain: float = 0.25  # standard deviation of the log
-    blur_chance: float = 0.3
-    blur_least: float = 0.0036  # standard deviation of the Gaussian, 0.4 pixels of 112
-    blur_most: float = 0.018
+    rotation_degrees: NonNegative = 7.0  # standard deviation
+    scale: NonNegative = 0.04  # standard deviation around 1
+    shift: NonNegative = 0.018  # standard deviation; 2 pixels of 112
+    mirror_chance: Fraction = 0.5
+    colour_temperature: NonNegative = 0.15  # standard deviation of log(gain of red); blue's is
+    # the opposite
+    gain: NonNegative = 0.25  # standard deviation of its log
+    blur_chance: Fraction = 0.3
+    min_blur: NonNegative = 0.0036  # standard deviation of the Gaussian, 0.4 pixels of 112
+    max_blur: NonNegative = 0.018
 
 
 class Augmentation(NamedTuple):
-    """What is done to each of m crops."""
+    """The change of each of m crops, float32."""
 
-    affine: Tensor  # (m, 2, 3) where in the source a pixel of the result lies, both in -1..1
+    affine: Tensor  # (m, 2, 3) from a pixel of the result to its place in the source, both in -1..1
     gains: Tensor  # (m, 3) factors of red, green, blue
-    blur: Tensor  # (m,) standard deviation as a share of the side; 0: none
+    blur: Tensor  # (m,) standard deviation as a fraction of the crop's side; 0: none
 
     def rows(self, rows: Tensor) -> Augmentation:
-        """The same for some of the crops."""
+        """Return the changes of some of the crops, by row numbers (b,)."""
         return Augmentation(self.affine[rows], self.gains[rows], self.blur[rows])
 
 
 def plain(count: int, mirrored: bool = False) -> Augmentation:
-    """No change of `count` crops, or only their mirroring."""
+    """Return changes that leave `count` crops as they are, or only mirror them."""
     affine = torch.tensor([[-1.0 if mirrored else 1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     return Augmentation(affine.repeat(count, 1, 1), torch.ones(count, 3), torch.zeros(count))
 
 
 def draw(count: int, config: AugmentConfig, generator: torch.Generator) -> Augmentation:
-    """Random changes for `count` crops, on the CPU so that every device gets the same ones."""
+    """Draw random changes for `count` crops, on the CPU so that every device gets the same ones."""
 
     def normal(deviation: float) -> Tensor:
         return torch.randn(count, generator=generator) * deviation
 
-    def chance(share: float) -> Tensor:
-        return torch.rand(count, generator=generator) < share
+    def chance(probability: float) -> Tensor:
+        return torch.rand(count, generator=generator) < probability
 
     angle = torch.deg2rad(normal(config.rotation_degrees))
     scale = (1 + normal(config.scale)).clamp(min=0.5)
@@ -75,20 +77,20 @@ def draw(count: int, config: AugmentConfig, generator: torch.Generator) -> Augme
     )
     warmth, gain = normal(config.colour_temperature), normal(config.gain)
     gains = torch.exp(torch.stack([gain + warmth, gain, gain - warmth], dim=1))
-    spread = torch.rand(count, generator=generator) * (config.blur_most - config.blur_least)
-    blur = torch.where(chance(config.blur_chance), config.blur_least + spread, 0.0)
+    above = torch.rand(count, generator=generator) * (config.max_blur - config.min_blur)
+    blur = torch.where(chance(config.blur_chance), config.min_blur + above, 0.0)
     return Augmentation(affine, gains, blur)
 
 
 def augment(crops: Tensor, changes: Augmentation) -> Tensor:
-    """Change crops as drawn.
+    """Apply changes to crops.
 
     Args:
         crops: (b, p, p, 3) uint8 RGB.
-        changes: One row a crop.
+        changes: One row for each crop, on any device.
 
     Returns:
-        (b, 3, p, p) float32 RGB in 0..255 on the crops' device.
+        (b, 3, p, p) float32 RGB in 0..255, on the device of the crops.
     """
     images = crops.permute(0, 3, 1, 2).float()
     if not len(images):

@@ -1,7 +1,7 @@
-"""Where a fine-tuning stands, as bytes from which another process goes on to the same bits.
+"""The state of an adaptation as bytes, from which another process resumes to the same bits.
 
-Tensors are safetensors, all other numbers JSON in its metadata: nothing that is read can run code.
-It does not know where the bytes are kept, nor how training goes on from them.
+Tensors are safetensors, and all other numbers JSON in its metadata: nothing that is read can run
+code. It does not know where the bytes are stored, nor how training resumes.
 """
 
 from __future__ import annotations
@@ -21,35 +21,39 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from vcn_ray.learn.matching import Matches
-from vcn_ray.learn.ranks import ALONE, Ranks
-from vcn_ray.learn.settings import Checkpoints, EpochRecord, FinetuneConfig, TitleCrops
+from vcn_ray.core.cut import CutConfig
+from vcn_ray.learn.adapt_config import AdaptConfig
+from vcn_ray.learn.hooks import ALONE, Checkpoints, Ranks
+from vcn_ray.learn.pairs import Matches
+from vcn_ray.learn.training import EpochRecord
 from vcn_ray.models.backbones import Backbone
+from vcn_ray.records import TitleCrops
 
-FORMAT = "1"
-"""Raised when a checkpoint of older code would be read wrongly."""
+FORMAT = "2"
+"""Version of the content; raise it when a checkpoint of older code would be read wrongly."""
 
 log = logging.getLogger(__name__)
 
 
 class Checkpoint(NamedTuple):
-    """All that training changes, after an epoch; views are drawn and encoded again."""
+    """Everything that training changes, after an epoch; views are drawn and encoded again."""
 
     history: list[EpochRecord]
-    matches: list[Matches]  # one for each round begun
-    seconds: dict[str, float]  # spent in each step so far
+    matches: list[Matches]  # one for each round that has started
+    seconds: dict[str, float]  # spent in each phase so far
     generator: Tensor  # (n,) uint8 state
-    learners: dict[str, dict[str, Tensor]]  # by stage: students, teachers, moments, centres
+    learners: dict[str, dict[str, Tensor]]  # by phase: students, teachers, moments, centres
 
 
-class Keeper:
-    """Saves the state of one fine-tuning now and then.
+class Checkpointer:
+    """Saves the state of one adaptation at intervals.
 
     Args:
-        checkpoints: Where to.
-        fingerprint: Gives that of all that the result depends on; asked only when it is needed,
-            so that a short training does not pay for it.
-        ranks: Who trains together: the first saves, and all go on from what it finds.
+        checkpoints: Where the state is stored.
+        fingerprint: Returns the fingerprint of the adaptation; called only when it is needed, so
+            that a short training does not pay for it.
+        ranks: The processes that train together: the first saves, and all resume from what it
+            loads.
     """
 
     def __init__(
@@ -61,26 +65,29 @@ class Keeper:
         self._last = time.monotonic()
 
     def load(self) -> Checkpoint | None:
-        """The last state, if there is one and it is this fine-tuning's."""
+        """Return the last state, if there is one and it belongs to this adaptation."""
         data = self._ranks.agree(self._checkpoints.load() if self._ranks.number == 0 else None)
         return None if data is None else unpack(data, self._fingerprint())
 
     def is_due(self) -> bool:
-        """Whether training has gone on for long enough since the last time."""
+        """Decide whether enough time has passed since the last state, and this rank saves."""
         waited = time.monotonic() - self._last >= self._checkpoints.seconds
         return waited and self._ranks.number == 0
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Replace what was saved."""
+        """Replace the stored state."""
         self._checkpoints.save(pack(checkpoint, self._fingerprint()))
         self._last = time.monotonic()
 
 
-def fingerprint(title: TitleCrops, encoder: Backbone, config: FinetuneConfig, seed: int) -> str:
-    """Hash of all that a fine-tuning's bits depend on."""
+def fingerprint(
+    title: TitleCrops, encoder: Backbone, config: AdaptConfig, cut: CutConfig, seed: int
+) -> str:
+    """Return a hash of everything that the bits of an adaptation depend on."""
     device = next(encoder.parameters()).device.type
-    told = [FORMAT, torch.__version__, device, type(encoder).__name__, asdict(config), seed]
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    settings = (asdict(config), asdict(cut))
+    facts = [FORMAT, torch.__version__, device, type(encoder).__name__, *settings, seed]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for array in (title.crops, title.track, title.cannot_link):
         digest.update(f"{array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)  # without a copy: crops may fill gigabytes
@@ -91,50 +98,55 @@ def fingerprint(title: TitleCrops, encoder: Backbone, config: FinetuneConfig, se
 
 
 def pack(checkpoint: Checkpoint, fingerprint: str) -> bytes:
-    """A checkpoint as safetensors bytes."""
+    """Write a checkpoint as safetensors bytes."""
     tensors = {"generator": checkpoint.generator}
-    for stage, state in checkpoint.learners.items():
-        tensors |= {f"learner/{stage}/{name}": tensor for name, tensor in state.items()}
+    for phase, state in checkpoint.learners.items():
+        tensors |= {f"learner/{phase}/{name}": tensor for name, tensor in state.items()}
     for number, matches in enumerate(checkpoint.matches):
         tensors[f"matches/{number}/pairs"] = torch.from_numpy(matches.pairs).contiguous()
         if matches.groups is not None:
             tensors[f"matches/{number}/groups"] = torch.from_numpy(matches.groups).contiguous()
-    told = {
+    numbers = {
         "history": [asdict(epoch) for epoch in checkpoint.history],
         "rounds": len(checkpoint.matches),
         "seconds": checkpoint.seconds,
     }
-    return bytes(save(tensors, {"fingerprint": fingerprint, "state": json.dumps(told)}))
+    return bytes(save(tensors, {"fingerprint": fingerprint, "state": json.dumps(numbers)}))
 
 
 def unpack(data: bytes, fingerprint: str) -> Checkpoint | None:
-    """The checkpoint of `pack`, equal to the bit; None, and a line in the log: it is of no use."""
+    """Read the bytes of `pack`, equal to the bit.
+
+    Returns:
+        The checkpoint; None, after a warning in the log, where the bytes cannot be read or belong
+        to another adaptation.
+    """
     try:
         tensors: dict[str, Tensor] = load(data)
         metadata = _metadata(data)
         if metadata["fingerprint"] != fingerprint:
-            log.warning("a checkpoint is of another fine-tuning; training starts anew")
+            log.warning("a checkpoint belongs to another adaptation, training starts from scratch")
             return None
-        told: dict[str, Any] = json.loads(metadata["state"])
+        numbers: dict[str, Any] = json.loads(metadata["state"])
     except (SafetensorError, ValueError, KeyError) as error:
-        log.warning("a checkpoint cannot be read, training starts anew: %s", error)
+        log.warning("a checkpoint cannot be read, training starts from scratch: %s", error)
         return None
     learners: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("learner/"):
-            _, stage, part = name.split("/")
-            learners.setdefault(stage, {})[part] = tensor
+            _, phase, part = name.split("/")
+            learners.setdefault(phase, {})[part] = tensor
     return Checkpoint(
-        history=[EpochRecord(**epoch) for epoch in told["history"]],
-        matches=[_matches(tensors, number) for number in range(told["rounds"])],
-        seconds=told["seconds"],
+        history=[EpochRecord(**epoch) for epoch in numbers["history"]],
+        matches=[_matches(tensors, number) for number in range(numbers["rounds"])],
+        seconds=numbers["seconds"],
         generator=tensors["generator"],
         learners=learners,
     )
 
 
 def _metadata(data: bytes) -> dict[str, str]:
-    """What `safetensors.torch.load` leaves out: the header is JSON after its length of 8 bytes."""
+    """Read what `safetensors.torch.load` leaves out: JSON behind its length, which has 8 bytes."""
     length = int.from_bytes(data[:8], "little")
     metadata: dict[str, str] = json.loads(data[8 : 8 + length])["__metadata__"]
     return metadata

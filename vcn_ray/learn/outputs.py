@@ -1,6 +1,6 @@
-"""From embeddings of crops to what clustering needs of tracks (METHOD 4, closed form).
+"""From a trained student to the quality of crops (METHOD 3.1) and the outputs of tracks (METHOD 4).
 
-It knows the trained head as a function, and each crop's track; no pictures, no training.
+It knows the trained networks as functions, and the track of each crop; no pictures, no training.
 """
 
 from __future__ import annotations
@@ -12,48 +12,74 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vcn_ray.core.distance import mean_within_groups, soft_assign
-from vcn_ray.core.quality import track_quality
+from vcn_ray.core.distance import mean_within_groups
+from vcn_ray.core.quality import crop_quality, track_quality
 from vcn_ray.core.vectors import group_sums, unit_rows
+from vcn_ray.learn.heads import Student
+from vcn_ray.learn.hooks import Tick
 from vcn_ray.learn.loss import Temperatures
+from vcn_ray.learn.views import batches
+from vcn_ray.models.backbones import Backbone
 from vcn_ray.records import F32, F64, I64, SoftAssignments, TrackOutputs
 
-CROPS_AT_ONCE = 8192
-"""About how many crops' (m, K) outputs are held at a time."""
+QUALITY_CROPS = 256
+"""Crops whose repeated passes are in memory together."""
+
+OUTPUT_CROPS = 8192
+"""About how many crops' (m, K) outputs are in memory together."""
 
 
-class Student(NamedTuple):
-    """What is kept of METHOD 2: all that turns an embedding into what the loss compares."""
+def draw_masks(passes: int, features: int, dropout: float, generator: torch.Generator) -> Tensor:
+    """Draw (passes, h) float32 factors: 0 for a dropped feature, else what keeps the mean.
 
-    head: nn.Module  # (b, d) unit e to (b, K) z
-    centre: Tensor  # (K,) c
-    temperatures: Temperatures
+    All crops share the same masks, so that chance does not enter a comparison between them.
+    """
+    kept = torch.rand(passes, features, generator=generator) >= dropout
+    return kept.float() / (1 - dropout)
 
-    @torch.no_grad()
-    def outputs(self, embeddings: Tensor) -> F32:
-        """(b, d) unit embeddings on any device to (b, K) outputs z."""
-        device = self.centre.device
-        result: F32 = self.head(embeddings.to(device)).cpu().numpy()
-        return result
 
-    def soft(self, outputs: F32) -> SoftAssignments:
-        """Both sides of the loss for outputs (b, K)."""
-        centre = self.centre.cpu().numpy()
-        return soft_assign(outputs, centre, self.temperatures.teacher, self.temperatures.student)
+@torch.no_grad()
+def repeated_embeddings(encoder: Backbone, features: Tensor, masks: Tensor) -> F32:
+    """Map (b, h) features and (r, h) masks to (r, b, d) embeddings, one for each pass."""
+    dropped = masks.to(features.device)[:, None, :] * features
+    embeddings = encoder.project(dropped.flatten(0, 1)).float()
+    result: F32 = embeddings.reshape(*dropped.shape[:2], -1).cpu().numpy()
+    return result
+
+
+def quality_of_crops(encoder: Backbone, features: Tensor, masks: Tensor, tick: Tick) -> F32:
+    """Rate crops by how little their embeddings move under dropout (METHOD 3.1).
+
+    This is SER-FIQ (P. Terhoerst et al., CVPR 2020): only the last layer runs repeatedly.
+
+    Args:
+        encoder: Its last layer is used.
+        features: (m, h) input of that layer.
+        masks: (r, h) of `draw_masks`, at least two.
+        tick: Called after each batch with the progress.
+
+    Returns:
+        (m,) in [0, 1].
+    """
+    parts = []
+    for rows in batches(len(features), QUALITY_CROPS):
+        parts.append(crop_quality(repeated_embeddings(encoder, features[rows], masks)))
+        tick((int(rows[-1]) + 1) / len(features))
+    return np.concatenate(parts)
 
 
 class CropEmbeddings(NamedTuple):
-    """Unit embeddings of every crop, by the adapted encoder and by the one that the pack ships."""
+    """Unit embeddings of every crop, by the adapted and by the pretrained encoder, float32."""
 
     plain: Tensor  # (m, d)
     augmented: Tensor  # (v, m, d) of two or more augmented views
-    untuned: Tensor  # (m, d) plain
-    untuned_augmented: Tensor  # (u, m, d)
+    pretrained: Tensor  # (m, d) plain
+    pretrained_augmented: Tensor  # (u, m, d)
 
     def rows(self, rows: I64) -> CropEmbeddings:
-        """The same for some of the crops, on the CPU."""
+        """Return the embeddings of some of the crops, on the CPU."""
         index = torch.from_numpy(rows).to(self.plain.device)
         return CropEmbeddings(*(part.index_select(-2, index).cpu() for part in self))
 
@@ -62,7 +88,7 @@ class TrackMeans:
     """Means over the crops of each track.
 
     Args:
-        track: (m,) 0..k-1, each with one crop at least.
+        track: (m,) 0..k-1, each with at least one crop.
     """
 
     def __init__(self, track: I64) -> None:
@@ -70,15 +96,16 @@ class TrackMeans:
         self.crops: I64 = np.bincount(track).astype(np.int64)
 
     def of(self, values: F32) -> F32:
-        """(m, ...) values to (k, ...) means."""
+        """Average (m, ...) values of crops to (k, ...) means of tracks."""
         sums = group_sums(values, self._track, len(self.crops))
         means: F32 = (sums.T / self.crops).T.astype(np.float32)
         return means
 
     def loss(self, views: Sequence[SoftAssignments]) -> F64:
-        """METHOD 4.2 between distinct crops in distinct views, over all ordered pairs of views.
+        """Average the loss between distinct crops in distinct views (METHOD 4.2), (k,).
 
-        A track of one crop has only the losses between its own views.
+        The mean is over all ordered pairs of views. A track of one crop has only the losses between
+        its own views.
         """
         pairs = list(permutations(views, 2))
         total = np.zeros(len(self.crops))
@@ -87,20 +114,20 @@ class TrackMeans:
         return total / len(pairs)
 
     def plain_loss(self, sides: SoftAssignments) -> F64:
-        """METHOD 4.2 between distinct crops; of one crop, its loss with itself."""
+        """Average the loss between distinct crops (METHOD 4.2), (k,); of one crop, with itself."""
         return mean_within_groups(sides.teacher, sides.student, self._track, len(self.crops))
 
 
 def track_outputs(
     student: Student, crops: CropEmbeddings, quality: F32, track: I64
 ) -> TrackOutputs:
-    """What the adapted student says of each track.
+    """Compute what the adapted student says of each track (METHOD 4, closed form).
 
     Args:
         student: Head, centre and temperatures.
-        crops: Embeddings of m crops, one at least.
+        crops: Embeddings of m crops, at least one.
         quality: (m,) of the same crops.
-        track: (m,) 0..k-1, each with one crop at least, in any order.
+        track: (m,) 0..k-1, each with at least one crop, in any order.
     """
     order = np.argsort(track, kind="stable")
     parts = [
@@ -116,23 +143,23 @@ def track_outputs(
 
 
 def _whole_tracks(order: I64, track: I64) -> Iterator[I64]:
-    """Runs of `order` of about CROPS_AT_ONCE rows that never split a track (`track` rising)."""
+    """Yield runs of about OUTPUT_CROPS rows of `order` that split no track (`track` rising)."""
     start = 0
     while start < len(order):
-        last = track[min(start + CROPS_AT_ONCE, len(order)) - 1]
+        last = track[min(start + OUTPUT_CROPS, len(order)) - 1]
         end = int(np.searchsorted(track, last, side="right"))
         yield order[start:end]
         start = end
 
 
 def _some_tracks(student: Student, crops: CropEmbeddings, quality: F32, track: I64) -> TrackOutputs:
-    """`track_outputs` of tracks that are numbered from 0."""
+    """Compute `track_outputs` of tracks that are numbered from 0."""
     means = TrackMeans(track)
     outputs = student.outputs(crops.plain)
     plain = student.soft(outputs)
     within_views = means.loss([student.soft(student.outputs(view)) for view in crops.augmented])
     # The loss is minus a dot product, whatever the vectors: with embeddings, minus their cosine.
-    untuned = [SoftAssignments(view.numpy(), view.numpy()) for view in crops.untuned_augmented]
+    views = [SoftAssignments(view.numpy(), view.numpy()) for view in crops.pretrained_augmented]
     return TrackOutputs(
         crops=means.crops,
         teacher=means.of(plain.teacher),
@@ -140,10 +167,9 @@ def _some_tracks(student: Student, crops: CropEmbeddings, quality: F32, track: I
         within=np.where(means.crops > 1, means.plain_loss(plain), within_views),
         within_views=within_views,
         output=means.of(outputs),
-        output_norm=means.of(np.linalg.norm(outputs, axis=1)),
         embedding=unit_rows(means.of(crops.plain.numpy())).astype(np.float32),
-        untuned=unit_rows(means.of(crops.untuned.numpy())).astype(np.float32),
-        untuned_views=1 + means.loss(untuned),
+        pretrained=unit_rows(means.of(crops.pretrained.numpy())).astype(np.float32),
+        pretrained_views=1 + means.loss(views),
         quality=track_quality(quality, track, len(means.crops)),
         centre=student.centre.cpu().numpy(),
         teacher_temperature=student.temperatures.teacher,
@@ -152,7 +178,7 @@ def _some_tracks(student: Student, crops: CropEmbeddings, quality: F32, track: I
 
 
 def no_outputs(outputs: int, dim: int, temperatures: Temperatures) -> TrackOutputs:
-    """The record of a title without tracks."""
+    """Return the record of a title without tracks: K is `outputs`, d is `dim`."""
     none, square = np.zeros(0, np.float32), np.zeros((0, outputs), np.float32)
     embedding = np.zeros((0, dim), np.float32)
     return TrackOutputs(
@@ -162,10 +188,9 @@ def no_outputs(outputs: int, dim: int, temperatures: Temperatures) -> TrackOutpu
         within=np.zeros(0),
         within_views=np.zeros(0),
         output=square,
-        output_norm=none,
         embedding=embedding,
-        untuned=embedding,
-        untuned_views=np.zeros(0),
+        pretrained=embedding,
+        pretrained_views=np.zeros(0),
         quality=none,
         centre=np.zeros(outputs, np.float32),
         teacher_temperature=temperatures.teacher,

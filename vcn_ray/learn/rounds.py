@@ -1,4 +1,4 @@
-"""The rounds of METHOD 2: when the head, and then the encoder, is trained, and on which pairs.
+"""The rounds of METHOD 2.6: when the head, and then the encoder, is trained, and on which pairs.
 
 It knows one title's views and tracks; not how tracks are matched or what becomes of the result.
 """
@@ -12,207 +12,223 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vcn_ray.learn.checkpoint import Checkpoint, Keeper
-from vcn_ray.learn.encoder_head import Part
-from vcn_ray.learn.learners import encoder_learner, head_learner
-from vcn_ray.learn.matching import NO_MATCHES, Matches, find_matches
-from vcn_ray.learn.outputs import CropEmbeddings, Student
-from vcn_ray.learn.ranks import ALONE, Ranks
-from vcn_ray.learn.sampling import PairSampler, draw_views
-from vcn_ray.learn.settings import EpochRecord, FinetuneConfig, TitleCrops
-from vcn_ray.learn.training import EpochMeans, Inputs, Learner, is_collapsed, train_epoch
-from vcn_ray.learn.views import FIRST_AUGMENTED, PLAIN, CropViews, Encoded
-from vcn_ray.learn.watch import Watch
+from vcn_ray.core.cut import CutConfig
+from vcn_ray.learn.adapt_config import AdaptConfig
+from vcn_ray.learn.checkpoint import Checkpoint, Checkpointer
+from vcn_ray.learn.encoder import Unfrozen
+from vcn_ray.learn.heads import Student
+from vcn_ray.learn.hooks import ALONE, Ranks, Timer
+from vcn_ray.learn.loss import is_collapsed
+from vcn_ray.learn.outputs import CropEmbeddings
+from vcn_ray.learn.pairs import NO_MATCHES, Matches, PairSampler, draw_views, find_matches
+from vcn_ray.learn.training import (
+    EpochMeans,
+    EpochRecord,
+    Inputs,
+    Learner,
+    encoder_learner,
+    head_learner,
+    train_epoch,
+)
+from vcn_ray.learn.views import FIRST_AUGMENTED, OUTPUT_VIEWS, PLAIN, TAIL_VIEWS, EncodedViews
 from vcn_ray.models.backbones import Backbone
 
-OUTPUT_VIEWS = (PLAIN, FIRST_AUGMENTED, FIRST_AUGMENTED + 1)
-"""The views that track outputs are made of."""
+MIN_STEPS = 24
+"""Steps in a round of the head, so that a title of few crops gets more epochs; half and twice this
+number give the same results."""
 
-TAIL_VIEWS = FIRST_AUGMENTED + 2
-"""The tail is trained on the first so many views: two thirds of the activations, and all of
-OUTPUT_VIEWS among them."""
+SETTLED_AGREEMENT = 0.9
+"""Agreement of two matchings at which the head's rounds end; half and twice the distance to 1 give
+the same results."""
 
 
-class Stage(NamedTuple):
-    """One way to train: what, on what, and for how long."""
+class Phase(NamedTuple):
+    """One way to train: which networks, on which inputs, and for how long."""
 
     name: str  # "head" or "encoder"
     learner: Learner
     inputs: Inputs
-    views: int  # pairs show the first so many
-    rounds: int  # at most
-    epochs: int  # a round
+    views: int  # pairs show the first views, this many
+    rounds: int  # maximum
+    epochs: int  # per round
     batch_pairs: int
-    crops_per_track: int | None  # a track's most in one epoch
+    crops_per_track: int | None  # maximum in one epoch
 
     def student(self) -> Student:
-        """The head as far as it is trained."""
+        """Return the head in its current state."""
         return Student(self.learner.student, self.learner.centre, self.learner.temperatures)
 
 
 @dataclass
 class Rounds:
-    """One title's training; begun where a checkpoint says so.
+    """The training of one title, resumed where its checkpoint ends.
 
     Attributes:
         history: One record for each epoch so far.
-        matches: What each round so far was, or is being, trained on.
+        matches: The matches of each round that has started.
     """
 
-    title: TitleCrops
-    views: CropViews
-    untuned: Encoded  # every view by the encoder as the pack ships it
-    config: FinetuneConfig
+    encoded: EncodedViews
+    config: AdaptConfig
+    cut: CutConfig  # of the matcher "partition"
     generator: torch.Generator  # on the CPU
-    watch: Watch
-    keeper: Keeper | None
+    timer: Timer
+    checkpointer: Checkpointer | None
     ranks: Ranks = ALONE
     history: list[EpochRecord] = field(default_factory=list)
     matches: list[Matches] = field(default_factory=list)
-    _learners: dict[str, Learner] = field(default_factory=dict)  # by stage
+    _learners: dict[str, Learner] = field(default_factory=dict)  # by phase
     _saved: Checkpoint | None = None
-    _settled: Matches | None = None  # found after the last round of the head, where it was the last
+    _settled: Matches | None = None  # found after the head's last round, which they ended
 
     def __post_init__(self) -> None:
-        self._saved = self.keeper.load() if self.keeper else None
+        self._saved = self.checkpointer.load() if self.checkpointer else None
         if self._saved:
             self.history, self.matches = list(self._saved.history), list(self._saved.matches)
-            for step, seconds in self._saved.seconds.items():
-                if step not in self.watch.seconds:  # views were encoded again: they count once
-                    self.watch.add(step, seconds)
+            for phase, seconds in self._saved.seconds.items():
+                if phase not in self.timer.seconds:  # the time of encoding views counts once
+                    self.timer.add(phase, seconds)
 
     @property
     def resumed_epochs(self) -> int:
-        """Of the history, how many a checkpoint held."""
+        """Number of epochs of the history that come from a checkpoint."""
         return len(self._saved.history) if self._saved else 0
 
     def train_head(self) -> Student | None:
-        """METHOD 2.6 with the encoder frozen, until the matches settle; None: it collapsed."""
-        stage = self._head_stage()
-        self._begin(stage)
-        while self._next_round(stage):
-            if not self._run(stage):
-                return None
-        return stage.student()
-
-    def train_encoder(
-        self, student: Student, encoder: Backbone, part: Part
-    ) -> tuple[Student, Backbone] | None:
-        """METHOD 2.4, one round with the encoder or its last blocks; None: it collapsed.
+        """Train the head with the encoder frozen, until the matches settle (METHOD 2.6).
 
         Returns:
-            The student's new state and its encoder; what was given is left as it was.
+            The student, or None where it collapsed.
         """
-        config, tail = self.config, part == "tail"
+        phase = self._head_phase()
+        self._start(phase)
+        while self._next_round(phase):
+            if not self._run(phase):
+                return None
+        return phase.student()
+
+    def train_encoder(
+        self, student: Student, encoder: Backbone, part: Unfrozen
+    ) -> tuple[Student, Backbone] | None:
+        """Train the encoder, or its last blocks, and the head for one round (METHOD 2.4).
+
+        Returns:
+            The student's new state and its encoder, or None where they collapsed. The arguments
+            stay as they are.
+        """
+        config, tail, views = self.config, part == "tail", self.encoded.views
         learner, network = encoder_learner(student, encoder, part, config, self.ranks)
-        stage = Stage(
+        phase = Phase(
             name="encoder",
             learner=learner,
-            inputs=self.views.activations if tail else self.views.images,
-            views=TAIL_VIEWS if tail else self.views.count,
+            inputs=views.activations if tail else views.images,
+            views=TAIL_VIEWS if tail else views.count,
             rounds=1,
             epochs=config.encoder_epochs,
             batch_pairs=config.encoder_batch_pairs,
             crops_per_track=config.encoder_crops,
         )
-        if not self._begin(stage):
+        if not self._start(phase):
             self.matches.append(self._settled or self._match(student))
-        if not self._run(stage):
+        if not self._run(phase):
             return None
         return Student(network.head, learner.centre, learner.temperatures), network.encoder
 
-    def _head_stage(self) -> Stage:
-        embeddings, config = self.untuned.embeddings, self.config
-        steps = -(-self.views.crops // config.batch_pairs)
-        return Stage(
+    def _head_phase(self) -> Phase:
+        embeddings, config = self.encoded.pretrained.embeddings, self.config
+        steps = -(-self.encoded.views.crops // config.batch_pairs)
+        return Phase(
             name="head",
             learner=head_learner(embeddings, config, self.generator, self.ranks),
             inputs=lambda rows, views: embeddings[views, rows],
             views=len(embeddings),
             rounds=config.rounds,
-            epochs=max(config.epochs, -(-config.least_steps // steps)),
+            epochs=max(config.epochs, -(-MIN_STEPS // steps)),
             batch_pairs=config.batch_pairs,
             crops_per_track=None,
         )
 
-    def _begin(self, stage: Stage) -> bool:
-        """Whether a checkpoint holds a part of this stage, which then goes on from there."""
-        self._learners[stage.name] = stage.learner
-        if self._saved is None or stage.name not in self._saved.learners:
+    def _start(self, phase: Phase) -> bool:
+        """Load a phase from the checkpoint; false where the checkpoint has nothing of it."""
+        self._learners[phase.name] = phase.learner
+        if self._saved is None or phase.name not in self._saved.learners:
             return False
-        stage.learner.load(self._saved.learners[stage.name])
+        phase.learner.load(self._saved.learners[phase.name])
         self.generator.set_state(self._saved.generator)
         return True
 
-    def _next_round(self, stage: Stage) -> bool:
-        """Begin, or go on with, a round of the head; false: another would tell nothing new."""
-        begun = len(self.matches)
-        if self.history and self.history[-1].stage != stage.name:
-            return False  # a checkpoint of what comes after the head
-        if begun and self._epochs_done() < stage.epochs:
+    def _next_round(self, phase: Phase) -> bool:
+        """Start or resume a round of the head; false where another would change nothing."""
+        started = len(self.matches)
+        if self.history and self.history[-1].phase != phase.name:
+            return False  # the checkpoint is of the phase after the head's
+        if started and self._epochs_done() < phase.epochs:
             return True
-        if begun == self.config.rounds:
+        if started == self.config.rounds:
             return False
-        found = self._match(stage.student()) if begun else NO_MATCHES
-        if begun > 1 and found.agreement(self.matches[-1]) >= self.config.settled_share:
+        found = self._match(phase.student()) if started else NO_MATCHES
+        if started > 1 and found.agreement(self.matches[-1]) >= SETTLED_AGREEMENT:
             self._settled = found
-            self.watch.tell(stage.name, 1.0)
+            self.timer.report(phase.name, 1.0)
             return False
         self.matches.append(found)
         return True
 
     def _epochs_done(self) -> int:
-        """Of the round last begun."""
+        """Count the epochs of the round that started last."""
         return sum(epoch.round == len(self.matches) - 1 for epoch in self.history)
 
-    def crops(self, tuned: Tensor) -> CropEmbeddings:
-        """Embeddings of OUTPUT_VIEWS by an adapted encoder (3, m, d), beside the untuned ones."""
-        untuned = self.untuned.embeddings
-        return CropEmbeddings(tuned[0], tuned[1:], untuned[PLAIN], untuned[FIRST_AUGMENTED:])
+    def crops(self, adapted: Tensor) -> CropEmbeddings:
+        """Return OUTPUT_VIEWS by an adapted encoder, (3, m, d), beside the pretrained ones."""
+        pretrained = self.encoded.pretrained.embeddings
+        return CropEmbeddings(
+            adapted[0], adapted[1:], pretrained[PLAIN], pretrained[FIRST_AUGMENTED:]
+        )
 
     def _match(self, student: Student) -> Matches:
-        """METHOD 2.5 with what the student knows by now."""
-        self.watch.tell("match", 0.0)
-        with self.watch.step("match"):
-            crops = self.crops(self.untuned.embeddings[list(OUTPUT_VIEWS)])
-            found = find_matches(student, crops, self.title, self.config)
+        """Match tracks by the student's current state (METHOD 2.5)."""
+        self.timer.report("match", 0.0)
+        with self.timer.phase("match"):
+            crops = self.crops(self.encoded.pretrained.embeddings[list(OUTPUT_VIEWS)])
+            found = find_matches(student, crops, self.encoded.title, self.config, self.cut)
             matches = self.ranks.agree(found)
-        self.watch.tell("match", 1.0)
+        self.timer.report("match", 1.0)
         return matches
 
-    def _run(self, stage: Stage) -> bool:
-        """What is left of the round last begun; false as soon as an epoch shows a collapse."""
-        sampler = PairSampler(self.title.track, self.matches[-1].pairs)
-        for epoch in range(self._epochs_done(), stage.epochs):
-            with self.watch.step(stage.name):
-                means = self._epoch(stage, sampler, epoch)
-            if self.ranks.agree(is_collapsed(means, self.config.least_spread)):
+    def _run(self, phase: Phase) -> bool:
+        """Train the rest of the round that started last; false as soon as an epoch collapses."""
+        sampler = PairSampler(self.encoded.title.track, self.matches[-1].pairs)
+        for epoch in range(self._epochs_done(), phase.epochs):
+            with self.timer.phase(phase.name):
+                means = self._epoch(phase, sampler, epoch)
+            if self.ranks.agree(is_collapsed(means.loss, means.relative_variance)):
                 return False
-            self._keep()
+            self._save()
         return True
 
-    def _epoch(self, stage: Stage, sampler: PairSampler, epoch: int) -> EpochMeans:
-        """One epoch of a round, noted in the history."""
-        began = time.perf_counter()
+    def _epoch(self, phase: Phase, sampler: PairSampler, epoch: int) -> EpochMeans:
+        """Train one epoch of a round, and add it to the history."""
+        start = time.perf_counter()
         number = len(self.matches) - 1
-        past = number % stage.rounds * stage.epochs + epoch
-        pairs = sampler.epoch(self.generator, self.config.matched_share, stage.crops_per_track)
-        views = draw_views(pairs, stage.views, self.generator)
+        past = number % phase.rounds * phase.epochs + epoch
+        fraction, limit = self.config.matched_fraction, phase.crops_per_track
+        pairs = sampler.epoch(self.generator, fraction, limit)
+        views = draw_views(pairs, phase.views, self.generator)
 
-        def tick(share: float) -> None:
-            self.watch.tell(stage.name, (past + share) / (stage.rounds * stage.epochs))
+        def tick(progress: float) -> None:
+            self.timer.report(phase.name, (past + progress) / (phase.rounds * phase.epochs))
 
-        means = train_epoch(stage.learner, stage.inputs, pairs, views, stage.batch_pairs, tick)
-        seconds = time.perf_counter() - began
-        record = EpochRecord(len(self.history), number, stage.name, *means, seconds=seconds)
+        means = train_epoch(phase.learner, phase.inputs, pairs, views, phase.batch_pairs, tick)
+        seconds = time.perf_counter() - start
+        record = EpochRecord(len(self.history), number, phase.name, *means, seconds=seconds)
         self.history.append(record)
         return means
 
-    def _keep(self) -> None:
-        """Save where training stands, if it is time to."""
-        if self.keeper and self.keeper.is_due():
+    def _save(self) -> None:
+        """Save a checkpoint if one is due."""
+        if self.checkpointer and self.checkpointer.is_due():
             learners = {name: learner.state() for name, learner in self._learners.items()}
             state = self.generator.get_state()
-            self.keeper.save(
-                Checkpoint(self.history, self.matches, self.watch.seconds, state, learners)
+            self.checkpointer.save(
+                Checkpoint(self.history, self.matches, self.timer.seconds, state, learners)
             )

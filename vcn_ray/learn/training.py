@@ -1,12 +1,12 @@
-"""One epoch of self-distillation (METHOD 2.3-2.4), the same for the head and with the encoder.
+"""Student and teacher at their start (METHOD 2.1), and one epoch of self-distillation (2.3-2.4).
 
-It knows two networks that map rows of some input to outputs; not what the input is, and nothing of
-tracks or matches beyond the pairs it is given.
+An epoch is the same for the head alone and for the encoder with it: two networks map rows of some
+input to outputs. It knows nothing of tracks or matches beyond the pairs it is given.
 """
 
 from __future__ import annotations
 
-import math
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,31 +14,56 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vcn_ray.learn.adapt_config import AdaptConfig
+from vcn_ray.learn.encoder import EncoderWithHead, Unfrozen
+from vcn_ray.learn.heads import Head, Student
+from vcn_ray.learn.hooks import ALONE, Ranks, Tick
 from vcn_ray.learn.loss import (
     Temperatures,
+    distillation_loss,
     entropy,
-    pair_loss,
+    relative_variance,
     sharpen,
     update_centre,
     update_teacher,
 )
-from vcn_ray.learn.ranks import Ranks
-from vcn_ray.learn.views import Tick, batches
+from vcn_ray.learn.views import batches
+from vcn_ray.models.backbones import Backbone
+
+WEIGHT_DECAY = 0.04
+"""Of AdamW, no setting because half and twice this value give the same results."""
+
+CPU_PAIRS = 8
+"""Pairs of pictures in one pass through a whole encoder on a CPU: a third faster than 64 pairs, in
+a fifth of the memory."""
 
 Inputs = Callable[[Tensor, Tensor], Tensor]
-"""Rows (b,) and their views (b,) to the networks' input."""
+"""Maps rows (b,) and their views (b,) to the networks' input (b, ...)."""
 
 
 class EpochMeans(NamedTuple):
     """Means over the pairs of one epoch."""
 
     loss: float  # nats
-    entropy: float  # of the teacher's sharpened outputs, nats; log K: it tells nothing apart
-    spread: float  # share of the student outputs' energy that crops do not have in common, 0..1
+    entropy: float  # of the teacher's sharpened outputs, nats; log K where they say nothing
+    relative_variance: float  # of the student's outputs, 0..1
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """The log of one epoch that METHOD 2.8 asks for."""
+
+    epoch: int  # 0, 1, ... over the whole adaptation
+    round: int  # 0, 1, ...: between two matchings of tracks
+    phase: str  # "head" or "encoder"
+    loss: float  # mean over the pairs, nats
+    entropy: float  # of the teacher's sharpened outputs, nats; log K where they say nothing
+    relative_variance: float  # of the student's outputs, 0..1: near 0 where all are the same
+    seconds: float
 
 
 class Step(NamedTuple):
-    """What one batch gave; tensors, so that the device is not waited for."""
+    """What one batch gave; tensors, so that nothing waits for the device."""
 
     pairs: int
     loss: Tensor
@@ -47,12 +72,12 @@ class Step(NamedTuple):
     energy: Tensor  # mean of their squared norms
 
 
-class Part(NamedTuple):
+class MicroBatch(NamedTuple):
     """What some of a batch's pairs gave."""
 
     loss: Tensor  # their part of the batch's mean
-    known: Tensor  # (2 b, K) of the teacher
-    guessed: Tensor  # (2 b, K) of the student
+    teacher: Tensor  # (2 b, K) outputs
+    student: Tensor  # (2 b, K) outputs
 
 
 @dataclass
@@ -68,47 +93,44 @@ class Learner:
     temperatures: Temperatures
     centre_momentum: float
     teacher_momentum: float
-    pairs_at_once: int  # through the networks; a batch's gradients are added up over its parts
-    ranks: Ranks  # who trains it together
+    pairs_at_once: int  # in one pass through the networks; gradients add up over a batch's passes
+    ranks: Ranks  # the processes that train together
 
     def state(self) -> dict[str, Tensor]:
-        """A copy of all that training changes, by name, on the CPU."""
+        """Return a copy of everything that training changes, by name, on the CPU."""
         tensors = {"centre": self.centre}
         for number, (fast, slow) in enumerate(zip(self.trained, self.followed, strict=True)):
             tensors[f"student.{number}"], tensors[f"teacher.{number}"] = fast, slow
             for name, value in self.optimiser.state.get(fast, {}).items():
                 tensors[f"optimiser.{number}.{name}"] = value
-        plain = torch.contiguous_format
-        return {n: t.detach().cpu().clone(memory_format=plain) for n, t in tensors.items()}
+        return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
 
     @torch.no_grad()
     def load(self, state: dict[str, Tensor]) -> None:
-        """Go back to a `state` of a learner that was made alike."""
+        """Restore the `state` of a learner with the same networks and settings."""
         self.centre = state["centre"].to(self.centre.device)
         for number, (fast, slow) in enumerate(zip(self.trained, self.followed, strict=True)):
             fast.copy_(state[f"student.{number}"])
             slow.copy_(state[f"teacher.{number}"])
             start = f"optimiser.{number}."
             self.optimiser.state[fast] = {
-                # Moments lie in memory as their parameter does; the count of steps is one number.
-                name.removeprefix(start): torch.empty_like(fast).copy_(value)
-                if value.shape == fast.shape
-                else value.clone()
+                # The count of steps is one number, which the optimiser keeps on the CPU.
+                name.removeprefix(start): value.to(fast.device if value.ndim else "cpu", copy=True)
                 for name, value in state.items()
                 if name.startswith(start)
             }
 
     def step(self, left: Tensor, right: Tensor, pairs: int) -> Step:
-        """Train on a batch of `pairs`.
+        """Train on one batch (METHOD 2.3-2.4).
 
         Args:
-            left: This rank's part of them, as the networks' inputs of one side (b, ...).
-            right: Of the other side.
-            pairs: Of all ranks.
+            left: Inputs (b, ...) of one side of this rank's pairs.
+            right: Inputs (b, ...) of the other side.
+            pairs: Number of pairs of all ranks.
         """
         self.optimiser.zero_grad(set_to_none=True)
         parts = [
-            self._gradients(one, other, share=len(one) / pairs)
+            self._add_gradients(one, other, weight=len(one) / pairs)
             for one, other in zip(
                 torch.split(left, self.pairs_at_once),
                 torch.split(right, self.pairs_at_once),
@@ -119,44 +141,120 @@ class Learner:
         self.ranks.add_gradients(self.trained)
         self.optimiser.step()
         update_teacher(self.followed, self.trained, self.teacher_momentum)
-        loss, known, seen = self._joined(parts, pairs)
-        unsure = entropy(sharpen(known, self.centre, self.temperatures.teacher))
-        self.centre = update_centre(self.centre, known, self.centre_momentum)
-        return Step(pairs, loss, unsure, seen.mean(0), (seen**2).sum(1).mean())
+        batch = self._gather(parts, pairs)
+        unsure = entropy(sharpen(batch.teacher, self.centre, self.temperatures.teacher))
+        self.centre = update_centre(self.centre, batch.teacher, self.centre_momentum)
+        energy = (batch.student**2).sum(1).mean()
+        return Step(pairs, batch.loss, unsure, batch.student.mean(0), energy)
 
-    def _joined(self, parts: list[Part], pairs: int) -> Part:
-        """What the parts of all ranks gave."""
-        none = self.centre.new_zeros((0, len(self.centre)))
-        loss = torch.stack([part.loss for part in parts] or [self.centre.new_zeros(())]).sum()
-        known = torch.cat([none, *(part.known for part in parts)])
-        guessed = torch.cat([none, *(part.guessed for part in parts)])
-        return Part(
-            self.ranks.join(loss[None], self.ranks.count).sum(),
-            self.ranks.join(known, pairs, each=2),
-            self.ranks.join(guessed, pairs, each=2),
-        )
-
-    def _gradients(self, left: Tensor, right: Tensor, share: float) -> Part:
-        """Add the gradients of some of a batch's pairs, which are so large a share of it."""
+    def _add_gradients(self, left: Tensor, right: Tensor, weight: float) -> MicroBatch:
+        """Add the gradients of some of a batch's pairs, weighted by their fraction of it."""
         both = torch.cat([left, right])
         with torch.no_grad():
             known: Tensor = self.teacher(both)
         guessed: Tensor = self.student(both)
-        loss = pair_loss(halves(guessed), halves(known), self.centre, self.temperatures) * share
+        sides = _sides(guessed), _sides(known)
+        loss = distillation_loss(*sides, self.centre, self.temperatures) * weight
         torch.autograd.backward(loss)
-        return Part(loss.detach(), known, guessed.detach())
+        return MicroBatch(loss.detach(), known, guessed.detach())
+
+    def _gather(self, parts: list[MicroBatch], pairs: int) -> MicroBatch:
+        """Join the parts of a batch from all ranks."""
+        none = self.centre.new_zeros((0, len(self.centre)))
+        loss = torch.stack([part.loss for part in parts] or [self.centre.new_zeros(())]).sum()
+        known = torch.cat([none, *(part.teacher for part in parts)])
+        guessed = torch.cat([none, *(part.student for part in parts)])
+        return MicroBatch(
+            self.ranks.all_gather(loss[None], self.ranks.count).sum(),
+            self.ranks.all_gather(known, pairs, each=2),
+            self.ranks.all_gather(guessed, pairs, each=2),
+        )
 
 
-def halves(outputs: Tensor) -> tuple[Tensor, Tensor]:
-    """(2 b, K) to both sides of a pair."""
+def _sides(outputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Split (2 b, K) outputs into both sides of the pairs, (b, K) each."""
     left, right = outputs.chunk(2)
     return left, right
+
+
+def head_learner(
+    embeddings: Tensor, config: AdaptConfig, generator: torch.Generator, ranks: Ranks = ALONE
+) -> Learner:
+    """Start student and teacher from the same random head (METHOD 2.1, encoder frozen).
+
+    Args:
+        embeddings: (v, m, d) unit embeddings of the title's views; the head subtracts their mean.
+        config: Outputs, temperatures, rates and momenta.
+        generator: Of the head's weights; on the CPU.
+        ranks: The processes that train together.
+    """
+    mean = embeddings.mean(dim=(0, 1))
+    head = Head(mean, config.outputs, generator).to(embeddings.device)
+    teacher = copy.deepcopy(head).requires_grad_(False)
+    optimiser = torch.optim.AdamW(
+        head.parameters(), lr=config.learning_rate, weight_decay=WEIGHT_DECAY
+    )
+    return Learner(
+        student=head,
+        teacher=teacher,
+        trained=list(head.parameters()),
+        followed=list(teacher.parameters()),
+        optimiser=optimiser,
+        # A start from zero instead of from the first mean measured better on short titles.
+        centre=torch.zeros(config.outputs, device=embeddings.device),
+        temperatures=config.temperatures,
+        centre_momentum=config.centre_momentum,
+        teacher_momentum=config.teacher_momentum,
+        pairs_at_once=config.batch_pairs,
+        ranks=ranks,
+    )
+
+
+def encoder_learner(
+    student: Student,
+    encoder: Backbone,
+    part: Unfrozen,
+    config: AdaptConfig,
+    ranks: Ranks = ALONE,
+) -> tuple[Learner, EncoderWithHead]:
+    """Start student and teacher from the trained head and the pretrained encoder (METHOD 2.4).
+
+    Returns:
+        The learner, and its student under its own type.
+    """
+    network = EncoderWithHead(encoder, student.head, part)
+    teacher = copy.deepcopy(network).requires_grad_(False)
+    whole_on_cpu = part == "all" and student.centre.device.type == "cpu"
+    groups = network.groups(config.encoder_learning_rate, config.encoder_head_learning_rate)
+    learner = Learner(
+        student=network,
+        teacher=teacher,
+        trained=network.trained(),
+        followed=teacher.trained(),
+        optimiser=torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY),
+        centre=student.centre,
+        temperatures=student.temperatures,
+        centre_momentum=config.centre_momentum,
+        teacher_momentum=config.encoder_teacher_momentum,
+        pairs_at_once=CPU_PAIRS if whole_on_cpu else config.encoder_batch_pairs,
+        ranks=ranks,
+    )
+    return learner, network
 
 
 def train_epoch(
     learner: Learner, inputs: Inputs, pairs: Tensor, views: Tensor, batch: int, tick: Tick
 ) -> EpochMeans:
-    """Train on (p, 2) pairs of rows, each side in its view (p, 2), `batch` pairs at a time."""
+    """Train one epoch.
+
+    Args:
+        learner: Student and teacher.
+        inputs: Gives the networks' input.
+        pairs: (p, 2) rows, in the order in which they are trained on.
+        views: (p, 2) the view in which each side is shown.
+        batch: Pairs per step.
+        tick: Called after each batch with the progress of the epoch.
+    """
     steps: list[Step] = []
     done = 0
     for chosen in batches(len(pairs), batch):
@@ -175,17 +273,6 @@ def train_epoch(
         return torch.einsum("s,s...->...", weight, stacked)
 
     energy = float(mean([step.energy for step in steps]))
-    common = float((mean([step.outputs for step in steps]) ** 2).sum())
-    spread = 1 - common / energy if energy > 0 else 0.0
+    variance = relative_variance(mean([step.outputs for step in steps]), energy)
     loss, unsure = mean([step.loss for step in steps]), mean([step.entropy for step in steps])
-    return EpochMeans(float(loss), float(unsure), spread)
-
-
-def is_collapsed(means: EpochMeans, least_spread: float) -> bool:
-    """Whether an epoch ended in a collapse (METHOD 2.8).
-
-    Peaked (entropy near 0) or flat (near log K), a collapse gives all crops one output: the spread
-    tells both. One person alone keeps some, by pose and light.
-    """
-    healthy = math.isfinite(means.loss) and means.spread >= least_spread
-    return not healthy
+    return EpochMeans(float(loss), float(unsure), variance)

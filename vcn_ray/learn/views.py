@@ -1,79 +1,64 @@
-"""The views of a title's crops through an encoder; activations of its trunk are kept as they fit.
+"""The views of a title's crops, and their activations in an encoder's frozen trunk.
 
 A view is a crop as it is, mirrored, or changed at random (METHOD 2.2). The changes are drawn once,
-so a view is the same picture each time it is asked for, and its activations are rounded as kept
-ones are where they have to be computed again: memory changes the time, never the result.
-It knows nothing of tracks, heads or losses.
+so a view is the same picture whenever it is used. Activations are cached in half precision while
+they fit, and computed again otherwise, rounded in the same way: memory changes the time, never the
+result. It knows nothing of tracks, heads or losses.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from vcn_ray.learn.adapt_config import AdaptConfig
 from vcn_ray.learn.augment import Augmentation, AugmentConfig, augment, draw, plain
-from vcn_ray.learn.ranks import ALONE, Ranks
+from vcn_ray.learn.encoder import Encoded, encode_tail, mixed_precision, repeatable
+from vcn_ray.learn.hooks import ALONE, NO_HOOKS, Hooks, Ranks, Tick, Timer
 from vcn_ray.models.backbones import Backbone
-from vcn_ray.records import U8
+from vcn_ray.records import U8, TitleCrops
 
 PLAIN = 0
-MIRRORED = 1
 FIRST_AUGMENTED = 2
-"""Numbers of the views; the augmented ones follow."""
+"""Number of the first augmented view. View 0 is the plain crop, view 1 its mirror image."""
+
+OUTPUT_VIEWS = (PLAIN, FIRST_AUGMENTED, FIRST_AUGMENTED + 1)
+"""The views that track outputs are computed from."""
+
+TAIL_VIEWS = FIRST_AUGMENTED + 2
+"""The tail trains on this many views, the first ones: they need two thirds of the activations of
+all, and include OUTPUT_VIEWS."""
 
 CACHE_TYPE = torch.float16
-"""Type of kept activations, half the size of what the trunk gives."""
+"""Type of cached activations, half the size of the trunk's own."""
 
 CPU_BATCH = 8
 GPU_BATCH = 256
-"""Crops that go through an encoder at once. On one core 8 take half the time a crop that 64 take:
-their activations stay in its cache."""
-
-Tick = Callable[[float], None]
-"""Takes the share of a stage that is done."""
-
-
-class Encoded(NamedTuple):
-    """What an encoder says of crops."""
-
-    features: Tensor  # (b, h) input of its last layer
-    embeddings: Tensor  # (b, d) unit e
+"""Crops in one batch through an encoder. On one core a batch of 8 takes half the time per crop that
+a batch of 64 takes: its activations fit the core's cache."""
 
 
 def batches(count: int, size: int) -> Iterator[Tensor]:
-    """Row numbers 0..count-1, `size` at a time."""
+    """Yield the row numbers 0..count-1 in batches of `size`."""
     for start in range(0, count, size):
         yield torch.arange(start, min(start + size, count))
 
 
-def mixed_precision(device: torch.device, trained: bool = False) -> torch.autocast:
-    """Half precision on a GPU, nothing elsewhere; bfloat16 where gradients must not vanish."""
-    kind = torch.bfloat16 if trained else torch.float16
-    return torch.autocast(device.type, dtype=kind, enabled=device.type == "cuda")
-
-
-def encode_tail(encoder: Backbone, activations: Tensor) -> Encoded:
-    """The encoder from the trunk's activations on, to float32."""
-    features = encoder.tail(activations)
-    embeddings = encoder.project(features).float()
-    return Encoded(features.float(), functional.normalize(embeddings, dim=1))
-
-
 class CropViews:
-    """All views of a title's crops; the encoder's trunk is taken as frozen.
+    """All views of a title's crops, through an encoder whose trunk is frozen.
 
     Args:
         crops: (m, p, p, 3) uint8 RGB.
-        encoder: Its device is where everything is computed.
+        encoder: Everything is computed on its device.
         config: How crops are changed.
         augmented: Number of augmented views.
         generator: On the CPU.
-        ranks: Who encodes them together.
+        ranks: The processes that encode together.
     """
 
     def __init__(
@@ -97,16 +82,16 @@ class CropViews:
         self._changes = Augmentation(*(torch.stack(parts) for parts in zip(*drawn, strict=True)))
         self._ranks = ranks
         self._kept: Tensor | None = None  # (v, m, ...) activations of the first v views
-        self._filled = 0  # views whose activations are there
-        self._rounded = False  # whether activations are as a cache gives them
+        self._filled = 0  # number of views whose activations are in the cache
+        self._rounded = False  # true once computed activations are rounded as cached ones are
 
     @property
     def kept(self) -> int:
-        """Views whose activations are kept, or will be by `encode`."""
+        """Number of views whose activations `encode` caches."""
         return 0 if self._kept is None else len(self._kept)
 
     def images(self, rows: Tensor, views: Tensor) -> Tensor:
-        """(b, 3, p, p) float32 in 0..255: of each row (b,) of the crops its view (b,)."""
+        """Return the pictures of views (b,) of crops (b,), (b, 3, p, p) float32 RGB in 0..255."""
         crops = self._crops[rows].to(self.device)
         changes = Augmentation(*(part[views, rows] for part in self._changes))
         untouched = (views == PLAIN).nonzero().flatten()
@@ -116,7 +101,10 @@ class CropViews:
 
     @torch.no_grad()
     def activations(self, rows: Tensor, views: Tensor) -> Tensor:
-        """What the trunk says of views (b,) of rows (b,), float32, from the cache or computed."""
+        """Return the trunk's activations of views (b,) of crops (b,), (b, ...) float32.
+
+        They come from the cache where they are there, and are computed otherwise.
+        """
         known = views < self._filled
         if self._kept is not None and bool(known.all()):
             return self._kept[views, rows].float()
@@ -136,14 +124,14 @@ class CropViews:
         return activations.to(CACHE_TYPE).float() if self._rounded else activations
 
     def reserve(self, views: int, room: int) -> int:
-        """Have `encode` keep the activations of the first views, as many as there is room for.
+        """Make `encode` cache the activations of the first views, as many as there is room for.
 
         Args:
-            views: Most that will be asked for again.
+            views: Maximum number of views.
             room: Bytes.
 
         Returns:
-            How many are kept.
+            The number of views that fit.
         """
         first = torch.zeros(1, dtype=torch.int64)
         shape = (self.crops, *self.activations(first, first).shape[1:])
@@ -153,15 +141,15 @@ class CropViews:
 
     @torch.no_grad()
     def encode(self, encoder: Backbone, views: Sequence[int], tick: Tick) -> Encoded:
-        """Some views of every crop through an encoder.
+        """Run some views of every crop through an encoder.
 
         Args:
-            encoder: The one given at the start, or one that differs only in its tail.
-            views: Their numbers, rising from the plain one.
-            tick: Called after each batch with the share that is done.
+            encoder: The one given at the start, or one that differs in its tail only.
+            views: Their numbers, rising, the plain view first.
+            tick: Called after each batch with the progress.
 
         Returns:
-            Features (m, h) of the plain view, and embeddings (v, m, d) of all asked for.
+            Features (m, h) of the plain view, and embeddings (v, m, d) of all these views.
         """
         features: list[Tensor] = []
         embeddings: list[Tensor] = []
@@ -178,24 +166,68 @@ class CropViews:
                 tick((done + (int(rows[-1]) + 1 - own.start) / len(own)) / len(views))
             joined = [torch.cat(part) for part in zip(*parts, strict=True)]
             if view == PLAIN:
-                features.append(self._ranks.join(joined[0], self.crops))
-            embeddings.append(self._ranks.join(joined[1], self.crops))
+                features.append(self._ranks.all_gather(joined[0], self.crops))
+            embeddings.append(self._ranks.all_gather(joined[1], self.crops))
             self._keep(view, own)
         self._rounded = self._kept is not None
         return Encoded(torch.cat(features), torch.stack(embeddings))
 
     def _keep(self, view: int, own: range) -> None:
-        """Count a view's activations as kept, once those of all ranks are there."""
+        """Count a view as cached, once it has the activations of all ranks."""
         if self._kept is None or not self._filled <= view < len(self._kept):
             return
         if self._ranks.count > 1:
             mine = self._kept[view, own.start : own.stop]
-            self._kept[view] = self._ranks.join(mine, self.crops)
+            self._kept[view] = self._ranks.all_gather(mine, self.crops)
         self._filled = view + 1
 
     def with_encoder(self, encoder: Backbone) -> CropViews:
-        """The same views for an encoder whose trunk differs; none of their activations are kept."""
+        """Return the same views for an encoder with another trunk, and with an empty cache."""
         views = copy.copy(self)
         views._prepare, views._trunk = encoder.prepare, encoder.frozen_trunk()
         views._kept, views._filled, views._rounded = None, 0, False
         return views
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedViews:
+    """All views of a title's crops through the pretrained encoder: most of a short title's work."""
+
+    title: TitleCrops
+    encoder: Backbone  # as the pack ships it
+    views: CropViews
+    pretrained: Encoded  # features (m, h) of the plain view, embeddings (v, m, d) of all views
+    seconds: float
+    peak_bytes: int = 0  # of memory, while encoding
+
+
+def encode_views(
+    title: TitleCrops,
+    encoder: Backbone,
+    config: AdaptConfig,
+    *,
+    seed: int,
+    hooks: Hooks = NO_HOOKS,
+) -> EncodedViews:
+    """Draw the views of METHOD 2.2 and encode them; they depend on no training setting.
+
+    Args:
+        title: Crops and their tracks; at least one track.
+        encoder: In eval mode; everything is computed on its device.
+        config: How crops are changed, how many views, and which part of the encoder is trained.
+        seed: Of the changes.
+        hooks: Progress, and the processes that encode together.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    device = next(encoder.parameters()).device
+    timer = Timer(hooks.progress, device)
+    ranks = hooks.ranks_for(len(title.crops))
+    with repeatable(device), timer.phase("views"):
+        views = CropViews(
+            title.crops, encoder, config.augment, config.augmented_views, generator, ranks
+        )
+        if config.encoder == "tail":
+            views.reserve(TAIL_VIEWS, config.cache_bytes)
+        encoded = views.encode(encoder, range(views.count), partial(timer.report, "views"))
+    seconds, peak = timer.seconds["views"], timer.peak_bytes()
+    return EncodedViews(title, encoder, views, encoded, seconds, peak)

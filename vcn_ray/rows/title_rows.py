@@ -10,8 +10,7 @@ import pyarrow.compute as pc
 
 from vcn_ray.core.track import co_occurring
 from vcn_ray.io.tables import column_array, decode_image, empty_table
-from vcn_ray.learn.settings import TitleCrops
-from vcn_ray.records import I64
+from vcn_ray.records import I64, TitleCrops
 from vcn_ray.schema import CROPS, VIDEO_TRACKS
 
 

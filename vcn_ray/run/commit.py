@@ -14,7 +14,7 @@ from vcn_ray.errors import MediaError
 from vcn_ray.io.source import open_source
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.weights import load_outputs, save_arrays, save_outputs
-from vcn_ray.learn.settings import NO_HOOKS, Hooks
+from vcn_ray.learn.hooks import NO_HOOKS, Hooks
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.find import check_planned
 from vcn_ray.rows.result_rows import result_tables
@@ -104,6 +104,7 @@ class TrackDone(NamedTuple):
 
     failures: tuple[Failure, ...]  # segments of the video that could not be used
     work: Work | None  # None: it was committed before
+    crops: int  # sampled along its tracks
 
 
 def commit_track(video: VideoPlan, config: RunConfig, storage: Storage) -> TrackDone:
@@ -119,7 +120,8 @@ def commit_track(video: VideoPlan, config: RunConfig, storage: Storage) -> Track
         # A user may delete the bulky detections once tracks are committed; their counts stay.
         storage.commit(video.track_folder, manifest | {"detect": detected})
         work = watch.done("track", video.video_id)
-    return TrackDone(failures_in(storage.read_manifest(video.track_folder), video), work)
+    manifest = storage.read_manifest(video.track_folder)
+    return TrackDone(failures_in(manifest, video), work, manifest["crops"])
 
 
 def failures_in(manifest: dict[str, Any], video: VideoPlan) -> tuple[Failure, ...]:
@@ -174,11 +176,6 @@ def read_tracks(title: TitlePlan, storage: Storage) -> TitleTracks:
         for name in ("tracks", "crops")
     ]
     return gather_tracks(*tables)
-
-
-def count_crops(title: TitlePlan, storage: Storage) -> int:
-    """Number of sampled crops of a title whose tracks are committed."""
-    return sum(storage.read_manifest(video.track_folder)["crops"] for video in title.videos)
 
 
 def _check_encoder(title: TitlePlan, pack: FacePack, config: RunConfig) -> None:

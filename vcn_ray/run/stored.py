@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from vcn_ray.errors import UsageError
 from vcn_ray.io.storage import Storage
-from vcn_ray.schema import CROPS, SHOTS
+from vcn_ray.io.tables import column_array, read_boxes
+from vcn_ray.records import F32, F64, I64, Mask
+from vcn_ray.run.commit import segment_file
+from vcn_ray.schema import BOX_COLUMNS, CROPS, SHOTS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,6 +30,17 @@ class StoredTitle:
     merges: pa.Table
     shots: pa.Table  # of all its videos
     crops: pa.Table  # every face of every track, of all its videos
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredDetections:
+    """Every frame of a video that was read, and every face that was detected in it."""
+
+    seconds: F64  # (t,) time of each frame
+    analysed: Mask  # (t,) true for frames on which the detector ran
+    frame: I64  # (n,) frame of each face, as an index into `seconds`
+    boxes: F32  # (n, 4) pixels of the displayed frame
+    complete: bool  # false if a segment before the last failed: later indices are then too small
 
 
 def stored_titles(storage: Storage) -> Iterator[StoredTitle]:
@@ -56,7 +71,7 @@ def read_title(title_id: str, storage: Storage) -> StoredTitle:
     latest = storage.read_json(f"titles/{title_id}/latest.json")
     folder = f"titles/{title_id}/{latest['result']}"
     summary = storage.read_json(f"{folder}/result.json")
-    for video in summary["videos"]:  # files move; a result is not made anew for that
+    for video in summary["videos"]:  # a file may have moved since
         video["uri"] = latest["uris"].get(video["video_id"], video["uri"])
     tables = {
         name: storage.read_table(f"{folder}/{name}.parquet")
@@ -72,4 +87,31 @@ def read_title(title_id: str, storage: Storage) -> StoredTitle:
         shots=pa.concat_tables([SHOTS.empty_table(), *shots]),
         crops=pa.concat_tables([CROPS.empty_table(), *crops]),
         **tables,
+    )
+
+
+def read_detections(title: StoredTitle, video_id: str, storage: Storage) -> StoredDetections:
+    """Read all detections of one video of a title, including those that no track uses."""
+    videos = [video["video_id"] for video in title.summary["videos"]]
+    folder = title.summary["keys"]["detect"][videos.index(video_id)]
+    manifest = storage.read_manifest(folder)
+    start, seconds, analysed = 0, [np.zeros(0, np.float64)], [np.zeros(0, np.bool_)]
+    frame, boxes = [np.zeros(0, np.int64)], [np.zeros((0, 4), np.float32)]
+    for index in manifest["read"]:
+        frames = storage.read_table(segment_file(folder, index, "frames"), ["seconds", "analysed"])
+        faces = storage.read_table(
+            segment_file(folder, index, "seg"), ["frame_in_segment", *BOX_COLUMNS]
+        )
+        seconds.append(column_array(frames, "seconds"))
+        analysed.append(column_array(frames, "analysed"))
+        frame.append(column_array(faces, "frame_in_segment").astype(np.int64) + start)
+        boxes.append(read_boxes(faces))
+        start += frames.num_rows
+    last = manifest["segments"] - 1
+    return StoredDetections(
+        seconds=np.concatenate(seconds),
+        analysed=np.concatenate(analysed),
+        frame=np.concatenate(frame),
+        boxes=np.concatenate(boxes),
+        complete=all(failure["segment"] == last for failure in manifest["failures"]),
     )

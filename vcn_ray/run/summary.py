@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 from vcn_ray.config import RunConfig, select
 from vcn_ray.io.storage import Storage
@@ -17,15 +17,41 @@ from vcn_ray.steps import METHOD_VERSION, RESULT_SETTINGS
 
 LIBRARIES = ("vcn-ray", "torch", "av", "numpy", "scipy", "opencv-python", "trackers")
 
+
+class WarningText(NamedTuple):
+    """What a warning means, for people."""
+
+    heading: str  # the consequence, in a few words
+    message: str  # the cause; a warning can carry one of its own instead
+
+
 WARNINGS = {
-    "collapsed": "fine-tuning collapsed; the encoder was used as the pack ships it",
-    "partial": "a part of the title could not be read; who is only there is missing",
-    "empty": "no face was found, or none could be followed long enough to be compared",
-    "encoder_collapsed": "fine-tuning the encoder collapsed; only the head was adapted",
-    "over_merging": "tracks in one frame look like one person, so different people may be joined",
-    "seen_twice": "some faces seem to be in a frame twice, as in a mirror, and may be joined",
+    "collapsed": WarningText(
+        "Adapting to this title failed",
+        "fine-tuning collapsed, so the pretrained encoder was used",
+    ),
+    "encoder_collapsed": WarningText(
+        "Adapting to this title partly failed",
+        "fine-tuning the encoder collapsed; only the head was adapted",
+    ),
+    "partial": WarningText(
+        "Parts of the title are missing",
+        "a part of the title could not be read; people who appear only there are missing",
+    ),
+    "empty": WarningText(
+        "Nobody was found",
+        "no face was found, or none could be tracked long enough to be compared",
+    ),
+    "over_merging": WarningText(
+        "Different people may be merged into one",
+        "tracks in one frame look like one person",
+    ),
+    "seen_twice": WarningText(
+        "Some faces appear twice in one frame",
+        "tracks in one frame look like one face, as in a mirror",
+    ),
 }
-"""What each warning code means, for people, where the warning itself says no more."""
+"""Warning code -> its meaning."""
 
 
 def build_summary(
@@ -102,9 +128,14 @@ def _describe(video: VideoPlan) -> dict[str, Any]:
 
 
 def explain_warning(warning: str) -> dict[str, str]:
-    """A warning `code` or `code: what of this title` as code and message."""
+    """Split a warning `code` or `code: message` into code and message."""
     code, _, message = warning.partition(": ")
-    return {"code": code, "message": message or WARNINGS[code]}
+    return {"code": code, "message": message or WARNINGS[code].message}
+
+
+def warning_text(code: str) -> WarningText:
+    """Return the meaning of a warning code; one of another version gets a general text."""
+    return WARNINGS.get(code) or WarningText(f"Please note: {code.replace('_', ' ')}", code)
 
 
 def _sum_counts(counts: list[dict[str, int]]) -> dict[str, int]:

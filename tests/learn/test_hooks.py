@@ -1,4 +1,4 @@
-"""Several processes that train together end where one alone does, save for rounding."""
+"""Several processes that train together end where one alone does, except for rounding."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ import os
 import socket
 from dataclasses import fields, replace
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import distributed
 
-from tests.helpers.synth import PEOPLE, QUICK, TinyBackbone, title_of
-from vcn_ray.learn.finetune import adapt
-from vcn_ray.learn.ranks import ALONE, ProcessRanks, Ranks
-from vcn_ray.learn.settings import Hooks, Trained
+from tests.helpers.synth import NEAR, PEOPLE, QUICK, TinyBackbone, title_of
+from vcn_ray.learn import rounds
+from vcn_ray.learn.adapt import adapt
+from vcn_ray.learn.adapt_config import Trained
+from vcn_ray.learn.hooks import ALONE, Hooks, ProcessRanks, Ranks, Timer
 from vcn_ray.records import TrackOutputs
 
-ODD = replace(QUICK, batch_pairs=9, encoder_batch_pairs=3, cache_bytes=20_000)
+ODD = replace(QUICK, epochs=2, batch_pairs=9, encoder_batch_pairs=3, cache_bytes=20_000)
 """Batches that do not divide by the ranks, of which the last may be of one pair."""
 
 
 class Memory:
-    """Counts what is saved; has nothing to go on from."""
+    """Counts what is saved; has nothing to resume from."""
 
     seconds = 0.0
     saves = 0
@@ -39,10 +41,12 @@ class Memory:
 def _one_rank(number: int, count: int, port: int, part: Trained, answer: Connection) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
+    rounds.MIN_STEPS = 1  # as for the process that starts this one
     distributed.init_process_group("gloo", rank=number, world_size=count)
     memory = Memory()
     hooks = Hooks(checkpoints=memory, ranks=ProcessRanks())
-    adapted = adapt(title_of(PEOPLE, 5), TinyBackbone(), replace(ODD, encoder=part), 0, hooks)
+    config = replace(ODD, encoder=part)
+    adapted = adapt(title_of(PEOPLE, 5), TinyBackbone(), config, NEAR, seed=0, hooks=hooks)
     arrays = {field.name: getattr(adapted.outputs, field.name) for field in fields(TrackOutputs)}
     answer.send((arrays, [epoch.loss for epoch in adapted.history], memory.saves))
     distributed.destroy_process_group()
@@ -75,7 +79,7 @@ def together(count: int, part: Trained) -> list[tuple[dict[str, np.ndarray], lis
 @pytest.mark.network
 @pytest.mark.parametrize("part", ["tail", "all"])
 def test_ranks_end_in_the_same_bits_and_near_one_alone(part: Trained) -> None:
-    alone = adapt(title_of(PEOPLE, 5), TinyBackbone(), replace(ODD, encoder=part), 0)
+    alone = adapt(title_of(PEOPLE, 5), TinyBackbone(), replace(ODD, encoder=part), NEAR, seed=0)
     (first, losses, saves), (other, other_losses, other_saves), _ = together(3, part)
     assert losses == other_losses == pytest.approx([e.loss for e in alone.history], abs=1e-3)
     for field in fields(TrackOutputs):
@@ -100,6 +104,15 @@ def test_each_item_is_one_rank_s(items: int, count: int) -> None:
 
 def test_one_alone_has_all_and_is_left_alone() -> None:
     rows = torch.arange(6)
-    assert ALONE.join(rows, 6) is rows
+    assert ALONE.all_gather(rows, 6) is rows
     assert ALONE.agree(b"state") == b"state"
     assert ALONE.part(6) == slice(0, 6)
+
+
+def test_memory_is_measured_in_bytes():
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("only Linux has a process's peak in a file")
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    peak = Timer(None, torch.device("cpu")).peak_bytes()
+    assert 0.9 < peak / (1024 * int(line.split()[1])) < 100  # a parent's peak may be counted

@@ -1,9 +1,21 @@
+"""Which crops are paired (METHOD 2.2), and how far two matchings of tracks agree (METHOD 2.6)."""
+
+import itertools
+
 import numpy as np
 import pytest
 import torch
 
-from vcn_ray.learn.matching import EACH_WAY, Matches, pairs_of_groups
-from vcn_ray.learn.sampling import PairSampler, draw_views
+from vcn_ray.errors import ShapeError
+from vcn_ray.learn.pairs import (
+    EACH_WAY,
+    Matches,
+    PairSampler,
+    draw_views,
+    pair_agreement,
+    pairs_of_groups,
+    partition_agreement,
+)
 
 TRACK = np.array([0, 2, 0, 1, 2, 2, 0, 3, 2, 0])  # crops of tracks 0..3: 4, 1, 4, 1
 NO_MATCHES = np.zeros((0, 2), np.int64)
@@ -39,15 +51,15 @@ def test_half_of_the_partners_come_from_matched_tracks():
     first, second = TRACK[pairs[:, 0]], TRACK[pairs[:, 1]]
     for track, mates in ((0, {0, 1, 2}), (1, {0, 1}), (2, {0, 2}), (3, {3})):
         assert set(second[first == track]) == mates
-        share = (second[first == track] != track).mean()
-        assert abs(share - (0 if track == 3 else 0.5)) < 0.07
+        fraction = (second[first == track] != track).mean()
+        assert abs(fraction - (0 if track == 3 else 0.5)) < 0.07
     both = second[(first == 0) & (second != 0)]
     assert abs((both == 1).mean() - 0.5) < 0.07
 
 
-def test_no_share_and_the_whole_share_of_matches():
+def test_none_and_all_partners_from_matches():
     sampler = PairSampler(TRACK, np.array([[0, 1]]))
-    none, every = epochs(sampler, 50, matched_share=0.0), epochs(sampler, 50, matched_share=1.0)
+    none, every = (epochs(sampler, 50, matched_fraction=fraction) for fraction in (0.0, 1.0))
     assert (TRACK[none[:, 0]] == TRACK[none[:, 1]]).all()
     assert (TRACK[every[TRACK[every[:, 0]] == 0][:, 1]] == 1).all()
 
@@ -95,3 +107,49 @@ def test_agreement_counts_all_pairs_of_large_groups():
     assert left.agreement(right) == pytest.approx(2 * 50 * 49 / (100 * 99))
     listed = left._replace(groups=None).agreement(right._replace(groups=None))
     assert abs(listed - left.agreement(right)) > 0.1  # what is listed is a part of the pairs
+
+
+def together(label: np.ndarray) -> set[tuple[int, int]]:
+    """Every pair of rows with one label, written out."""
+    rows = itertools.combinations(range(len(label)), 2)
+    return {(i, j) for i, j in rows if label[i] == label[j]}
+
+
+def jaccard(left: set[tuple[int, int]], right: set[tuple[int, int]]) -> float:
+    return len(left & right) / len(left | right) if left | right else 1.0
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_agreement_equals_the_listed_pairs(seed: int):
+    rng = np.random.default_rng(seed)
+    left, right = rng.integers(0, rng.integers(1, 9), (2, rng.integers(1, 30)))
+    want = jaccard(together(left), together(right))
+    assert partition_agreement(left, right) == pytest.approx(want)
+    assert partition_agreement(right, left) == pytest.approx(want)
+    pairs = [np.array(sorted(together(x)), np.int64).reshape(-1, 2) for x in (left, right)]
+    assert pair_agreement(pairs[0], pairs[1][::-1, ::-1]) == pytest.approx(want)
+
+
+def test_names_of_groups_do_not_matter():
+    left = np.array([5, 5, 2, 2, 9])
+    assert partition_agreement(left, np.array([0, 0, 1, 1, 2])) == 1
+    assert partition_agreement(left, np.array([0, 0, 0, 0, 0])) == pytest.approx(2 / 10)
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_nothing_together_on_either_side_is_no_difference(count: int):
+    alone = np.arange(count)
+    assert partition_agreement(alone, alone[::-1]) == 1
+    none = np.zeros((0, 2), np.int64)
+    assert pair_agreement(none, none) == 1
+    assert pair_agreement(none, np.array([[0, 1]])) == 0
+
+
+def test_a_million_tracks_of_one_person_do_not_overflow():
+    one, half = np.zeros(1_000_000, np.int64), np.arange(1_000_000) // 500_000
+    assert partition_agreement(one, half) == pytest.approx(0.5, abs=1e-5)
+
+
+def test_other_lengths_are_refused():
+    with pytest.raises(ShapeError, match="one shape"):
+        partition_agreement(np.zeros(3, np.int64), np.zeros(4, np.int64))

@@ -1,0 +1,196 @@
+"""Adapt a model to one title (METHOD 2 and 3.1): crops in, what clustering needs of tracks out.
+
+It knows no storage, no Ray and no clustering rule; the device is the encoder's.
+
+    views    draw and encode the views of every crop (2.2)
+    head     train the head on the frozen encoder, in rounds (2.1, 2.3, 2.6)
+    match    match tracks between rounds (2.5)
+    encoder  train the encoder's last blocks, or all of it, with the head (2.4)
+    outputs  encode again and average over each track (4, closed form)
+    quality  rate each crop (3.1)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from vcn_ray.core.cut import CutConfig
+from vcn_ray.learn.adapt_config import AdaptConfig
+from vcn_ray.learn.checkpoint import Checkpointer, fingerprint
+from vcn_ray.learn.encoder import Encoded, changed_tensors, repeatable
+from vcn_ray.learn.heads import Student, fallback_student
+from vcn_ray.learn.hooks import NO_HOOKS, Hooks, Timer
+from vcn_ray.learn.outputs import draw_masks, no_outputs, quality_of_crops, track_outputs
+from vcn_ray.learn.rounds import Rounds
+from vcn_ray.learn.training import EpochRecord
+from vcn_ray.learn.views import OUTPUT_VIEWS, PLAIN, EncodedViews, encode_views
+from vcn_ray.models.backbones import Backbone
+from vcn_ray.records import I64, TitleCrops, TrackOutputs
+
+TRAINING_STREAM = 1 << 32
+"""Added to the seed for training, so that it does not draw the numbers that the views drew."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Adapted:
+    """A title's adapted model and what it says of the title's tracks."""
+
+    outputs: TrackOutputs
+    tensors: dict[str, Tensor]  # on the CPU: "head.*", "centre", and "encoder.*" where it changed
+    history: tuple[EpochRecord, ...]
+    matches: tuple[I64, ...]  # (p, 2) pairs of tracks that each round was trained on beside tracks
+    warnings: tuple[str, ...]  # "empty", "collapsed", "encoder_collapsed"
+    seconds: dict[str, float]  # by phase: views, head, match, encoder, outputs, quality
+    peak_bytes: int  # peak memory: of tensors on a GPU, else of the process since it started
+    resumed_epochs: int = 0  # epochs of the history that come from a checkpoint
+
+
+def adapt(
+    title: TitleCrops,
+    encoder: Backbone,
+    config: AdaptConfig,
+    cut: CutConfig,
+    *,
+    seed: int,
+    hooks: Hooks = NO_HOOKS,
+) -> Adapted:
+    """Adapt to one title by self-distillation (METHOD 2) and describe its tracks.
+
+    The same title, encoder, device, settings and seed give the same bits, whether the training was
+    killed and resumed or not. The encoder and torch's global state stay as they are.
+
+    Args:
+        title: Crops and their tracks.
+        encoder: In eval mode; everything is computed on its device.
+        config: One setting for every title.
+        cut: How the matcher "partition" cuts a title: as the final clustering does.
+        seed: Of all random numbers.
+        hooks: Listeners of progress, the store of checkpoints, and the processes that train
+            together, each of which calls this. A checkpoint of another title, encoder, setting or
+            seed is not used.
+    """
+    if not title.tracks:
+        nothing = no_outputs(config.outputs, encoder.dim, config.temperatures)
+        timer = Timer(None, next(encoder.parameters()).device)
+        return Adapted(nothing, {}, (), (), ("empty",), {}, timer.peak_bytes())
+    encoded = encode_views(title, encoder, config, seed=seed, hooks=hooks)
+    return adapt_encoded(encoded, config, cut, seed=seed, hooks=hooks)
+
+
+def adapt_encoded(
+    encoded: EncodedViews,
+    config: AdaptConfig,
+    cut: CutConfig,
+    *,
+    seed: int,
+    hooks: Hooks = NO_HOOKS,
+) -> Adapted:
+    """Adapt to a title whose views are encoded; several trainings can use one encoding.
+
+    Args:
+        encoded: Of the same config and seed.
+        config: As in `adapt`.
+        cut: As in `adapt`.
+        seed: As in `adapt`.
+        hooks: As in `adapt`.
+    """
+    title, encoder = encoded.title, encoded.encoder
+    device = next(encoder.parameters()).device
+    timer = Timer(hooks.progress, device)
+    timer.add("views", encoded.seconds)
+    ranks = hooks.ranks_for(len(title.crops))
+    checkpointer = None
+    if hooks.checkpoints:
+        own = partial(fingerprint, title, encoder, config, cut, seed)
+        checkpointer = Checkpointer(hooks.checkpoints, own, ranks)
+    generator = torch.Generator().manual_seed(seed + TRAINING_STREAM)
+    with repeatable(device):
+        rounds = Rounds(encoded, config, cut, generator, timer, checkpointer, ranks)
+        return _describe(rounds, _train(rounds))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Trained:
+    """The state at the end of training."""
+
+    student: Student
+    encoder: Backbone  # the pretrained one where it was not trained
+    warnings: tuple[str, ...] = ()
+
+
+def _train(rounds: Rounds) -> _Trained:
+    """Train the head, then the encoder, and discard what collapses (METHOD 2.8)."""
+    config, encoder = rounds.config, rounds.encoded.encoder
+    if rounds.encoded.title.tracks < 2:  # nobody to tell apart: one face has no variance to lose
+        return _Trained(_fallback(rounds), encoder)
+    student = rounds.train_head()
+    if student is None:
+        return _Trained(_fallback(rounds), encoder, ("collapsed",))
+    if config.encoder == "frozen":
+        return _Trained(student, encoder)
+    adapted = rounds.train_encoder(student, encoder, config.encoder)
+    if adapted is None:
+        return _Trained(student, encoder, ("encoder_collapsed",))
+    return _Trained(*adapted)
+
+
+def _fallback(rounds: Rounds) -> Student:
+    """Return a student that keeps the geometry of the pretrained encoder."""
+    config, plain = rounds.config, rounds.encoded.pretrained.embeddings[PLAIN]
+    return fallback_student(plain, config.outputs, config.temperatures, rounds.generator)
+
+
+def _describe(rounds: Rounds, trained: _Trained) -> Adapted:
+    """Turn the trained state into records and tensors."""
+    config, track, timer = rounds.config, rounds.encoded.title.track, rounds.timer
+    with timer.phase("outputs"):
+        adapted = _encode_adapted(rounds, trained.encoder)
+    with timer.phase("quality"):
+        masks = draw_masks(
+            config.quality_passes,
+            adapted.features.shape[1],
+            config.quality_dropout,
+            rounds.generator,
+        )
+        tick = partial(timer.report, "quality")
+        quality = quality_of_crops(trained.encoder, adapted.features, masks, tick)
+    with timer.phase("outputs"):
+        crops = rounds.crops(adapted.embeddings)
+        outputs = track_outputs(trained.student, crops, quality, track)
+    return Adapted(
+        outputs=outputs,
+        tensors=_tensors(rounds.encoded.encoder, trained),
+        history=tuple(rounds.history),
+        matches=tuple(matches.pairs for matches in rounds.matches),
+        warnings=trained.warnings,
+        seconds=timer.seconds,
+        peak_bytes=max(rounds.encoded.peak_bytes, timer.peak_bytes()),
+        resumed_epochs=rounds.resumed_epochs,
+    )
+
+
+def _encode_adapted(rounds: Rounds, encoder: Backbone) -> Encoded:
+    """Encode OUTPUT_VIEWS of all crops by the encoder at the end of training."""
+    encoded, views = rounds.encoded, rounds.encoded.views
+    if encoder is encoded.encoder:
+        pretrained = encoded.pretrained
+        return Encoded(pretrained.features, pretrained.embeddings[list(OUTPUT_VIEWS)])
+    if rounds.config.encoder == "all":
+        views = views.with_encoder(encoder)
+    return views.encode(encoder, OUTPUT_VIEWS, partial(rounds.timer.report, "outputs"))
+
+
+def _tensors(pretrained: Backbone, trained: _Trained) -> dict[str, Tensor]:
+    """Return the tensors of the trained state that are kept, on the CPU."""
+    tensors = {
+        f"head.{name}": tensor.detach().cpu().clone()
+        for name, tensor in trained.student.head.state_dict().items()
+    }
+    tensors["centre"] = trained.student.centre.cpu().clone()
+    for name, tensor in changed_tensors(trained.encoder, pretrained).items():
+        tensors[f"encoder.{name}"] = tensor
+    return tensors

@@ -232,8 +232,8 @@ class DlibAligner:
 
         Args:
             frame: (h, w, 3) uint8 RGB.
-            detections: n faces; landmarks are dlib's five, in the order of DLIB_MEAN_FACE, in pixels of
-                the frame.
+            detections: n faces; landmarks are dlib's five, in the order of DLIB_MEAN_FACE, in
+                pixels of the frame.
 
         Returns:
             (n, 150, 150, 3) uint8 RGB, in the order of the detections.

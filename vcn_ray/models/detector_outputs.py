@@ -165,16 +165,10 @@ def decode_yunet(
         found = sides[picture, row]
         centre = corner + found[:, :2] * stride
         extent = np.exp(found[:, 2:]) * stride
-        landmarks = points[picture, row].reshape(-1, LANDMARKS, 2) * stride
         low = centre - extent / 2
-        parts.append(
-            Candidates(
-                picture,
-                np.hstack([low, low + extent]),
-                scores[picture, row],
-                corner[:, None] + landmarks,
-            )
-        )
+        boxes = np.hstack([low, low + extent])
+        landmarks = points[picture, row].reshape(-1, LANDMARKS, 2) * stride
+        parts.append(Candidates(picture, boxes, scores[picture, row], corner[:, None] + landmarks))
     return join(parts)
 
 

@@ -64,7 +64,10 @@ class IResNet(Backbone):
     input_pixels = 112
 
     def __init__(
-        self, blocks: tuple[int, int, int, int] = R50_BLOCKS, dim: int = DEFAULT_DIM, width: int = 64
+        self,
+        blocks: tuple[int, int, int, int] = R50_BLOCKS,
+        dim: int = DEFAULT_DIM,
+        width: int = 64,
     ) -> None:
         super().__init__()
         self.dim = dim

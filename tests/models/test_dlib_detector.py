@@ -13,7 +13,7 @@ from tests.helpers.dlib_pictures import (
     two_faces,
 )
 from vcn_ray.errors import PackError, ShapeError
-from vcn_ray.models.dlib_mmod import Mmod, suppress
+from vcn_ray.models.dlib_detector import Mmod, suppress
 from vcn_ray.models.dlib_weights import MMOD_FILE, RESNET_FILE, MmodOptions, model_file
 from vcn_ray.records import U8
 

@@ -6,11 +6,14 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from vcn_ray.models.iresnet import IResNet
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 def _conv_block(inputs: int, outputs: int, kernel: int, stride: int, groups: int) -> nn.Module:
@@ -134,7 +137,7 @@ def seeded(kind: str, seed: int = 0) -> nn.Module:
     return drawn(ENCODERS[kind]())
 
 
-def drawn(model: nn.Module) -> nn.Module:
+def drawn(model: Net) -> Net:
     """A module with statistics, norms and biases drawn, so that none is left out unseen."""
     with torch.no_grad():
         for name, values in model.state_dict().items():

@@ -112,7 +112,7 @@ def placed_faces(picture: U8, scale: float) -> F32:
     centres = np.array(PICTURE_FACES)[:, None]
     shape = (ARCFACE_TEMPLATE - 56) @ [1, 1j] * scale
     turned = shape * np.exp(1j * rng.uniform(-3, 3, (6, 1)))
-    points = np.stack([turned.real, turned.imag], axis=2) + centres
+    points: F64 = np.stack([turned.real, turned.imag], axis=2) + centres
     return points.astype(np.float32)
 
 
@@ -157,11 +157,13 @@ ASTRONAUT = (168, 69, 263, 164)
 def turned(picture: U8, degrees: float, scale: float) -> U8:
     height, width = picture.shape[:2]
     matrix = cv2.getRotationMatrix2D((216, 116), degrees, scale)
-    return cv2.warpAffine(picture, matrix, (width, height))
+    warped: U8 = cv2.warpAffine(picture, matrix, (width, height))
+    return warped
 
 
 def grown(picture: U8, factor: int) -> U8:
-    return cv2.resize(picture[:260, 80:360], None, fx=factor, fy=factor)
+    enlarged: U8 = cv2.resize(picture[:260, 80:360], None, fx=factor, fy=factor)
+    return enlarged
 
 
 def both_chips(picture: U8, rectangle: tuple[int, ...]) -> tuple[U8, U8]:
@@ -184,7 +186,7 @@ def both_chips(picture: U8, rectangle: tuple[int, ...]) -> tuple[U8, U8]:
     ],
     ids=["plain", "edge", "turned", "enlarged", "large", "very-large"],
 )
-def test_chips_equal_dlibs_own(picture, rectangle):
+def test_chips_equal_dlibs_own(picture: U8, rectangle: tuple[int, ...]) -> None:
     wanted, ours = both_chips(picture, rectangle)
     difference = np.abs(wanted.astype(int) - ours.astype(int))
     # dlib cuts fractions of a grey level off, cv2 rounds: half a level for each resampling
@@ -192,7 +194,7 @@ def test_chips_equal_dlibs_own(picture, rectangle):
     assert np.percentile(difference, 99) <= 3
 
 
-def test_faces_come_back_in_order():
+def test_faces_come_back_in_order() -> None:
     landmarks = np.array([[[30, 20], [24, 20], [10, 20], [16, 20], [20, 32]]], np.float32)
     frame = np.zeros((200, 300, 3), np.uint8)
     frame[:, :150] = 200
@@ -203,7 +205,7 @@ def test_faces_come_back_in_order():
     assert DlibAligner().align(frame, faces(landmarks[:0])).shape == (0, 150, 150, 3)
 
 
-def test_an_upright_face_is_scaled_and_not_turned():
+def test_an_upright_face_is_scaled_and_not_turned() -> None:
     eyes = np.array([[0.86, 0.2135], [0.6460, 0.229], [0.1206, 0.2137], [0.334, 0.229]])
     landmarks = np.concatenate([eyes, [[0.49, 0.628]]]) * 60 + [100, 50]
     matrix = chip_to_frame(landmarks.astype(np.float32))
@@ -211,7 +213,7 @@ def test_an_upright_face_is_scaled_and_not_turned():
     np.testing.assert_allclose(matrix @ [74.5, 74.5, 1], [130, 80], atol=0.1)
 
 
-def test_landmarks_on_one_spot_give_a_chip_of_that_spot():
+def test_landmarks_on_one_spot_give_a_chip_of_that_spot() -> None:
     frame = np.arange(100, dtype=np.uint8)[:, None, None].repeat(100, 1).repeat(3, 2)
     chip = DlibAligner().align(frame, faces(np.full((1, 5, 2), 40, np.float32)))[0]
     assert set(np.unique(chip)) == {40}

@@ -44,7 +44,8 @@ def overlap(one: F32, others: F32) -> F32:
     low, high = np.maximum(one[:2], others[:, :2]), np.minimum(one[2:], others[:, 2:])
     common = np.clip(high - low, 0, None).prod(axis=1)
     area = (others[:, 2:] - others[:, :2]).prod(axis=1) + (one[2:] - one[:2]).prod()
-    return common / (area - common)
+    iou: F32 = common / (area - common)
+    return iou
 
 
 def same_faces(one: Detections, other: Detections, least: float) -> bool:
@@ -255,7 +256,7 @@ def test_other_heads_equal_insightface(
 @pytest.mark.parametrize(("pixels", "least"), [(None, 0.5), (640, 0.5), (640, 0.05), (320, 0.1)])
 def test_yunet_equals_opencv(yunet_file: Path, pixels: int | None, least: float) -> None:
     frames = looks(read_picture())[: 6 if pixels else 2]
-    height, width = fit_within(*frames.shape[1:3], pixels)
+    height, width = fit_within(frames.shape[1], frames.shape[2], pixels)
     network = cv2.FaceDetectorYN.create(str(yunet_file), "", (width, height), least)
     scale = np.array([frames.shape[2] / width, frames.shape[1] / height], np.float32)
     for frame, found in zip(

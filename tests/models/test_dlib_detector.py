@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -30,16 +32,18 @@ def check_against_dlib(network: Mmod, picture: U8, faces: int) -> None:
 
 
 @pytest.mark.parametrize(("picture", "faces"), [(two_faces, 2), (face_at_edge, 1), (large_face, 1)])
-def test_boxes_and_scores_equal_dlibs_own(network, picture, faces):
+def test_boxes_and_scores_equal_dlibs_own(
+    network: Mmod, picture: Callable[[], U8], faces: int
+) -> None:
     check_against_dlib(network, picture(), faces)
 
 
 @pytest.mark.slow
-def test_a_group_of_six_equals_dlibs_own(network):
+def test_a_group_of_six_equals_dlibs_own(network: Mmod) -> None:
     check_against_dlib(network, group(), 6)
 
 
-def test_each_frame_of_a_batch_gets_its_own_faces(network):
+def test_each_frame_of_a_batch_gets_its_own_faces(network: Mmod) -> None:
     picture = two_faces()
     frames = np.stack([picture, np.zeros_like(picture), picture[:, ::-1]])
     both, none, mirrored = network.find(frames)
@@ -53,7 +57,7 @@ def test_each_frame_of_a_batch_gets_its_own_faces(network):
     np.testing.assert_allclose(np.sort(width - 1 - middles), wanted, atol=20)
 
 
-def test_the_threshold_decides_what_is_a_face(network):
+def test_the_threshold_decides_what_is_a_face(network: Mmod) -> None:
     picture = group()[None, 60:380, 300:720]  # a whole face, and one that the edge cuts
     scores = network.find(picture)[0].scores
     assert scores[0] > 1 > scores[1] > 0
@@ -65,7 +69,7 @@ def test_the_threshold_decides_what_is_a_face(network):
     assert (np.diff(more) <= 0).all()
 
 
-def test_faces_under_the_window_are_missed_and_just_over_it_found(network):
+def test_faces_under_the_window_are_missed_and_just_over_it_found(network: Mmod) -> None:
     face = portrait()[:240, 96:336]  # one face, 96 pixels high by the detector's box
     assert len(network.find(face[None])[0].scores) == 1
     small = np.ascontiguousarray(face[::2, ::2])
@@ -73,12 +77,12 @@ def test_faces_under_the_window_are_missed_and_just_over_it_found(network):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (6, 300), (7, 7), (300, 8)])
-def test_frames_too_small_for_a_face_have_none(network, size):
+def test_frames_too_small_for_a_face_have_none(network: Mmod, size: tuple[int, int]) -> None:
     found = network.find(np.zeros((2, *size, 3), np.uint8))
     assert [f.rectangles.shape for f in found] == [(0, 4)] * 2
 
 
-def test_frames_may_be_read_only_or_views_or_none(network):
+def test_frames_may_be_read_only_or_views_or_none(network: Mmod) -> None:
     frames = np.stack([two_faces()] * 2)[:, ::-1, ::-1]
     frames.setflags(write=False)
     assert len(network.find(frames)) == 2
@@ -86,26 +90,26 @@ def test_frames_may_be_read_only_or_views_or_none(network):
 
 
 @pytest.mark.parametrize("shape", [(2, 90, 90), (1, 90, 90, 4)])
-def test_other_arrays_are_refused(network, shape):
+def test_other_arrays_are_refused(network: Mmod, shape: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError, match="frames need"):
         network.find(np.zeros(shape, np.uint8))
     with pytest.raises(ShapeError, match="float32"):
         network.find(np.zeros((1, 90, 90, 3), np.float32))
 
 
-def test_another_networks_file_is_refused():
+def test_another_networks_file_is_refused() -> None:
     with pytest.raises(PackError, match="not dlib's face detector"):
         Mmod(model_file(RESNET_FILE).read_bytes())
 
 
-def test_the_stronger_of_two_overlapping_boxes_stays():
+def test_the_stronger_of_two_overlapping_boxes_stays() -> None:
     boxes = np.array([[0, 0, 9, 9], [1, 1, 10, 10], [40, 0, 49, 9]])
     kept = suppress(boxes, np.array([0.5, 0.9, 0.1], np.float32), OPTIONS)
     assert kept.rectangles.tolist() == [[1, 1, 10, 10], [40, 0, 49, 9]]
     np.testing.assert_allclose(kept.scores, [0.9, 0.1])
 
 
-def test_overlap_is_measured_by_the_hull_of_both():
+def test_overlap_is_measured_by_the_hull_of_both() -> None:
     # 5x5 common pixels: of the union 25 / 175 in both cases, of the hull 25 / 225
     corner = np.array([[0, 0, 9, 9], [5, 5, 14, 14]])
     scores = np.array([1, 0.5], np.float32)
@@ -115,7 +119,7 @@ def test_overlap_is_measured_by_the_hull_of_both():
     assert len(suppress(corner, scores, below).scores) == 1
 
 
-def test_a_box_mostly_inside_another_goes_where_the_file_says_so():
+def test_a_box_mostly_inside_another_goes_where_the_file_says_so() -> None:
     inside = np.array([[0, 0, 39, 39], [0, 0, 9, 9]])
     scores = np.array([1, 0.5], np.float32)
     assert len(suppress(inside, scores, OPTIONS).scores) == 2
@@ -124,7 +128,7 @@ def test_a_box_mostly_inside_another_goes_where_the_file_says_so():
 
 
 @pytest.mark.gpu
-def test_a_gpu_finds_the_same_faces(network):
+def test_a_gpu_finds_the_same_faces(network: Mmod) -> None:
     assert torch.cuda.is_available(), "this test is for a machine with a CUDA device"
     frames = np.stack([two_faces()] * 10)
     on_gpu = Mmod(model_file(MMOD_FILE).read_bytes()).to("cuda").find(frames)

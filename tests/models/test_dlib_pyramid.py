@@ -12,7 +12,7 @@ SIZES = [(360, 640), (640, 360), (480, 480), (97, 1000), (1000, 97), (7, 7), (10
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_levels_shrink_by_five_sixths_and_keep_apart(height, width):
+def test_levels_shrink_by_five_sixths_and_keep_apart(height: int, width: int) -> None:
     tiling = tile(height, width)
     used = np.zeros((tiling.height, tiling.width), int)
     for level, (left, top, right, bottom) in enumerate(tiling.levels):
@@ -29,13 +29,13 @@ def test_levels_shrink_by_five_sixths_and_keep_apart(height, width):
         height, width = math.floor(height * 5 / 6), math.floor(width * 5 / 6)
 
 
-def test_the_second_column_saves_room():
+def test_the_second_column_saves_room() -> None:
     tiling = tile(480, 640)
     assert (tiling.levels[:, 0] > MARGIN).any()
     assert tiling.height < sum(b - t + 1 + GAP for _, t, _, b in tiling.levels.tolist())
 
 
-def test_each_level_shows_the_whole_picture():
+def test_each_level_shows_the_whole_picture() -> None:
     y, x = torch.meshgrid(torch.linspace(0, 1, 120), torch.linspace(-1, 1, 160), indexing="ij")
     picture = torch.stack([x, y, x * 0 + 0.5])[None]
     tiling = tile(120, 160)
@@ -52,7 +52,7 @@ def test_each_level_shows_the_whole_picture():
     assert tiles[0, :, outside].abs().max() == 0
 
 
-def test_windows_grow_with_the_level_and_keep_their_place():
+def test_windows_grow_with_the_level_and_keep_their_place() -> None:
     height, width = 720, 1280
     tiling = tile(height, width)
     for level, (left, top, right, bottom) in enumerate(tiling.levels[:10]):
@@ -65,7 +65,7 @@ def test_windows_grow_with_the_level_and_keep_their_place():
         np.testing.assert_allclose(middle, [width / 2, height / 2], atol=1 + 2 * 1.2**level)
 
 
-def test_a_place_between_levels_belongs_to_the_closer_one():
+def test_a_place_between_levels_belongs_to_the_closer_one() -> None:
     tiling = tile(300, 400)
     below_first = tiling.levels[0, 3]
     near_first, near_second = ([[100.0, below_first + d]] for d in (4, 7))

@@ -18,7 +18,7 @@ def data() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def encoder(data) -> DlibResNet:
+def encoder(data: bytes) -> DlibResNet:
     return DlibResNet(data)
 
 
@@ -33,14 +33,16 @@ def chips() -> torch.Tensor:
     return torch.from_numpy(np.stack(cut))
 
 
-def test_descriptors_equal_dlibs_own(encoder, chips):
+def test_descriptors_equal_dlibs_own(encoder: DlibResNet, chips: torch.Tensor) -> None:
     wanted = [np.array(dlib_encoder().compute_face_descriptor(chip.numpy())) for chip in chips]
     with torch.inference_mode():
         ours = encoder(encoder.prepare(chips)).numpy()
     np.testing.assert_allclose(ours, wanted, atol=1e-5)
 
 
-def test_embeddings_are_unit_vectors_that_tell_people_apart(encoder, chips):
+def test_embeddings_are_unit_vectors_that_tell_people_apart(
+    encoder: DlibResNet, chips: torch.Tensor
+) -> None:
     embeddings = encoder.embed(torch.cat([chips, chips.flip(2)]))
     assert embeddings.shape == (4, 128)
     torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(4))
@@ -50,7 +52,7 @@ def test_embeddings_are_unit_vectors_that_tell_people_apart(encoder, chips):
     assert encoder.embed(chips[:0]).shape == (0, 128)
 
 
-def test_the_parts_join_to_the_whole(encoder, chips):
+def test_the_parts_join_to_the_whole(encoder: DlibResNet, chips: torch.Tensor) -> None:
     images = encoder.prepare(chips)
     with torch.inference_mode():
         activations = encoder.trunk(images)
@@ -60,7 +62,7 @@ def test_the_parts_join_to_the_whole(encoder, chips):
     assert features.shape == (2, 256)
 
 
-def test_both_forms_of_crops_are_prepared_alike(encoder, chips):
+def test_both_forms_of_crops_are_prepared_alike(encoder: DlibResNet, chips: torch.Tensor) -> None:
     images = encoder.prepare(chips)
     assert images.dtype == torch.float32
     torch.testing.assert_close(images, encoder.prepare(chips.permute(0, 3, 1, 2).float()))
@@ -70,7 +72,9 @@ def test_both_forms_of_crops_are_prepared_alike(encoder, chips):
         encoder.prepare(torch.zeros(1, 112, 112, 3, dtype=torch.uint8))
 
 
-def test_every_weight_is_trained_and_the_tail_alone_can_be(data, chips):
+def test_every_weight_is_trained_and_the_tail_alone_can_be(
+    data: bytes, chips: torch.Tensor
+) -> None:
     encoder = DlibResNet(data)
     images = encoder.prepare(chips)
     encoder(images).square().sum().backward()
@@ -78,11 +82,11 @@ def test_every_weight_is_trained_and_the_tail_alone_can_be(data, chips):
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 0, name
 
-    whole = [p.grad.clone() for p in encoder.tail_parameters()]
+    whole = [p.grad.clone() for p in encoder.tail_parameters() if p.grad is not None]
     encoder.zero_grad()
     with torch.no_grad():
         activations = encoder.trunk(images)
-    encoder.project(encoder.tail(activations)).square().sum().backward()
+    torch.autograd.backward(encoder.project(encoder.tail(activations)).square().sum())
     for parameter, grad in zip(encoder.tail_parameters(), whole, strict=True):
         torch.testing.assert_close(parameter.grad, grad)
     trained = {n for n, p in encoder.named_parameters() if p.grad is not None}
@@ -90,14 +94,16 @@ def test_every_weight_is_trained_and_the_tail_alone_can_be(data, chips):
     assert any(name.endswith("scale") for name in trained)
 
 
-def test_a_step_changes_this_encoder_only(data, encoder, chips):
+def test_a_step_changes_this_encoder_only(
+    data: bytes, encoder: DlibResNet, chips: torch.Tensor
+) -> None:
     trained = DlibResNet(data)
     images = encoder.prepare(chips)
     with torch.no_grad():
         activations = encoder.trunk(images)
         before = encoder.tail(activations)
     optimizer = torch.optim.SGD(trained.tail_parameters(), lr=0.1)
-    trained.project(trained.tail(activations))[:, 0].sum().backward()
+    torch.autograd.backward(trained.project(trained.tail(activations))[:, 0].sum())
     optimizer.step()
     with torch.no_grad():
         assert (trained.tail(activations) - before).abs().max() > 1e-3
@@ -106,6 +112,6 @@ def test_a_step_changes_this_encoder_only(data, encoder, chips):
         torch.testing.assert_close(trained.tail(activations), before)
 
 
-def test_another_networks_file_is_refused():
+def test_another_networks_file_is_refused() -> None:
     with pytest.raises(PackError, match="not dlib's face-ID network"):
         DlibResNet(model_file(MMOD_FILE).read_bytes())

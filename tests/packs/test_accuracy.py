@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -90,6 +89,12 @@ def test_a_folder_that_cannot_be_compared_is_refused(six: Path, tmp_path: Path) 
         find_faces(six)
 
 
+def read(path: Path, max_side: int) -> U8:
+    face = read_face(path, max_side)
+    assert face is not None
+    return face
+
+
 def test_pictures_are_read_upright_and_small(tmp_path: Path) -> None:
     picture = Image.fromarray(read_picture())  # 1280 x 886
     turned = picture.transpose(Image.Transpose.ROTATE_90)
@@ -98,16 +103,15 @@ def test_pictures_are_read_upright_and_small(tmp_path: Path) -> None:
     turned.save(tmp_path / "turned.png", exif=exif)
     picture.convert("L").save(tmp_path / "grey.jpg")
     picture.convert("RGBA").save(tmp_path / "clear.png")
-    assert np.array_equal(read_face(tmp_path / "turned.png", 1280), read_picture())
-    grey = read_face(tmp_path / "grey.jpg", 320)
-    assert grey is not None
-    assert (grey.shape, grey.dtype) == ((222, 320, 3), np.uint8)
+    assert np.array_equal(read(tmp_path / "turned.png", 1280), read_picture())
+    grey = read(tmp_path / "grey.jpg", 320)
+    assert grey.shape == (222, 320, 3)
+    assert grey.dtype == np.uint8
     assert np.array_equal(grey[..., 0], grey[..., 2])
-    clear = read_face(tmp_path / "clear.png", 2000)
-    assert np.array_equal(clear, read_picture())
+    assert np.array_equal(read(tmp_path / "clear.png", 2000), read_picture())
     few = picture.convert("P")
     few.save(tmp_path / "few.png", transparency=bytes(range(256)))  # of which Pillow warns
-    assert np.array_equal(read_face(tmp_path / "few.png", 2000), np.array(few.convert("RGB")))
+    assert np.array_equal(read(tmp_path / "few.png", 2000), np.array(few.convert("RGB")))
 
 
 def test_broken_pictures_are_none(six: Path) -> None:
@@ -237,7 +241,7 @@ def test_the_command_says_what_is_wrong_with_the_folder(
     six: Path, place: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["packs", "check", "dlib", "--faces", str(six.parent / place)]) == 2
-    said: Any = capsys.readouterr()
+    said = capsys.readouterr()
     assert said.out == ""
     assert said.err.count("\n") == 1
     assert said.err.startswith(f"vcn packs: {six.parent / place}")

@@ -195,7 +195,7 @@ def test_folders_that_are_no_packs_are_refused(folder: Path, shared: Path, tmp_p
 
 
 def test_graphs_that_cannot_be_trained_are_refused(folder: Path) -> None:
-    shape = ["n", 3, 112, 112]
+    shape = ("n", 3, 112, 112)
     data = helper.make_tensor_value_info("data", onnx.TensorProto.FLOAT, shape)
     out = helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, ["n", "d"])
     node = helper.make_node("Sin", ["data"], ["out"])

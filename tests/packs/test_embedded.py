@@ -18,7 +18,7 @@ def pack() -> FacePack:
     return load_dlib_pack()
 
 
-def test_a_face_gets_dlibs_landmarks(pack):
+def test_a_face_gets_dlibs_landmarks(pack: FacePack) -> None:
     picture = portrait()[:280, 80:360]
     (faces,) = pack.detector.detect(picture[None])
     assert len(faces) == 1
@@ -29,7 +29,7 @@ def test_a_face_gets_dlibs_landmarks(pack):
     assert all(a.dtype == np.float32 for a in (faces.boxes, faces.scores, faces.landmarks))
 
 
-def test_boxes_and_landmarks_are_rows_of_one_face(pack):
+def test_boxes_and_landmarks_are_rows_of_one_face(pack: FacePack) -> None:
     (faces,) = pack.detector.detect(two_faces()[None])
     assert len(faces) == 2
     middles = faces.landmarks.mean(axis=1)
@@ -38,19 +38,19 @@ def test_boxes_and_landmarks_are_rows_of_one_face(pack):
     assert none.landmarks.shape == (0, 5, 2)
 
 
-def test_a_person_is_closer_to_a_darkened_picture_than_to_another_person(pack):
+def test_a_person_is_closer_to_a_darkened_picture_than_to_another_person(pack: FacePack) -> None:
     pictures = [portrait()[:280, 80:360], (portrait()[:280, 80:360] * 0.6).astype(np.uint8)]
     crops = [pack.aligner.align(p, pack.detector.detect(p[None])[0]) for p in pictures]
     others = two_faces()
     crops.append(pack.aligner.align(others, pack.detector.detect(others[None])[0]))
-    crops = np.concatenate(crops)
-    assert crops.shape == (4, 150, 150, 3)
-    cosines = (e := pack.load_encoder().embed(torch.from_numpy(crops))) @ e.T
+    joined = np.concatenate(crops)
+    assert joined.shape == (4, 150, 150, 3)
+    cosines = (e := pack.load_encoder().embed(torch.from_numpy(joined))) @ e.T
     assert cosines[0, 1] > 0.95
     assert cosines[:2, 2:].max() < 0.9
 
 
-def test_the_pack_says_what_results_depend_on(pack):
+def test_the_pack_says_what_results_depend_on(pack: FacePack) -> None:
     again = load_dlib_pack()
     assert (pack.detector_hash, pack.encoder_hash) == (again.detector_hash, again.encoder_hash)
     assert pack.detector_hash != pack.encoder_hash
@@ -61,7 +61,7 @@ def test_the_pack_says_what_results_depend_on(pack):
     assert pack.aligner.input_pixels == pack.load_encoder().input_pixels == 150
 
 
-def test_threads_are_those_asked_for():
+def test_threads_are_those_asked_for() -> None:
     before = torch.get_num_threads()
     try:
         load_dlib_pack(threads=2)
@@ -70,6 +70,6 @@ def test_threads_are_those_asked_for():
         torch.set_num_threads(before)
 
 
-def test_a_device_that_is_not_there_is_refused():
+def test_a_device_that_is_not_there_is_refused() -> None:
     with pytest.raises(PackError, match="cannot be used"):
         DlibDetector(device="nonsense")

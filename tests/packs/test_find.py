@@ -5,8 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import re
 from collections.abc import Iterator
+from multiprocessing.queues import Queue
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -165,7 +165,7 @@ def test_the_commands_know_places_on_s3(
     assert "holds no pack" in capsys.readouterr().err
 
 
-def _fetch_there(uri: str, config: RunConfig, found: Any) -> None:
+def _fetch_there(uri: str, config: RunConfig, found: Queue[str]) -> None:
     found.put(str(fetch_pack(uri, config.s3)))
 
 

@@ -37,6 +37,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return models
 
 
+def setting(table: str, **values: object) -> Change:
+    """A change of some settings in a table of pack.toml."""
+    return lambda content: content[table].update(values)
+
+
 def refusal(folder: Path | str) -> str:
     """The one line that loading and describing both give."""
     with pytest.raises(PackError) as described:
@@ -88,7 +93,7 @@ def test_hashes_follow_settings_not_file_names(yunet_pack: Path, folder: Path) -
     assert renamed.detector_hash == original.detector_hash
     assert renamed.encoder_hash == original.encoder_hash
 
-    rewrite(folder, lambda content: content["detector"].update(min_score=0.7))
+    rewrite(folder, setting("detector", min_score=0.7))
     stricter = load_pack(str(folder))
     assert stricter.detector_hash != original.detector_hash
     assert stricter.encoder_hash == original.encoder_hash
@@ -96,12 +101,11 @@ def test_hashes_follow_settings_not_file_names(yunet_pack: Path, folder: Path) -
 
 def test_settings_take_effect(folder: Path) -> None:
     picture = read_picture()[None]
-    rewrite(folder, lambda content: content["detector"].update(min_score=0.93))
+    rewrite(folder, setting("detector", min_score=0.93))
     assert len(load_pack(str(folder)).detector.detect(picture)[0]) < 6
     seen = []
     for pixels in (640, 960):
-        settings = {"min_score": 0.5, "input_pixels": pixels}
-        rewrite(folder, lambda content, settings=settings: content["detector"].update(settings))
+        rewrite(folder, setting("detector", min_score=0.5, input_pixels=pixels))
         seen.append(load_pack(str(folder)).detector.detect(picture)[0].boxes)
     rewrite(folder, lambda content: content["detector"].pop("input_pixels"))
     seen.append(load_pack(str(folder)).detector.detect(picture)[0].boxes)
@@ -130,7 +134,7 @@ def test_settings_take_effect(folder: Path) -> None:
         (lambda c: c["encoder"].update(channels="bgr"), "only an encoder of kind onnx"),
         (lambda c: c["encoder"].update(mean=[1.0, 2.0]), "encoder.mean = [1.0, 2.0] is not valid"),
         (
-            lambda c: c["encoder"].update(input_pixels=128),
+            setting("encoder", input_pixels=128),
             "input_pixels = 128 is not valid",
         ),
         (
@@ -152,7 +156,7 @@ def test_wrong_keys_are_named(folder: Path, change: Change, said: str) -> None:
 def test_files_outside_the_folder_are_refused(folder: Path, name: str) -> None:
     shutil.copytree(folder, folder.parent / "pack2")
     (folder / "link.onnx").symlink_to(folder.parent / "pack2" / "yunet_n_dynamic.onnx")
-    rewrite(folder, lambda content: content["detector"].update(file=name))
+    rewrite(folder, setting("detector", file=name))
     assert "outside the folder" in refusal(folder)
 
 
@@ -167,7 +171,9 @@ def test_missing_and_changed_files_are_refused(folder: Path, table: str) -> None
     assert "cannot be read (Is a directory)" in refusal(folder)
 
 
-def test_other_content_than_the_kind_says_is_refused(folder: Path, capfd: Any) -> None:
+def test_other_content_than_the_kind_says_is_refused(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     weights = folder / "mobilefacenet.safetensors"
     state = load_file(weights)
     del state["bn.weight"]
@@ -185,7 +191,7 @@ def test_other_content_than_the_kind_says_is_refused(folder: Path, capfd: Any) -
     (folder / "yunet_n_dynamic.onnx").write_bytes(b"not a graph")
     with_checksum(folder, "detector")
     for kind in ("yunet", "scrfd"):
-        rewrite(folder, lambda content, kind=kind: content["detector"].update(kind=kind))
+        rewrite(folder, setting("detector", kind=kind))
         with pytest.raises(PackError, match=f"cannot be opened as {kind}"):
             load_pack(str(folder))
 
@@ -265,7 +271,7 @@ def test_an_onnx_encoder_scales_its_input_as_described(buffalo: Path) -> None:
     plain = load_pack(str(buffalo))
     crops = torch.randint(0, 256, (2, 112, 112, 3), dtype=torch.uint8)
     for change in ({"channels": "bgr"}, {"mean": [0.0, 0.0, 0.0]}, {"std": [1.0, 2.0, 3.0]}):
-        rewrite(buffalo, lambda c, change=change: c["encoder"].update(change))
+        rewrite(buffalo, setting("encoder", **change))
         other = load_pack(str(buffalo))
         assert other.encoder_hash != plain.encoder_hash
         assert other.detector_hash == plain.detector_hash
@@ -273,7 +279,7 @@ def test_an_onnx_encoder_scales_its_input_as_described(buffalo: Path) -> None:
             other.load_encoder().embed(crops), plain.load_encoder().embed(crops)
         )
         (buffalo / "pack.toml").write_text(tomli_w.dumps(content))
-    rewrite(buffalo, lambda c: c["encoder"].update(input_pixels=128))
+    rewrite(buffalo, setting("encoder", input_pixels=128))
     with pytest.raises(PackError, match="takes pictures of 112 pixels"):
         load_pack(str(buffalo)).load_encoder()
 

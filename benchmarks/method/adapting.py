@@ -1,4 +1,4 @@
-"""A film's adapted model, kept on disk between runs, and what it says of each single crop."""
+"""A film's adapted model, cached on disk between runs, and its outputs for single crops."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from cache import code_digest, digest, load, store
-from encoding import EncodedFilm, encode_film, encoding_key, reporter
-from films import Film
-from running import Bench, say
 
+from benchmarks.method.cache import code_digest, digest, load, store
+from benchmarks.method.encoding import EncodedFilm, encode_film, encoding_key, reporter
+from benchmarks.method.films import Film
+from benchmarks.method.running import Bench
+from benchmarks.report import say
 from vcn_ray.io.weights import outputs_as_arrays, outputs_of_arrays
 from vcn_ray.learn.fallback import Projection
 from vcn_ray.learn.finetune import Adapted, adapt
@@ -29,24 +30,24 @@ from vcn_ray.records import F64
 
 @dataclass(frozen=True, eq=False)
 class AdaptedFilm:
-    """What adapt_film returns."""
+    """The result of adapt_film."""
 
-    adapted: Adapted  # seconds and memory are those measured when it was done
-    kept: int  # views whose activations were kept to train the encoder's tail on
+    adapted: Adapted  # with the seconds and memory measured when it was adapted
+    kept: int  # views with cached activations, on which the encoder's tail trained
 
     @property
     def encode_seconds(self) -> float:
-        """Of all views through the encoder as it is."""
+        """Seconds for all views through the pretrained encoder."""
         return self.adapted.seconds["views"]
 
     @property
     def train_seconds(self) -> float:
-        """Of all the rest: training, matching, outputs, quality."""
+        """Seconds for the rest: training, matching, outputs, quality."""
         return sum(self.adapted.seconds.values()) - self.encode_seconds
 
 
 class CropOutputs(NamedTuple):
-    """What the adapted model says of the plain and of two augmented views of each crop."""
+    """The adapted model's outputs for the plain view and two augmented views of each crop."""
 
     embeddings: F64  # (3, m, d) unit
     outputs: F64  # (3, m, K) of the head
@@ -59,14 +60,14 @@ def adapt_film(
     seed: int | None = None,
     encode: Callable[[], EncodedFilm] | None = None,
 ) -> AdaptedFilm:
-    """Adapt to a film, or read the model where an earlier run has left it.
+    """Read a film's adapted model from the cache, or adapt it.
 
     Args:
-        film: Its labels are not looked at.
+        film: Its labels are not used.
         bench: Its seed is that of the views.
         config: All settings of the adaptation.
-        seed: Of the training; None: the same.
-        encode: Where the encoded views come from; None: encode_film.
+        seed: Seed of the training; by default that of the views.
+        encode: Gives the encoded views; by default encode_film does.
     """
     seed = bench.seed if seed is None else seed
     place = adapted_place(film, bench, config, seed)
@@ -84,7 +85,7 @@ def adapt_film(
 
 
 def adapted_place(film: Film, bench: Bench, config: FinetuneConfig, seed: int) -> Path | None:
-    """The file of an adaptation, under a hash of all that it depends on; None: no cache."""
+    """The file of an adaptation, named by a hash of its inputs; None without a cache."""
     if bench.cache is None:
         return None
     code = code_digest(adapt.__module__, type(bench.encoder).__module__)
@@ -93,12 +94,12 @@ def adapted_place(film: Film, bench: Bench, config: FinetuneConfig, seed: int) -
 
 
 def crop_outputs(film: Film, bench: Bench, config: FinetuneConfig, adapted: Adapted) -> CropOutputs:
-    """Ask an adapted model about each crop of a film, be it the one that it was adapted to or not.
+    """Run an adapted model on each crop of a film, which need not be the film it was adapted to.
 
     Args:
-        film: Of the same size of crops.
+        film: A film with crops of the same size.
         bench: As for the adaptation.
-        config: Likewise.
+        config: As for the adaptation.
         adapted: The model.
     """
     tuned, student = load_model(bench.encoder, adapted)
@@ -107,13 +108,13 @@ def crop_outputs(film: Film, bench: Bench, config: FinetuneConfig, adapted: Adap
     if tuned is not bench.encoder:
         views = encoded.views
         views = views.with_encoder(tuned) if config.encoder == "all" else views
-        embeddings = views.encode(tuned, OUTPUT_VIEWS, lambda share: None).embeddings
+        embeddings = views.encode(tuned, OUTPUT_VIEWS, lambda progress: None).embeddings
     outputs = np.stack([student.outputs(view) for view in embeddings])
     return CropOutputs(embeddings.cpu().numpy().astype(np.float64), outputs.astype(np.float64))
 
 
 def load_model(encoder: Backbone, adapted: Adapted) -> tuple[Backbone, Student]:
-    """The adapted encoder (the one given where nothing of it was trained) and student."""
+    """The adapted encoder and student; an encoder that was not trained is returned as it is."""
     parts: dict[str, dict[str, torch.Tensor]] = {"encoder": {}, "head": {}}
     for name, tensor in adapted.tensors.items():
         part, _, rest = name.partition(".")

@@ -1,4 +1,4 @@
-"""What others would do with the untuned embeddings of a film's tracks: the bar for the method."""
+"""Baselines: known clusterings of the pretrained encoder's embeddings of a film's tracks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ORACLE_CUTS = np.arange(0.2, 1.1, 0.01)
 
 
 def cosine_distances(rows: F64) -> F64:
-    """(k, k) cosine distances of unit rows (k, d), zero on the diagonal."""
+    """(k, k) cosine distances between unit rows (k, d), zero on the diagonal."""
     table = np.clip(1 - rows @ rows.T, 0, 2)
     np.fill_diagonal(table, 0)
     return table
@@ -31,7 +31,7 @@ def hac(rows: F64, distance: float = HAC_DISTANCE) -> I64:
 
 
 def hac_oracle(rows: F64, truth: I64) -> tuple[float, ClusterScores]:
-    """Average linkage at the cut with the best NMI: it sees the labels, so nobody can use it."""
+    """Average linkage at the cut with the best NMI: it sees the labels, so no run can use it."""
     tree = linkage(squareform(cosine_distances(rows), checks=False), "average")
     cuts = [(float(c), fcluster(tree, c, "distance").astype(np.int64)) for c in ORACLE_CUTS]
     scored = [(cut, evaluate_clustering(truth, renumber(label))) for cut, label in cuts]
@@ -39,7 +39,7 @@ def hac_oracle(rows: F64, truth: I64) -> tuple[float, ClusterScores]:
 
 
 def hdbscan(rows: F64) -> I64:
-    """HDBSCAN with clusters of two and more; what it calls noise is a cluster of one each."""
+    """HDBSCAN with clusters of two or more; each noise point becomes a cluster of its own."""
     model = HDBSCAN(min_cluster_size=2, metric="precomputed", copy=True)
     label = model.fit_predict(cosine_distances(rows)).astype(np.int64)
     noise = np.flatnonzero(label < 0)
@@ -64,8 +64,8 @@ def finch(rows: F64, levels: int = 1) -> I64:
     return renumber(label.astype(np.int64))
 
 
-def letter_by_cosine(crops: F64, track: I64) -> I64:
-    """METHOD 4 to the letter with cosine distance of untuned embeddings in place of the loss.
+def published_by_cosine(crops: F64, track: I64) -> I64:
+    """METHOD 4 as published, with cosine distance of pretrained embeddings instead of the loss.
 
     Args:
         crops: (m, d) unit embeddings.

@@ -1,4 +1,4 @@
-"""Arrays kept on disk between runs, each file under a hash of all that it depends on."""
+"""Arrays cached on disk between runs, each file named by a hash of its inputs."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 
 def digest(*parts: object) -> str:
-    """Hash of the written form of some settings."""
+    """Hash of the printed form of some values."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:20]
 
 
 def sources(*modules: str) -> list[Path]:
-    """The files of modules of the package and of all that they import from it."""
+    """The files of modules of the package, and of everything that they import from it."""
     left, seen = list(modules), set[Path]()
     while left:
         path = PACKAGE.parent.joinpath(*left.pop().split(".")).with_suffix(".py")
@@ -40,12 +40,12 @@ def sources(*modules: str) -> list[Path]:
 
 
 def code_digest(*modules: str) -> str:
-    """Hash of their sources: what another version wrote is not what this one would write."""
+    """Hash of the modules' sources: another version of the code may write other arrays."""
     return digest(*(path.read_bytes() for path in sources(*modules)))
 
 
 def store(path: Path, arrays: Arrays, facts: Mapping[str, Any]) -> None:
-    """Write a file, at once: other programs may look for it."""
+    """Write a file atomically: other programs may read it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.part")
     with temporary.open("wb") as file:
@@ -54,7 +54,7 @@ def store(path: Path, arrays: Arrays, facts: Mapping[str, Any]) -> None:
 
 
 def load(path: Path) -> tuple[dict[str, F32], dict[str, Any]] | None:
-    """Arrays and facts of a file; None: there is none."""
+    """Arrays and facts of a file; None where the file does not exist."""
     if not path.exists():
         return None
     with np.load(path) as data:

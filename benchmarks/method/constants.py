@@ -1,21 +1,21 @@
-"""What does each constant of the method do? Each is halved and doubled, all others as they are.
+"""How sensitive is the method to its constants? Each is halved and doubled, one at a time.
 
-    python benchmarks/constants.py FILE.npz ... --pack DIR --cache CACHE [--group cut] [--only NAME]
+    python -m benchmarks.method.constants FILE.npz ... --pack DIR --cache CACHE [--group cut]
 
-The constants are all numbers among the settings of the adaptation, the cut and the quality, found
-by looking through the settings, so that a new one cannot be forgotten. Shares and momenta near one
-are varied by their distance to it: a momentum of 0.996 becomes 0.998 and 0.992. Whole numbers are
-rounded. Values that the settings refuse are shown as such, and so is what makes no difference in
-this profile. Numbers in the code that no setting can change are listed at the end, on the terminal.
+The constants are all numbers in the settings of the adaptation, the cut and the quality. They are
+read from the settings classes, so a new one cannot be forgotten. Fractions and momenta near one are
+varied by their distance to it: a momentum of 0.996 becomes 0.998 and 0.992. Whole numbers are
+rounded. The note says where the settings refuse a value, and where a value changes nothing in this
+profile. Numbers in the code that no setting can change are listed at the end, on standard error.
 
-How to read a row: NMI is the mean over the films, drop is how much less that is than under the
-unchanged settings (first row; a minus is a gain). Differences under about 0.005 are noise: see the
-spread that robustness.py --seeds shows. worst is the largest drop on one film.
+How to read a row: NMI is the mean over the films, drop is the NMI under the unchanged settings
+(first row) less that; a negative drop is a gain. Differences under about 0.005 are noise: compare
+the standard deviation in `robustness --seeds`. worst is the largest drop on one film.
 
 The groups take very different times. "cut" and "quality" use one adaptation of each film, seconds
-in all; "train" and "encoder" train anew on the same encoded views, minutes; "augment" encodes anew,
-an hour. With --cache each adaptation is made once, whoever asks for it, and a run that was cut off
-goes on where it was.
+in all; "train" and "encoder" train again on the same encoded views, minutes; "augment" encodes
+again, an hour. With --cache each adaptation is computed once for all scripts, and a run that was
+interrupted resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
-from adapting import adapt_film
-from encoding import EncodedFilm, encode_film
-from films import Film, load_film
-from running import Bench, make_parser, open_bench, say
-from scoring import Cell, Report, cluster_film
-from settings_table import (
+
+from benchmarks.command import read_options, save
+from benchmarks.method.adapting import adapt_film
+from benchmarks.method.encoding import EncodedFilm, encode_film
+from benchmarks.method.films import Film, load_film
+from benchmarks.method.running import Bench, film_parser, open_bench
+from benchmarks.method.scoring import cluster_film
+from benchmarks.method.settings_table import (
     GROUPS,
     NO_CONSTANTS,
     Constant,
@@ -38,7 +40,7 @@ from settings_table import (
     fixed_numbers,
     unused_because,
 )
-
+from benchmarks.report import Cell, Report, say
 from vcn_ray.config import RunConfig
 from vcn_ray.core.metrics import ClusterScores, evaluate_clustering
 from vcn_ray.errors import ConfigError
@@ -61,11 +63,11 @@ COLUMNS = {
 
 
 class Runs:
-    """Scores of settings on all films; each film's views and usual adaptation are made once.
+    """Scores of settings on all films; the usual settings encode and adapt each film only once.
 
     Args:
-        films: What to measure on.
-        bench: What to run with.
+        films: The films to measure on.
+        bench: The encoder, seed and cache to run with.
         usual: The unchanged settings.
     """
 
@@ -77,7 +79,7 @@ class Runs:
         self._adapted: dict[str, TrackOutputs] = {}
 
     def scores(self, config: RunConfig) -> list[ClusterScores]:
-        """Of each film."""
+        """The scores of each film."""
         return [self._score(film, config) for film in self._films]
 
     def _score(self, film: Film, config: RunConfig) -> ClusterScores:
@@ -105,15 +107,17 @@ class Runs:
         return self._encoded[film.name]
 
     def _other_views(self, film: Film, config: FinetuneConfig) -> EncodedFilm:
-        # Hundreds of megabytes that nobody will ask for again are not kept.
+        # Not cached: no other run needs these hundreds of megabytes.
         return encode_film(film, self._bench, config, keep=False)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = make_parser(__doc__, one_profile=True)
+    parser = film_parser(__doc__, __file__, one_profile=True)
     parser.add_argument("--group", action="append", choices=list(dict.fromkeys(GROUPS.values())))
-    parser.add_argument("--only", action="append", metavar="NAME", help="as finetune.augment.shift")
-    options = parser.parse_args(argv)
+    parser.add_argument(
+        "--only", action="append", metavar="NAME", help="a setting with its section"
+    )
+    options = read_options(parser, argv)
     bench = open_bench(options)
     usual = bench.profile(options.profile)
     chosen = [
@@ -123,16 +127,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         and (not options.only or constant.name in options.only)
     ]
     if not chosen:
-        parser.error("no constant has this name in this group")
+        parser.error("no constant has this name in this group: see --help for the groups")
     runs = Runs([load_film(path) for path in options.films], bench, usual)
     report = Report(COLUMNS)
     for row in measure(runs, chosen):
         report.add(row)
-    report.save(options.json)
+    save(options, report)
     for name, reason in NO_CONSTANTS.items():
-        say(f"no constant of the method: {name} ({reason})")
+        say(f"not a constant of the method: {name} ({reason})")
     for name, written in fixed_numbers().items():
-        say(f"not among the settings, not varied: {name} = {written}")
+        say(f"not a setting, so not varied: {name} = {written}")
 
 
 def measure(runs: Runs, chosen: list[Constant]) -> Iterator[dict[str, Cell]]:

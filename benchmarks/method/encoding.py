@@ -1,7 +1,7 @@
-"""The views of a film through the encoder as it is, kept on disk between runs.
+"""A film's views through the pretrained encoder, cached on disk between runs.
 
-What is read back has the same bits as what was computed, so a training on either gives the same
-model. The seconds are those measured when it was computed.
+Cached views have the same bits as computed ones, so training on either gives the same model. Their
+seconds are those measured when they were computed.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import torch
-from cache import code_digest, digest, load, store
-from films import Film
-from running import Bench, say
 from torch import Tensor
 
+from benchmarks.method.cache import code_digest, digest, load, store
+from benchmarks.method.films import Film
+from benchmarks.method.running import Bench
+from benchmarks.report import say
 from vcn_ray.learn.finetune import EncodedViews, encode_views
 from vcn_ray.learn.rounds import TAIL_VIEWS
 from vcn_ray.learn.settings import FinetuneConfig
@@ -25,17 +26,17 @@ from vcn_ray.models.backbones import Backbone
 from vcn_ray.records import U8
 
 AT_ONCE = 256
-"""Crops whose activations are read at a time."""
+"""Crops whose activations are read in one batch."""
 
 
 class StoredViews(CropViews):
-    """Views that were encoded earlier, and whose first activations come from a file.
+    """Views that an earlier run encoded; their first activations come from a file.
 
     Args:
-        crops: As of CropViews.
-        encoder: Likewise.
-        config: Of the augmentations, and how many views.
-        seed: That the views were drawn with.
+        crops: As for CropViews.
+        encoder: As for CropViews.
+        config: Sets the augmentations and the number of views.
+        seed: Seed of the augmentations.
     """
 
     def __init__(self, crops: U8, encoder: Backbone, config: FinetuneConfig, seed: int) -> None:
@@ -43,21 +44,21 @@ class StoredViews(CropViews):
         super().__init__(crops, encoder, config.augment, config.augmented_views, generator)
 
     def restore(self, activations: Tensor) -> None:
-        """Take the activations (v, m, ...) of the first v views as encoded and kept."""
+        """Use these activations (v, m, ...) as those of the first v views."""
         self._kept = activations.to(self.device)
         self._filled, self._rounded = len(activations), True
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedFilm:
-    """What encode_film returns."""
+    """The result of encode_film."""
 
-    views: EncodedViews  # its seconds are those measured when it was computed
-    kept: int  # views whose activations are there to train the encoder's tail on
+    views: EncodedViews  # with the seconds measured when they were computed
+    kept: int  # views with cached activations, on which the encoder's tail trains
 
 
 def encoding_key(film: Film, bench: Bench, config: FinetuneConfig) -> str:
-    """Hash of all that the encoded views depend on."""
+    """Hash of everything that the encoded views depend on."""
     code = code_digest("vcn_ray.learn.views", type(bench.encoder).__module__)
     how = (inspect.getsource(encode_views), torch.__version__, torch.get_num_threads())
     settings = (astuple(config.augment), config.augmented_views, bench.seed, bench.machine)
@@ -65,7 +66,7 @@ def encoding_key(film: Film, bench: Bench, config: FinetuneConfig) -> str:
 
 
 def encode_film(film: Film, bench: Bench, config: FinetuneConfig, keep: bool = True) -> EncodedFilm:
-    """Encode all views, or read them where an earlier run has left them; `keep` leaves them too."""
+    """Read all views from the cache, or encode them; with `keep` they go into the cache."""
     if bench.cache is None or not keep:
         return _encode(film, bench, config)
     key = encoding_key(film, bench, config)
@@ -80,21 +81,21 @@ def encode_film(film: Film, bench: Bench, config: FinetuneConfig, keep: bool = T
 
 
 def reporter(name: str) -> Callable[[str, float], None]:
-    """Progress that says each tenth of a step once."""
+    """A progress callback that prints each tenth of a step once."""
     last: dict[str, int] = {}
 
-    def heard(step: str, share: float) -> None:
-        tenth = int(share * 10)
+    def report(step: str, progress: float) -> None:
+        tenth = int(progress * 10)
         if tenth > last.get(step, 0):
             last[step] = tenth
             say(f"{name}: {step} {tenth}0%")
 
-    return heard
+    return report
 
 
 def _encode(film: Film, bench: Bench, config: FinetuneConfig) -> EncodedFilm:
-    heard = reporter(film.name)
-    views = encode_views(film.title, bench.encoder, config, seed=bench.seed, progress=heard)
+    progress = reporter(film.name)
+    views = encode_views(film.title, bench.encoder, config, seed=bench.seed, progress=progress)
     return EncodedFilm(views, views.views.kept)
 
 
@@ -111,7 +112,7 @@ def _write(encoded: EncodedFilm, places: tuple[Path, Path]) -> None:
 
 
 def _activations(views: CropViews, rows: Tensor, view: int) -> Tensor:
-    # They are kept in this type, so nothing is lost by the way to float32 and back.
+    # The cache has this type, so the way to float32 and back loses nothing.
     return views.activations(rows, torch.full_like(rows, view)).to(CACHE_TYPE).cpu()
 
 

@@ -1,20 +1,20 @@
-"""How well are tracks of film-like titles told apart, against baselines, and where time goes.
+"""How well does the method cluster film-like tracks against baselines, and where does time go?
 
-    python benchmarks/film_tracks.py FILE.npz ... --pack DIR [--profile NAME ...] [--json OUT]
+    python -m benchmarks.method.film_tracks FILE.npz ... --pack DIR [--profile NAME ...]
 
 FILE.npz holds crops (m, p, p, 3) uint8 RGB, track (m,), frame (m,), label (k,), scene (k,), as
-../shared/bench/make_tracks.py makes them. Labels only score; "oracle" is the one row that sees
-them, the best of all cuts.
+../shared/bench/make_tracks.py makes them. Labels are used for scores only; "oracle" is the one row
+that sees them: it takes the best of all cuts.
 
 How to read a row: WCP rewards splitting, PCR is clusters over people (1 is right), NMI and B-cubed
-weigh both kinds of error, all over the tracks in a cluster; the share left unknown belongs beside
-them. "matches" are precision/recall of the pairs of tracks that each round trained on (METHOD 2.5);
-those of a large group are thinned out, which costs recall by intent. "train" is all of the
-adaptation but its first encoding. Peak memory of a CPU is the most that this process ever took, so
-with several films it says something of the largest so far. "together" is the share of all pairs of
-tracks that are seen in one frame, "joined" how many of them one cluster holds. On a GPU "floor" is
-the seconds that the encoder alone needs for the same passes, and the last column how often they go
-into encode + train; on a CPU they are measured if --floor asks for them.
+weigh both kinds of error. All scores are over the tracks in a cluster, so read them together with
+the fraction left unknown. "matches" are precision/recall of the pairs of tracks that each round
+trained on (METHOD 2.5); pairs of a large group are thinned out, which costs recall on purpose.
+"train" is the whole adaptation except its first encoding. Peak memory on a CPU is that of the
+process so far, so with several films it is that of the largest film so far. "co-occurring" is the
+fraction of all pairs of tracks that are seen in one frame, "merged" the fraction of those pairs
+that one cluster holds. "floor" is the seconds that the encoder alone needs for the same passes, and
+"times floor" is encode + train over that; both are measured on a GPU, and on a CPU with --floor.
 """
 
 from __future__ import annotations
@@ -24,14 +24,22 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from adapting import AdaptedFilm, adapt_film
-from baselines import finch, hac, hac_oracle, hdbscan, letter_by_cosine
-from encoding import encode_film
-from films import Film, load_film
-from floor import count_passes, floor_seconds
-from running import PROFILES, Bench, make_parser, open_bench
-from scoring import SCORE_COLUMNS, Cell, Report, cluster_film, score_cells, score_pairs, scores_of
 
+from benchmarks.command import read_options, save
+from benchmarks.method.adapting import AdaptedFilm, adapt_film
+from benchmarks.method.baselines import finch, hac, hac_oracle, hdbscan, published_by_cosine
+from benchmarks.method.encoding import encode_film
+from benchmarks.method.films import Film, load_film
+from benchmarks.method.floor import count_passes, floor_seconds
+from benchmarks.method.running import PROFILES, Bench, film_parser, open_bench
+from benchmarks.method.scoring import (
+    SCORE_COLUMNS,
+    cluster_film,
+    score_cells,
+    score_pairs,
+    scores_of,
+)
+from benchmarks.report import Cell, Report
 from vcn_ray.core.metrics import UNKNOWN
 from vcn_ray.core.vectors import unit_rows
 from vcn_ray.learn.settings import FinetuneConfig
@@ -46,8 +54,8 @@ COLUMNS = {
     "train s": ".1f",
     "cluster s": ".2f",
     "peak MB": ".0f",
-    "together": ".2%",
-    "joined": ".1%",
+    "co-occurring": ".2%",
+    "merged": ".1%",
     "floor s": ".1f",
     "times floor": ".2f",
     "note": "",
@@ -55,17 +63,17 @@ COLUMNS = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = make_parser(__doc__)
+    parser = film_parser(__doc__, __file__)
     parser.add_argument("--profile", action="append", choices=PROFILES)
-    parser.add_argument("--floor", action="store_true", help="measured on a GPU in any case")
-    options = parser.parse_args(argv)
+    parser.add_argument("--floor", action="store_true", help="measure it on a CPU, too")
+    options = read_options(parser, argv)
     bench = open_bench(options)
     report = Report(COLUMNS)
     for path in options.films:
         for row in run_film(load_film(path), bench, options):
             report.add(row)
     report.add_means("film", ["method"])
-    report.save(options.json)
+    save(options, report)
 
 
 def run_film(film: Film, bench: Bench, options: argparse.Namespace) -> Iterator[dict[str, Cell]]:
@@ -87,25 +95,25 @@ def run_film(film: Film, bench: Bench, options: argparse.Namespace) -> Iterator[
 
 
 def row_of(film: Film, method: str, label: I64, seconds: float) -> dict[str, Cell]:
-    """What every method has to show."""
+    """The cells that every method fills."""
     return {
         "film": film.name,
         "method": method,
         **scores_of(film.truth, label),
         "cluster s": seconds,
-        "together": film.together,
-        "joined": placed_together(label, film.title.cannot_link),
+        "co-occurring": film.co_occurring,
+        "merged": merged_fraction(label, film.title.cannot_link),
     }
 
 
-def placed_together(label: I64, cannot_link: I64) -> float:
-    """Share of the pairs (c, 2) in one cluster; two unknown tracks are in none."""
+def merged_fraction(label: I64, cannot_link: I64) -> float:
+    """Fraction of the pairs (c, 2) that one cluster holds; unknown tracks are in no cluster."""
     left, right = label[cannot_link[:, 0]], label[cannot_link[:, 1]]
     return float(((left == right) & (left != UNKNOWN)).mean()) if len(cannot_link) else 0.0
 
 
 def adaptation_cells(film: Film, found: AdaptedFilm) -> dict[str, Cell]:
-    """How the rounds went, and what they took."""
+    """Matches of each round, seconds and memory of the adaptation."""
     scores = [score_pairs(pairs, film.truth) for pairs in found.adapted.matches]
     shown = [
         f"{s.precision:.3f}/{s.recall:.3f}"
@@ -123,16 +131,16 @@ def adaptation_cells(film: Film, found: AdaptedFilm) -> dict[str, Cell]:
 def floor_cells(
     film: Film, found: AdaptedFilm, bench: Bench, config: FinetuneConfig
 ) -> dict[str, Cell]:
-    """What the encoder alone would take."""
+    """Seconds of the encoder alone, and how many times that the adaptation took."""
     passes = count_passes(film.title, config, found.adapted.history, found.kept)
-    least = floor_seconds(passes, bench, config)
+    floor = floor_seconds(passes, bench, config)
     taken = found.encode_seconds + found.train_seconds
-    return {"floor s": least, "times floor": taken / least}
+    return {"floor s": floor, "times floor": taken / floor}
 
 
 def run_baselines(film: Film, bench: Bench, config: FinetuneConfig) -> Iterator[dict[str, Cell]]:
-    """Clusterings of the untuned embeddings."""
-    crops, means = untuned_embeddings(film, bench, config)
+    """Clusterings of the pretrained encoder's embeddings."""
+    crops, means = pretrained_embeddings(film, bench, config)
     cut, best = hac_oracle(means, film.truth)
     yield {
         "film": film.name,
@@ -144,7 +152,7 @@ def run_baselines(film: Film, bench: Bench, config: FinetuneConfig) -> Iterator[
         "HAC at 0.6": lambda: hac(means),
         "HDBSCAN": lambda: hdbscan(means),
         "FINCH": lambda: finch(means),
-        "METHOD 4, untuned cosine": lambda: letter_by_cosine(crops, film.title.track),
+        "METHOD 4, pretrained cosine": lambda: published_by_cosine(crops, film.title.track),
     }
     for name, run in methods.items():
         began = time.perf_counter()
@@ -152,8 +160,8 @@ def run_baselines(film: Film, bench: Bench, config: FinetuneConfig) -> Iterator[
         yield row_of(film, name, label, time.perf_counter() - began)
 
 
-def untuned_embeddings(film: Film, bench: Bench, config: FinetuneConfig) -> tuple[F64, F64]:
-    """Unit embeddings (m, d) of the crops as they are, and (k, d) of the tracks' means."""
+def pretrained_embeddings(film: Film, bench: Bench, config: FinetuneConfig) -> tuple[F64, F64]:
+    """Unit embeddings (m, d) of the plain crops, and (k, d) of the tracks' means."""
     encoded = encode_film(film, bench, config).views
     crops = encoded.untuned.embeddings[0].cpu().numpy().astype(np.float64)
     track = film.title.track

@@ -1,6 +1,6 @@
-"""Films to measure on: tracks of crops with known people, and parts of such films.
+"""Films to measure on: tracks of crops whose people are known, and parts of such films.
 
-A film is a file as ../shared/bench/make_tracks.py makes it. The labels are for scores only.
+A film is a file that ../shared/bench/make_tracks.py made. Its labels are used for scores only.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Film:
 
     @cached_property
     def content(self) -> str:
-        """Hash of all that a measurement depends on, the labels left out."""
+        """Hash of everything that a measurement depends on, without the labels."""
         title = self.title
         result = hashlib.sha256(repr(title.crops.shape).encode())
         for part in (title.crops, title.track, title.cannot_link):
@@ -42,8 +42,8 @@ class Film:
         return result.hexdigest()
 
     @property
-    def together(self) -> float:
-        """Share of all pairs of tracks that are seen in one frame."""
+    def co_occurring(self) -> float:
+        """Fraction of all pairs of tracks that are seen in one frame."""
         tracks = self.title.tracks
         return len(self.title.cannot_link) / max(tracks * (tracks - 1) // 2, 1)
 
@@ -57,7 +57,7 @@ def load_film(path: Path) -> Film:
 
 
 def keep_tracks(film: Film, tracks: I64, name: str) -> Film:
-    """The same film with these tracks only, given in rising order."""
+    """The same film with these tracks only; their numbers rise."""
     place = np.full(film.title.tracks, -1)
     place[tracks] = np.arange(len(tracks))
     rows = place[film.title.track] >= 0
@@ -71,16 +71,16 @@ def keep_tracks(film: Film, tracks: I64, name: str) -> Film:
 
 
 def keep_crops(film: Film, rows: Mask, name: str) -> Film:
-    """The same tracks with these crops (m,) only, one at least of each.
+    """The same tracks with these crops (m,) only, at least one of each track.
 
-    Which tracks were seen in one frame is still known: a video has more frames than crops.
+    The pairs of tracks in one frame stay: a video has more frames than crops.
     """
     title = replace(film.title, crops=film.title.crops[rows], track=film.title.track[rows])
     return replace(film, name=name, title=title)
 
 
 def place_in_track(track: I64) -> I64:
-    """(m,) number 0, 1, ... of each crop in its track, in order of rows."""
+    """(m,) number 0, 1, ... of each crop within its track, in row order."""
     order = np.argsort(track, kind="stable")
     crops = np.bincount(track)
     place = np.empty(len(track), np.int64)
@@ -88,14 +88,14 @@ def place_in_track(track: I64) -> I64:
     return place
 
 
-def thin_crops(film: Film, most: int) -> Film:
-    """At most so many crops of each track, evenly spread over it."""
+def thin_crops(film: Film, max_crops: int) -> Film:
+    """The same film with at most `max_crops` crops of each track, evenly spaced."""
     track = film.title.track
     crops = np.bincount(track)[track]
     place = place_in_track(track)
-    # A crop is kept where the running count of `most` in `crops` takes a step.
-    kept = (place * most) // crops != ((place - 1) * most) // crops
-    return keep_crops(film, kept | (crops <= most), f"{film.name}, {most} crops")
+    # A crop is kept where the running count of `max_crops` in `crops` takes a step.
+    kept = (place * max_crops) // crops != ((place - 1) * max_crops) // crops
+    return keep_crops(film, kept | (crops <= max_crops), f"{film.name}, {max_crops} crops")
 
 
 def even_crops(film: Film) -> Mask:
@@ -105,7 +105,7 @@ def even_crops(film: Film) -> Mask:
 
 
 def shrink(film: Film, pixels: int) -> Film:
-    """The same film with each crop shrunk to so many pixels a side and enlarged again."""
+    """The same film with each crop shrunk to `pixels` a side and enlarged again."""
     crops = torch.from_numpy(film.title.crops)
     side = crops.shape[1]
     parts = []
@@ -118,12 +118,12 @@ def shrink(film: Film, pixels: int) -> Film:
 
 
 def make_film(shared: Path, out: Path, **settings: float) -> Path:
-    """A film made of the photographs of the folder `shared`; kept where it was made before.
+    """Make a film of the photographs in the folder `shared`, unless it exists already.
 
     Args:
-        shared: With bench/make_tracks.py, data/faces and models/yunet.
-        out: The file.
-        settings: Of make_tracks.py: seed, cast, tracks, extras.
+        shared: Folder with bench/make_tracks.py, data/faces and models/yunet.
+        out: File to write.
+        settings: Options of make_tracks.py: seed, cast, tracks, extras.
     """
     if not out.exists():
         words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]

@@ -1,7 +1,7 @@
-"""The least that an adaptation could take: its encoder's passes, and nothing else.
+"""A lower bound of an adaptation's seconds: the passes through its encoder alone.
 
-Passes are counted from the settings and from the epochs that were made; the seconds of each kind
-are measured on random pictures, in the batches and the precision that the method uses.
+Passes are counted from the settings and the epochs; the seconds of each kind of pass are measured
+on random pictures, in the batches and the precision that the method uses.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from running import Bench
 from torch import Tensor
 
+from benchmarks.method.running import Bench
 from vcn_ray.learn.passes import CROPS_AT_ONCE as QUALITY_CROPS
 from vcn_ray.learn.rounds import OUTPUT_VIEWS, TAIL_VIEWS
 from vcn_ray.learn.settings import EpochRecord, FinetuneConfig, TitleCrops
@@ -25,7 +25,7 @@ WARM_UP, REPEATS = 3, 20
 
 
 class Passes(NamedTuple):
-    """Crops that go through a part of the encoder."""
+    """Number of crops that pass through each part of the encoder."""
 
     trunk: int  # forwards
     tail: int  # forwards, from the trunk's activations to embeddings
@@ -37,13 +37,13 @@ class Passes(NamedTuple):
 def count_passes(
     title: TitleCrops, config: FinetuneConfig, history: tuple[EpochRecord, ...], kept: int
 ) -> Passes:
-    """The passes of an adaptation.
+    """Count the passes of an adaptation.
 
     Args:
-        title: Its tracks.
-        config: Its settings.
-        history: The epochs that were made.
-        kept: Views whose activations were kept, so that the tail alone was run on them again.
+        title: The title's tracks.
+        config: Settings of the adaptation.
+        history: Its epochs.
+        kept: Views with cached activations, on which only the tail runs again.
     """
     crops = len(title.track)
     views = crops * (FIRST_AUGMENTED + config.augmented_views)
@@ -53,7 +53,7 @@ def count_passes(
     outputs = OUTPUT_VIEWS if epochs else ()
     again = crops * len(outputs)
     train_all = pictures if config.encoder == "all" else 0
-    # The tail's student and teacher share one pass through the trunk where it was not kept; a
+    # Student and teacher share one pass through the trunk where no activations are cached; a
     # picture is any of TAIL_VIEWS.
     drawn = pictures * (TAIL_VIEWS - kept) // TAIL_VIEWS
     trunk = drawn + crops * sum(view >= kept for view in outputs)
@@ -67,7 +67,7 @@ def count_passes(
 
 
 def floor_seconds(passes: Passes, bench: Bench, config: FinetuneConfig) -> float:
-    """Seconds that the encoder alone needs for so many passes."""
+    """Seconds that the encoder alone needs for these passes."""
     ways = _ways(bench.encoder, config)
     counted = {name: count for name, count in passes._asdict().items() if count}
     return float(sum(count * _time(bench, ways[name]) for name, count in counted.items()))
@@ -75,7 +75,7 @@ def floor_seconds(passes: Passes, bench: Bench, config: FinetuneConfig) -> float
 
 class _Way(NamedTuple):
     run: Callable[[], object]
-    crops: int  # in one run
+    crops: int  # a run
 
 
 def _ways(original: Backbone, config: FinetuneConfig) -> dict[str, _Way]:
@@ -117,7 +117,7 @@ def _ways(original: Backbone, config: FinetuneConfig) -> dict[str, _Way]:
 
 
 def _train(encoder: Backbone, inputs: Tensor, whole: bool) -> None:
-    """Forwards and backwards of one batch; no loss but a sum, and no step."""
+    """Forward and backward pass of one batch, with a sum as the loss and no optimizer step."""
     parameters = list(encoder.parameters()) if whole else encoder.tail_parameters()
     for parameter in parameters:
         parameter.requires_grad_(True)
@@ -130,7 +130,7 @@ def _train(encoder: Backbone, inputs: Tensor, whole: bool) -> None:
 
 
 def _time(bench: Bench, way: _Way) -> float:
-    """Seconds of one crop."""
+    """Seconds a crop."""
     slow = bench.device.type == "cpu"
     for _ in range(1 if slow else WARM_UP):
         way.run()

@@ -1,15 +1,15 @@
 """How does accuracy grow with the number of tracks, and with the crops of each?
 
-    python benchmarks/growth.py FILE.npz ... --pack DIR [--tracks 10 30 100 300] [--crops 2 4 8]
+    python -m benchmarks.method.growth FILE.npz ... --pack DIR [--tracks 10 30 100] [--crops 2 4]
 
---tracks takes random parts of a film, each inside the next; --crops keeps so many crops of each
-track of the whole film, evenly spread. Numbers that the film does not reach are left out, and the
-whole film is always measured. Everything is done anew for each part, as if it were a title.
+--tracks takes random parts of a film, each part contained in the next; --crops keeps this number of
+crops of each track of the whole film, evenly spaced. Numbers that the film does not reach are left
+out, and the whole film is always measured. Each part is encoded and adapted as a title of its own.
 
-Rows: average linkage of the untuned encoder at the best of all cuts (it sees the labels); the
-default; the default without leaving out poor tracks; and its clustering on the untuned encoder, in
-the place of the adapted model. The last two show whose share the success is: the clustering's is
-the difference between the last and the first row, the adapted model's that of the third and last.
+Rows: average linkage of the pretrained encoder at the best of all cuts (it sees the labels); the
+default; the default without leaving out low-quality tracks; and its clustering on the pretrained
+encoder instead of the adapted model. The clustering contributes the difference between the last row
+and the first, the adapted model the difference between the third and the last.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from adapting import adapt_film
-from baselines import hac_oracle
-from encoding import encode_film
-from films import Film, keep_tracks, load_film, thin_crops
-from running import Bench, make_parser, open_bench
-from scoring import SCORE_COLUMNS, Cell, Report, cluster_film, score_cells, scores_of
 
+from benchmarks.command import read_options, save
+from benchmarks.method.adapting import adapt_film
+from benchmarks.method.baselines import hac_oracle
+from benchmarks.method.encoding import encode_film
+from benchmarks.method.films import Film, keep_tracks, load_film, thin_crops
+from benchmarks.method.running import Bench, film_parser, open_bench
+from benchmarks.method.scoring import SCORE_COLUMNS, cluster_film, score_cells, scores_of
+from benchmarks.report import Cell, Report
 from vcn_ray.core.vectors import unit_rows
 from vcn_ray.learn.fallback import fallback_student
 from vcn_ray.learn.finetune import EncodedViews
@@ -50,10 +52,10 @@ COLUMNS = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = make_parser(__doc__, one_profile=True)
+    parser = film_parser(__doc__, __file__, one_profile=True)
     parser.add_argument("--tracks", nargs="*", type=int, default=TRACKS, metavar="N")
     parser.add_argument("--crops", nargs="*", type=int, default=CROPS, metavar="N")
-    options = parser.parse_args(argv)
+    options = read_options(parser, argv)
     bench = open_bench(options)
     report = Report(COLUMNS)
     for path in options.films:
@@ -62,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             for row in run_film(some, bench, options.profile):
                 report.add({"film": film.name, "part": part, **row})
     report.add_means("film", ["part", "method"])
-    report.save(options.json)
+    save(options, report)
 
 
 def parts(
@@ -91,7 +93,7 @@ def run_film(film: Film, bench: Bench, profile: str) -> Iterator[dict[str, Cell]
     labels = {
         profile: cluster_film(outputs, pairs, config).label,
         f"{profile}, all tracks": cluster_film(outputs, pairs, config, drop=False).label,
-        "its clustering, untuned": cluster_film(plain, pairs, config, drop=False).label,
+        "its clustering, pretrained": cluster_film(plain, pairs, config, drop=False).label,
     }
     size: dict[str, Cell] = {
         "tracks": film.title.tracks,
@@ -99,7 +101,7 @@ def run_film(film: Film, bench: Bench, profile: str) -> Iterator[dict[str, Cell]
         "people": len(np.unique(film.truth)),
     }
     _, best = hac_oracle(unit_rows(plain.untuned), film.truth)
-    yield {"method": "untuned, HAC oracle", **size, **score_cells(best)}
+    yield {"method": "pretrained, HAC oracle", **size, **score_cells(best)}
     for name, label in labels.items():
         yield {"method": name, **size, **scores_of(film.truth, label)} | (
             {"seconds": found.encode_seconds + found.train_seconds} if name == profile else {}
@@ -109,7 +111,7 @@ def run_film(film: Film, bench: Bench, profile: str) -> Iterator[dict[str, Cell]
 def untrained_outputs(
     film: Film, encoded: EncodedViews, config: FinetuneConfig, seed: int
 ) -> TrackOutputs:
-    """What a student says of each track that knows no more than the encoder as it is."""
+    """Outputs of a student whose encoder is the pretrained one and whose head is untrained."""
     embeddings = encoded.untuned.embeddings
     temperatures = Temperatures(config.teacher_temperature, config.student_temperature)
     generator = torch.Generator().manual_seed(seed)

@@ -1,22 +1,21 @@
-"""Which pack is worth what: does it find faces, tell people apart, and how fast?
+"""How do packs compare: do they find faces, do they tell people apart, and how fast?
 
-    python benchmarks/packs.py --packs DIR --faces FACES [--pack NAME ...] [--json OUT]
+    python -m benchmarks.method.packs --packs DIR --faces FACES [--pack NAME ...]
 
-DIR is what `scripts/test_packs DIR` writes, FACES a folder with a sub-folder of pictures for each
-person, as `vcn packs check --faces` takes it; with no --pack, dlib and all packs of DIR. Each pack
-runs in a process of its own, on one thread.
+DIR is a folder that `scripts/test_packs DIR` wrote, FACES a folder with a sub-folder of pictures
+for each person, as for `vcn packs check --faces`. Without --pack, dlib and all packs of DIR are
+measured. Each pack runs in a process of its own, on one thread.
 
-How to read a row: recall is the share of pictures in which a face is found; TAR at FAR 1e-2 is the
-share of pairs of one person that are told from the 1 % most alike pairs of two. Frames and faces a
-second are per second of CPU, the best of several turns, so other load changes them less: frames of
-960 x 664 with six faces, one at a time, and 32 aligned faces at once. Memory is the most that was
-resident, Python and its libraries included; the row "nothing" has these alone. Seconds are of the
-clock, for all pictures.
+How to read a row: recall is the fraction of pictures in which a face is found; TAR at FAR 1e-2 is
+the fraction of pairs of one person that are more alike than all but 1 % of the pairs of two people.
+Frames and faces are per second of CPU, the best of several turns, so other load changes them less:
+frames of 960 x 664 with six faces, one by one, and 32 aligned faces at once. Memory is the peak of
+resident memory with Python and its libraries; the row "nothing" shows these alone. "seconds" are
+wall-clock seconds for all pictures.
 """
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import time
 from collections.abc import Sequence
@@ -25,9 +24,10 @@ from pathlib import Path
 
 import cv2
 import torch
-from running import peak_resident, say
-from scoring import Cell, Report
 
+from benchmarks.command import make_parser, read_options, save
+from benchmarks.machine import peak_resident
+from benchmarks.report import Cell, Report, say
 from vcn_ray.io.video import DecodeConfig
 from vcn_ray.packs.accuracy import check_faces
 from vcn_ray.packs.embedded import NAME as DLIB
@@ -52,23 +52,20 @@ NOTHING = "nothing"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__, __file__)
     parser.add_argument("--packs", type=Path, required=True, metavar="DIR")
     parser.add_argument("--faces", type=Path, required=True, metavar="FACES")
-    parser.add_argument("--pack", action="append", metavar="NAME", help="one alone; again for more")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="the rows as data")
-    options = parser.parse_args(argv)
+    parser.add_argument("--pack", action="append", metavar="NAME", help="one pack; may be repeated")
+    options = read_options(parser, argv)
     names = options.pack or [DLIB, *sorted(p.name for p in options.packs.iterdir() if p.is_dir())]
     report = Report(COLUMNS)
     for name in (NOTHING, *names):
-        report.add(measured_apart(name, options.packs, options.faces))
-    report.save(options.json)
+        report.add(measure_alone(name, options.packs, options.faces))
+    save(options, report)
 
 
-def measured_apart(name: str, packs: Path, faces: Path) -> dict[str, Cell]:
-    """A row, measured in a process of its own."""
+def measure_alone(name: str, packs: Path, faces: Path) -> dict[str, Cell]:
+    """Measure a row in a process of its own."""
     say(f"{name} ...")
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=fresh) as process:
@@ -76,7 +73,7 @@ def measured_apart(name: str, packs: Path, faces: Path) -> dict[str, Cell]:
 
 
 def measure(name: str, packs: Path, faces: Path) -> dict[str, Cell]:
-    """The row of a pack, or of a process that loads none."""
+    """The row of a pack, or of a process that loads no pack."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     if name == NOTHING:

@@ -1,17 +1,18 @@
-"""Which reading of METHOD 4.2, 4.4 and 4.5 tells people apart? All of them on one adaptation.
+"""Which reading of METHOD 4.2, 4.4 and 4.5 tells people apart best? All of them on one adaptation.
 
-    python benchmarks/rules.py FILE.npz ... --pack DIR --cache CACHE [--held-out]
+    python -m benchmarks.method.rules FILE.npz ... --pack DIR --cache CACHE [--held-out]
 
-One row for each combination of: the distance (learned loss of head outputs; cosine of the adapted
-encoder's embeddings); where a cluster's threshold comes from (its plain crops, as in the paper; two
-augmented views of them; with --held-out, crops that the model was not trained on); which clusters
-match (similarity under the threshold of either, as in the paper, of both, or under their mean);
-what merges (all matches of a round transitively, as in the paper, or the best pair first); whether
-tracks that share a frame may be put together. The first row of each film is the default cut.
+The table has one row for each combination of five choices: the distance (learned loss of head
+outputs; cosine of the adapted encoder's embeddings); the source of a cluster's threshold (its plain
+crops, as in the paper; two augmented views of them; with --held-out, crops that the model was not
+trained on); the match (similarity under the threshold of either cluster, as in the paper, of both,
+or under their mean); the merge (all matches of a round transitively, as in the paper, or the best
+pair first); whether tracks of one frame are cannot-link. The first two rows of each film are the
+configured clustering.
 
-No track is left out, so that all rows are about the same tracks. Similarities are METHOD 4.3 to the
-letter in every row. --held-out adapts a second time, to the even crops of each track, takes the
-thresholds from the odd ones, and compares all of them.
+Every row clusters all tracks, so that all rows are comparable. Similarities are METHOD 4.3 as
+published in every row. --held-out adapts a second time, to the even crops of each track, takes the
+thresholds from the odd ones, and compares all crops.
 """
 
 from __future__ import annotations
@@ -20,14 +21,24 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
 import numpy as np
-from ablation import NO_VETO, distances
-from adapting import adapt_film, crop_outputs
-from films import Film, even_crops, keep_crops, load_film
-from linking import MATCHES, MERGES, Rule, link
-from running import Bench, make_parser, open_bench, say
-from scoring import SCORE_COLUMNS, Cell, Report, cluster_film, scores_of
-from tables import Distance, Limits, Sides, augmented_limits, held_out_limits, plain_limits, sides
 
+from benchmarks.command import read_options, save
+from benchmarks.method.ablation import NO_PAIRS, distances
+from benchmarks.method.adapting import adapt_film, crop_outputs
+from benchmarks.method.films import Film, even_crops, keep_crops, load_film
+from benchmarks.method.linking import MATCHES, MERGES, Rule, link
+from benchmarks.method.running import Bench, film_parser, open_bench
+from benchmarks.method.scoring import SCORE_COLUMNS, cluster_film, scores_of
+from benchmarks.method.tables import (
+    Distance,
+    Limits,
+    Sides,
+    augmented_limits,
+    held_out_limits,
+    plain_limits,
+    sides,
+)
+from benchmarks.report import Cell, Report, say
 from vcn_ray.config import RunConfig
 from vcn_ray.records import F64
 
@@ -37,18 +48,18 @@ COLUMNS = {
     "thresholds": "",
     "match": "",
     "merge": "",
-    "veto": "",
+    "cannot-link": "",
     **SCORE_COLUMNS,
 }
-KEYS = ["distance", "thresholds", "match", "merge", "veto"]
+KEYS = ["distance", "thresholds", "match", "merge", "cannot-link"]
 
 Source = Callable[[Distance, F64], Limits]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = make_parser(__doc__, one_profile=True)
+    parser = film_parser(__doc__, __file__, one_profile=True)
     parser.add_argument("--held-out", action="store_true")
-    options = parser.parse_args(argv)
+    options = read_options(parser, argv)
     bench = open_bench(options)
     config = bench.profile(options.profile)
     report = Report(COLUMNS)
@@ -60,16 +71,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         for row in (row for some in rows for row in some):
             report.add({"film": film.name, **row})
     report.add_means("film", KEYS)
-    report.save(options.json)
+    save(options, report)
 
 
 def run_film(film: Film, bench: Bench, config: RunConfig) -> Iterator[dict[str, Cell]]:
-    """The default cut, and all rules with thresholds from the crops that were trained on."""
+    """The configured clustering, and all rules with thresholds from the crops of the training."""
     adapted = adapt_film(film, bench, config.finetune).adapted
-    for veto, pairs in (("yes", film.title.cannot_link), ("no", NO_VETO)):
+    for words, pairs in (("yes", film.title.cannot_link), ("no", NO_PAIRS)):
         label = cluster_film(adapted.outputs, pairs, config, drop=False).label
-        words = dict.fromkeys(KEYS, "-") | {"merge": "as configured", "veto": veto}
-        yield {**words, **scores_of(film.truth, label)}
+        cells = dict.fromkeys(KEYS, "-") | {"merge": "as configured", "cannot-link": words}
+        yield {**cells, **scores_of(film.truth, label)}
     crops = crop_outputs(film, bench, config.finetune, adapted)
     track = film.title.track
     sources: dict[str, Source] = {
@@ -82,7 +93,7 @@ def run_film(film: Film, bench: Bench, config: RunConfig) -> Iterator[dict[str, 
 
 
 def run_held_out(film: Film, bench: Bench, config: RunConfig) -> Iterator[dict[str, Cell]]:
-    """All rules, with thresholds from crops that were not trained on."""
+    """All rules, with thresholds from crops outside the training."""
     even = even_crops(film)
     half = keep_crops(film, even, f"{film.name}, even crops")
     adapted = adapt_film(half, bench, config.finetune).adapted
@@ -110,11 +121,11 @@ def run_distance(
 
 def run_rules(film: Film, table: Sides, limits: Limits) -> Iterator[dict[str, Cell]]:
     """All rules of matching and merging."""
-    vetoes = {"yes": film.title.cannot_link, "no": NO_VETO}
-    for match, merge, veto in product(MATCHES, MERGES, vetoes):
-        label = link(table, limits, vetoes[veto], Rule(match, merge))
-        words = {"match": match, "merge": merge, "veto": veto}
-        yield {**words, **scores_of(film.truth, label)}
+    pairs = {"yes": film.title.cannot_link, "no": NO_PAIRS}
+    for match, merge, words in product(MATCHES, MERGES, pairs):
+        label = link(table, limits, pairs[words], Rule(match, merge))
+        cells = {"match": match, "merge": merge, "cannot-link": words}
+        yield {**cells, **scores_of(film.truth, label)}
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """Does it help to take the episodes of a series as one title?
 
-    python benchmarks/season.py FILE.npz ... --pack DIR [--episodes 3]
+    python -m benchmarks.method.season FILE.npz ... --pack DIR [--episodes 3]
 
 A film is split into episodes by its scenes, in their order, with about as many tracks in each. The
-same people are in all of them. "together" is one model and one clustering of all tracks, what the
-manifest's `title` does; "alone" is a model and a clustering of each episode, whose people nobody
-joins: the same person in two episodes is two people.
+same people are in all of them. "together" is one model and one clustering of all tracks, as with
+`title` in the manifest; "alone" is one model and one clustering for each episode, so the same
+person in two episodes is two people.
 
-How to read a row: each episode is scored over its own tracks, so the two ways can be compared;
+How to read a row: each episode is scored over its own tracks, so the two ways are comparable;
 "combined" is scored over all tracks of the film, where "alone" cannot know who appears again.
 """
 
@@ -16,11 +16,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from adapting import adapt_film
-from films import Film, keep_tracks, load_film
-from running import Bench, make_parser, open_bench
-from scoring import SCORE_COLUMNS, Cell, Report, cluster_film, scores_of
 
+from benchmarks.command import read_options, save
+from benchmarks.method.adapting import adapt_film
+from benchmarks.method.films import Film, keep_tracks, load_film
+from benchmarks.method.running import Bench, film_parser, open_bench
+from benchmarks.method.scoring import SCORE_COLUMNS, cluster_film, scores_of
+from benchmarks.report import Cell, Report
 from vcn_ray.core.metrics import UNKNOWN
 from vcn_ray.records import I64
 
@@ -36,9 +38,9 @@ COLUMNS = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = make_parser(__doc__, one_profile=True)
+    parser = film_parser(__doc__, __file__, one_profile=True)
     parser.add_argument("--episodes", type=int, default=3)
-    options = parser.parse_args(argv)
+    options = read_options(parser, argv)
     bench = open_bench(options)
     report = Report(COLUMNS)
     for path in options.films:
@@ -46,11 +48,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         for row in run_film(film, bench, options.profile, options.episodes):
             report.add({"film": film.name, **row})
     report.add_means("film", ["way", "scored"])
-    report.save(options.json)
+    save(options, report)
 
 
 def run_film(film: Film, bench: Bench, profile: str, count: int) -> Iterator[dict[str, Cell]]:
-    """Both ways, episode by episode and combined."""
+    """The rows of both ways, for each episode and for all of them."""
     episodes = split(film, count)
     together, seconds = cluster(film, bench, profile)
     alone, spent = np.full(film.title.tracks, UNKNOWN), 0.0
@@ -62,7 +64,7 @@ def run_film(film: Film, bench: Bench, profile: str, count: int) -> Iterator[dic
         spent += took
         cells = _cells(episode.truth, label)
         yield {"way": "alone", "scored": scored, **cells, "seconds": took}
-        # Nobody says who is who in another episode: the numbers go on where those of the last end.
+        # People of different episodes stay different: numbers continue after the last episode's.
         alone[tracks] = np.where(label == UNKNOWN, UNKNOWN, label + alone.max() + 1)
     for way, labels, took in (("together", together, seconds), ("alone", alone, spent)):
         cells = _cells(film.truth, labels)
@@ -70,17 +72,17 @@ def run_film(film: Film, bench: Bench, profile: str, count: int) -> Iterator[dic
 
 
 def split(film: Film, count: int) -> list[I64]:
-    """Tracks of each episode: whole scenes, cut where the tracks so far come nearest to a share."""
+    """Tracks of each episode: whole scenes, cut where the number of tracks is closest to equal."""
     ends = np.flatnonzero(np.diff(film.scene)) + 1
     if len(ends) < count - 1:
         raise SystemExit(f"{film.name} has {len(ends) + 1} scenes, too few for {count} episodes")
     wanted = film.title.tracks * np.arange(1, count) / count
     cuts: list[int] = []
-    for number, share in enumerate(wanted, start=1):
-        # Enough scenes must be left for the episodes still to come.
+    for number, target in enumerate(wanted, start=1):
+        # Enough scenes must remain for the later episodes.
         possible = ends[: len(ends) - (len(wanted) - number)]
         later = possible[possible > max(cuts, default=0)]
-        cuts.append(int(later[np.abs(later - share).argmin()]))
+        cuts.append(int(later[np.abs(later - target).argmin()]))
     return np.split(np.arange(film.title.tracks), cuts)
 
 

@@ -1,7 +1,7 @@
-"""Every numeric constant of the method, found by looking through the settings; none is listed.
+"""Every numeric constant of the method, read from the settings classes.
 
-What is listed is how a constant is varied where halving and doubling its value would be no fair
-test, and what are no constants of the method.
+Listed by hand are only the constants for which halving and doubling the value would be no fair
+test, and the numbers that are no constants of the method.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
-from cache import PACKAGE, sources
-
+from benchmarks.method.cache import PACKAGE, sources
 from vcn_ray.config import RunConfig, load_config
 
 SECTIONS = ("finetune", "cluster.cut", "quality")
-"""Settings of METHOD 2 to 4. What comes before needs a video, not tracks."""
+"""Settings of METHOD 2 to 4. The steps before need a video, not tracks."""
 
 GROUPS = {
     "cluster.cut.": "cut",
@@ -25,10 +24,10 @@ GROUPS = {
     "finetune.encoder_": "encoder",
     "finetune.": "train",
 }
-"""The first that a name begins with: what has to be done anew for another value.
+"""The group of a setting, by the first of these prefixes that its name has.
 
-"cut" and "quality" nothing but the clustering, "train" and "encoder" a training on the same views,
-"augment" everything.
+A group says what another value requires: "cut" and "quality" clustering again, "train" and
+"encoder" training again on the same views, "augment" everything.
 """
 
 FROM_ONE = {
@@ -38,36 +37,36 @@ FROM_ONE = {
     "finetune.settled_share",
     "finetune.quality_dropout",
 }
-"""Parts of one that are varied by their distance to it: how much a step moves, how many matches may
+"""Fractions that are varied by their distance to one: how much a step moves, how many matches may
 still change, how many features are kept. All other values are varied by their distance to zero."""
 
-NO_CONSTANTS = {"finetune.cache_bytes": "memory; kept activations round a result"}
-"""Settings of those sections that are not chosen for the result, and why."""
+NO_CONSTANTS = {"finetune.cache_bytes": "memory; cached activations only round a result"}
+"""Settings of those sections that are not chosen for accuracy, and why."""
 
 UNUSED = {
     "finetune.match.": ("finetune.matcher", "gaussian"),
     "finetune.cut.": ("finetune.matcher", "partition"),
     "cluster.cut.": ("cluster.rule", "adaptive"),
 }
-"""Settings that count only where another one has a certain value."""
+"""Settings that have an effect only where another setting has a certain value."""
 
 
 @dataclass(frozen=True)
 class Constant:
-    """A number that somebody chose."""
+    """A number that was chosen, not derived."""
 
-    name: str  # as the command line knows it, such as finetune.augment.shift
+    name: str  # as on the command line, such as finetune.augment.shift
     value: float
     group: str
     from_one: bool
 
     def variants(self) -> Iterator[tuple[str, float]]:
-        """What is done to it, and the value that gives."""
+        """The changes that are made to it, each with the value that results."""
         for word, factor in (("halved", 0.5), ("doubled", 2.0)):
             if self.from_one:
                 yield f"1 - value {word}", round(1 - factor * (1 - self.value), 12)
             elif isinstance(self.value, int):
-                # rounded up at a half: one half of 1 would be nothing
+                # a half is rounded up: one half of 1 would be 0
                 yield word, int(factor * self.value + 0.5)
             else:
                 yield word, factor * self.value
@@ -98,7 +97,7 @@ def group_of(name: str) -> str:
 
 
 def unused_because(config: RunConfig, name: str) -> str | None:
-    """Why a setting makes no difference here; None: it does."""
+    """Why a setting has no effect here; None where it has one."""
     for start, (other, needed) in UNUSED.items():
         if name.startswith(start) and get(config, other) != needed:
             return f"not used: {other} is {get(config, other)}"
@@ -118,7 +117,7 @@ def put(record: Any, name: str, value: float) -> Any:
     """The same settings with another value.
 
     Raises:
-        ConfigError: They refuse it.
+        ConfigError: The settings refuse the value.
     """
     first, _, rest = name.partition(".")
     inner = put(getattr(record, first), rest, value) if rest else value
@@ -126,10 +125,10 @@ def put(record: Any, name: str, value: float) -> Any:
 
 
 def changed(config: RunConfig, name: str, value: float) -> RunConfig:
-    """The same, with the checks of the command line too.
+    """The same settings with another value, which passes the checks of the command line, too.
 
     Raises:
-        ConfigError: Either refuses it.
+        ConfigError: One of both refuses the value.
     """
     load_config(None, {name: repr(value)})
     result: RunConfig = put(config, name, value)
@@ -137,7 +136,7 @@ def changed(config: RunConfig, name: str, value: float) -> RunConfig:
 
 
 def fixed_numbers() -> dict[str, str]:
-    """Numbers under a name in the modules of the method that no setting can change."""
+    """Named numbers in the modules of the method that no setting can change."""
     found: dict[str, str] = {}
     for path in sources("vcn_ray.learn.finetune", "vcn_ray.core.cluster"):
         for node in ast.parse(path.read_bytes()).body:
@@ -148,7 +147,7 @@ def fixed_numbers() -> dict[str, str]:
 
 
 def _is_number(node: ast.expr) -> bool:
-    """Whether it is a number written out, or arithmetic on such."""
+    """Whether the expression is a literal number, or arithmetic on literal numbers."""
     if isinstance(node, ast.BinOp):
         return _is_number(node.left) and _is_number(node.right)
     if isinstance(node, ast.UnaryOp):

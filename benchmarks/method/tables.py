@@ -1,7 +1,7 @@
 """Distances between all tracks of a film by any distance of two crops, written out in full.
 
-The package needs closed forms and row blocks to be quick on long titles; here every pair of crops
-is looked at once, so the same few lines serve the learned loss, cosine and Euclidean distance.
+The package uses closed forms and row blocks to be fast on long titles; here every pair of crops is
+computed once, so the same few lines serve the learned loss, cosine and Euclidean distance.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vcn_ray.core.vectors import group_sums, log_softmax, row_blocks, softmax, u
 from vcn_ray.records import F64, I64
 
 Distance = Callable[[F64, F64], F64]
-"""(a, f) and (b, f) rows to the (a, b) distances from each to each, which may be one-sided."""
+"""Maps rows (a, f) and (b, f) to distances (a, b), which need not be symmetric."""
 
 
 def cosine(left: F64, right: F64) -> F64:
@@ -33,7 +33,7 @@ def euclidean(left: F64, right: F64) -> F64:
 
 
 def learned_loss(centre: F64, teacher_temperature: float, student_temperature: float) -> Distance:
-    """METHOD 2.3 of head outputs, the left one on the teacher's side."""
+    """The loss of METHOD 2.3 between head outputs; the left rows are the teacher's."""
 
     def loss(left: F64, right: F64) -> F64:
         known = softmax((left - centre) / teacher_temperature)
@@ -45,13 +45,13 @@ def learned_loss(centre: F64, teacher_temperature: float, student_temperature: f
 class Sides(NamedTuple):
     """Similarities of METHOD 4.3 between tracks, both directions averaged."""
 
-    crops: F64  # (k, k) of the crops of both
-    mixed: F64  # (k, k) of the row's crops and the column's mean
-    means: F64  # (k, k) of the means of both
+    crops: F64  # (k, k) between the crops of both
+    mixed: F64  # (k, k) between the row's crops and the column's mean
+    means: F64  # (k, k) between the means of both
 
 
 class Limits(NamedTuple):
-    """What thresholds of METHOD 4.2 are made of: sums over ordered pairs of distinct crops."""
+    """Sums over ordered pairs of distinct crops, from which the thresholds of METHOD 4.2 follow."""
 
     total: F64  # (k, k) distances from the row's crops to the column's
     pairs: F64  # (k, k) their number
@@ -67,12 +67,12 @@ class Limits(NamedTuple):
 
 
 def sides(distance: Distance, crops: F64, track: I64) -> Sides:
-    """Similarities of all tracks.
+    """Similarities between all tracks.
 
     Args:
-        distance: Of two crops.
-        crops: (m, f) what it compares.
-        track: (m,) 0..k-1, each with one crop at least.
+        distance: Between two crops.
+        crops: (m, f) rows that it compares.
+        track: (m,) 0..k-1, each with at least one crop.
     """
     count = np.bincount(track)
     means = group_sums(crops, track, len(count)) / count[:, None]
@@ -89,29 +89,29 @@ def sides(distance: Distance, crops: F64, track: I64) -> Sides:
 
 
 def plain_limits(distance: Distance, views: F64, track: I64) -> Limits:
-    """Thresholds from the crops as they are.
+    """Thresholds from the plain crops.
 
     Args:
-        distance: Of two crops.
-        views: (v, m, f) of each crop: as it is, then augmented.
-        track: (m,) as of `sides`.
+        distance: Between two crops.
+        views: (v, m, f) views of each crop: plain first, then augmented.
+        track: (m,) as for `sides`.
     """
     total, pairs = _distinct(distance, views[0], views[0], track)
     return Limits(total, pairs, _own_views(distance, views, track))
 
 
 def augmented_limits(distance: Distance, views: F64, track: I64) -> Limits:
-    """Thresholds from augmented views: a pair shows two crops, each in another view."""
+    """Thresholds from augmented views: a pair is two crops in different views."""
     found = [_distinct(distance, a, b, track) for a, b in permutations(views[1:], 2)]
     total = np.mean([total for total, _ in found], axis=0)
     return Limits(total, found[0][1], _own_views(distance, views, track))
 
 
 def held_out_limits(distance: Distance, views: F64, track: I64, held: I64) -> Limits:
-    """Thresholds from the crops in rows `held`, which the model was not trained on."""
+    """Thresholds from the crops in rows `held`, on which the model was not trained."""
     tracks = int(track.max()) + 1
     total, pairs = _distinct(distance, views[0][held], views[0][held], track[held], tracks)
-    # A track with fewer than two such crops has the threshold of all its crops.
+    # A track with fewer than two held-out crops gets the threshold of all its crops.
     plain = plain_limits(distance, views, track)
     return Limits(total, pairs, plain.of(np.eye(tracks)))
 
@@ -127,7 +127,7 @@ def _own_views(distance: Distance, views: F64, track: I64) -> F64:
 def _distinct(
     distance: Distance, left: F64, right: F64, track: I64, tracks: int | None = None
 ) -> tuple[F64, F64]:
-    """Sums and numbers of ordered pairs of distinct crops between tracks."""
+    """Sums of distances, and counts, of ordered pairs of distinct crops between tracks."""
     count = np.bincount(track, minlength=tracks or 0).astype(np.float64)
     side = (left, track), (right, track)
     total = _sums(distance, *side, tracks=len(count))
@@ -136,7 +136,7 @@ def _distinct(
 
 
 def _each(distance: Distance, left: F64, right: F64) -> F64:
-    """(m,) distance of each row to the row beside it."""
+    """(m,) distance of each row on the left to the same row on the right."""
     result = np.empty(len(left))
     for rows in row_blocks(len(left), 4 * len(left)):
         result[rows] = np.diagonal(distance(left[rows], right[rows]))
@@ -149,7 +149,7 @@ def _sums(
     right: tuple[F64, I64],
     tracks: int | None = None,
 ) -> F64:
-    """Sums of distances between groups of rows; each side is its rows and their groups."""
+    """Sums of distances between groups; each side is given as its rows and their groups."""
     rights = _indicator(right[1], tracks)
     result = np.zeros((tracks or int(left[1].max()) + 1, rights.shape[0]))
     for rows in row_blocks(len(left[0]), len(right[0])):
@@ -159,6 +159,6 @@ def _sums(
 
 
 def _indicator(group: I64, groups: int | None) -> csr_array:
-    """(g, n) one where a row is in a group."""
+    """(g, n) one where the row belongs to the group."""
     shape = (groups or int(group.max()) + 1, len(group))
     return csr_array((np.ones(len(group)), (group, np.arange(len(group)))), shape=shape)

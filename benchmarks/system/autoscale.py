@@ -1,29 +1,25 @@
-"""Does a cluster without a single worker grow when a run asks for work, and shrink afterwards?
+"""Does a cluster without workers grow when a run needs them, and shrink afterwards?
 
-    python benchmarks/autoscale.py VIDEO ... --pack DIR [--nodes 2] [--cpus 2] [--idle-seconds 15]
+    python -m benchmarks.system.autoscale VIDEO ... --pack DIR [--nodes 2] [--idle-seconds 15]
 
-A head of Ray without CPUs runs on this machine with Ray's own autoscaler, whose machines are only
-processes here (Ray's fake provider): what is asked for, what decides and what is taken away again
-are real, only the machines are not. Then `vcn index` is started as a process of its own, as on any
-cluster.
+A Ray head without CPUs runs on this machine with Ray's own autoscaler. Ray's fake provider starts
+processes instead of machines: the requests, the decisions and the removal of nodes are real, only
+the machines are not. Then `vcn index` is started as a process of its own, as on any cluster.
 
-How to read the table: a row for every change, with the seconds since the run was started. `nodes`
-and `CPUs` are those of the cluster without the head, `segments` and `titles` what is committed in
-the output. The exit code is 1 unless nodes came, the run ended well, and all nodes went.
+How to read the table: each change is a row, with the seconds since the start of the run. `nodes`
+and `CPUs` are those of the cluster without the head, `segments` and `titles` are the finished ones
+in the output. The exit code is 1 unless nodes came, the run succeeded, and all nodes went.
 
-Only processes that this script has started are ended: they are told by an environment variable.
+Only processes that this script started are ended: an environment variable marks them.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import secrets
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -37,16 +33,15 @@ from typing import Any
 
 import ray
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
-from running import say
-from scoring import Cell, Report
+
+from benchmarks.command import add_pack, make_parser, read_options, save
+from benchmarks.report import Cell, Report, say
+from benchmarks.system.index_run import IndexRun, finished_segments, finished_titles
+from benchmarks.system.processes import end_marked, free_ray_ports, stop
 
 MARK = "RAY_AUTH_TOKEN_PATH"
-"""Environment variable by which our processes are known: the file is this script's alone."""
-PORTS = (
-    *("--port", "--dashboard-port", "--dashboard-agent-listen-port"),
-    *("--dashboard-agent-grpc-port", "--runtime-env-agent-port", "--metrics-export-port"),
-    "--ray-client-server-port",
-)
+"""Environment variable that marks our processes: only they know its file."""
+SETTINGS = ("decode.segment_seconds=1",)
 STORE_BYTES = 200 << 20
 COLUMNS = {"s": ".1f", "nodes": "", "CPUs": ".0f", "segments": "", "titles": "", "run": ""}
 ALIVE = "ALIVE"  # as Ray calls the state of a node
@@ -56,7 +51,7 @@ FOR_REAL_MACHINES = (
     *("initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands"),
     *("head_start_ray_commands", "worker_start_ray_commands", "cluster_synced_files"),
 )
-"""Lists that must be there: what a real machine is told and given when it starts."""
+"""Lists that the configuration must have, for the setup of real machines."""
 PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
 
 
@@ -64,21 +59,21 @@ PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeP
 class Machines:
     """How the cluster may grow."""
 
-    nodes: int  # at most; none at first
+    max_nodes: int  # the cluster starts with none
     cpus: int  # of each
-    idle_seconds: float  # after which one goes
+    idle_seconds: float  # after which a node is removed
 
     def config(self, address: str) -> dict[str, Any]:
-        """What the autoscaler is told.
+        """The configuration of the autoscaler.
 
-        Ray's wheel lacks the defaults that belong to its type `fake_multinode`; as an external
-        provider the same class needs none. It is told the address, or it takes port 6379.
+        Ray's wheel lacks the defaults of its type `fake_multinode`; as an external provider the
+        same class needs none. Without the address it would use port 6379.
         """
         resources = {"CPU": self.cpus, "object_store_memory": STORE_BYTES}
-        worker = {"resources": resources, "node_config": {}, "max_workers": self.nodes}
+        worker = {"resources": resources, "node_config": {}, "max_workers": self.max_nodes}
         return {
             "cluster_name": "vcn-autoscale",
-            "max_workers": self.nodes,
+            "max_workers": self.max_nodes,
             "idle_timeout_minutes": self.idle_seconds / 60,
             "provider": {
                 "type": "external",
@@ -110,8 +105,8 @@ class Head:
     dashboard: str
 
     def cpus(self) -> list[float]:
-        """CPUs of each node that has any; the head has none."""
-        # Not by ray.init: what is a driver counts as one, and Ray takes the token once, on import.
+        """CPUs of each node except the head, which has none."""
+        # Not by ray.init, which would make this process a driver; Ray reads the token on import.
         request = urllib.request.Request(f"{self.dashboard}/api/v0/nodes?detail=1&limit=1000")
         token = Path(os.environ[MARK]).read_text(encoding="utf-8")
         request.add_header("Authorization", f"Bearer {token}")
@@ -123,51 +118,50 @@ class Head:
 
 @dataclass
 class Watcher:
-    """Looks at the cluster and at the output, and prints what changed."""
+    """Observes the cluster and the output, and prints each change."""
 
     cluster: Head
     output: Path
     report: Report
     began: float = field(default_factory=time.monotonic)
-    most_nodes: int = 0
+    max_nodes: int = 0
     _last: dict[str, Cell] = field(default_factory=dict)
 
-    def look(self, run: str) -> int:
-        """Print a row if anything is new; the nodes there are now."""
+    def observe(self, run: str) -> int:
+        """Print a row if anything changed; returns the number of nodes."""
         cpus = self.cluster.cpus()
         now: dict[str, Cell] = {
             "nodes": len(cpus),
             "CPUs": sum(cpus),
-            "segments": len(list(self.output.glob("videos/*/faces-*/seg-*.json"))),
-            "titles": len(list(self.output.glob("titles/*/result-*/manifest.json"))),
+            "segments": len(finished_segments(self.output)),
+            "titles": len(finished_titles(self.output)),
             "run": run,
         }
         if now != self._last:
             self.report.add({"s": time.monotonic() - self.began, **now})
             self._last = now
-        self.most_nodes = max(self.most_nodes, len(cpus))
+        self.max_nodes = max(self.max_nodes, len(cpus))
         return len(cpus)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__, __file__)
     parser.add_argument("videos", nargs="+", metavar="VIDEO")
-    parser.add_argument("--pack", required=True, help="built-in name or folder")
-    parser.add_argument("--nodes", type=int, default=2, help="that there may be at most")
-    parser.add_argument("--cpus", type=int, default=2, help="of each node")
+    add_pack(parser)
+    parser.add_argument("--nodes", type=int, default=2, help="maximum number of nodes")
+    parser.add_argument("--cpus", type=int, default=2, help="CPUs of each node")
     parser.add_argument("--idle-seconds", type=float, default=15.0)
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
-    parser.add_argument("--patience", type=float, default=400.0, help="seconds for run and end")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="the rows as data")
-    options = parser.parse_args(argv)
+    parser.add_argument("--patience", type=float, default=400.0, help="time limit in seconds")
+    options = read_options(parser, argv)
     machines = Machines(options.nodes, options.cpus, options.idle_seconds)
     with own_folder() as folder, head(machines, folder) as started:
         log = folder / "driver.log"
         watcher = Watcher(started, folder / "out", Report(COLUMNS))
-        watcher.look("-")
-        driver = start_run(options, started.address, folder / "out", log)
+        watcher.observe("-")
+        settings = (*SETTINGS, f"resources.segment_workers_max={options.nodes}", *options.set)
+        run = IndexRun(options.videos, options.pack, started.address, log, settings)
+        driver = run.start(folder / "out")
         try:
             problems = watch(driver, watcher, options)
         finally:
@@ -182,45 +176,27 @@ def main(argv: Sequence[str] | None = None) -> None:
 def watch(
     driver: subprocess.Popen[bytes], watcher: Watcher, options: argparse.Namespace
 ) -> list[str]:
-    """Follow the run to its end and the nodes to theirs; what was not as it should be."""
+    """Observe the run to its end and the nodes to theirs; returns what went wrong."""
     deadline = watcher.began + options.patience
     while driver.poll() is None and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
-        watcher.look("goes on")
-    ended = "goes on" if driver.returncode is None else f"exit {driver.returncode}"
-    left = watcher.look(ended)
+        watcher.observe("running")
+    ended = "running" if driver.returncode is None else f"exit {driver.returncode}"
+    left = watcher.observe(ended)
     while driver.returncode is not None and left and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
-        left = watcher.look(ended)
-    watcher.report.save(options.json)
+        left = watcher.observe(ended)
+    save(options, watcher.report)
     return [
-        *(["no node came"] if not watcher.most_nodes else []),
+        *(["no node came"] if not watcher.max_nodes else []),
         *([f"the run: {ended}"] if driver.returncode != 0 else []),
-        *([f"{left} nodes did not go"] if left else []),
+        *([f"{left} nodes stayed"] if left else []),
     ]
-
-
-def start_run(
-    options: argparse.Namespace, address: str, output: Path, log: Path
-) -> subprocess.Popen[bytes]:
-    """The product, as its own process and as one would call it."""
-    pack = str(Path(options.pack).absolute()) if Path(options.pack).is_dir() else options.pack
-    settings = ["decode.segment_seconds=1", f"resources.segment_workers_max={options.nodes}"]
-    words = ["index", *options.videos, "--output", str(output), "--pack", pack]
-    words += [word for setting in (*settings, *options.set) for word in ("--set", setting)]
-    with log.open("wb") as stream:
-        return subprocess.Popen(
-            [sys.executable, "-m", "vcn_ray", *words],
-            env=os.environ | {"RAY_ADDRESS": address, "OMP_NUM_THREADS": "1"},
-            stdout=stream,
-            stderr=stream,
-            start_new_session=True,
-        )
 
 
 @contextmanager
 def own_folder() -> Iterator[Path]:
-    """A folder for everything, with a token in it that keeps others off the cluster."""
+    """A folder for everything, with a token that keeps other programs off the cluster."""
     folder = Path(tempfile.mkdtemp(prefix="vcn"))  # short: sockets are below it
     token = folder / "token"
     token.touch(mode=0o600)
@@ -234,8 +210,8 @@ def own_folder() -> Iterator[Path]:
 
 @contextmanager
 def head(machines: Machines, folder: Path) -> Iterator[Head]:
-    """Start a head that believes it has machines at hand, and end all that came of it."""
-    ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+    """Start a head whose autoscaler can add nodes; end it and all its processes afterwards."""
+    ports = free_ray_ports()
     address = f"{ray.util.get_node_ip_address()}:{ports['--port']}"
     (folder / "cluster.json").write_text(json.dumps(machines.config(address)), encoding="utf-8")
     log = folder / "head.log"
@@ -257,70 +233,30 @@ def head(machines: Machines, folder: Path) -> Iterator[Head]:
         deadline = time.monotonic() + START_SECONDS
         while "Ray runtime started" not in log.read_text(encoding="utf-8"):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"the head did not start:\n{log.read_text(encoding='utf-8')}")
+                raise SystemExit(
+                    f"the head did not start, see its log:\n{log.read_text(encoding='utf-8')}"
+                )
             time.sleep(0.2)
         yield Head(address, f"http://127.0.0.1:{ports['--dashboard-port']}")
-    except OSError:  # it is gone: an autoscaler that cannot start takes the head with it
+    except OSError:  # the head is gone: it ends when its autoscaler cannot start
         for path in (log, *folder.glob("ray/session_2*/logs/monitor.err")):
             say(path.read_text(encoding="utf-8"))
         raise
     finally:
         stop(process)
-        end_ours()
+        end_marked(MARK, os.environ[MARK])
 
 
 def _environment() -> dict[str, str]:
-    """What makes a head look for machines among its own processes, and at once."""
+    """Variables that make the head start processes as nodes, without delay."""
     return {
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
         "RAY_FAKE_CLUSTER": "1",
         "RAY_enable_autoscaler_v2": "1",
         "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
         "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
-        "RAY_worker_niceness": "0",  # else they starve beside anything else on the machine
+        "RAY_worker_niceness": "0",  # otherwise they starve beside other programs
     }
-
-
-def free_ports(number: int) -> list[int]:
-    """Ports that nobody listens on, below those that the system gives to outgoing connections."""
-    found: list[int] = []
-    while len(found) < number:
-        port = 20_000 + secrets.randbelow(12_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("", port))
-            found += [] if port in found else [port]
-    return found
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End one process of ours, if need be by force."""
-    process.terminate()
-    try:
-        process.wait(timeout=15)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def end_ours() -> None:
-    """End what the head has started, its pretended machines among them."""
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        for pid in ours():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, sign)
-        deadline = time.monotonic() + 10
-        while any(ours()) and time.monotonic() < deadline:
-            time.sleep(0.2)
-
-
-def ours() -> Iterator[int]:
-    """Processes that came of this one, but for itself."""
-    mark = f"{MARK}={os.environ[MARK]}".encode()
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and int(folder.name) != os.getpid():
-            with contextlib.suppress(OSError):
-                if mark in (folder / "environ").read_bytes().split(b"\0"):
-                    yield int(folder.name)
 
 
 if __name__ == "__main__":

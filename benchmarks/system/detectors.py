@@ -1,17 +1,17 @@
-"""What does it gain to detect and align faces a batch at a time?
+"""What do batches of frames gain in detection, and batches of faces in alignment?
+
+    python -m benchmarks.system.detectors FILE.onnx ... [--repeats 7] [--pixels 640] [--threads 1]
 
 Frames are the picture of six people that insightface ships, 1280 x 886, shifted a little from frame
-to frame; networks see them at 640 pixels. For each file it compares, on one thread and by turns:
-the original, a frame at a time (insightface's `SCRFD.detect`, `cv2.FaceDetectorYN`); the detector
-of this package with batches of several sizes; and the network alone on ready input, with the whole
-batch in one call, which is the floor. A row has frames a second of the best turn, then milliseconds
-of CPU a frame of the best turn, which other load on the machine changes less; ratios are of CPU.
+to frame; networks see them at 640 pixels. For each file the script compares three ways by turns, on
+one thread: the original, frame by frame (insightface's `SCRFD.detect`, `cv2.FaceDetectorYN`); the
+detector of this package with batches of several sizes; and the network alone on prepared input, the
+whole batch in one call, which is the lower bound. A row has frames a second of the best turn, and
+milliseconds of CPU a frame of the best turn, which other load changes less; ratios are of CPU.
 
-The second table aligns faces: `norm_crop` of insightface a face at a time, against the fit of all
-faces at once and its warp. The floor is `cv2.warpAffine` from a frame of three channels with the
-matrices known; the warp of this package goes under it with a fourth channel.
-
-    python benchmarks/detectors.py FILE.onnx ... [--repeats 7] [--pixels 640] [--threads 1]
+The second table aligns faces: `norm_crop` of insightface face by face, against the fit of all faces
+at once and the warp of this package. The comparison `warpAffine` is OpenCV's warp of a frame of
+three channels with known matrices; the warp of this package can be faster, with a fourth channel.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ import onnxruntime
 from insightface.model_zoo import get_model
 from insightface.utils.face_align import estimate_norm, norm_crop
 
+from benchmarks.command import make_parser, read_options, save
+from benchmarks.report import Cell, Report
 from vcn_ray.errors import PackError
 from vcn_ray.models.align import ARCFACE_TEMPLATE, ArcFaceAligner, fit_similarities
 from vcn_ray.models.detectors import ScrfdDetector, YuNetDetector
@@ -41,68 +43,82 @@ FACES = (1, 6, 48)
 MIN_SCORE = 0.5
 STRIDE = 32
 
+WAYS = ("original", "ours", "network")
+DETECTION = {
+    "detector": "",
+    "batch": "",
+    **{f"fps {way}": ".1f" for way in WAYS},
+    **{f"CPU ms {way}": ".1f" for way in WAYS},
+    "original / ours": ".2f",
+    "ours / network": ".2f",
+}
+ALIGNMENT = {
+    "faces": "",
+    "us norm_crop": ".0f",  # microseconds of CPU a face
+    "us ours": ".0f",
+    "us warpAffine": ".0f",
+    "norm_crop / ours": ".1f",
+    "ours / warpAffine": ".2f",
+    "us fit norm_crop": ".0f",
+    "us fit ours": ".1f",
+    "fit norm_crop / ours": ".0f",
+}
+
 Work = Callable[[], object]
 
 
 class Pace(NamedTuple):
-    """The best of some turns."""
+    """The best of several turns."""
 
     seconds: float
     cpu_seconds: float
 
 
-class Contest(NamedTuple):
-    """A detector of this package, and what it is measured against."""
+class Comparison(NamedTuple):
+    """A detector of this package, its original, and its network alone."""
 
     name: str
     ours: YuNetDetector | ScrfdDetector
     original: Callable[[U8], object]  # of one RGB frame
-    network: Callable[[F32], object]  # of ready input
+    network: Callable[[F32], object]  # of prepared input
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__, __file__)
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE.onnx")
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--pixels", type=int, default=640, help="longest side the network sees")
+    parser.add_argument("--pixels", type=int, default=640, help="long side of the network's input")
     parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args(argv)
+    options = read_options(parser, argv)
     warnings.simplefilter("ignore", FutureWarning)  # insightface calls scikit-image's old name
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # it warns about targets
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # warnings of targets
     frames = shifted_frames(max(BATCHES))
-    contests = [open_contest(path, options.pixels, options.threads) for path in options.files]
-    print(
-        "| detector | batch | fps original, ours, network | CPU ms, likewise | original / ours | ",
-        end="",
-    )
-    print("ours / network |\n| --- | --- | --- | --- | --- | --- |")
-    for contest in contests:
+    comparisons = [open_comparison(path, options.pixels, options.threads) for path in options.files]
+    detection = Report(DETECTION)
+    for comparison in comparisons:
         for batch in BATCHES:
-            print(detector_row(contest, frames[:batch], options), flush=True)
-    print("\n| faces | CPU us a face: norm_crop, ours, warpAffine | norm_crop / ours | ", end="")
-    print("ours / warpAffine | fit alone: theirs, ours | ratio |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    found = contests[0].ours.detect(frames[:1])[0]
+            detection.add(detector_row(comparison, frames[:batch], options))
+    found = comparisons[0].ours.detect(frames[:1])[0]
+    alignment = Report(ALIGNMENT)
     for count in FACES:
-        print(align_row(frames[0], found, count, options.repeats), flush=True)
+        alignment.add(align_row(frames[0], found, count, options.repeats))
+    save(options, detection, alignment)
 
 
 def shifted_frames(count: int) -> U8:
-    """The picture of six people, a few pixels further in each frame."""
+    """The picture of six people, shifted by a few more pixels in each frame."""
     picture = read_picture()
     return np.stack([np.roll(picture, 3 * number, axis=1) for number in range(count)])
 
 
-def open_contest(path: Path, pixels: int, threads: int) -> Contest:
+def open_comparison(path: Path, pixels: int, threads: int) -> Comparison:
     try:
-        return yunet_contest(path, pixels, threads)
+        return yunet_comparison(path, pixels, threads)
     except PackError:
-        return scrfd_contest(path, pixels, threads)
+        return scrfd_comparison(path, pixels, threads)
 
 
-def yunet_contest(path: Path, pixels: int, threads: int) -> Contest:
+def yunet_comparison(path: Path, pixels: int, threads: int) -> Comparison:
     ours = YuNetDetector(path, MIN_SCORE, pixels, threads)
     original = cv2.FaceDetectorYN.create(str(path), "", (320, 320), MIN_SCORE)
 
@@ -112,10 +128,10 @@ def yunet_contest(path: Path, pixels: int, threads: int) -> Contest:
         picture = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
         return original.detect(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
 
-    return Contest(path.stem, ours, detect, network_alone(ours))
+    return Comparison(path.stem, ours, detect, network_alone(ours))
 
 
-def scrfd_contest(path: Path, pixels: int, threads: int) -> Contest:
+def scrfd_comparison(path: Path, pixels: int, threads: int) -> Comparison:
     ours = ScrfdDetector(path, MIN_SCORE, pixels, threads)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -127,11 +143,11 @@ def scrfd_contest(path: Path, pixels: int, threads: int) -> Contest:
         height, width = ours.network_size(*frame.shape[:2])
         return original.detect(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), input_size=(width, height))
 
-    return Contest(path.stem, ours, detect, network_alone(ours))
+    return Comparison(path.stem, ours, detect, network_alone(ours))
 
 
 def network_alone(ours: YuNetDetector | ScrfdDetector) -> Callable[[F32], object]:
-    """The detector's network, the whole batch in one call."""
+    """The detector's network alone, with the whole batch in one call."""
     session = ours._session
 
     def run(planes: F32) -> object:
@@ -144,38 +160,45 @@ def network_alone(ours: YuNetDetector | ScrfdDetector) -> Callable[[F32], object
     return run
 
 
-def detector_row(contest: Contest, frames: U8, options: argparse.Namespace) -> str:
+def detector_row(
+    comparison: Comparison, frames: U8, options: argparse.Namespace
+) -> dict[str, Cell]:
+    """The three ways on one batch."""
     batch = len(frames)
     height, width = fit_within(*frames.shape[1:3], options.pixels)
     size = round_up(height, STRIDE), round_up(width, STRIDE)
     tall, wide = inside(*frames.shape[1:3], size)
     planes = np.zeros((batch, 3, *size), np.float32)
     shrunk = cv2.resize(frames[0], (wide, tall)).transpose(2, 0, 1)
-    normalised = isinstance(contest.ours, ScrfdDetector)
+    normalised = isinstance(comparison.ours, ScrfdDetector)
     planes[:, :, :tall, :wide] = shrunk / 128 - 1 if normalised else shrunk
     paces = best_of(
         [
-            lambda: [contest.original(frame) for frame in frames],
-            lambda: contest.ours.detect(frames),
-            lambda: contest.network(planes),
+            lambda: [comparison.original(frame) for frame in frames],
+            lambda: comparison.ours.detect(frames),
+            lambda: comparison.network(planes),
         ],
         options.repeats,
     )
-    fps = ", ".join(f"{batch / pace.seconds:.1f}" for pace in paces)
     original, ours, network = (pace.cpu_seconds / batch * 1000 for pace in paces)
-    return (
-        f"| {contest.name} | {batch} | {fps} | {original:.1f}, {ours:.1f}, {network:.1f} | "
-        f"{original / ours:.2f} | {ours / network:.2f} |"
-    )
+    return {
+        "detector": comparison.name,
+        "batch": batch,
+        **{f"fps {way}": batch / pace.seconds for way, pace in zip(WAYS, paces, strict=True)},
+        **dict(zip((f"CPU ms {way}" for way in WAYS), (original, ours, network), strict=True)),
+        "original / ours": original / ours,
+        "ours / network": ours / network,
+    }
 
 
-def align_row(frame: U8, found: Detections, count: int, repeats: int) -> str:
+def align_row(frame: U8, found: Detections, count: int, repeats: int) -> dict[str, Cell]:
+    """Alignment of `count` faces by norm_crop and by this package, and the fits alone."""
     rows = np.arange(count) % len(found)
     faces = Detections(found.boxes[rows], found.scores[rows], found.landmarks[rows])
     aligner = ArcFaceAligner()
     side = aligner.input_pixels
     matrices = fit_similarities(faces.landmarks, ARCFACE_TEMPLATE)
-    loops = max(1, 48 // count)  # one face alone is too short to time
+    loops = max(1, 48 // count)  # a single face takes too little time to measure
     paces = best_of(
         [
             lambda: [norm_crop(frame, five) for _ in range(loops) for five in faces.landmarks],
@@ -193,14 +216,21 @@ def align_row(frame: U8, found: Detections, count: int, repeats: int) -> str:
     theirs, ours, warp, their_fit, our_fit = (
         pace.cpu_seconds / (loops * count) * 1e6 for pace in paces
     )
-    return (
-        f"| {count} | {theirs:.0f}, {ours:.0f}, {warp:.0f} | {theirs / ours:.1f} | "
-        f"{ours / warp:.2f} | {their_fit:.0f}, {our_fit:.1f} | {their_fit / our_fit:.0f} |"
-    )
+    return {
+        "faces": count,
+        "us norm_crop": theirs,
+        "us ours": ours,
+        "us warpAffine": warp,
+        "norm_crop / ours": theirs / ours,
+        "ours / warpAffine": ours / warp,
+        "us fit norm_crop": their_fit,
+        "us fit ours": our_fit,
+        "fit norm_crop / ours": their_fit / our_fit,
+    }
 
 
 def best_of(ways: Sequence[Work], repeats: int) -> list[Pace]:
-    """The shortest time of each, taken by turns after one that is not counted."""
+    """The shortest time of each way over the turns; a first turn does not count."""
     turns = [[timed(way) for way in ways] for _ in range(repeats + 1)][1:]
     return [
         Pace(min(turn[n].seconds for turn in turns), min(turn[n].cpu_seconds for turn in turns))

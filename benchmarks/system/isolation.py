@@ -1,24 +1,24 @@
 """What does it cost to decode in a child process?
 
-Makes a 1080p film, then reads it in this process, in a decoder process, and there through a file
-object that this process reads, by turns. A row is one way to look at frames: at 8 a second as the
-pipeline does, or at every frame, when all pictures cross over. For each way it prints frames a
-second, and milliseconds of CPU a frame of both processes together, which other load on the machine
-changes less; and at first the milliseconds until a new decoder is ready.
+    python -m benchmarks.system.isolation [--seconds 20] [--repeats 7] [--file FILM]
 
-The consumer drops each frame at once, so that nothing hides the cost. Where frames go through a
-detector, the child decodes meanwhile, which a machine with a core to spare gains.
+The script makes a 1080p film and reads it in three ways by turns: in this process, in a decoder
+process that opens the path, and in a decoder process through a file object of this process. A row
+is one sampling of frames: 8 a second, as in a run, or every frame, which sends every picture to
+this process. Its columns are frames a second, and milliseconds of CPU a frame of both processes
+together, which other load on the machine changes less. Ratios are decoder process over this
+process. Before the table, the milliseconds until a new decoder is ready are printed.
 
-    python benchmarks/isolation.py [--seconds 20] [--repeats 7] [--file FILM]
+The consumer drops each frame at once, so nothing hides the cost. In a run the child decodes while a
+detector works on earlier frames, which is faster where a core is free.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -27,6 +27,8 @@ from typing import NamedTuple
 import av
 import numpy as np
 
+from benchmarks.command import make_parser, read_options, save
+from benchmarks.report import Cell, Report, say
 from vcn_ray.io import frames, isolation
 from vcn_ray.io.decoder import borrowed, close_idle
 from vcn_ray.io.isolation import IsolationConfig
@@ -34,6 +36,14 @@ from vcn_ray.io.video import DecodeConfig, plan_segments
 
 RATE = 25
 LIMITS = IsolationConfig()
+WAYS = ("in process", "isolated", "by file object")
+COLUMNS = {
+    "frames": "",
+    **{f"fps {way}": ".1f" for way in WAYS},
+    "fps ratio": ".2f",
+    **{f"CPU ms {way}": ".1f" for way in WAYS},
+    "CPU ratio": ".2f",
+}
 
 
 class Pace(NamedTuple):
@@ -43,32 +53,33 @@ class Pace(NamedTuple):
     cpu_milliseconds: float  # a frame
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seconds", type=float, default=20.0, help="of the film")
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = make_parser(__doc__, __file__)
+    parser.add_argument("--seconds", type=float, default=20.0, help="length of the film")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--file", type=Path, help="a film to read instead")
-    options = parser.parse_args()
+    options = read_options(parser, argv)
     with tempfile.TemporaryDirectory() as folder:
         film = options.file or write_film(Path(folder) / "film.mp4", options.seconds)
         starts = [start_up(film) for _ in range(options.repeats)]
-        print(f"start-up: median {statistics.median(starts) * 1000:.0f} ms", end=", ")
-        print(f"least {min(starts) * 1000:.0f} ms")
-        print("| frames looked at | fps here, isolated, by file | ratio | CPU ms a frame | ratio |")
-        print("| --- | --- | --- | --- | --- |")
+        median = statistics.median(starts)
+        say(f"start-up: median {median * 1000:.0f} ms, min {min(starts) * 1000:.0f} ms")
+        report = Report(COLUMNS)
         base = DecodeConfig(segment_seconds=1e6)
         for name, config in (
-            ("8 a second", base),
-            ("every one", replace(base, analysis_fps=RATE)),
-            ("every one, 1920 pixels", replace(base, analysis_fps=RATE, long_side_pixels=1920)),
+            ("8 a second, 960 pixels", base),
+            ("all of 25 a second, 960 pixels", replace(base, analysis_fps=RATE)),
+            (
+                "all of 25 a second, 1920 pixels",
+                replace(base, analysis_fps=RATE, long_side_pixels=1920),
+            ),
         ):
-            print(f"| {name} | {row(film, config, options.repeats)} |", flush=True)
+            report.add({"frames": name, **row(film, config, options.repeats)})
+    save(options, report)
 
 
-def row(film: Path, config: DecodeConfig, repeats: int) -> str:
-    """Medians of each way, taken by turns, and the median ratio of a turn."""
+def row(film: Path, config: DecodeConfig, repeats: int) -> dict[str, Cell]:
+    """Medians of each way over the turns, and medians of the ratios within a turn."""
     (segment,) = plan_segments(film, config)
     with film.open("rb") as file:
         ways: list[Callable[[], Iterable[object]]] = [
@@ -77,12 +88,13 @@ def row(film: Path, config: DecodeConfig, repeats: int) -> str:
             lambda: isolation.read_segment(file, segment, config, LIMITS),
         ]
         turns = [[pace(way) for way in ways] for _ in range(repeats)]
-    parts = []
-    for number in range(2):
-        medians = [statistics.median(turn[way][number] for turn in turns) for way in range(3)]
+    cells: dict[str, Cell] = {}
+    for number, unit in enumerate(("fps", "CPU ms")):
+        for way, name in enumerate(WAYS):
+            cells[f"{unit} {name}"] = statistics.median(turn[way][number] for turn in turns)
         ratio = statistics.median(turn[1][number] / turn[0][number] for turn in turns)
-        parts += [", ".join(f"{value:.1f}" for value in medians), f"{ratio:.2f}"]
-    return " | ".join(parts)
+        cells[f"{unit.removesuffix(' ms')} ratio"] = ratio
+    return cells
 
 
 def pace(way: Callable[[], Iterable[object]]) -> Pace:
@@ -93,13 +105,13 @@ def pace(way: Callable[[], Iterable[object]]) -> Pace:
 
 
 def cpu_seconds() -> float:
-    """Of this process and its decoder, which must be there and idle."""
+    """CPU seconds of this process and its decoder, which must be running and idle."""
     with borrowed(0) as decoder:
         return time.process_time() + decoder.cpu_seconds()
 
 
 def start_up(film: Path) -> float:
-    """Seconds that the first question to a new decoder takes, less those of the second."""
+    """Seconds of the first request to a new decoder, less those of the second."""
     close_idle()
     began = time.perf_counter()
     isolation.probe(film, LIMITS)
@@ -109,7 +121,7 @@ def start_up(film: Path) -> float:
 
 
 def write_film(path: Path, seconds: float) -> Path:
-    """Drifting noise in 1080p, at a bit rate as films have it."""
+    """Write drifting noise in 1080p, at the bit rate of a film."""
     rng = np.random.default_rng(0)
     cloud = rng.normal(128, 40, (140, 250, 3)).clip(0, 255).astype(np.uint8)
     cloud = cloud.repeat(8, 0).repeat(8, 1)

@@ -1,30 +1,26 @@
-"""What does the way to a segment cost, and do two workers do twice as much as one?
+"""How much time does Ray add to a segment, and are two workers twice as fast as one?
 
-    python benchmarks/overhead.py [--segments 10000]
-    python benchmarks/overhead.py --pack DIR --workers 1 2 VIDEO ...
+    python -m benchmarks.system.overhead [--segments 10000]
+    python -m benchmarks.system.overhead --pack DIR --workers 1 2 VIDEO ...
 
-Without videos: so many planned segments go through a worker that does nothing, on a Ray of this
-machine, as the product sends them. Printed are the milliseconds each took once the actors were up,
-the driver's resident memory and the bytes in Ray's object store, at every tenth of the way: both
-must stay flat.
+Without videos: --segments planned segments pass through workers that do nothing, on a local Ray, as
+a run sends them. The rows show, after each tenth of the segments, the milliseconds a segment since
+the actors started, the driver's resident memory and the bytes in Ray's object store. Memory must
+stay flat. A segment of 30 s of film takes several seconds of a core, so 20 ms are negligible.
 
-With videos: their segments are decoded and detected by so many workers of one thread each, one
-number after the other, into an empty folder each time; first with decoders in processes of their
-own, as they are by default, then in the workers. Only what happens while all workers are at work
-counts: from when the last of them has done its first segment, so without the start of actors,
-models and decoders, until the first of them has done its last. Printed are segments a minute (one
-that is done in part counts in part), their ratio to the first number of workers, how many cores the
-workers and their decoders kept busy, and the seconds of CPU of a segment. Where one worker
-takes more than a core, because its decoder works beside it, two cannot be twice as fast on two
-cores; where the workers together take less than their number, something else had the cores, and the
-pace tells little.
-
-How to read it: a segment of 30 s of film takes several seconds of a core, so 20 ms are nothing.
+With videos: workers of one thread decode their segments and detect faces, into an empty folder for
+each number of workers; first with decoders in child processes, the default, then within the
+workers. Only the time while all workers are busy counts: from the moment when each has finished its
+first segment, so without the start of actors, models and decoders, until one finishes its last. A
+partly finished segment counts in part. The rows show segments a minute, their ratio to the first
+number of workers, the cores that workers and decoders kept busy, and the CPU seconds of a segment.
+Where one worker takes more than a core, because its decoder runs in parallel, two workers cannot be
+twice as fast on two cores; where the workers together take fewer cores than their number, other
+programs took the cores, and the rate shows little.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import os
@@ -37,8 +33,10 @@ from typing import NamedTuple
 
 import pyarrow as pa
 from ray._private.internal_api import memory_summary
-from running import resident
 
+from benchmarks.command import add_pack, make_parser, read_options, save
+from benchmarks.machine import resident
+from benchmarks.report import Cell, Report
 from vcn_ray.config import ResourceConfig, RunConfig
 from vcn_ray.distributed.segments import SegmentRow, SegmentStream, SegmentWorker
 from vcn_ray.distributed.session import cluster
@@ -49,13 +47,29 @@ from vcn_ray.packs.load import load_pack
 from vcn_ray.run.plan import PackHashes, SegmentJob
 from vcn_ray.run.planning import group_titles, plan_titles
 
+IDLE_COLUMNS = {
+    "segments": "",
+    "ms a segment": ".1f",
+    "driver MiB": ".0f",
+    "object store MiB": ".1f",
+}
+WORKER_COLUMNS = {
+    "decoders": "",
+    "workers": "",
+    "segments": ".1f",
+    "seconds": ".1f",
+    "segments a minute": ".1f",
+    "ratio": ".2f",
+    "cores busy": ".2f",
+    "CPU s a segment": ".2f",
+}
 TITLE_SEGMENTS = 180  # of a film of 90 minutes
 POLL_SECONDS = 0.05
 SEGMENT_SECONDS = 4.0  # shorter than usual: films of a minute have enough of them
 
 
 class IdleWorker(SegmentWorker):
-    """Says of every segment that it is done."""
+    """Reports every segment as finished without reading it."""
 
     def __init__(self, config: RunConfig, output: str, run_id: str) -> None:
         self._said = (config, output, run_id)
@@ -68,24 +82,23 @@ class IdleWorker(SegmentWorker):
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__, __file__)
     parser.add_argument("videos", nargs="*", metavar="VIDEO")
     parser.add_argument("--segments", type=int, default=10_000)
-    parser.add_argument("--pack", help="built-in name or folder, with videos")
+    add_pack(parser, required=False)
     parser.add_argument("--workers", nargs="+", type=int, default=[1, 2], metavar="N")
-    options = parser.parse_args(argv)
+    options = read_options(parser, argv)
     if options.videos and not options.pack:
-        parser.error("videos need a --pack to find faces with")
+        parser.error("videos need a --pack whose detector finds their faces")
     with cluster(ResourceConfig()):
         if options.videos:
-            compare_workers(options.videos, options.pack, options.workers)
+            report = compare_workers(options.videos, options.pack, options.workers)
         else:
-            send_idle(options.segments)
+            report = send_idle(options.segments)
+    save(options, report)
 
 
-def send_idle(segments: int) -> None:
+def send_idle(segments: int) -> Report:
     """Send planned segments through workers that do nothing."""
     todo = (
         SegmentJob(
@@ -101,21 +114,28 @@ def send_idle(segments: int) -> None:
         )
         for number in range(segments)
     )
-    print("| segments | ms each | driver MiB | object store MiB |")
-    print("| --- | --- | --- | --- |")
+    report = Report(IDLE_COLUMNS)
     began = 0.0
     rows = pass_through(todo, SegmentStream(RunConfig(), "/nowhere", "overhead", IdleWorker))
     for number, _ in enumerate(rows):
         began = began or time.perf_counter()  # the first row: Ray Data and its actors are up
         if number and number % max(segments // 10, 1) == 0:
-            each = 1000 * (time.perf_counter() - began) / number
-            print(f"| {number} | {each:.1f} | {resident():.0f} | {_store():.1f} |", flush=True)
-    each = 1000 * (time.perf_counter() - began) / segments
-    print(f"| {segments} | {each:.1f} | {resident():.0f} | {_store():.1f} |")
+            report.add(_idle_row(number, time.perf_counter() - began))
+    report.add(_idle_row(segments, time.perf_counter() - began))
+    return report
+
+
+def _idle_row(segments: int, seconds: float) -> dict[str, Cell]:
+    return {
+        "segments": segments,
+        "ms a segment": 1000 * seconds / segments,
+        "driver MiB": resident(),
+        "object store MiB": _store(),
+    }
 
 
 def pass_through(todo: Iterator[SegmentJob], stream: SegmentStream) -> Iterator[SegmentRow]:
-    """Put segments in as there is room for them, as the driver does; what comes out."""
+    """Send segments while there is room for them, as the driver does; returns the rows."""
     ended = False
     stream.start()
     while not stream.over:
@@ -130,7 +150,7 @@ def pass_through(todo: Iterator[SegmentJob], stream: SegmentStream) -> Iterator[
 
 
 class TimedWorker(SegmentWorker):
-    """Says of each segment when it was done, by whom, and what CPU it took."""
+    """Reports when each segment was processed, by which worker, and its CPU seconds."""
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Segment jobs in, a SegmentRow with a Span in its message for each out."""
@@ -141,33 +161,31 @@ class TimedWorker(SegmentWorker):
 
 
 class Span(NamedTuple):
-    """When a segment was worked on."""
+    """The time in which a worker processed a segment."""
 
     worker: int
     began: float
     ended: float
     cpu_seconds: float  # of the worker and its decoder
 
-    def share(self, start: float, end: float) -> float:
-        """How much of it lies in a stretch of time."""
+    def fraction(self, start: float, end: float) -> float:
+        """The fraction of it that lies between two moments."""
         inside = min(self.ended, end) - max(self.began, start)
         return max(0.0, inside) / (self.ended - self.began)
 
 
 class Pace(NamedTuple):
-    """What was done while all workers were at work."""
+    """The work done while all workers were busy."""
 
     seconds: float
     segments: float
     cpu_seconds: float
 
 
-def compare_workers(videos: list[str], pack_name: str, workers: list[int]) -> None:
-    """Decode and detect the same videos with more and more workers."""
-    print("| decoders | workers | segments | seconds | a minute | ratio | cores busy | CPU s |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    pack = str(Path(pack_name).absolute()) if Path(pack_name).is_dir() else pack_name
-    for isolate, name in ((True, "apart"), (False, "in the workers")):
+def compare_workers(videos: list[str], pack: str, workers: list[int]) -> Report:
+    """Decode and detect the same videos with each number of workers."""
+    report = Report(WORKER_COLUMNS)
+    for isolate, name in ((True, "in child processes"), (False, "in the workers")):
         first = None
         for count in workers:
             config = RunConfig(
@@ -180,28 +198,38 @@ def compare_workers(videos: list[str], pack_name: str, workers: list[int]) -> No
             seconds, segments, cpu_seconds = steady_pace(_spans(videos, config), count)
             pace = 60 * segments / seconds
             first = first or pace
-            cells = [name, str(count), f"{segments:.1f}", f"{seconds:.1f}", f"{pace:.1f}"]
-            cells += [f"{pace / first:.2f}"]
-            cells += [f"{cpu_seconds / seconds:.2f}", f"{cpu_seconds / segments:.2f}"]
-            print(f"| {' | '.join(cells)} |", flush=True)
+            row: dict[str, Cell] = {
+                "decoders": name,
+                "workers": count,
+                "segments": segments,
+                "seconds": seconds,
+                "segments a minute": pace,
+                "ratio": pace / first,
+                "cores busy": cpu_seconds / seconds,
+                "CPU s a segment": cpu_seconds / segments,
+            }
+            report.add(row)
+    return report
 
 
 def steady_pace(spans: list[Span], workers: int) -> Pace:
-    """What was done from when all had done their first segment until one had done its last."""
+    """The work done from the first segment of the slowest worker to the last of the first one."""
     ends = [[s.ended for s in spans if s.worker == each] for each in {s.worker for s in spans}]
     start, end = max(map(min, ends)), min(map(max, ends))
     if len(ends) < workers or start >= end:
-        raise SystemExit(f"{len(spans)} segments are too few for {workers} workers")
-    shares = [(span, span.share(start, end)) for span in spans]
+        raise SystemExit(
+            f"{len(spans)} segments are too few for {workers} workers: give more videos"
+        )
+    parts = [(span, span.fraction(start, end)) for span in spans]
     return Pace(
         end - start,
-        sum(share for _, share in shares),
-        sum(share * span.cpu_seconds for span, share in shares),
+        sum(fraction for _, fraction in parts),
+        sum(fraction * span.cpu_seconds for span, fraction in parts),
     )
 
 
 def _spans(videos: list[str], config: RunConfig) -> list[Span]:
-    """Do all segments of videos, and say when each was done."""
+    """Process all segments of videos, and return when each was processed."""
     pack = load_pack(config.pack)
     hashes = PackHashes(pack.detector_hash, pack.encoder_hash)
     titles = plan_titles(group_titles(read_catalog(videos, config.s3)), config, hashes)
@@ -218,7 +246,7 @@ def _spans(videos: list[str], config: RunConfig) -> list[Span]:
 
 
 def _cpu_seconds() -> float:
-    """What this process and its children that live have computed."""
+    """CPU seconds of this process and its running children."""
     ticks = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):

@@ -1,29 +1,35 @@
-"""How clustering grows: time and memory for a made title of many tracks.
+"""How do time and memory of clustering grow with the number of tracks?
 
-    python benchmarks/scale.py [--tracks 100000] [--people 2000] [--outputs 1024]
+    python -m benchmarks.system.scale [--tracks 100000] [--people 2000] [--outputs 1024]
         [--rule adaptive|paper] [--threads 2] [--device cpu|cuda] [--only linkage|closure]
 
-A cast with a long tail (the person of rank r has tracks in proportion to 1 / r) is made in blocks,
-and `cluster_tracks` run on it. Printed: tracks, people there and found, WCP, NMI, seconds, peak
-resident memory with the input in it, and the seconds of one matrix product of all tracks with all,
-as wide as a track's vectors and of the same type, that no way over all pairs can do without.
+A synthetic title is generated block by block: its cast has a long tail (the person of rank r has
+tracks in proportion to 1 / r). `cluster_tracks` clusters it.
 
-`--only linkage` runs one `agglomerate` of encoder and head, mixed and cut half way between people
-and strangers; `--only closure` runs METHOD 4 to the letter.
+How to read the row: "people" are those in the title, "found" the clusters. Memory is the peak of
+resident memory, of the input alone and of all. "product s" are the seconds of one matrix product of
+all tracks with all tracks, as wide as a track's vectors and of the same type, which any method over
+all pairs needs; "ratio" is clustering over product. "CPU s" counts all threads, so other load
+changes it less than the seconds of the clock.
+
+`--only linkage` runs one `agglomerate` on encoder and head with equal weights, cut half way between
+people and strangers; `--only closure` runs METHOD 4 as published.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from benchmarks.command import make_parser, read_options, save
+from benchmarks.machine import peak_resident
+from benchmarks.report import Cell, Report, say
 from vcn_ray.core.closure import close
 from vcn_ray.core.cluster import ClusterConfig, cluster_tracks
 from vcn_ray.core.distance import mean_within_groups, soft_assign
@@ -33,18 +39,35 @@ from vcn_ray.core.spaces import cosine_space, mixed_space
 from vcn_ray.core.vectors import group_sums, unit_rows
 from vcn_ray.records import F32, F64, I64, TrackOutputs
 
+COLUMNS = {
+    "clustering": "",
+    "tracks": "",
+    "people": "",
+    "found": "",
+    "WCP": ".4f",
+    "NMI": ".4f",
+    "seconds": ".1f",
+    "CPU s": ".1f",
+    "input GiB": ".2f",
+    "peak GiB": ".2f",
+    "width": "",
+    "product s": ".1f",
+    "product CPU s": ".1f",
+    "ratio": ".2f",
+    "CPU ratio": ".2f",
+}
 DIM, BOTTLENECK, CROPS, BLOCK = 128, 256, 3, 500
 TAU_T, TAU_S = 0.07, 0.10
 
 ENCODER_NOISE, ADAPTED_NOISE, HEAD_NOISE = 0.8, 0.6, 0.4
-"""How far tracks lie from their person, over how far people lie from the middle."""
+"""Distance of tracks from their person, over the distance of people from the centre."""
 
 PROTOTYPES = 3
-"""Outputs that each person raises."""
+"""Outputs of the head that each person activates."""
 
 
 class Title(NamedTuple):
-    """A made title."""
+    """A synthetic title."""
 
     outputs: TrackOutputs
     people: I64  # (k,)
@@ -52,7 +75,7 @@ class Title(NamedTuple):
 
 
 class Cast(NamedTuple):
-    """Where people lie, and the head's last layer."""
+    """The position of each person, and the head's last layer."""
 
     encoder: F64  # (p, DIM)
     head: F64  # (p, BOTTLENECK)
@@ -60,28 +83,28 @@ class Cast(NamedTuple):
 
 
 class Seconds(NamedTuple):
-    """By the clock, and of processors: on a busy machine only the second can be compared."""
+    """Wall-clock and CPU seconds: on a busy machine only the second are comparable."""
 
     clock: float
-    threads: float
+    cpu: float  # of all threads
 
 
 def made_people(tracks: int, people: int, rng: np.random.Generator) -> I64:
-    """(k,) person of each track, everybody at least once, the person of rank r about 1 / r."""
-    share = 1 / np.arange(1, people + 1)
-    rest = rng.choice(people, tracks - people, p=share / share.sum())
+    """(k,) person of each track: everybody at least once, the person of rank r about 1 / r."""
+    weight = 1 / np.arange(1, people + 1)
+    rest = rng.choice(people, tracks - people, p=weight / weight.sum())
     return rng.permutation(np.concatenate([np.arange(people), rest]))
 
 
 def made_cast(people: int, outputs: int, rng: np.random.Generator) -> Cast:
-    """People in random directions; each raises a few outputs of the head."""
+    """People in random directions; each activates a few outputs of the head."""
     last = unit_rows(rng.normal(size=(outputs, BOTTLENECK)))
     raised = rng.integers(0, outputs, (people, PROTOTYPES))
     return Cast(unit_rows(rng.normal(size=(people, DIM))), unit_rows(last[raised].sum(1)), last.T)
 
 
 def made_block(cast: Cast, people: I64, rng: np.random.Generator) -> dict[str, Any]:
-    """The fields of TrackOutputs, by track, for some tracks."""
+    """The fields of TrackOutputs that have a row for each track, for some tracks."""
     k = len(people)
     track = np.repeat(np.arange(k), CROPS)
 
@@ -113,7 +136,7 @@ def made_block(cast: Cast, people: I64, rng: np.random.Generator) -> dict[str, A
 
 
 def made_title(tracks: int, people: int, outputs: int, seed: int) -> Title:
-    """A title whose tracks, in pairs of different people, share a frame."""
+    """A title whose tracks share frames in pairs of different people."""
     rng = np.random.default_rng(seed)
     cast, who = made_cast(people, outputs, rng), made_people(tracks, people, rng)
     fields: dict[str, Any] = {}
@@ -134,7 +157,7 @@ def made_title(tracks: int, people: int, outputs: int, seed: int) -> Title:
 
 
 def gap(space: Space, people: I64, sample: int = 1000) -> float:
-    """Half way between the mean distances of one person's tracks and of strangers'."""
+    """The middle between the mean distances of one person's tracks and of strangers'."""
     table = space.offset - space.left[:sample] @ space.right[:sample].T
     same = np.equal.outer(people[:sample], people[:sample])
     one = same & ~np.eye(len(same), dtype=bool)
@@ -142,7 +165,7 @@ def gap(space: Space, people: I64, sample: int = 1000) -> float:
 
 
 def mixed(title: Title) -> Space:
-    """Encoder and head in equal parts, cut at 1."""
+    """Encoder and head with equal weights, cut at 1."""
     spaces = [cosine_space(rows) for rows in (title.outputs.untuned, title.outputs.output)]
     first, second = (0.5 / gap(space, title.people) for space in spaces)
     return mixed_space(spaces[0], spaces[1], (first, second))
@@ -173,7 +196,7 @@ def whole_of(title: Title, rule: Any, device: str) -> Callable[[], I64]:
 
 
 def product_seconds(tracks: int, width: int, device: str) -> Seconds:
-    """Of one (k, width) by (width, k) product in float64, from some of its blocks."""
+    """Seconds of a (k, width) by (width, k) product in float64, from some of its blocks."""
     rows = moved(np.random.default_rng(0).normal(size=(min(tracks, 8192), width)), device)
     blocks = list(some_blocks(len(rows)))
     rows[blocks[0]] @ rows.T
@@ -181,16 +204,16 @@ def product_seconds(tracks: int, width: int, device: str) -> Seconds:
     for block in blocks:
         table = rows[block] @ rows.T
     float(table[0, 0])  # waits for a GPU
-    share = (tracks / len(rows)) ** 2
-    return Seconds(*(share * (end - begin) for begin, end in zip(start, now(), strict=True)))
+    times = (tracks / len(rows)) ** 2
+    return Seconds(*(times * (end - begin) for begin, end in zip(start, now(), strict=True)))
 
 
 def some_blocks(rows: int) -> Iterator[slice]:
     return (slice(start, start + BLOCK) for start in range(0, rows, BLOCK))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = make_parser(__doc__, __file__)
     parser.add_argument("--tracks", type=int, default=100_000)
     parser.add_argument("--people", type=int, default=2_000)
     parser.add_argument("--outputs", type=int, default=1_024)
@@ -199,15 +222,19 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--only", choices=["linkage", "closure"])
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = read_options(parser, argv)
     torch.set_num_threads(options.threads)
     with threadpool_limits(options.threads):
-        run(options)
+        report = Report(COLUMNS)
+        report.add(run(options))
+    save(options, report)
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> dict[str, Cell]:
+    """Cluster a synthetic title, and time the matrix product."""
     title = made_title(options.tracks, options.people, options.outputs, options.seed)
-    print(f"made; {peak_memory():.2f} GiB at most so far", flush=True)
+    input_gib = peak_resident() / 2**10
+    say(f"made the title; peak memory so far {input_gib:.2f} GiB")
     if options.only == "linkage":
         width, work = DIM + BOTTLENECK, linkage_of(title, options.device)
     elif options.only == "closure":
@@ -218,25 +245,30 @@ def run(options: argparse.Namespace) -> None:
     start = now()
     label = work()
     took = Seconds(*(end - begin for begin, end in zip(start, now(), strict=True)))
-    memory = peak_memory()
+    memory = peak_resident() / 2**10
     scores = evaluate_clustering(title.people, label)
     product = product_seconds(options.tracks, width, options.device)
-    print(f"tracks {options.tracks}  people {options.people}  found {scores.clusters}")
-    print(f"WCP {scores.wcp:.4f}  NMI {scores.nmi:.4f}")
-    print(f"{took.clock:.1f} s ({took.threads:.1f} s of threads), {memory:.2f} GiB at most")
-    print(
-        f"one product k x k x {width}: {product.clock:.1f} s ({product.threads:.1f} s of threads), "
-        f"ratio {took.clock / product.clock:.2f} ({took.threads / product.threads:.2f})"
-    )
+    return {
+        "clustering": options.only or options.rule,
+        "tracks": options.tracks,
+        "people": options.people,
+        "found": scores.clusters,
+        "WCP": scores.wcp,
+        "NMI": scores.nmi,
+        "seconds": took.clock,
+        "CPU s": took.cpu,
+        "input GiB": input_gib,
+        "peak GiB": memory,
+        "width": width,
+        "product s": product.clock,
+        "product CPU s": product.cpu,
+        "ratio": took.clock / product.clock,
+        "CPU ratio": took.cpu / product.cpu,
+    }
 
 
 def now() -> Seconds:
     return Seconds(time.perf_counter(), time.process_time())
-
-
-def peak_memory() -> float:
-    """GiB resident at most since the start."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def sources(*modules: str) -> list[Path]:
     return sorted(seen)
 
 
+@cache
 def code_digest(*modules: str) -> str:
     """Hash of the modules' sources: another version of the code may write other arrays."""
     return digest(*(path.read_bytes() for path in sources(*modules)))

@@ -32,7 +32,7 @@ PROVIDERS: dict[str, tuple[str, dict[str, str]]] = {
 
 PICTURES_AT_ONCE = {"cpu": 1, "cuda": 16, "tensorrt": 16}
 """A CPU works through a batch picture by picture, and keeps less in its caches (see
-benchmarks/detectors.py); a GPU is idle without one. The outputs are the same."""
+benchmarks/results/detectors.md); a GPU is idle without one. The outputs are the same."""
 
 ERRORS_ONLY = 3
 """Severity of onnxruntime's messages from which on they are shown."""

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
+import ray
 from ray._private.internal_api import memory_summary
 
 from benchmarks.command import add_pack, make_parser, read_options, save
@@ -257,7 +258,8 @@ def _cpu_seconds() -> float:
 
 
 def _store() -> float:
-    summary = memory_summary(stats_only=True)
+    """MiB in the object store of our Ray; the machine may run another one."""
+    summary = memory_summary(ray.get_runtime_context().gcs_address, stats_only=True)
     used = [line for line in summary.splitlines() if "Plasma memory usage" in line]
     return float(used[0].split()[3]) if used else 0.0
 

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.command import RESULTS, make_parser, read_options, save
 from benchmarks.report import Report
 from benchmarks.result_file import FACTS, read_result
-from vcn_ray.run.plan import METHOD_VERSION
+from vcn_ray.steps import METHOD_VERSION
 
 SCRIPT = RESULTS.parent / "method" / "film_tracks.py"
 

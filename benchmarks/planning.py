@@ -38,7 +38,7 @@ from vcn_ray.io.storage import Storage
 from vcn_ray.io.video import DecodeConfig
 from vcn_ray.run.plan import PackHashes
 from vcn_ray.run.planning import THREADS, group_titles, plan_titles
-from vcn_ray.run.sources import Memory
+from vcn_ray.run.sources import PlanCache
 
 COLUMNS = {
     "what": "",
@@ -91,7 +91,7 @@ def plan_all(catalog: list[CatalogVideo], config: RunConfig, storage: Storage) -
     """Plan a catalog and hold nothing of it."""
     began, early = time.perf_counter(), 0.0
     hashes = PackHashes("detector", "encoder")
-    titles = plan_titles(group_titles(catalog), config, hashes, Memory(storage, keep=True))
+    titles = plan_titles(group_titles(catalog), config, hashes, PlanCache(storage, keep=True))
     for number, planned in enumerate(titles):
         if planned.failures:
             raise SystemExit(planned.failures[0].message)

@@ -28,7 +28,7 @@ from vcn_ray.io.isolation import IsolationConfig
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.video import DecodeConfig
 from vcn_ray.learn.adapt_config import AdaptConfig
-from vcn_ray.packs.download import DownloadConfig
+from vcn_ray.packs.fetch import DownloadConfig
 from vcn_ray.redact import redact
 
 T = TypeVar("T")

@@ -1,9 +1,9 @@
-"""Outputs of detector networks to faces, in numpy, for all pictures of a batch at once.
+"""Turns outputs of detector networks into faces, in numpy, for a batch at once; it runs no network.
 
-Two kinds of head are known: distances from the cells of a grid to the sides of a face (SCRFD, and
-RetinaFace as insightface exports it), and YuNet's. Networks, pictures and files are not known here.
+It knows two kinds of heads: distances from the cells of a grid to the sides of a face (SCRFD, and
+RetinaFace as insightface exports it), and YuNet's.
 
-Letters: b pictures, m faces in all of them, c cells of a level, a faces that a cell may report.
+Letters of shapes: b pictures, m faces in all of them, c cells of a level, a faces per cell.
 """
 
 from __future__ import annotations
@@ -15,19 +15,32 @@ from itertools import pairwise
 import numpy as np
 
 from vcn_ray.errors import ShapeError
-from vcn_ray.records import F32, F64, I64, Detections, check_rows
+from vcn_ray.models.detector_inputs import Tile
+from vcn_ray.records import F32, F64, I64, Detections, Mask, check_rows
 
 LANDMARKS = 5
+
+YUNET_STRIDES = (8, 16, 32)
+YUNET_OUTPUTS = tuple(
+    f"{head}_{stride}" for head in ("cls", "obj", "bbox", "kps") for stride in YUNET_STRIDES
+)
+"""Names of the outputs of a YuNet graph, in the order of `decode_yunet`."""
+
+SCRFD_STRIDES = {9: (8, 16, 32), 15: (8, 16, 32, 64, 128)}
+"""Strides by the number of outputs: a graph with landmarks has three outputs per level."""
+
+CUT_FRACTION = 0.01
+"""Fraction of a tile's side: a face that comes so near to a side inside the frame counts as cut."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
-    """Faces found in a batch of pictures: picture by picture, in each the best score first."""
+    """Faces of a batch of pictures, sorted by picture and then by falling score."""
 
-    picture: I64  # (m,) which one, rising
+    picture: I64  # (m,) index of the picture, rising
     boxes: F32  # (m, 4) x0 y0 x1 y1, pixels
     scores: F32  # (m,) in [0, 1]
-    landmarks: F32  # (m, 5, 2) x y, image-left eye first
+    landmarks: F32  # (m, 5, 2) x y in pixels, image-left eye first
 
     def __post_init__(self) -> None:
         check_rows(self, len(self.picture))
@@ -36,20 +49,24 @@ class Candidates:
         return len(self.picture)
 
     def take(self, rows: I64) -> Candidates:
-        """Some of the faces, in the order of `rows`."""
+        """Select faces, in the order of `rows`."""
         return Candidates(
             self.picture[rows], self.boxes[rows], self.scores[rows], self.landmarks[rows]
         )
 
     def enlarged(self, shrunk: F32 | float) -> Candidates:
-        """In pixels of frames that were shrunk by one factor, or by (2,) in x and y."""
+        """Convert pixels of pictures to pixels of the frames that were shrunk to them.
+
+        Args:
+            shrunk: Picture size over frame size: one factor, or (2,) for x and y.
+        """
         corners = self.boxes.reshape(-1, 2, 2) / shrunk
         return Candidates(
             self.picture, corners.reshape(-1, 4), self.scores, self.landmarks / shrunk
         )
 
     def split(self, pictures: int) -> list[Detections]:
-        """One record a picture, contiguous float32."""
+        """Make one record per picture, with contiguous float32 arrays."""
         bounds = np.searchsorted(self.picture, np.arange(pictures + 1))
         return [
             Detections(
@@ -62,35 +79,36 @@ class Candidates:
 
 
 def join(parts: Sequence[Candidates]) -> Candidates:
-    """Faces of the same pictures from several places, at least one, in order."""
-    together = Candidates(
+    """Merge faces of the same pictures from one or more sources, and sort them."""
+    joined = Candidates(
         np.concatenate([part.picture for part in parts]),
         np.concatenate([part.boxes for part in parts]),
         np.concatenate([part.scores for part in parts]),
         np.concatenate([part.landmarks for part in parts]),
     )
-    # Stable: of equal scores the one of the finer grid, then of the earlier cell comes first, as
-    # where insightface and OpenCV sort.
-    return together.take(np.lexsort((-together.scores, together.picture)))
+    # The sort is stable: of equal scores the finer grid, then the earlier cell comes first, as in
+    # insightface and OpenCV.
+    return joined.take(np.lexsort((-joined.scores, joined.picture)))
 
 
 def decode_distances(
     outputs: Sequence[F32], strides: Sequence[int], size: tuple[int, int], min_score: float
 ) -> Candidates:
-    """Faces of heads that give distances, in units of the stride, from a cell's corner.
+    """Decode heads that give distances, in units of the stride, from a cell's corner.
 
     Args:
-        outputs: Scores (b, c * a, 1) of each level, then boxes (b, c * a, 4) as distances to left,
-            top, right and bottom, then landmarks (b, c * a, 10) as x y distances.
-        strides: Pixels from cell to cell of each level.
+        outputs: float32 arrays: scores (b, c * a, 1) of each level, then boxes (b, c * a, 4) as
+            distances to left, top, right and bottom, then landmarks (b, c * a, 10) as x y
+            distances.
+        strides: Pixels from cell to cell, for each level.
         size: Height and width of the pictures, multiples of the strides.
-        min_score: Faces under it are left out.
+        min_score: Faces with a lower score are left out.
 
     Returns:
         Faces before suppression, in pixels of the pictures.
 
     Raises:
-        ShapeError: The outputs are not of this kind, or of pictures of another size.
+        ShapeError: The outputs are of another kind, or of pictures of another size.
     """
     levels = len(strides)
     if len(outputs) != 3 * levels:
@@ -118,20 +136,21 @@ def decode_distances(
 def decode_yunet(
     outputs: Sequence[F32], strides: Sequence[int], size: tuple[int, int], min_score: float
 ) -> Candidates:
-    """Faces of YuNet's heads: a centre in units of the stride, and the logarithm of the sides.
+    """Decode YuNet's heads: a centre in units of the stride, and the logarithm of the sides.
 
     Args:
-        outputs: For each level class scores (b, c, 1), then likewise object scores (b, c, 1), boxes
-            (b, c, 4) and landmarks (b, c, 10).
-        strides: Pixels from cell to cell of each level.
+        outputs: float32 arrays: class scores (b, c, 1) of each level, then object scores (b, c, 1)
+            of each level, then boxes (b, c, 4), then landmarks (b, c, 10).
+        strides: Pixels from cell to cell, for each level.
         size: Height and width of the pictures, multiples of the strides.
-        min_score: Faces under it are left out; a face's score is the two scores' geometric mean.
+        min_score: Faces with a lower score are left out; a face's score is the geometric mean of
+            its class score and its object score.
 
     Returns:
         Faces before suppression, in pixels of the pictures.
 
     Raises:
-        ShapeError: The outputs are not of this kind, or of pictures of another size.
+        ShapeError: The outputs are of another kind, or of pictures of another size.
     """
     levels = len(strides)
     if len(outputs) != 4 * levels:
@@ -146,26 +165,20 @@ def decode_yunet(
         found = sides[picture, row]
         centre = corner + found[:, :2] * stride
         extent = np.exp(found[:, 2:]) * stride
-        landmarks = points[picture, row].reshape(-1, LANDMARKS, 2) * stride
         low = centre - extent / 2
-        parts.append(
-            Candidates(
-                picture,
-                np.hstack([low, low + extent]),
-                scores[picture, row],
-                corner[:, None] + landmarks,
-            )
-        )
+        boxes = np.hstack([low, low + extent])
+        landmarks = points[picture, row].reshape(-1, LANDMARKS, 2) * stride
+        parts.append(Candidates(picture, boxes, scores[picture, row], corner[:, None] + landmarks))
     return join(parts)
 
 
 def cell_count(stride: int, size: tuple[int, int]) -> int:
-    """Cells of the level of a stride in a picture of this height and width."""
+    """Count the cells of a level in a picture of height and width `size`."""
     return (size[0] // stride) * (size[1] // stride)
 
 
 def cell_corners(cells: I64, stride: int, size: tuple[int, int]) -> F32:
-    """(n, 2) x y pixels of the corners of cells that are counted row by row."""
+    """Give the corners (n, 2) x y, in pixels, of cells (n,) that are numbered row by row."""
     y, x = np.divmod(cells, size[1] // stride)
     return np.stack([x, y], axis=1).astype(np.float32) * stride
 
@@ -173,7 +186,7 @@ def cell_corners(cells: I64, stride: int, size: tuple[int, int]) -> F32:
 def check_level(
     outputs: Sequence[F32], columns: Sequence[int], stride: int, size: tuple[int, int]
 ) -> None:
-    """Raise ShapeError unless a level's outputs are (b, rows, k), rows whole times its cells."""
+    """Raise ShapeError unless a level's outputs are (b, rows, k) with whole rows per cell."""
     cells = cell_count(stride, size)
     rows = outputs[0].shape[1] if outputs[0].ndim == 3 else 0
     if cells == 0 or rows == 0 or rows % cells:
@@ -193,18 +206,18 @@ def suppress(found: Candidates, boxes: F32 | F64, threshold: float, edge: float 
     """Greedy non-maximum suppression in all pictures at once.
 
     Args:
-        found: Faces, best first in each picture.
-        boxes: (m, 4) what overlap is measured on, usually `found.boxes`.
-        threshold: A face that overlaps a better one by more (intersection over union) goes.
-        edge: Added to each side's length: 1 where corners are the last pixels inside.
+        found: Faces, the best first in each picture.
+        boxes: (m, 4) the boxes whose overlap counts, usually `found.boxes`.
+        threshold: A face is dropped if its intersection over union with a better one exceeds this.
+        edge: Added to each side's length: 1 if corners are the last pixels inside.
 
     Returns:
-        Those that stay, in order.
+        The kept faces, in order.
     """
     kept = np.zeros(len(found), bool)
     alive = np.arange(len(found))
     while alive.size:
-        # One round keeps the best of what is left of each picture, and drops what overlaps it.
+        # Each round keeps the best remaining face of each picture and drops those it overlaps.
         picture, first = np.unique(found.picture[alive], return_index=True)
         best = alive[first]
         kept[best] = True
@@ -215,10 +228,42 @@ def suppress(found: Candidates, boxes: F32 | F64, threshold: float, edge: float 
 
 
 def pairwise_overlap(one: F32 | F64, other: F32 | F64, edge: float) -> F32 | F64:
-    """(n,) intersection over union of box i of one with box i of the other, 1 of empty ones."""
+    """Compute the intersection over union (n,) of box i with box i; 1 if both are empty."""
     low, high = np.maximum(one[:, :2], other[:, :2]), np.minimum(one[:, 2:], other[:, 2:])
     common = np.maximum(high - low + edge, 0).prod(axis=1)
     areas = [(box[:, 2:] - box[:, :2] + edge).prod(axis=1) for box in (one, other)]
     union = areas[0] + areas[1] - common
     overlap: F32 | F64 = np.divide(common, union, out=np.ones_like(union), where=union != 0)
     return overlap
+
+
+def best_of_each(found: Candidates, count: int) -> Candidates:
+    """Keep at most `count` faces of each picture, the best."""
+    first = np.searchsorted(found.picture, found.picture)
+    return found.take(np.flatnonzero(np.arange(len(found)) - first < count))
+
+
+def place_tile(found: Candidates, tile: Tile, height: int, width: int) -> Candidates:
+    """Move the faces of a tile to their place in the frame, and drop those that the tile cuts.
+
+    Args:
+        found: Faces in pixels of the tile.
+        tile: The tile's place in the frame.
+        height: Height of the frame, pixels.
+        width: Width of the frame, pixels.
+    """
+    whole = found.take(np.flatnonzero(~_is_cut(found, tile, height, width)))
+    corner = np.array([tile.x, tile.y], np.float32)
+    boxes = whole.boxes + np.tile(corner, 2)
+    return Candidates(whole.picture, boxes, whole.scores, whole.landmarks + corner)
+
+
+def _is_cut(found: Candidates, tile: Tile, height: int, width: int) -> Mask:
+    """(m,) true for a face that reaches a side of its tile that is no side of the frame."""
+    inner_low = np.array([tile.x > 0, tile.y > 0])
+    inner_high = np.array([tile.x + tile.width < width, tile.y + tile.height < height])
+    side = np.array([tile.width, tile.height])
+    low = (found.boxes[:, :2] < CUT_FRACTION * side) & inner_low
+    high = (found.boxes[:, 2:] > (1 - CUT_FRACTION) * side) & inner_high
+    reaches: Mask = (low | high).any(axis=1)
+    return reaches

@@ -16,8 +16,8 @@ from vcn_ray.cli.main import main
 from vcn_ray.config import RunConfig, load_config
 from vcn_ray.errors import PackError
 from vcn_ray.io.s3_objects import S3Objects
-from vcn_ray.packs.cache import _fetch, fetch_pack
-from vcn_ray.packs.find import open_pack, resolve_pack
+from vcn_ray.packs.fetch import _fetch_object, fetch_pack
+from vcn_ray.packs.find import find_pack, open_pack, resolve_pack
 from vcn_ray.packs.load import load_pack
 
 BUCKET = "packs"
@@ -52,6 +52,8 @@ def test_a_pack_on_s3_is_the_same_and_fetched_once(on_s3: S3Server, yunet_pack: 
     assert (there.detector_hash, there.encoder_hash) == (here.detector_hash, here.encoder_hash)
     fetched = on_s3.count("GET", BUCKET, "models/yunet-mobilefacenet/")
     open_pack(config)
+    info = find_pack(config)
+    assert (info.detector_hash, info.encoder_hash) == (here.detector_hash, here.encoder_hash)
     assert on_s3.count("GET", BUCKET, "models/yunet-mobilefacenet/") == fetched
     config = reached(on_s3, f"s3://{BUCKET}/models/")
     with pytest.raises(PackError, match=r"holds no pack: put pack\.toml"):
@@ -60,7 +62,7 @@ def test_a_pack_on_s3_is_the_same_and_fetched_once(on_s3: S3Server, yunet_pack: 
         open_pack(reached(on_s3, "gs://bucket/pack"))
 
 
-def test_another_pack_below_the_same_prefix_is_fetched_anew(
+def test_another_pack_below_the_same_prefix_is_fetched_again(
     on_s3: S3Server, yunet_pack: Path
 ) -> None:
     uri = f"s3://{BUCKET}/models/yunet-mobilefacenet"
@@ -112,7 +114,7 @@ def test_a_listing_that_is_too_long_ends(on_s3: S3Server) -> None:
     key = "models/yunet-mobilefacenet/pack.toml"
     (entry,) = S3Objects(BUCKET, s3).list(key)
     with pytest.raises(PackError, match="was replaced while it was fetched"):
-        _fetch(S3Objects(BUCKET, s3), entry._replace(size=entry.size + 1), folder_for(uri))
+        _fetch_object(S3Objects(BUCKET, s3), entry._replace(size=entry.size + 1), folder_for(uri))
 
 
 def folder_for(uri: str) -> Path:
@@ -134,7 +136,7 @@ def test_a_name_leads_to_the_first_place_that_has_it(
     monkeypatch.chdir(yunet_pack.parent)
     assert resolve_pack(name, s3) == str(yunet_pack)  # a folder beside goes before all places
     assert resolve_pack(f"file://{yunet_pack}", s3) == str(yunet_pack)
-    with pytest.raises(PackError, match="name a folder in full"):
+    with pytest.raises(PackError, match="give the full path"):
         resolve_pack("~nobody-of-that-name/x", s3)
 
 
@@ -145,15 +147,15 @@ def test_the_commands_know_places_on_s3(
     monkeypatch.setenv("VCN_PACKS", f"s3://{BUCKET}/models")
     before = len(on_s3.log)
     assert main(["packs", "list", *on_s3.settings]) == 0
-    told = capsys.readouterr().out
-    assert f"s3://{BUCKET}/models/yunet-mobilefacenet" in " ".join(told.split())
-    assert "broken" in told
+    shown = capsys.readouterr().out
+    assert f"s3://{BUCKET}/models/yunet-mobilefacenet" in " ".join(shown.split())
+    assert "broken" in shown
     assert not any(request.key.endswith(".onnx") for request in on_s3.log[before:])
     monkeypatch.setenv("VCN_PACKS", f"s3://nowhere/x:s3://{BUCKET}/models")
     assert main(["packs", "list", *on_s3.settings]) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert "s3://nowhere" in told
-    assert "yunet-mobilefacenet" in told
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "s3://nowhere" in shown
+    assert "yunet-mobilefacenet" in shown
     assert main(["packs", "show", "yunet-mobilefacenet", *on_s3.settings]) == 2
     assert "a place of VCN_PACKS" in capsys.readouterr().err
     monkeypatch.setenv("VCN_PACKS", f"s3://{BUCKET}/models")

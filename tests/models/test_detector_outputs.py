@@ -8,7 +8,13 @@ import pytest
 from insightface.model_zoo.scrfd import SCRFD
 
 from vcn_ray.errors import ShapeError
-from vcn_ray.models.anchors import Candidates, decode_distances, decode_yunet, join, suppress
+from vcn_ray.models.detector_outputs import (
+    Candidates,
+    decode_distances,
+    decode_yunet,
+    join,
+    suppress,
+)
 from vcn_ray.records import F32
 
 SIZE = (64, 96)
@@ -75,7 +81,7 @@ def test_yunet_equals_a_walk_over_the_cells() -> None:
         np.testing.assert_allclose(faces_of(found, picture), sorted(expected), atol=1e-4)
 
 
-def test_nothing_over_the_least_score() -> None:
+def test_no_face_reaches_the_minimum_score() -> None:
     outputs = [np.zeros((2, 96, k), np.float32) for k in (1, 4, 10)]
     found = decode_distances(outputs, (8,), SIZE, 0.5)
     assert len(found) == 0

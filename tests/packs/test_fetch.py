@@ -19,7 +19,7 @@ from tests.helpers.pack_files import pack_files, with_folder, with_manifest, wri
 from vcn_ray.cli.main import main
 from vcn_ray.config import load_config
 from vcn_ray.errors import PackError
-from vcn_ray.packs.cache import pull_pack
+from vcn_ray.packs.fetch import pull_pack
 from vcn_ray.packs.find import open_pack
 from vcn_ray.packs.load import load_pack
 
@@ -49,8 +49,8 @@ def test_a_pack_is_pulled_whole_and_once(
     url, folder = zoo
     write_archive(folder / "buffalo_sc.zip", pack_files(shared), "buffalo_sc/")
     assert main(["packs", "pull", "buffalo_sc", "--set", f"download.url={url}"]) == 0
-    told = capsys.readouterr()
-    assert "non-commercial research only" in told.out
+    shown = capsys.readouterr()
+    assert "non-commercial research only" in shown.out
     assert {file.name for file in (home / "buffalo_sc").iterdir()} == set(pack_files(shared))
     assert load_pack("buffalo_sc").encoder == "onnx"
     (folder / "buffalo_sc.zip").unlink()
@@ -129,7 +129,7 @@ def _lacking(path: Path, files: dict[str, Path]) -> None:
         (_spoil_member, "is no archive of a pack"),
         (_encrypt, "is no archive of a pack .*password"),
         (_other_detector, "InsightFace's det_500m.onnx has 5e4447f5"),
-        (_lacking, "does not hold det_500m.onnx: name another address by download.url, or fetch"),
+        (_lacking, "does not hold det_500m.onnx: give another address as download.url, or fetch"),
         (lambda path, files: None, "cannot be fetched .*404.*unpack it into .*/buffalo_sc$"),
     ],
 )
@@ -160,11 +160,11 @@ def test_an_archive_writes_nothing_elsewhere(
 @pytest.mark.parametrize(
     ("name", "url", "message"),
     [
-        ("buffalo_xl", "http://127.0.0.1:9", "no pack to be fetched is called 'buffalo_xl'"),
+        ("buffalo_xl", "http://127.0.0.1:9", "no pack to download is called 'buffalo_xl'"),
         ("buffalo_l", "http://127.0.0.1:9", "cannot be fetched"),
     ],
 )
-def test_what_cannot_be_fetched_is_told(home: Path, name: str, url: str, message: str) -> None:
+def test_what_cannot_be_fetched_is_an_error(home: Path, name: str, url: str, message: str) -> None:
     with pytest.raises(PackError, match=message):
         pull_pack(name, home, url)
 
@@ -176,9 +176,9 @@ def test_addresses_that_will_not_do_are_refused(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["config", "--set", f"download.url={url}"]) == 2
-    told = capsys.readouterr().err
-    assert "download.url must" in told
-    assert "secret" not in told
+    shown = capsys.readouterr().err
+    assert "download.url: must" in shown
+    assert "secret" not in shown
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_addresses_that_will_not_do_are_refused(
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\nhalf", "broke off"),
     ],
 )
-def test_servers_that_break_off_are_told(home: Path, answer: bytes, message: str) -> None:
+def test_servers_that_break_off_are_an_error(home: Path, answer: bytes, message: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:

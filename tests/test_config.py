@@ -69,7 +69,7 @@ def test_a_file_keeps_its_profile(tmp_path: Path) -> None:
         ({"decode": "4"}, "'decode' is a section"),
         ({"resources.adapt_workers": "0"}, "adapt_workers must be at least 1"),
         ({"decode.analysis_fps": "inf"}, "analysis_fps must be finite"),
-        ({"quality.lowest_score": "nan"}, "lowest_score must be finite"),
+        ({"quality.min_score": "nan"}, "min_score must be finite"),
         ({"tracks.max_crops": "0"}, "max_crops must be at least 1"),
         ({"tracks.sample_seconds": "0"}, "sample_seconds must be over 0"),
         ({"tracks.min_overlap": "7"}, "min_overlap is a part of one"),
@@ -97,7 +97,7 @@ def test_every_range_names_a_setting() -> None:
 
     walk(asdict(RunConfig()), "")
     assert known >= AT_LEAST_ONE | ABOVE_ZERO | SIGNED
-    assert load_config(None, {"quality.lowest_score": "-3.5"}).quality.lowest_score == -3.5
+    assert load_config(None, {"quality.min_score": "-3.5"}).quality.min_score == -3.5
 
 
 def test_a_file_that_is_not_toml(tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ import pydantic
 import tomli_w
 
 from vcn_ray.core.cluster import ClusterConfig
-from vcn_ray.core.detect import FilterConfig
+from vcn_ray.core.filter import FilterConfig
 from vcn_ray.core.quality import QualityConfig
 from vcn_ray.core.shots import ShotConfig
-from vcn_ray.core.track import TrackConfig
+from vcn_ray.core.track import TrackerConfig
 from vcn_ray.errors import ConfigError
 from vcn_ray.io.isolation import IsolationConfig
 from vcn_ray.io.s3 import S3Config
@@ -65,7 +65,7 @@ class RunConfig:
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     filter: FilterConfig = field(default_factory=FilterConfig)
     shots: ShotConfig = field(default_factory=ShotConfig)
-    tracks: TrackConfig = field(default_factory=TrackConfig)
+    tracks: TrackerConfig = field(default_factory=TrackerConfig)
     finetune: AdaptConfig = field(default_factory=AdaptConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
@@ -80,13 +80,13 @@ PROFILES: dict[str, dict[str, Any]] = {
     "default": {},
     "paper": {  # every rule as published; docs/method.md says what the paper leaves open
         "finetune": {"encoder": "all", "matcher": "gaussian"},  # METHOD 2.4, 2.5
-        "quality": {"lowest_score": -3.5, "largest_share": 1.0},  # METHOD 3.2, textbook's limit
+        "quality": {"min_score": -3.5, "max_unknown_fraction": 1.0},  # METHOD 3.2, textbook's limit
         "cluster": {"rule": "paper"},  # METHOD 4
     },
 }
 """Settings that differ from the defaults, by profile; a file or an override goes before them."""
 
-SIGNED = frozenset(["quality.lowest_score"])
+SIGNED = frozenset(["quality.min_score"])
 AT_LEAST_ONE = frozenset(
     [
         "threads",

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vcn_ray.core.verify import separate_people, verify_people
+from vcn_ray.core.metrics import separate_people, verify_people
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.models.onnx_encoder import OnnxEncoder
 from vcn_ray.packs.face_folder import FaceFile, find_faces, read_face

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from vcn_ray.config import RunConfig
-from vcn_ray.core.detect import face_sharpness, mark_faces
+from vcn_ray.core.filter import face_sharpness, mark_faces
 from vcn_ray.core.signals import SegmentSignals, SignalReader
 from vcn_ray.io.frames import DecodedFrame
 from vcn_ray.io.isolation import read_segment

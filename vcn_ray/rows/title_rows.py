@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from vcn_ray.config import RunConfig
 from vcn_ray.core.cluster import cluster_tracks
 from vcn_ray.core.quality import low_outliers
-from vcn_ray.core.track import co_occurring
+from vcn_ray.core.track import cannot_link_pairs
 from vcn_ray.io.tables import column_array, decode_image, empty_table
 from vcn_ray.learn.adapt import Adapted, adapt
 from vcn_ray.learn.hooks import Hooks
@@ -59,7 +59,7 @@ def _cannot_link(tracks: pa.Table, faces: pa.Table, owner: I64) -> I64:
     videos = np.asarray(tracks.column("video_id").to_pylist(), dtype=object)
     frames = column_array(faces, "frame")
     found = [
-        co_occurring(frames[mask], owner[mask])
+        cannot_link_pairs(frames[mask], owner[mask])
         for mask in ((videos == name)[owner] for name in dict.fromkeys(videos.tolist()))
     ]
     return np.concatenate(found) if found else np.zeros((0, 2), np.int64)

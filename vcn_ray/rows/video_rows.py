@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 
 from vcn_ray.config import RunConfig
 from vcn_ray.core.shots import find_shots
-from vcn_ray.core.signals import UNKNOWN, SegmentSignals, join_signals
-from vcn_ray.core.track import link_tracks, sample_crops
+from vcn_ray.core.signals import UNKNOWN_MOTION, SegmentSignals, join_signals
+from vcn_ray.core.track import sample_crops, track_faces
 from vcn_ray.io.tables import column_array, decode_image, make_table, read_boxes
 from vcn_ray.records import F64, I64, KEPT, Faces, FrameSignals, Mask, Shots
 from vcn_ray.schema import BOX_COLUMNS, CROPS, DETECTIONS, SHOTS, VIDEO_TRACKS
@@ -100,7 +100,9 @@ def _empty_video() -> JoinedVideo:
 
 
 def _read_signals(frames: pa.Table, displayed_width: int) -> SegmentSignals:
-    motion = [UNKNOWN.ravel() if m is None else m for m in frames.column("motion").to_pylist()]
+    motion = [
+        UNKNOWN_MOTION.ravel() if m is None else m for m in frames.column("motion").to_pylist()
+    ]
     histogram = b"".join(frames.column("histogram").to_pylist())
     analysed = column_array(frames, "analysed").astype(np.bool_)
     pictures = {
@@ -128,7 +130,7 @@ def cut_shots(joined: JoinedVideo, config: RunConfig) -> Shots:
 
 def link_faces(joined: JoinedVideo, shots: Shots, config: RunConfig) -> Links:
     """Link kept faces to tracks (METHOD 1.4) and sample crops along each (METHOD 1.5)."""
-    track = link_tracks(joined.faces, shots, joined.signals, config.tracks)
+    track = track_faces(joined.faces, shots, joined.signals, config.tracks)
     seconds = joined.signals.seconds[joined.faces.frame]
     sharp = column_array(joined.rows, "sharpness").astype(np.float32)
     return Links(track, sample_crops(seconds, track, sharp, config.tracks))

@@ -57,7 +57,7 @@ def run_film(film: Film, bench: Bench, profile: str) -> Iterator[dict[str, Cell]
     config = bench.profile(profile)
     adapted = adapt_film(film, bench, config.finetune).adapted
     outputs = adapted.outputs
-    yield from run_hac("untuned", unit_rows(outputs.untuned), film.truth)
+    yield from run_hac("untuned", unit_rows(outputs.pretrained), film.truth)
     yield from run_hac("fine-tuned", unit_rows(outputs.embedding), film.truth)
     crops = crop_outputs(film, bench, config.finetune, adapted)
     for name, (distance, views) in distances(outputs, crops).items():

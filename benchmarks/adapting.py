@@ -15,16 +15,20 @@ from encoding import EncodedFilm, encode_film, encoding_key, reporter
 from films import Film
 from running import Bench, say
 
-from vcn_ray.io.weights import outputs_as_arrays, outputs_of_arrays
-from vcn_ray.learn.fallback import Projection
-from vcn_ray.learn.finetune import Adapted, adapt
-from vcn_ray.learn.heads import Head
+from vcn_ray.core.cut import CutConfig
+from vcn_ray.io.tables import outputs_as_arrays, outputs_of_arrays
+from vcn_ray.learn.adapt import Adapted, adapt_encoded
+from vcn_ray.learn.adapt_config import AdaptConfig
+from vcn_ray.learn.heads import Head, Projection, Student
+from vcn_ray.learn.hooks import Hooks
 from vcn_ray.learn.loss import Temperatures
-from vcn_ray.learn.outputs import Student
-from vcn_ray.learn.rounds import OUTPUT_VIEWS
-from vcn_ray.learn.settings import EpochRecord, FinetuneConfig, Hooks
+from vcn_ray.learn.training import EpochRecord
+from vcn_ray.learn.views import OUTPUT_VIEWS
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.records import F64
+
+CUT = CutConfig()
+"""How tracks are matched between rounds, the same in every comparison."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +59,7 @@ class CropOutputs(NamedTuple):
 def adapt_film(
     film: Film,
     bench: Bench,
-    config: FinetuneConfig,
+    config: AdaptConfig,
     seed: int | None = None,
     encode: Callable[[], EncodedFilm] | None = None,
 ) -> AdaptedFilm:
@@ -76,23 +80,23 @@ def adapt_film(
         return found
     encoded = encode() if encode else encode_film(film, bench, config)
     hooks = Hooks(reporter(film.name))
-    adapted = adapt(film.title, bench.encoder, config, seed, hooks, encoded.views)
+    adapted = adapt_encoded(encoded.views, config, CUT, seed=seed, hooks=hooks)
     result = AdaptedFilm(adapted, encoded.kept)
     if place:
         _write(place, result)
     return result
 
 
-def adapted_place(film: Film, bench: Bench, config: FinetuneConfig, seed: int) -> Path | None:
+def adapted_place(film: Film, bench: Bench, config: AdaptConfig, seed: int) -> Path | None:
     """The file of an adaptation, under a hash of all that it depends on; None: no cache."""
     if bench.cache is None:
         return None
-    code = code_digest(adapt.__module__, type(bench.encoder).__module__)
-    key = digest(encoding_key(film, bench, config), code, repr(config), seed)
+    code = code_digest(adapt_encoded.__module__, type(bench.encoder).__module__)
+    key = digest(encoding_key(film, bench, config), code, repr(config), repr(CUT), seed)
     return bench.cache / f"adapted-{key}.npz"
 
 
-def crop_outputs(film: Film, bench: Bench, config: FinetuneConfig, adapted: Adapted) -> CropOutputs:
+def crop_outputs(film: Film, bench: Bench, config: AdaptConfig, adapted: Adapted) -> CropOutputs:
     """Ask an adapted model about each crop of a film, be it the one that it was adapted to or not.
 
     Args:
@@ -103,7 +107,7 @@ def crop_outputs(film: Film, bench: Bench, config: FinetuneConfig, adapted: Adap
     """
     tuned, student = load_model(bench.encoder, adapted)
     encoded = encode_film(film, bench, config).views
-    embeddings = encoded.untuned.embeddings[list(OUTPUT_VIEWS)]
+    embeddings = encoded.pretrained.embeddings[list(OUTPUT_VIEWS)]
     if tuned is not bench.encoder:
         views = encoded.views
         views = views.with_encoder(tuned) if config.encoder == "all" else views

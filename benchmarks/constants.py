@@ -42,7 +42,7 @@ from settings_table import (
 from vcn_ray.config import RunConfig
 from vcn_ray.core.metrics import ClusterScores, evaluate_clustering
 from vcn_ray.errors import ConfigError
-from vcn_ray.learn.settings import FinetuneConfig
+from vcn_ray.learn.adapt_config import AdaptConfig
 from vcn_ray.records import TrackOutputs
 
 COLUMNS = {
@@ -85,7 +85,7 @@ class Runs:
         label = cluster_film(outputs, film.title.cannot_link, config).label
         return evaluate_clustering(film.truth, label)
 
-    def _outputs(self, film: Film, config: FinetuneConfig) -> TrackOutputs:
+    def _outputs(self, film: Film, config: AdaptConfig) -> TrackOutputs:
         usual = self.usual.finetune
         if config == usual and film.name in self._adapted:
             return self._adapted[film.name]
@@ -99,12 +99,12 @@ class Runs:
             self._adapted[film.name] = outputs
         return outputs
 
-    def _usual_views(self, film: Film, config: FinetuneConfig) -> EncodedFilm:
+    def _usual_views(self, film: Film, config: AdaptConfig) -> EncodedFilm:
         if film.name not in self._encoded:
             self._encoded[film.name] = encode_film(film, self._bench, config)
         return self._encoded[film.name]
 
-    def _other_views(self, film: Film, config: FinetuneConfig) -> EncodedFilm:
+    def _other_views(self, film: Film, config: AdaptConfig) -> EncodedFilm:
         # Hundreds of megabytes that nobody will ask for again are not kept.
         return encode_film(film, self._bench, config, keep=False)
 
@@ -167,7 +167,7 @@ def _cells(scores: list[ClusterScores], before: list[ClusterScores]) -> dict[str
         "drop": float(np.mean(drops)),
         "worst": max(drops),
         "PCR": float(np.mean([s.pcr for s in scores])),
-        "unknown": float(np.mean([s.unknown_share for s in scores])),
+        "unknown": float(np.mean([s.unknown_fraction for s in scores])),
     }
 
 

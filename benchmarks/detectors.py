@@ -31,8 +31,8 @@ from insightface.utils.face_align import estimate_norm, norm_crop
 
 from vcn_ray.errors import PackError
 from vcn_ray.models.align import ARCFACE_TEMPLATE, ArcFaceAligner, fit_similarities
+from vcn_ray.models.detector_inputs import fit_to, fit_within, round_up
 from vcn_ray.models.detectors import ScrfdDetector, YuNetDetector
-from vcn_ray.models.letterbox import fit_within, inside, round_up
 from vcn_ray.packs.check import read_picture
 from vcn_ray.records import F32, U8, Detections
 
@@ -148,7 +148,7 @@ def detector_row(contest: Contest, frames: U8, options: argparse.Namespace) -> s
     batch = len(frames)
     height, width = fit_within(*frames.shape[1:3], options.pixels)
     size = round_up(height, STRIDE), round_up(width, STRIDE)
-    tall, wide = inside(*frames.shape[1:3], size)
+    tall, wide = fit_to(*frames.shape[1:3], size)
     planes = np.zeros((batch, 3, *size), np.float32)
     shrunk = cv2.resize(frames[0], (wide, tall)).transpose(2, 0, 1)
     normalised = isinstance(contest.ours, ScrfdDetector)

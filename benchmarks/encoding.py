@@ -17,10 +17,17 @@ from films import Film
 from running import Bench, say
 from torch import Tensor
 
-from vcn_ray.learn.finetune import EncodedViews, encode_views
-from vcn_ray.learn.rounds import TAIL_VIEWS
-from vcn_ray.learn.settings import FinetuneConfig
-from vcn_ray.learn.views import CACHE_TYPE, CropViews, Encoded, batches
+from vcn_ray.learn.adapt_config import AdaptConfig
+from vcn_ray.learn.encoder import Encoded
+from vcn_ray.learn.hooks import Hooks
+from vcn_ray.learn.views import (
+    CACHE_TYPE,
+    TAIL_VIEWS,
+    CropViews,
+    EncodedViews,
+    batches,
+    encode_views,
+)
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.records import U8
 
@@ -38,7 +45,7 @@ class StoredViews(CropViews):
         seed: That the views were drawn with.
     """
 
-    def __init__(self, crops: U8, encoder: Backbone, config: FinetuneConfig, seed: int) -> None:
+    def __init__(self, crops: U8, encoder: Backbone, config: AdaptConfig, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
         super().__init__(crops, encoder, config.augment, config.augmented_views, generator)
 
@@ -56,7 +63,7 @@ class EncodedFilm:
     kept: int  # views whose activations are there to train the encoder's tail on
 
 
-def encoding_key(film: Film, bench: Bench, config: FinetuneConfig) -> str:
+def encoding_key(film: Film, bench: Bench, config: AdaptConfig) -> str:
     """Hash of all that the encoded views depend on."""
     code = code_digest("vcn_ray.learn.views", type(bench.encoder).__module__)
     how = (inspect.getsource(encode_views), torch.__version__, torch.get_num_threads())
@@ -64,7 +71,7 @@ def encoding_key(film: Film, bench: Bench, config: FinetuneConfig) -> str:
     return digest(film.content, bench.encoder_hash, code, how, settings)
 
 
-def encode_film(film: Film, bench: Bench, config: FinetuneConfig, keep: bool = True) -> EncodedFilm:
+def encode_film(film: Film, bench: Bench, config: AdaptConfig, keep: bool = True) -> EncodedFilm:
     """Encode all views, or read them where an earlier run has left them; `keep` leaves them too."""
     if bench.cache is None or not keep:
         return _encode(film, bench, config)
@@ -92,14 +99,14 @@ def reporter(name: str) -> Callable[[str, float], None]:
     return heard
 
 
-def _encode(film: Film, bench: Bench, config: FinetuneConfig) -> EncodedFilm:
-    heard = reporter(film.name)
-    views = encode_views(film.title, bench.encoder, config, seed=bench.seed, progress=heard)
+def _encode(film: Film, bench: Bench, config: AdaptConfig) -> EncodedFilm:
+    hooks = Hooks(reporter(film.name))
+    views = encode_views(film.title, bench.encoder, config, seed=bench.seed, hooks=hooks)
     return EncodedFilm(views, views.views.kept)
 
 
 def _write(encoded: EncodedFilm, places: tuple[Path, Path]) -> None:
-    arrays = {name: part.cpu().numpy() for name, part in encoded.views.untuned._asdict().items()}
+    arrays = {name: part.cpu().numpy() for name, part in encoded.views.pretrained._asdict().items()}
     store(places[0], arrays, {"seconds": encoded.views.seconds})
     if encoded.kept:
         views = encoded.views.views
@@ -116,7 +123,7 @@ def _activations(views: CropViews, rows: Tensor, view: int) -> Tensor:
 
 
 def _read(
-    film: Film, bench: Bench, config: FinetuneConfig, places: tuple[Path, Path]
+    film: Film, bench: Bench, config: AdaptConfig, places: tuple[Path, Path]
 ) -> EncodedFilm | None:
     found = load(places[0])
     if found is None:
@@ -132,7 +139,8 @@ def _read(
             activations = torch.from_numpy(stored[0]["activations"][:kept])
         views.restore(activations)
     arrays, facts = found
-    untuned = Encoded(
+    pretrained = Encoded(
         *(torch.from_numpy(arrays[name]).to(bench.device) for name in Encoded._fields)
     )
-    return EncodedFilm(EncodedViews(views, untuned, facts["seconds"]), views.kept)
+    encoded = EncodedViews(film.title, bench.encoder, views, pretrained, facts["seconds"])
+    return EncodedFilm(encoded, views.kept)

@@ -34,7 +34,7 @@ from scoring import SCORE_COLUMNS, Cell, Report, cluster_film, score_cells, scor
 
 from vcn_ray.core.metrics import UNKNOWN
 from vcn_ray.core.vectors import unit_rows
-from vcn_ray.learn.settings import FinetuneConfig
+from vcn_ray.learn.adapt_config import AdaptConfig
 from vcn_ray.records import F64, I64
 
 COLUMNS = {
@@ -121,7 +121,7 @@ def adaptation_cells(film: Film, found: AdaptedFilm) -> dict[str, Cell]:
 
 
 def floor_cells(
-    film: Film, found: AdaptedFilm, bench: Bench, config: FinetuneConfig
+    film: Film, found: AdaptedFilm, bench: Bench, config: AdaptConfig
 ) -> dict[str, Cell]:
     """What the encoder alone would take."""
     passes = count_passes(film.title, config, found.adapted.history, found.kept)
@@ -130,7 +130,7 @@ def floor_cells(
     return {"floor s": least, "times floor": taken / least}
 
 
-def run_baselines(film: Film, bench: Bench, config: FinetuneConfig) -> Iterator[dict[str, Cell]]:
+def run_baselines(film: Film, bench: Bench, config: AdaptConfig) -> Iterator[dict[str, Cell]]:
     """Clusterings of the untuned embeddings."""
     crops, means = untuned_embeddings(film, bench, config)
     cut, best = hac_oracle(means, film.truth)
@@ -152,10 +152,10 @@ def run_baselines(film: Film, bench: Bench, config: FinetuneConfig) -> Iterator[
         yield row_of(film, name, label, time.perf_counter() - began)
 
 
-def untuned_embeddings(film: Film, bench: Bench, config: FinetuneConfig) -> tuple[F64, F64]:
+def untuned_embeddings(film: Film, bench: Bench, config: AdaptConfig) -> tuple[F64, F64]:
     """Unit embeddings (m, d) of the crops as they are, and (k, d) of the tracks' means."""
     encoded = encode_film(film, bench, config).views
-    crops = encoded.untuned.embeddings[0].cpu().numpy().astype(np.float64)
+    crops = encoded.pretrained.embeddings[0].cpu().numpy().astype(np.float64)
     track = film.title.track
     means = np.stack([crops[track == t].mean(axis=0) for t in range(film.title.tracks)])
     return crops, unit_rows(means)

@@ -15,11 +15,13 @@ import torch
 from running import Bench
 from torch import Tensor
 
-from vcn_ray.learn.passes import CROPS_AT_ONCE as QUALITY_CROPS
-from vcn_ray.learn.rounds import OUTPUT_VIEWS, TAIL_VIEWS
-from vcn_ray.learn.settings import EpochRecord, FinetuneConfig, TitleCrops
-from vcn_ray.learn.views import CPU_BATCH, FIRST_AUGMENTED, GPU_BATCH, encode_tail, mixed_precision
+from vcn_ray.learn.adapt_config import AdaptConfig
+from vcn_ray.learn.encoder import encode_tail, mixed_precision
+from vcn_ray.learn.outputs import QUALITY_CROPS
+from vcn_ray.learn.training import EpochRecord
+from vcn_ray.learn.views import CPU_BATCH, FIRST_AUGMENTED, GPU_BATCH, OUTPUT_VIEWS, TAIL_VIEWS
 from vcn_ray.models.backbones import Backbone
+from vcn_ray.records import TitleCrops
 
 WARM_UP, REPEATS = 3, 20
 
@@ -35,7 +37,7 @@ class Passes(NamedTuple):
 
 
 def count_passes(
-    title: TitleCrops, config: FinetuneConfig, history: tuple[EpochRecord, ...], kept: int
+    title: TitleCrops, config: AdaptConfig, history: tuple[EpochRecord, ...], kept: int
 ) -> Passes:
     """The passes of an adaptation.
 
@@ -47,7 +49,7 @@ def count_passes(
     """
     crops = len(title.track)
     views = crops * (FIRST_AUGMENTED + config.augmented_views)
-    epochs = sum(record.stage == "encoder" for record in history)
+    epochs = sum(record.phase == "encoder" for record in history)
     first = np.minimum(np.bincount(title.track), config.encoder_crops).sum()
     pictures = 2 * int(first) * epochs  # both sides of each pair, once by student and by teacher
     outputs = OUTPUT_VIEWS if epochs else ()
@@ -66,7 +68,7 @@ def count_passes(
     )
 
 
-def floor_seconds(passes: Passes, bench: Bench, config: FinetuneConfig) -> float:
+def floor_seconds(passes: Passes, bench: Bench, config: AdaptConfig) -> float:
     """Seconds that the encoder alone needs for so many passes."""
     ways = _ways(bench.encoder, config)
     counted = {name: count for name, count in passes._asdict().items() if count}
@@ -78,7 +80,7 @@ class _Way(NamedTuple):
     crops: int  # in one run
 
 
-def _ways(original: Backbone, config: FinetuneConfig) -> dict[str, _Way]:
+def _ways(original: Backbone, config: AdaptConfig) -> dict[str, _Way]:
     """One batch through each part of a copy of the encoder."""
     encoder = copy.deepcopy(original).eval().requires_grad_(False)
     device = next(encoder.parameters()).device

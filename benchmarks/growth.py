@@ -26,13 +26,10 @@ from running import Bench, make_parser, open_bench
 from scoring import SCORE_COLUMNS, Cell, Report, cluster_film, score_cells, scores_of
 
 from vcn_ray.core.vectors import unit_rows
-from vcn_ray.learn.fallback import fallback_student
-from vcn_ray.learn.finetune import EncodedViews
-from vcn_ray.learn.loss import Temperatures
+from vcn_ray.learn.adapt_config import AdaptConfig
+from vcn_ray.learn.heads import fallback_student
 from vcn_ray.learn.outputs import CropEmbeddings, track_outputs
-from vcn_ray.learn.rounds import OUTPUT_VIEWS
-from vcn_ray.learn.settings import FinetuneConfig
-from vcn_ray.learn.views import FIRST_AUGMENTED, PLAIN
+from vcn_ray.learn.views import FIRST_AUGMENTED, OUTPUT_VIEWS, PLAIN, EncodedViews
 from vcn_ray.records import TrackOutputs
 
 TRACKS = (10, 30, 100, 300, 1000)
@@ -98,7 +95,7 @@ def run_film(film: Film, bench: Bench, profile: str) -> Iterator[dict[str, Cell]
         "crops": len(film.title.track),
         "people": len(np.unique(film.truth)),
     }
-    _, best = hac_oracle(unit_rows(plain.untuned), film.truth)
+    _, best = hac_oracle(unit_rows(plain.pretrained), film.truth)
     yield {"method": "untuned, HAC oracle", **size, **score_cells(best)}
     for name, label in labels.items():
         yield {"method": name, **size, **scores_of(film.truth, label)} | (
@@ -107,13 +104,12 @@ def run_film(film: Film, bench: Bench, profile: str) -> Iterator[dict[str, Cell]
 
 
 def untrained_outputs(
-    film: Film, encoded: EncodedViews, config: FinetuneConfig, seed: int
+    film: Film, encoded: EncodedViews, config: AdaptConfig, seed: int
 ) -> TrackOutputs:
     """What a student says of each track that knows no more than the encoder as it is."""
-    embeddings = encoded.untuned.embeddings
-    temperatures = Temperatures(config.teacher_temperature, config.student_temperature)
+    embeddings = encoded.pretrained.embeddings
     generator = torch.Generator().manual_seed(seed)
-    student = fallback_student(embeddings[PLAIN], config.outputs, temperatures, generator)
+    student = fallback_student(embeddings[PLAIN], config.outputs, config.temperatures, generator)
     shown = embeddings[list(OUTPUT_VIEWS)]
     crops = CropEmbeddings(shown[0], shown[1:], embeddings[PLAIN], embeddings[FIRST_AUGMENTED:])
     unrated = np.ones(len(film.title.track), np.float32)

@@ -30,9 +30,9 @@ from scoring import Cell, Report
 
 from vcn_ray.io.video import DecodeConfig
 from vcn_ray.packs.accuracy import check_faces
+from vcn_ray.packs.check import measure_speed
 from vcn_ray.packs.embedded import NAME as DLIB
 from vcn_ray.packs.load import describe_pack, load_pack
-from vcn_ray.packs.speed import measure_speed
 
 COLUMNS = {
     "pack": "",

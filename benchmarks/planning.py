@@ -37,7 +37,7 @@ from vcn_ray.io.isolation import IsolationConfig, plan_segments, probe
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.video import DecodeConfig
 from vcn_ray.run.plan import PackHashes
-from vcn_ray.run.planning import AT_A_TIME, group_titles, plan_titles
+from vcn_ray.run.planning import THREADS, group_titles, plan_titles
 from vcn_ray.run.sources import Memory
 
 COLUMNS = {
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         config = load_config(None, {"s3.endpoint": url, "s3.region": "us-east-1"})
         began = time.perf_counter()
         catalog = read_catalog(["s3://films/catalog"], config.s3)
-        say(f"listed in {time.perf_counter() - began:.1f} s; {AT_A_TIME} videos at a time")
+        say(f"listed in {time.perf_counter() - began:.1f} s; {THREADS} videos in parallel")
         storage = Storage.open("s3://films/out", config.s3)
         for what in ("planned anew", "planned again"):
             report.add({"what": what, **plan_all(catalog, config, storage)})

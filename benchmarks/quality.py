@@ -63,7 +63,7 @@ def run_film(
     yield {"film": film.name, "cut": "none", "tracks": "all", **cells}
     rng = np.random.default_rng(bench.seed)
     for cut in cuts:
-        dropped = low_outliers(outputs.quality, replace(config.quality, lowest_score=cut))
+        dropped = low_outliers(outputs.quality, replace(config.quality, min_score=cut))
         ways = {
             "dropped before": scores_of(film.truth, cluster_some(film, outputs, ~dropped, config)),
             "clustered with all": scores_of(film.truth, np.where(dropped, UNKNOWN, whole)),

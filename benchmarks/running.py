@@ -24,7 +24,6 @@ QUICK = {
     "outputs": 64,
     "rounds": 2,
     "epochs": 1,
-    "least_steps": 1,
     "encoder_epochs": 1,
     "encoder_crops": 2,
     "encoder_batch_pairs": 8,

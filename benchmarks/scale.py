@@ -1,7 +1,7 @@
 """How clustering grows: time and memory for a made title of many tracks.
 
     python benchmarks/scale.py [--tracks 100000] [--people 2000] [--outputs 1024]
-        [--rule adaptive|paper] [--threads 2] [--device cpu|cuda] [--only linkage|closure]
+        [--rule adaptive|paper] [--threads 2] [--only linkage|closure]
 
 A cast with a long tail (the person of rank r has tracks in proportion to 1 / r) is made in blocks,
 and `cluster_tracks` run on it. Printed: tracks, people there and found, WCP, NMI, seconds, peak
@@ -21,15 +21,19 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from threadpoolctl import threadpool_limits
 
 from vcn_ray.core.closure import close
 from vcn_ray.core.cluster import ClusterConfig, cluster_tracks
-from vcn_ray.core.distance import mean_within_groups, soft_assign
-from vcn_ray.core.linkage import Space, agglomerate
+from vcn_ray.core.distance import (
+    Space,
+    cosine_space,
+    mean_within_groups,
+    mixed_space,
+    soft_assign,
+)
+from vcn_ray.core.linkage import agglomerate
 from vcn_ray.core.metrics import evaluate_clustering
-from vcn_ray.core.spaces import cosine_space, mixed_space
 from vcn_ray.core.vectors import group_sums, unit_rows
 from vcn_ray.records import F32, F64, I64, TrackOutputs
 
@@ -104,10 +108,9 @@ def made_block(cast: Cast, people: I64, rng: np.random.Generator) -> dict[str, A
         "within": within,
         "within_views": within,
         "output": mean(z),
-        "output_norm": mean(np.linalg.norm(z, axis=1)),
         "embedding": unit_rows(near(cast.encoder[people], ADAPTED_NOISE)).astype(np.float32),
-        "untuned": unit_rows(mean(views[0])).astype(np.float32),
-        "untuned_views": 1 + mean_within_groups(*views, track, k),
+        "pretrained": unit_rows(mean(views[0])).astype(np.float32),
+        "pretrained_views": 1 + mean_within_groups(*views, track, k),
         "quality": np.full(k, 0.5, np.float32),
     }
 
@@ -135,7 +138,7 @@ def made_title(tracks: int, people: int, outputs: int, seed: int) -> Title:
 
 def gap(space: Space, people: I64, sample: int = 1000) -> float:
     """Half way between the mean distances of one person's tracks and of strangers'."""
-    table = space.offset - space.left[:sample] @ space.right[:sample].T
+    table = space.offset - space.rows[:sample] @ space.rows[:sample].T
     same = np.equal.outer(people[:sample], people[:sample])
     one = same & ~np.eye(len(same), dtype=bool)
     return float(table[one].mean() + table[~same].mean()) / 2
@@ -143,44 +146,33 @@ def gap(space: Space, people: I64, sample: int = 1000) -> float:
 
 def mixed(title: Title) -> Space:
     """Encoder and head in equal parts, cut at 1."""
-    spaces = [cosine_space(rows) for rows in (title.outputs.untuned, title.outputs.output)]
+    spaces = [cosine_space(rows) for rows in (title.outputs.pretrained, title.outputs.output)]
     first, second = (0.5 / gap(space, title.people) for space in spaces)
     return mixed_space(spaces[0], spaces[1], (first, second))
 
 
-def moved(rows: F64, device: str) -> Any:
-    """The same rows in numpy, or as a tensor on a GPU."""
-    return rows if device == "cpu" else torch.asarray(rows, device=device)
-
-
-def linkage_of(title: Title, device: str) -> Callable[[], I64]:
+def linkage_of(title: Title) -> Callable[[], I64]:
     space = mixed(title)
-    both = moved(space.left, device)
-    limits = np.ones(len(title.people))
-    there = Space(both, both, space.offset)
-    return lambda: agglomerate(there, limits, title.cannot_link, "cut").label
+    return lambda: agglomerate(space, 1.0, title.cannot_link, "cut").label
 
 
-def closure_of(title: Title, device: str) -> Callable[[], I64]:
-    like = moved(np.zeros(0), device)
-    return lambda: close(title.outputs, "closure", like).label
+def closure_of(title: Title) -> Callable[[], I64]:
+    return lambda: close(title.outputs, "closure").label
 
 
-def whole_of(title: Title, rule: Any, device: str) -> Callable[[], I64]:
+def whole_of(title: Title, rule: Any) -> Callable[[], I64]:
     valid, config = np.ones(len(title.people), bool), ClusterConfig(rule=rule)
-    like = moved(np.zeros(0), device)
-    return lambda: cluster_tracks(title.outputs, valid, title.cannot_link, config, like).label
+    return lambda: cluster_tracks(title.outputs, valid, title.cannot_link, config).label
 
 
-def product_seconds(tracks: int, width: int, device: str) -> Seconds:
+def product_seconds(tracks: int, width: int) -> Seconds:
     """Of one (k, width) by (width, k) product in float64, from some of its blocks."""
-    rows = moved(np.random.default_rng(0).normal(size=(min(tracks, 8192), width)), device)
+    rows = np.random.default_rng(0).normal(size=(min(tracks, 8192), width))
     blocks = list(some_blocks(len(rows)))
     rows[blocks[0]] @ rows.T
     start = now()
     for block in blocks:
-        table = rows[block] @ rows.T
-    float(table[0, 0])  # waits for a GPU
+        rows[block] @ rows.T
     share = (tracks / len(rows)) ** 2
     return Seconds(*(share * (end - begin) for begin, end in zip(start, now(), strict=True)))
 
@@ -196,11 +188,9 @@ def main() -> None:
     parser.add_argument("--outputs", type=int, default=1_024)
     parser.add_argument("--rule", choices=["adaptive", "paper"], default="adaptive")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--only", choices=["linkage", "closure"])
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
     with threadpool_limits(options.threads):
         run(options)
 
@@ -209,18 +199,18 @@ def run(options: argparse.Namespace) -> None:
     title = made_title(options.tracks, options.people, options.outputs, options.seed)
     print(f"made; {peak_memory():.2f} GiB at most so far", flush=True)
     if options.only == "linkage":
-        width, work = DIM + BOTTLENECK, linkage_of(title, options.device)
+        width, work = DIM + BOTTLENECK, linkage_of(title)
     elif options.only == "closure":
-        width, work = 2 * BOTTLENECK + 2, closure_of(title, options.device)
+        width, work = 2 * BOTTLENECK + 2, closure_of(title)
     else:
         width = 2 * DIM + BOTTLENECK if options.rule == "adaptive" else 2 * BOTTLENECK + 2
-        work = whole_of(title, options.rule, options.device)
+        work = whole_of(title, options.rule)
     start = now()
     label = work()
     took = Seconds(*(end - begin for begin, end in zip(start, now(), strict=True)))
     memory = peak_memory()
     scores = evaluate_clustering(title.people, label)
-    product = product_seconds(options.tracks, width, options.device)
+    product = product_seconds(options.tracks, width)
     print(f"tracks {options.tracks}  people {options.people}  found {scores.clusters}")
     print(f"WCP {scores.wcp:.4f}  NMI {scores.nmi:.4f}")
     print(f"{took.clock:.1f} s ({took.threads:.1f} s of threads), {memory:.2f} GiB at most")

@@ -35,7 +35,6 @@ FROM_ONE = {
     "finetune.centre_momentum",
     "finetune.teacher_momentum",
     "finetune.encoder_teacher_momentum",
-    "finetune.settled_share",
     "finetune.quality_dropout",
 }
 """Parts of one that are varied by their distance to it: how much a step moves, how many matches may
@@ -46,7 +45,6 @@ NO_CONSTANTS = {"finetune.cache_bytes": "memory; kept activations round a result
 
 UNUSED = {
     "finetune.match.": ("finetune.matcher", "gaussian"),
-    "finetune.cut.": ("finetune.matcher", "partition"),
     "cluster.cut.": ("cluster.rule", "adaptive"),
 }
 """Settings that count only where another one has a certain value."""
@@ -139,7 +137,7 @@ def changed(config: RunConfig, name: str, value: float) -> RunConfig:
 def fixed_numbers() -> dict[str, str]:
     """Numbers under a name in the modules of the method that no setting can change."""
     found: dict[str, str] = {}
-    for path in sources("vcn_ray.learn.finetune", "vcn_ray.core.cluster"):
+    for path in sources("vcn_ray.learn.adapt", "vcn_ray.core.cluster"):
         for node in ast.parse(path.read_bytes()).body:
             if isinstance(node, ast.Assign) and _is_number(node.value):
                 name = ast.unparse(node.targets[0])

@@ -172,8 +172,8 @@ def test_a_refused_spot_request_does_not_bring_on_demand_but_a_lost_start_does()
 def workers(resources: ResourceConfig) -> list[dict[str, float]]:
     """What a run with these settings asks of the cluster at most, trainers first."""
     adapt = {"CPU": resources.adapt_cpus, "GPU": resources.adapt_gpus}
-    segment = {"CPU": resources.segment_cpus, "GPU": resources.segment_gpus}
-    asked = [adapt] * resources.adapt_workers + [segment] * resources.segment_workers_max
+    segment = {"CPU": resources.detect_cpus, "GPU": resources.detect_gpus}
+    asked = [adapt] * resources.adapt_workers + [segment] * resources.detect_workers_max
     return [{unit: number for unit, number in each.items() if number} for each in asked]
 
 
@@ -362,7 +362,7 @@ def test_the_ray_job_runs_what_the_image_holds() -> None:
         assert f"COPY {path.split('/')[0]} " in dockerfile()
     options = build_parser().parse_args(["index", *words[2:]])
     assert options.output == "s3://example-results/vcn"
-    assert load_config(PROJECT / options.config.relative_to(IN_IMAGE)).resources.segment_gpus > 0
+    assert load_config(PROJECT / options.config.relative_to(IN_IMAGE)).resources.detect_gpus > 0
     assert spec["shutdownAfterJobFinishes"] is True
     assert spec["ttlSecondsAfterFinished"] > 0
 
@@ -398,7 +398,7 @@ def test_every_dependency_is_pinned_once_for_all_nodes() -> None:
 def test_settings_of_clusters_load(path: Path) -> None:
     resources = load_config(path).resources
     # An empty cluster has no room yet, and only what is asked for makes it grow.
-    assert resources.segment_workers_min == resources.segment_workers_max > 1
+    assert resources.detect_workers_min == resources.detect_workers_max > 1
 
 
 def test_every_placeholder_has_a_value_and_is_told() -> None:

@@ -1,39 +1,100 @@
+"""The four steps and their table; what they compute is tested beside each part."""
+
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
-from vcn_ray.config import RunConfig
-from vcn_ray.steps import STAGES, Scope, Stage, run_stages
+from tests.helpers.synth import NEAR, PEOPLE, QUICK, TinyBackbone, title_of
+from vcn_ray.config import ClusterSettings, ResourceConfig, RunConfig, get_setting, load_config
+from vcn_ray.records import TitleCrops
+from vcn_ray.schema import FAILURES
+from vcn_ray.steps import (
+    ADAPT,
+    CLUSTER,
+    DETECT,
+    RESULT_SETTINGS,
+    STEPS,
+    TRACK,
+    People,
+    run_title,
+)
 
-GIVEN = {
-    Scope.SEGMENT: {"source", "segment", "pack"},
-    Scope.VIDEO: {"video_id", "segments", "displayed_width"},
-    Scope.ADAPT: {"title", "encoder", "hooks"},
-    Scope.TITLE: {"title", "outputs", "videos"},
-}
-
-
-@pytest.mark.parametrize("scope", list(Scope))
-def test_each_stage_needs_only_what_came_before(scope: Scope) -> None:
-    known = GIVEN[scope] | {"config"}
-    for stage in (s for s in STAGES if s.scope is scope):
-        assert set(stage.needs) <= known, stage.name
-        assert stage.name not in known
-        known.add(stage.name)
+CONFIG = replace(RunConfig(), adapt=QUICK, cluster=ClusterSettings(cut=NEAR))
 
 
-def test_scopes_follow_one_another() -> None:
-    order = list(dict.fromkeys(stage.scope for stage in STAGES))
-    assert order == list(Scope)
+def test_names_are_the_same_everywhere() -> None:
+    names = [step.name for step in STEPS]
+    assert names == ["detect", "track", "adapt", "cluster"]
+    note = FAILURES.field("step").metadata[b"note"].decode()
+    assert note.split(" | ") == ["plan", *names]
+    sections = {field.name for field in dataclasses.fields(RunConfig)}
+    assert sections >= set(names)
+    resources = {field.name for field in dataclasses.fields(ResourceConfig)}
+    assert resources >= {
+        f"{name}_{unit}" for name in ("detect", "adapt") for unit in ("cpus", "gpus")
+    }
 
 
-def test_stages_run_in_order_on_what_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
-    stages = (
-        Stage("double", Scope.VIDEO, ("x",), lambda x: 2 * x),
-        Stage("other", Scope.TITLE, ("nothing",), lambda x: x),
-        Stage("sum", Scope.VIDEO, ("double", "x", "config"), lambda d, x, c: d + x + c.seed),
-    )
-    monkeypatch.setattr("vcn_ray.steps.STAGES", stages)
-    known = run_stages(Scope.VIDEO, {"x": 3}, RunConfig(seed=1))
-    assert (known["double"], known["sum"]) == (6, 10)
-    assert "other" not in known
+@pytest.mark.parametrize("step", STEPS, ids=[step.name for step in STEPS])
+def test_a_key_depends_on_settings_that_exist(step: object) -> None:
+    assert step in STEPS
+    for name in step.settings:  # type: ignore[attr-defined]  # pytest's parameters have no type
+        get_setting(RunConfig(), name)
+
+
+def test_every_setting_of_the_method_is_in_a_key() -> None:
+    """A setting that changes rows and is in no key would let old rows pass for new ones."""
+    keyed = {name.split(".")[0] for step in STEPS for name in step.settings}
+    assert keyed >= set(RESULT_SETTINGS) - {"profile", "pack"}  # names; a pack's hashes are inputs
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "changed"),
+    [
+        ("detect.max_faces", "7", {DETECT}),
+        ("track.max_crops", "7", {TRACK}),
+        ("adapt.epochs", "7", {ADAPT}),
+        ("cluster.cut.fusion.ridge", "0.2", {ADAPT, CLUSTER}),
+        ("cluster.quality.min_score", "-3", {CLUSTER}),
+        ("resources.detect_gpus", "0.5", {DETECT}),
+        ("resources.detect_cpus", "2", set()),
+        ("s3.region", "eu-north-1", set()),
+    ],
+)
+def test_folders_change_with_the_settings_of_their_step(
+    setting: str, value: str, changed: set[object]
+) -> None:
+    other = load_config(None, {setting: value})
+    for step in STEPS:
+        same = step.folder("film-1", RunConfig(), "input") == step.folder("film-1", other, "input")
+        assert same == (step not in changed), step.name
+        assert step.folder("film-1", other, "input") != step.folder("film-1", other, "another")
+
+
+def test_folders_say_what_is_in_them() -> None:
+    assert DETECT.folder("film-1", RunConfig()).startswith("videos/film-1/detect-")
+    assert CLUSTER.folder("film-1", RunConfig()).startswith("titles/film-1/cluster-")
+
+
+@pytest.fixture(scope="module")
+def people() -> People:
+    return run_title(title_of(PEOPLE, crops_per_track=6), TinyBackbone(), CONFIG)
+
+
+def test_a_title_in_memory(people: People) -> None:
+    found = {tuple(tracks) for tracks in people}
+    assert found == {tuple(np.flatnonzero(who == PEOPLE)) for who in np.unique(PEOPLE)}
+    assert [len(tracks) for tracks in people] == [3, 3, 2]  # most crops first
+    assert repr(people) == "People(people=3, tracks=8, unknown=0)"
+    assert people.confidence.shape == people.quality.shape == (8,)
+
+
+def test_a_title_without_tracks() -> None:
+    title = title_of(PEOPLE)
+    nothing = TitleCrops(title.crops[:0], title.track[:0], title.cannot_link)
+    people = run_title(nothing, TinyBackbone(), CONFIG)
+    assert (len(people), list(people), people.person.shape) == (0, [], (0,))

@@ -1,0 +1,44 @@
+"""Who appears where in films and series: VideoClusterNet as a batch processor on Ray.
+
+    import vcn_ray
+
+    vcn_ray.index("films/", "out", local=True, progress=True)
+    for title in vcn_ray.open_results("out"):
+        print(title.name, len(title.people), "people")
+        for seen in title.appearances:
+            print(seen.person_id, seen.start_seconds, seen.end_seconds)
+
+`run_title` runs the method on face tracks in memory, without storage or Ray.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vcn_ray.api import IndexedCatalog, index, run_title
+    from vcn_ray.results import Results, open_results
+    from vcn_ray.steps import People
+
+_HOMES = {
+    "index": "vcn_ray.api",
+    "run_title": "vcn_ray.api",
+    "IndexedCatalog": "vcn_ray.api",
+    "open_results": "vcn_ray.results",
+    "Results": "vcn_ray.results",
+    "People": "vcn_ray.steps",
+}
+
+__all__ = ["IndexedCatalog", "People", "Results", "index", "open_results", "run_title"]
+
+
+def __getattr__(name: str) -> object:
+    # Torch and the rest take seconds to import, and no module below needs them for its own import.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vcn_ray' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

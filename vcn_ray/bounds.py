@@ -1,6 +1,6 @@
 """Bounds of settings, to stand beside the fields that they bound.
 
-A settings class is a frozen pydantic dataclass, so a value out of bounds cannot enter it by any way:
+A settings class is a frozen pydantic dataclass, so that no value out of bounds can enter it:
 
     @dataclass(frozen=True, kw_only=True, config=STRICT)
     class ShotConfig:

@@ -1,21 +1,23 @@
 """All settings of a run in one record, in and out of TOML; each part is defined beside its code.
 
-This module only composes: it checks names and types, and says which settings a stage depends on.
+This module only composes: one section for each step, and sections for machines, storage and packs.
+Bounds stand beside the fields (see `bounds`), and `steps` says which settings a step depends on.
 """
 
 from __future__ import annotations
 
 import difflib
-import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import pydantic
 import tomli_w
+from pydantic.dataclasses import dataclass
 
+from vcn_ray.bounds import STRICT, Count, Natural, NonNegative, Positive
 from vcn_ray.core.cluster import ClusterConfig
 from vcn_ray.core.filter import FilterConfig
 from vcn_ray.core.quality import QualityConfig
@@ -26,49 +28,65 @@ from vcn_ray.io.isolation import IsolationConfig
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.video import DecodeConfig
 from vcn_ray.learn.adapt_config import AdaptConfig
-from vcn_ray.packs.download import DownloadConfig
+from vcn_ray.packs.fetch import DownloadConfig
 from vcn_ray.redact import redact
 
+T = TypeVar("T")
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class DetectSettings(DecodeConfig, FilterConfig):
+    """Step `detect`: how a video is decoded, and which faces are kept."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TrackSettings(ShotConfig, TrackerConfig):
+    """Step `track`: shots, tracks and the crops sampled along them."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ClusterSettings(ClusterConfig):
+    """Step `cluster`: which tracks are good enough, and which are one person."""
+
+    quality: QualityConfig = field(default_factory=QualityConfig)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class ResourceConfig:
     """What of the machine or cluster is used; results do not depend on it."""
 
-    segment_workers_min: int = 1  # actors that decode and detect, at least
-    segment_workers_max: int = 0  # and at most; 0: as many as the cluster has room for
-    segment_cpus: float = 1.0  # CPUs set aside for each
-    segment_gpus: float = 0.0  # share of a GPU of each
-    adapt_workers: int = 1  # actors that fine-tune, one title each at a time
-    adapt_cpus: float = 1.0
-    adapt_gpus: float = 0.0
-    trainer_crops: int = 20_000  # titles with more crops get a Ray Train job of their own
-    train_workers: int = 1  # processes of such a job, of adapt_cpus and adapt_gpus each
-    checkpoint_seconds: float = 20.0  # of fine-tuning, at least, from one checkpoint to the next
+    detect_workers_min: Count = 1  # actors that decode and detect
+    detect_workers_max: Natural = 0  # 0: as many as the cluster has room for
+    detect_cpus: Positive = 1.0  # CPUs reserved for each
+    detect_gpus: NonNegative = 0.0  # fraction of a GPU for each
+    adapt_workers: Count = 1  # actors that fine-tune, one title each at a time
+    adapt_cpus: Positive = 1.0
+    adapt_gpus: NonNegative = 0.0
+    adapt_job_crops: Natural = 20_000  # a title with more crops gets a Ray Train job of its own
+    adapt_job_workers: Count = 1  # processes of such a job, each with adapt_cpus and adapt_gpus
+    checkpoint_seconds: NonNegative = 20.0  # minimum time of fine-tuning between two checkpoints
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class PriceConfig:
-    """What machines cost, in any currency, for the estimate of `vcn plan`; nothing else uses it."""
+    """What machines cost, in any currency; only the estimate of `vcn plan` uses it."""
 
-    cpu_hour: float = 0.0
-    gpu_hour: float = 0.0  # beside the CPUs set aside with it
+    cpu_hour: NonNegative = 0.0
+    gpu_hour: NonNegative = 0.0  # without the CPUs reserved beside it
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class RunConfig:
     """Every setting of a run; the defaults are meant for every video."""
 
-    profile: Literal["default", "paper"] = "default"  # which of PROFILES the others start from
+    profile: Literal["default", "paper"] = "default"  # the entry of PROFILES the others start from
     pack: str = "dlib"  # a name, a folder or an S3 prefix
-    seed: int = 0
-    threads: int = 1  # of each worker's networks; sums in another order round differently
-    decode: DecodeConfig = field(default_factory=DecodeConfig)
-    filter: FilterConfig = field(default_factory=FilterConfig)
-    shots: ShotConfig = field(default_factory=ShotConfig)
-    tracks: TrackerConfig = field(default_factory=TrackerConfig)
-    finetune: AdaptConfig = field(default_factory=AdaptConfig)
-    quality: QualityConfig = field(default_factory=QualityConfig)
-    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    seed: Natural = 0
+    threads: Count = 1  # of each worker's networks; sums in another order round differently
+    detect: DetectSettings = field(default_factory=DetectSettings)
+    track: TrackSettings = field(default_factory=TrackSettings)
+    adapt: AdaptConfig = field(default_factory=AdaptConfig)
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
     resources: ResourceConfig = field(default_factory=ResourceConfig)
     prices: PriceConfig = field(default_factory=PriceConfig)
     isolation: IsolationConfig = field(default_factory=IsolationConfig)
@@ -79,49 +97,43 @@ class RunConfig:
 PROFILES: dict[str, dict[str, Any]] = {
     "default": {},
     "paper": {  # every rule as published; docs/method.md says what the paper leaves open
-        "finetune": {"encoder": "all", "matcher": "gaussian"},  # METHOD 2.4, 2.5
-        "quality": {"min_score": -3.5, "max_unknown_fraction": 1.0},  # METHOD 3.2, textbook's limit
-        "cluster": {"rule": "paper"},  # METHOD 4
+        "adapt": {"encoder": "all", "matcher": "gaussian"},  # METHOD 2.4, 2.5
+        "cluster": {
+            "rule": "paper",  # METHOD 4
+            "quality": {
+                "min_score": -3.5,
+                "max_unknown_fraction": 1.0,
+            },  # METHOD 3.2, the usual limit
+        },
     },
 }
-"""Settings that differ from the defaults, by profile; a file or an override goes before them."""
+"""Settings that differ from the defaults, by profile; a file or an override replaces them."""
 
-SIGNED = frozenset(["quality.min_score"])
-AT_LEAST_ONE = frozenset(
-    [
-        "threads",
-        "decode.threads",
-        "filter.max_faces",
-        "tracks.min_faces",
-        "tracks.max_crops",
-        "finetune.outputs",
-        "finetune.batch_pairs",
-        "finetune.encoder_batch_pairs",
-        "finetune.encoder_crops",
-        "finetune.quality_passes",
-        "finetune.match.dimensions",
-        "resources.segment_workers_min",
-        "resources.adapt_workers",
-        "resources.train_workers",
-    ]
+USER_SETTINGS = (
+    "profile",
+    "pack",
+    "seed",
+    "threads",
+    "detect.analysis_fps",
+    "detect.long_side_pixels",
+    "detect.segment_seconds",
+    "detect.min_face_pixels",
+    "detect.max_faces",
+    "track.sample_seconds",
+    "track.max_crops",
+    "adapt.encoder",
+    "adapt.cache_bytes",
+    "cluster.rule",
+    "resources",
+    "prices",
+    "isolation.isolate",
+    "isolation.memory_bytes",
+    "isolation.stall_seconds",
+    "s3",
+    "download",
 )
-ABOVE_ZERO = frozenset(
-    [
-        "tracks.sample_seconds",
-        "finetune.learning_rate",
-        "finetune.encoder_learning_rate",
-        "finetune.encoder_head_learning_rate",
-        "resources.segment_cpus",
-        "resources.adapt_cpus",
-    ]
-)
-SHARES = ("_share", "_chance", "_momentum", "_overlap", "_dropout")
-"""Endings of settings that are parts of one."""
-
-FACES_SECTIONS = ("threads", "decode", "filter")
-TRACKS_SECTIONS = ("shots", "tracks")
-ADAPT_SECTIONS = ("seed", "threads", "finetune", "cluster.cut")
-RESULT_SECTIONS = ("quality", "cluster")
+"""Settings and sections that `vcn config` shows; the others are constants of the method, which it
+shows with `--all`."""
 
 
 def load_config(path: Path | None = None, overrides: Mapping[str, str] | None = None) -> RunConfig:
@@ -139,13 +151,12 @@ def load_config(path: Path | None = None, overrides: Mapping[str, str] | None = 
     asked = _parse_value((overrides or {}).get("profile", "''"))
     profile = str(given.get("profile", asked or "default"))
     if asked not in ("", profile):
-        # its values would go before those of the profile asked for
+        # The file's values would replace those of the profile asked for.
         raise ConfigError(f"{path} is of profile {profile!r}, got {asked!r}: ask for that, or none")
-    config: RunConfig = _update(profile_config(profile), given, where=str(path))
+    config = _update(profile_config(profile), given, where=str(path))
     for name, text in (overrides or {}).items():
-        config = _update(
-            config, _nest(name, _parse_value(text)), where=redact(f"--set {name}={text}")
-        )
+        where = redact(f"--set {name}={text}")
+        config = _update(config, _nest(name, _parse_value(text)), where)
     return config
 
 
@@ -157,25 +168,56 @@ def profile_config(name: str) -> RunConfig:
     """
     if name not in PROFILES:
         raise ConfigError(f"profile must be one of {', '.join(PROFILES)}, got {name!r}")
-    config: RunConfig = _update(
-        RunConfig(), PROFILES[name] | {"profile": name}, where=f"profile {name}"
-    )
-    return config
+    return _update(RunConfig(), PROFILES[name] | {"profile": name}, where=f"profile {name}")
 
 
-def dump_config(config: RunConfig) -> str:
-    """The settings as TOML that `load_config` reads back to an equal record."""
-    return tomli_w.dumps(_without_none(asdict(config)))
+def dump_config(config: RunConfig, only: tuple[str, ...] = ()) -> str:
+    """The settings as TOML that `load_config` reads back.
+
+    Args:
+        config: All settings.
+        only: Names of settings and sections to write, such as USER_SETTINGS; empty: all.
+    """
+    values = asdict(config)
+    if only:
+        kept: dict[str, Any] = {}
+        for name in only:
+            kept = _merge(kept, _nest(name, get_setting(config, name)))
+        values = kept
+    return tomli_w.dumps(_without_none(values))
 
 
-def select(config: RunConfig, sections: tuple[str, ...]) -> dict[str, Any]:
-    """Return some sections, such as "cluster" or "cluster.cut", as plain data, for keys."""
+def get_setting(config: RunConfig, name: str) -> Any:
+    """A setting, or a section as plain data, by its dotted name.
 
-    def at(values: Any, path: list[str]) -> Any:
-        return at(values[path[0]], path[1:]) if path else values
+    Raises:
+        KeyError: There is none of that name.
+    """
+    value: Any = asdict(config)
+    for part in name.split("."):
+        value = value[part]
+    return value
 
-    everything = asdict(config)
-    return {name: at(everything, name.split(".")) for name in sections}
+
+def select(config: RunConfig, names: tuple[str, ...]) -> dict[str, Any]:
+    """Some settings and sections as plain data, by dotted name."""
+    return {name: get_setting(config, name) for name in names}
+
+
+def part_of(record: Any, kind: type[T]) -> T:
+    """The fields of one part of a section, as a record of that part.
+
+    Args:
+        record: A section that inherits from `kind` among others.
+        kind: The settings class of the part.
+    """
+    names = (f.name for f in fields(kind))  # type: ignore[arg-type]  # a dataclass
+    return kind(**{name: getattr(record, name) for name in names})
+
+
+def with_pack(config: RunConfig, pack: str) -> RunConfig:
+    """The same settings with another pack."""
+    return replace(config, pack=pack)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -201,14 +243,27 @@ def _nest(name: str, value: Any) -> dict[str, Any]:
     return dict(nested)
 
 
+def _merge(into: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    both = {k: _merge(into[k], v) if k in into else v for k, v in values.items()}
+    return into | both
+
+
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:
     # TOML has no null: an absent key means the default, which is None wherever None is allowed.
     kept = {k: _without_none(v) if isinstance(v, dict) else v for k, v in values.items()}
     return {k: v for k, v in kept.items() if v is not None}
 
 
-def _update(record: Any, values: Mapping[str, Any], where: str, inside: str = "") -> Any:
-    known = {f.name: getattr(record, f.name) for f in fields(record)}
+def _update(record: T, values: Mapping[str, Any], where: str, inside: str = "") -> T:
+    """A settings record with some values replaced.
+
+    Args:
+        record: A settings class's instance.
+        values: By name; those of a section are mappings.
+        where: What to name in an error: a file or an option.
+        inside: Dotted name of the record's section, with a dot behind it.
+    """
+    known = {f.name: getattr(record, f.name) for f in fields(record)}  # type: ignore[arg-type]  # a dataclass
     changes: dict[str, Any] = {}
     for name, value in values.items():
         full = f"{inside}{name}"
@@ -220,41 +275,19 @@ def _update(record: Any, values: Mapping[str, Any], where: str, inside: str = ""
             changes[name] = _update(known[name], value, where, f"{full}.")
         else:
             changes[name] = value
-            _check_range(full, value, where)
-    return _checked(record, changes, where, inside)
-
-
-def _check_range(name: str, value: Any, where: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return
-    if not math.isfinite(value):
-        raise ConfigError(f"{where}: {name} must be finite")
-    if value < 0 and name not in SIGNED:
-        raise ConfigError(f"{where}: {name} must not be under 0")
-    if name in AT_LEAST_ONE and value < 1:
-        raise ConfigError(f"{where}: {name} must be at least 1")
-    if name in ABOVE_ZERO and value == 0:
-        raise ConfigError(f"{where}: {name} must be over 0")
-    if name.endswith(SHARES) and value > 1:
-        raise ConfigError(f"{where}: {name} is a part of one: it must be from 0 to 1")
-
-
-def _checked(record: Any, changes: dict[str, Any], where: str, inside: str) -> Any:
-    merged = {f.name: getattr(record, f.name) for f in fields(record)} | changes
     try:
-        return pydantic.TypeAdapter(type(record)).validate_python(merged)
+        return type(record)(**known | changes)
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        name = (inside + ".".join(str(part) for part in first["loc"])).rstrip(".")
-        reason = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{where}: {name + ': ' if name else ''}{reason}") from error
+        raise ConfigError(f"{where}: {_first_fault(error, inside)}") from error
+
+
+def _first_fault(error: pydantic.ValidationError, inside: str) -> str:
+    first = error.errors()[0]
+    name = (inside + ".".join(str(part) for part in first["loc"])).rstrip(".")
+    reason = first["msg"].removeprefix("Value error, ")
+    return f"{name + ': ' if name else ''}{reason[0].lower()}{reason[1:]}"
 
 
 def _hint(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     return f", did you mean {near[0]!r}?" if near else f" (known: {', '.join(known)})"
-
-
-def with_pack(config: RunConfig, pack: str) -> RunConfig:
-    """The same settings with another pack."""
-    return replace(config, pack=pack)

@@ -201,7 +201,6 @@ class TrackOutputs(Rows):
     within: F64  # (k,) METHOD 4.2 over the plain crops; for a track of one crop, over its views
     within_views: F64  # (k,) METHOD 4.2 between two augmented views of distinct crops
     output: F32  # (k, o) mean head output z
-    output_norm: F32  # (k,) mean norm of z over the crops
     embedding: F32  # (k, d) unit mean embedding of the adapted encoder
     pretrained: F32  # (k, d) unit mean embedding of the pretrained encoder
     pretrained_views: F64  # (k,) mean cosine distance, pretrained encoder, between two augmented

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 
 BOX_COLUMNS = ("x0_pixels", "y0_pixels", "x1_pixels", "y1_pixels")
 
@@ -44,7 +44,7 @@ DETECTIONS = _table(
         _optional("image", pa.binary(), "the aligned crop, JPEG; null unless kept"),
     ],
 )
-"""`faces-<key>/seg-NNNNN.parquet`: every face of a segment, kept or marked."""
+"""`detect-<key>/seg-NNNNN.parquet`: every face of a segment, kept or marked."""
 
 FRAMES = _table(
     "frames",
@@ -62,7 +62,7 @@ FRAMES = _table(
         _optional("thumbnail", pa.binary(), "PNG, where the next segment must compare with it"),
     ],
 )
-"""`faces-<key>/frames-NNNNN.parquet`: the signals of every frame of a segment."""
+"""`detect-<key>/frames-NNNNN.parquet`: the signals of every frame of a segment."""
 
 SHOTS = _table(
     "shots",
@@ -92,7 +92,7 @@ VIDEO_TRACKS = _table(
         _required("crops", pa.int32()),
     ],
 )
-"""`tracks-<key>/tracks.parquet`: face tracks before anybody knows whose they are."""
+"""`track-<key>/tracks.parquet`: face tracks before anybody knows whose they are."""
 
 CROPS = _table(
     "crops",
@@ -107,7 +107,7 @@ CROPS = _table(
         _optional("image", pa.binary(), "the aligned crop, JPEG; null where not sampled"),
     ],
 )
-"""`tracks-<key>/crops.parquet`: all faces of all tracks; the sampled ones carry a crop."""
+"""`track-<key>/crops.parquet`: all faces of all tracks; the sampled ones carry a crop."""
 
 RESULT_TRACKS = _table(
     "tracks",
@@ -156,9 +156,9 @@ APPEARANCES = _table(
 
 MERGES = _table(
     "merges",
-    "step",
+    "number",
     [
-        _required("step", pa.int32()),
+        _required("number", pa.int32()),
         _required("round", pa.int32()),
         _required("rule", pa.string()),
         _required("left_track_id", pa.string(), "first track of either side"),
@@ -188,10 +188,10 @@ RUN_VIDEOS = _table(
 
 FAILURES = _table(
     "failures",
-    "uri, stage, segment",
+    "uri, step, segment",
     [
         _required("uri", pa.string()),
-        _required("stage", pa.string(), "plan | faces | tracks | adapt | result"),
+        _required("step", pa.string(), "plan | detect | track | adapt | cluster"),
         _optional("segment", pa.int32(), "null: the whole video or title"),
         _required("reason", pa.string()),
         _required("message", pa.string()),

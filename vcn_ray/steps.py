@@ -1,72 +1,281 @@
-"""The whole method as one list of stages, and how a part of it is run; it knows no storage, no Ray.
+"""The method in four steps: detect, track, adapt, cluster; it knows no storage and no Ray.
 
-A stage names what it needs and gives one value under its own name, so the list reads like the
-paper's figure: from frames to faces, shots, tracks, an adapted encoder, and people.
+    video -> [segments] detect -> [video] track -> [title] adapt -> cluster -> people
+
+Each step is a plain function that calls the method by name. STEPS says of each what the rest of the
+program needs to know: its name, where its output belongs, which settings that depends on, what it
+reserves, and its words for people.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
-from vcn_ray.config import RunConfig
-from vcn_ray.rows.result_rows import build_result
-from vcn_ray.rows.segment_rows import detect_faces
-from vcn_ray.rows.title_rows import adapt_encoder, cluster_people, find_valid
-from vcn_ray.rows.video_rows import cut_shots, join_segments, link_faces, write_rows
+import numpy as np
 
+from vcn_ray.config import ResourceConfig, RunConfig, part_of, select
+from vcn_ray.core.cluster import UNKNOWN, cluster_tracks
+from vcn_ray.core.filter import face_sharpness, mark_faces
+from vcn_ray.core.quality import low_outliers
+from vcn_ray.core.shots import find_shots
+from vcn_ray.core.signals import SignalReader
+from vcn_ray.core.track import sample_crops, track_faces
+from vcn_ray.io.frames import DecodedFrame
+from vcn_ray.io.identity import digest
+from vcn_ray.io.isolation import read_segment
+from vcn_ray.io.tables import column_array
+from vcn_ray.io.video import DecodeConfig, Source
+from vcn_ray.learn.adapt import Adapted, adapt
+from vcn_ray.learn.hooks import NO_HOOKS, Hooks
+from vcn_ray.models.backbones import Backbone
+from vcn_ray.packs.face_pack import FacePack
+from vcn_ray.records import F32, I64, Clustering, Segment, TitleCrops, TrackOutputs
+from vcn_ray.rows.segment_rows import (
+    FaceRow,
+    FrameFaces,
+    SegmentTables,
+    face_rows,
+    segment_tables,
+)
+from vcn_ray.rows.video_rows import VideoTables, join_segments, video_tables
+from vcn_ray.schema import SCHEMA_VERSION
 
-class Scope(Enum):
-    """What a stage works on, and so where its work can be split."""
+METHOD_VERSION = "5"
+"""Raised whenever the code gives other rows for the same input and settings."""
 
-    SEGMENT = "segment"
-    VIDEO = "video"
-    ADAPT = "adapt"  # a title, on the machine that trains
-    TITLE = "title"
+DETECT_BATCH = 8  # analysed frames given to the detector at once
+
+StepName = Literal["detect", "track", "adapt", "cluster"]
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """One step of the method."""
+class Step:
+    """What the program knows of a step besides what it does."""
 
-    name: str  # of what it gives
-    scope: Scope
-    needs: tuple[str, ...]
-    run: Callable[..., Any]  # of what it needs, in that order
+    name: StepName
+    unit: Literal["segment", "video", "title"]  # what one call works on
+    settings: tuple[str, ...]  # dotted names of all settings that its output depends on
+    cpus: Callable[[ResourceConfig], float]  # reserved for one call
+    gpus: Callable[[ResourceConfig], float]
+    doing: str  # for people, as in "detecting faces: 40 %"
+
+    def folder(self, subject: str, config: RunConfig, *inputs: object) -> str:
+        """Where the output of a video or title belongs, below the output of a run.
+
+        Its key is a hash of all that the output depends on, so what is there under its key is
+        right, whoever made it and when.
+
+        Args:
+            subject: Id of the video or title.
+            config: Settings of the run.
+            inputs: What else the output depends on, as JSON: keys of inputs, hashes of networks.
+        """
+        on_gpu = self.gpus(config.resources) > 0  # sums in another order round differently
+        versions = (METHOD_VERSION, SCHEMA_VERSION)
+        key = digest(self.name, versions, on_gpu, select(config, self.settings), *inputs)
+        return f"{'titles' if self.unit == 'title' else 'videos'}/{subject}/{self.name}-{key}"
 
 
-STAGES = (
-    # METHOD 1.2, 1.3: frames to faces, kept or marked, and the signals that outlive the pixels
-    Stage("faces", Scope.SEGMENT, ("source", "segment", "pack", "config"), detect_faces),
-    Stage("joined", Scope.VIDEO, ("segments", "displayed_width"), join_segments),
-    Stage("shots", Scope.VIDEO, ("joined", "config"), cut_shots),  # METHOD 1.1
-    Stage("links", Scope.VIDEO, ("joined", "shots", "config"), link_faces),  # METHOD 1.4, 1.5
-    Stage("rows", Scope.VIDEO, ("video_id", "joined", "shots", "links"), write_rows),
-    # METHOD 2, 3.1: the title's own tracks adapt the encoder
-    Stage("adapted", Scope.ADAPT, ("title", "encoder", "hooks", "config"), adapt_encoder),
-    Stage("valid", Scope.TITLE, ("outputs", "config"), find_valid),  # METHOD 3.2
-    Stage(
-        "clusters", Scope.TITLE, ("outputs", "valid", "title", "config"), cluster_people
-    ),  # METHOD 4
-    Stage("tables", Scope.TITLE, ("title", "outputs", "clusters", "videos"), build_result),
+DETECT = Step(
+    "detect",
+    "segment",
+    settings=("threads", "detect"),
+    cpus=lambda resources: resources.detect_cpus,
+    gpus=lambda resources: resources.detect_gpus,
+    doing="detecting faces",
 )
+TRACK = Step(
+    "track",
+    "video",
+    settings=("track",),
+    cpus=lambda _: 1.0,
+    gpus=lambda _: 0.0,
+    doing="tracking faces",
+)
+ADAPT = Step(
+    "adapt",
+    "title",
+    settings=("seed", "threads", "adapt", "cluster.cut", "resources.adapt_job_workers"),
+    cpus=lambda resources: resources.adapt_cpus,
+    gpus=lambda resources: resources.adapt_gpus,
+    doing="adapting the encoder",
+)
+CLUSTER = Step(
+    "cluster",
+    "title",
+    settings=("cluster",),
+    cpus=lambda _: 1.0,
+    gpus=lambda _: 0.0,
+    doing="clustering tracks",
+)
+STEPS = (DETECT, TRACK, ADAPT, CLUSTER)
+"""The steps in the order of the method."""
+
+RESULT_SETTINGS = ("profile", "pack", "seed", "threads", "detect", "track", "adapt", "cluster")
+"""Settings that a result depends on, and repeats."""
 
 
-def run_stages(scope: Scope, values: Mapping[str, Any], config: RunConfig) -> dict[str, Any]:
-    """Run all stages of a scope in order.
+def detect_segment(
+    source: Source, segment: Segment, pack: FacePack, config: RunConfig
+) -> SegmentTables:
+    """Find every face of a segment, kept or marked (METHOD 1.2, 1.3), and read its signals.
+
+    Frames are decoded once. Pixels end here: what leaves are rows, aligned crops as JPEG, and three
+    small pictures for the join.
 
     Args:
-        scope: Which stages.
-        values: What they need from outside, by name.
-        config: Settings of the run.
+        source: The video.
+        segment: The part of it.
+        pack: Detector and aligner.
+        config: How to decode and filter.
 
-    Returns:
-        `values` and what every stage gave, by name.
+    Raises:
+        MediaError: No frame of it can be read, or its decoder had to be stopped.
     """
-    known = {**values, "config": config}
-    for stage in STAGES:
-        if stage.scope is scope:
-            known[stage.name] = stage.run(*(known[name] for name in stage.needs))
-    return known
+    decode = part_of(config.detect, DecodeConfig)
+    frames = read_segment(source, segment, decode, config.isolation)
+    signals: SignalReader | None = None
+    rows: list[FaceRow] = []
+    for batch in _batches(frames):
+        for frame in batch:
+            signals = signals or SignalReader(frame.displayed_width)
+            signals.add(frame.small, frame.seconds, analysed=frame.analysed)
+        for faces in _find_faces(batch, pack, config):
+            rows += face_rows(segment.index, faces)
+    signals = signals or SignalReader(1)
+    return segment_tables(segment.index, signals.result(), rows, tuple(frames.problems))
+
+
+def track_video(
+    video_id: str, segments: list[SegmentTables], displayed_width: int, config: RunConfig
+) -> VideoTables:
+    """Join a video's segments, cut it into shots and link its faces to tracks.
+
+    Args:
+        video_id: Of the video; ids of shots and tracks hold its hash.
+        segments: In order of time; unreadable ones are missing.
+        displayed_width: Pixels.
+        config: Settings of the run.
+    """
+    video = join_segments(segments, displayed_width)
+    seconds = video.signals.seconds[video.faces.frame]  # (n,)
+    sharpness = column_array(video.rows, "sharpness").astype(np.float32)  # (n,)
+
+    shots = find_shots(video.signals, config.track)  # METHOD 1.1
+    track = track_faces(video.faces, shots, video.signals, config.track)  # (n,), METHOD 1.4
+    sampled = sample_crops(seconds, track, sharpness, config.track)  # (n,), METHOD 1.5
+    return video_tables(video_id, video, shots, track, sampled)
+
+
+def adapt_title(
+    crops: TitleCrops, encoder: Backbone, config: RunConfig, hooks: Hooks = NO_HOOKS
+) -> Adapted:
+    """Fine-tune the encoder on the title's own tracks (METHOD 2) and describe each with it.
+
+    Args:
+        crops: The title's sampled crops and their tracks.
+        encoder: The pretrained one; it stays unchanged.
+        config: Settings of the run.
+        hooks: Progress, checkpoints and other ranks.
+    """
+    cut = config.cluster.cut
+    return adapt(crops, encoder, config.adapt, cut, seed=config.seed, hooks=hooks)
+
+
+def cluster_title(outputs: TrackOutputs, cannot_link: I64, config: RunConfig) -> Clustering:
+    """Which tracks are one person (METHOD 3.2, 4).
+
+    Args:
+        outputs: What the adapted model gives for k tracks.
+        cannot_link: (c, 2) tracks that share a frame.
+        config: Settings of the run.
+    """
+    valid = ~low_outliers(outputs.quality, config.cluster.quality)  # (k,), METHOD 3.2
+    return cluster_tracks(outputs, valid, cannot_link, config.cluster)  # METHOD 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class People:
+    """The people among k tracks, the one with most crops first."""
+
+    track: I64  # (k,) the tracks' own numbers, rising
+    person: I64  # (k,) 0, 1, ... for each track; -1: unknown
+    confidence: F32  # (k,) in [0, 1]; 0 for unknown
+    quality: F32  # (k,) METHOD 3.1, in [0, 1]
+    clustering: Clustering
+    adapted: Adapted
+
+    def __len__(self) -> int:
+        return int(self.person.max(initial=-1)) + 1
+
+    def __iter__(self) -> Iterator[I64]:
+        """The track numbers of each person."""
+        return (self.track[self.person == number] for number in range(len(self)))
+
+    def __repr__(self) -> str:
+        unknown = int((self.person == UNKNOWN).sum())
+        return f"People(people={len(self)}, tracks={len(self.person)}, unknown={unknown})"
+
+
+def run_title(
+    crops: TitleCrops, encoder: Backbone, config: RunConfig, hooks: Hooks = NO_HOOKS
+) -> People:
+    """The method on one title in memory (METHOD 2 to 4): crops in, people out.
+
+    Args:
+        crops: The title's sampled crops, their tracks, and which tracks share a frame.
+        encoder: The pretrained one; it stays unchanged.
+        config: Settings of the run.
+        hooks: Progress and checkpoints.
+    """
+    adapted = adapt_title(crops, encoder, config, hooks)
+    clustering = cluster_title(adapted.outputs, crops.cannot_link, config)
+    return People(
+        track=np.arange(crops.tracks),
+        person=_by_size(clustering.label, adapted.outputs.crops),
+        confidence=clustering.confidence,
+        quality=adapted.outputs.quality,
+        clustering=clustering,
+        adapted=adapted,
+    )
+
+
+def _batches(frames: Iterable[DecodedFrame]) -> Iterator[list[DecodedFrame]]:
+    """Frames in lists with DETECT_BATCH analysed ones each; the last may have fewer."""
+    batch: list[DecodedFrame] = []
+    for frame in frames:
+        batch.append(frame)
+        if sum(f.image is not None for f in batch) == DETECT_BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _find_faces(
+    frames: list[DecodedFrame], pack: FacePack, config: RunConfig
+) -> Iterator[FrameFaces]:
+    """Detect, align and mark the faces of a batch's analysed frames."""
+    analysed = [(frame, frame.image) for frame in frames if frame.image is not None]
+    if not analysed:
+        return
+    found = pack.detector.detect(np.stack([image for _, image in analysed]))  # METHOD 1.2
+    for (frame, image), faces in zip(analysed, found, strict=True):
+        if len(faces):
+            crops = pack.aligner.align(image, faces)
+            sharpness = np.array([face_sharpness(crop) for crop in crops], np.float32)
+            boxes = faces.boxes * frame.scale  # displayed pixels
+            status = mark_faces(boxes, faces.scores, sharpness, config.detect)  # METHOD 1.3
+            yield FrameFaces(frame, faces, crops, sharpness, status)
+
+
+def _by_size(label: I64, crops: I64) -> I64:
+    """Cluster numbers (k,) in order of falling crops; -1 stays."""
+    known = label >= 0
+    size: Any = np.bincount(label[known], crops[known])
+    rank = np.argsort(np.argsort(-size, kind="stable"), kind="stable")
+    person = np.full(len(label), UNKNOWN, np.int64)
+    person[known] = rank[label[known]]
+    return person

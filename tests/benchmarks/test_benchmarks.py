@@ -19,7 +19,7 @@ from vcn_ray.config import RunConfig
 from vcn_ray.core.vectors import unit_rows
 from vcn_ray.errors import ConfigError
 from vcn_ray.learn.checkpoint import Checkpoint, pack
-from vcn_ray.learn.settings import EpochRecord
+from vcn_ray.learn.training import EpochRecord
 from vcn_ray.records import TrackOutputs
 
 FOLDER = str(Path(__file__).resolve().parents[2] / "benchmarks")
@@ -217,7 +217,7 @@ def test_parts_of_a_film():
 
 @pytest.mark.parametrize("part", ["tail", "all"])
 def test_what_is_read_back_has_the_same_bits(part, tmp_path):
-    film, config = film_of(), replace(QUICK, encoder=part, epochs=1, least_steps=1, outputs=16)
+    film, config = film_of(), replace(QUICK, encoder=part, epochs=1, outputs=16)
     fresh = adapt_film(film, bench_of(), config)
     bench = bench_of(tmp_path)
     adapt_film(film, bench, config)  # writes views and model
@@ -288,7 +288,7 @@ COMMANDS = {
     "ablation": "--size 20",
     "rules": "--held-out",
     "constants": "--only cluster.cut.view_factor --only finetune.augment.shift "
-    "--only finetune.teacher_temperature --only quality.lowest_score",
+    "--only finetune.teacher_temperature --only quality.min_score",
     "quality": "--cut -1",
     "growth": "--tracks 6 --crops 2",
     "season": "--episodes 2",

@@ -27,7 +27,7 @@ def test_a_run_without_ray_stops_in_order(tmp_path: Path, planning: bool) -> Non
         videos.append(tmp_path / "large.mp4")
         videos[1].write_bytes(video.read_bytes())
         os.truncate(videos[1], 200 * GIB)
-    words = ["index", *videos, "--output", output, "--local", "--set", "decode.segment_seconds=1"]
+    words = ["index", *videos, "--output", output, "--local", "--set", "detect.segment_seconds=1"]
     process = subprocess.Popen(
         [sys.executable, "-m", "vcn_ray", *map(str, words)],
         stdout=subprocess.PIPE,

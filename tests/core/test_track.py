@@ -17,7 +17,8 @@ from vcn_ray.core.track import (
 )
 from vcn_ray.errors import ShapeError
 from vcn_ray.io.frames import read_segment
-from vcn_ray.io.video import DecodeConfig, plan_segments
+from vcn_ray.io.keyframes import plan_segments
+from vcn_ray.io.video import DecodeConfig
 from vcn_ray.records import Faces, FrameSignals, Shots
 
 RATE, EVERY = 24, 3  # every third frame is analysed: 8 per second

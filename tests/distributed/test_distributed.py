@@ -21,7 +21,7 @@ from vcn_ray.run.plan import SegmentJob
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]  # Ray's own warnings
 
-FATAL = 666  # index of a segment that a worker of these tests breaks at
+FATAL = 666  # index of the segment at which a worker of these tests breaks
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_rows_equal_the_local_run_s(both: dict[str, tuple[Ran, Path]]) -> None:
     assert [name for name in local if local[name] != distributed[name]] == []
 
 
-def test_the_same_titles_and_failures_are_told(both: dict[str, tuple[Ran, Path]]) -> None:
+def test_the_same_titles_and_failures_are_reported(both: dict[str, tuple[Ran, Path]]) -> None:
     local, distributed = both["local"][0].record, both["ray"][0].record
     by_id = [sorted(r["titles"], key=lambda t: t["title_id"]) for r in (local, distributed)]
     assert by_id[0] == by_id[1]
@@ -112,30 +112,32 @@ def test_a_large_title_gets_a_train_job_with_the_same_rows(
     video = catalog.parent / "one.mp4"
     ran = {}
     for name, crops in (("actor", 20_000), ("job", 0)):
-        words = [*SMALL, "--set", f"resources.trainer_crops={crops}"]
+        words = [*SMALL, "--set", f"resources.adapt_job_crops={crops}"]
         ran[name] = vcn("index", video, "--output", tmp_path / name, "--pack", yunet_pack, *words)
         assert ran[name].code == 0, ran[name].err
     assert _tables(tmp_path / "actor") == _tables(tmp_path / "job")
-    assert list((tmp_path / "job" / "train").iterdir())
+    written = {name: ran[name].record["work"]["adapt"]["bytes_written"] for name in ran}
+    assert written["actor"] > 0 == written["job"]  # other processes than the caller of a job write
+    assert not (tmp_path / "job" / "train").exists()
 
 
 def test_a_title_that_was_tracked_before_is_clustered_again(
     both: dict[str, tuple[Ran, Path]], catalog: Path, yunet_pack: Path
 ) -> None:
     output = both["ray"][1]
-    words = [*SMALL, "--set", "quality.min_score=-2.4"]
+    words = [*SMALL, "--set", "cluster.quality.min_score=-2.4"]
     again = vcn("index", catalog, "--output", output, "--pack", yunet_pack, *words)
     titles = {title["title"]: title["reused"] for title in again.record["titles"]}
     assert titles == {"Series": False, "grid_bbaf2n": False}
-    assert set(again.record["work"]) == {"result"}
+    assert set(again.record["work"]) == {"cluster"}
     assert again.record["videos"]["failed"] == 1  # the one that is missing
 
 
 def idle_worker() -> type[SegmentWorker]:
-    """A class of workers of these tests; made here, for Ray's processes cannot import a test."""
+    """A worker class for these tests; made here, because Ray's processes cannot import a test."""
 
     class Idle(SegmentWorker):
-        """Says of a segment that it is done, and breaks at one of them."""
+        """Reports every segment as done, and breaks at one of them."""
 
         def __init__(self, *_: object) -> None:
             return
@@ -149,7 +151,7 @@ def idle_worker() -> type[SegmentWorker]:
     return Idle
 
 
-def test_a_segment_is_told_while_the_next_is_not_known(here: None) -> None:
+def test_a_segment_ends_while_the_next_is_not_known(here: None) -> None:
     job = SegmentJob("film.mp4", "film-1", "videos/film-1/faces-1", 0, 0, None, 0.0, 1.0)
     stream = SegmentStream(RunConfig(), "/nowhere", "run", idle_worker())
     stream.start()
@@ -199,23 +201,29 @@ def test_a_run_gives_up_when_more_fail_than_may(
     assert ran.code == 1
     assert ran.record["gave_up"]
     assert (ran.record["videos"]["failed"], ran.record["videos"]["open"]) == (1, 4)
-    assert not list((tmp_path / "out").glob("videos/*/faces-*/seg-*.json"))  # nothing was begun
+    assert not list((tmp_path / "out").glob("videos/*/detect-*/seg-*.json"))  # nothing was started
 
 
-def test_more_is_asked_for_than_there_is() -> None:
-    for settings, there in (
-        ({"segment_gpus": 0.5, "adapt_gpus": 1.0}, {"CPU": 4.0, "GPU": 1.0}),
-        ({"train_workers": 4}, {"CPU": 4.0}),
+def test_settings_that_ask_for_more_than_the_machine_has() -> None:
+    for settings, available in (
+        ({"detect_gpus": 0.5, "adapt_gpus": 1.0}, {"CPU": 4.0, "GPU": 1.0}),
+        ({"adapt_job_workers": 4}, {"CPU": 4.0}),
     ):
         with pytest.raises(UsageError, match="there is room for"):
-            check_room(ResourceConfig(**settings), there)
-    check_room(ResourceConfig(segment_gpus=0.25, adapt_gpus=0.25), {"CPU": 4.0, "GPU": 1.0})
+            check_room(ResourceConfig(**settings), available)
+    check_room(ResourceConfig(detect_gpus=0.25, adapt_gpus=0.25), {"CPU": 4.0, "GPU": 1.0})
 
 
 def test_two_processes_train_a_title_together(
     catalog: Path, yunet_pack: Path, here: None, tmp_path: Path
 ) -> None:
-    words = [*SMALL, "--set", "resources.trainer_crops=0", "--set", "resources.train_workers=2"]
+    words = [
+        *SMALL,
+        "--set",
+        "resources.adapt_job_crops=0",
+        "--set",
+        "resources.adapt_job_workers=2",
+    ]
     video = catalog.parent / "one.mp4"
     ran = vcn("index", video, "--output", tmp_path, "--pack", yunet_pack, *words)
     assert ran.code == 0, ran.err

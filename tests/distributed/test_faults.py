@@ -1,4 +1,4 @@
-"""Files that crash, hang or bloat their decoder in the midst of a distributed run of good ones."""
+"""Files that crash, stall or bloat their decoder, among good ones in a distributed run."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.helpers.films import SMALL, Ran, results, vcn
-from tests.helpers.videos import encode, shot
-from tests.io.test_isolation import grey, later
+from tests.helpers.videos import encode, encode_grey, shift_times, shot
 
 pytestmark = [
     pytest.mark.ray,
@@ -32,12 +31,12 @@ WORDS = [*SMALL, *(word for limit in LIMITS for word in ("--set", f"isolation.{l
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Files by what becomes of them: each can be planned, and fails in the worker that reads it."""
+    """Files by the reason of their failure: each can be planned, and fails in its worker."""
     folder = tmp_path_factory.mktemp("planted")
     calm = encode(folder / "calm.ts", shot(7, 60), options={"g": "25"}).read_bytes()
-    huge = grey(folder / "huge.ts", 6000, frames=2)
-    bomb = folder / "bomb.ts"  # its pictures grow to a thousand times their size on the way
-    bomb.write_bytes(calm + later(huge, folder / "moved.ts", seconds=2.4))
+    huge = encode_grey(folder / "huge.ts", 6000, frames=2)
+    bomb = folder / "bomb.ts"  # its frames grow a thousandfold in the middle
+    bomb.write_bytes(calm + shift_times(huge, folder / "moved.ts", seconds=2.4))
     return {
         "out_of_memory": bomb,
         "timeout": dense(folder / "endless.mp4", frames=2000),
@@ -46,8 +45,8 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def dense(path: Path, frames: int) -> Path:
-    """Less than a second that takes long to decode: one large picture, coded as often as asked."""
-    seed = grey(path.with_suffix(".seed.mp4"), 2000, frames=1)
+    """Less than a second of video that takes long to decode: one large picture, many times."""
+    seed = encode_grey(path.with_suffix(".seed.mp4"), 2000, frames=1)
     with av.open(str(seed)) as source, av.open(str(path), "w") as target:
         picture = next(source.demux(source.streams.video[0]))
         stream = target.add_stream_from_template(source.streams.video[0])
@@ -62,7 +61,7 @@ def dense(path: Path, frames: int) -> Path:
 
 @contextmanager
 def mined(path: Path) -> Iterator[list[int]]:
-    """Let a file crash every decoder of another process than this one that has it open."""
+    """Crash every decoder that has a file open, except those of this process."""
     hit: list[int] = []
     over = threading.Event()
 
@@ -83,9 +82,9 @@ def mined(path: Path) -> Iterator[list[int]]:
 
 
 def decoders_of(path: Path) -> Iterator[int]:
-    """Decoders that have a file open; those of this process, which plans, are left out."""
+    """Decoders that have a file open, without those of this process, which plans."""
     for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it may be gone meanwhile
+        with suppress(OSError):  # the process may have ended
             if b"decoder_child" not in (process / "cmdline").read_bytes():
                 continue
             parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
@@ -113,16 +112,16 @@ def test_each_planted_file_has_its_row_of_failures(
     assert run.code == 1, run.err
     rows = pq.read_table(output / "runs" / run.record["run_id"] / "failures.parquet").to_pylist()
     attempts = {"out_of_memory": 2, "timeout": 3, "crash": 2}
-    told = sorted((row["uri"], row["stage"], row["reason"], row["attempts"]) for row in rows)
-    assert told == sorted(
-        (str(path), "faces", reason, attempts[reason]) for reason, path in planted.items()
+    failures = sorted((row["uri"], row["step"], row["reason"], row["attempts"]) for row in rows)
+    assert failures == sorted(
+        (str(path), "detect", reason, attempts[reason]) for reason, path in planted.items()
     )
     assert len(hit) == attempts["crash"]
     (message,) = (row["message"] for row in rows if row["reason"] == "crash")
     assert "SIGSEGV" in message
 
 
-def test_the_good_ones_are_as_in_a_run_of_their_own(
+def test_good_files_give_the_rows_of_a_run_without_the_others(
     ran: tuple[Ran, Path, list[int]], shared: Path, yunet_pack: Path, tmp_path: Path
 ) -> None:
     run, output, _ = ran

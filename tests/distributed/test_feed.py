@@ -1,11 +1,11 @@
-"""What hands segments to Ray Data while more of them become known; without Ray."""
+"""The feed that gives segments to Ray Data while more of them become known; without Ray."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
 
-from vcn_ray.distributed.feed import AT_ONCE, SegmentFeed
+from vcn_ray.distributed.feed import MAX_ANSWER, SegmentFeed
 from vcn_ray.run.plan import SegmentJob
 
 JOB = SegmentJob("film.mp4", "film-1", "videos/film-1/faces-1", 0, 0, None, 0.0, 30.0)
@@ -15,7 +15,7 @@ def jobs(count: int, first: int = 0) -> list[SegmentJob]:
     return [replace(JOB, index=first + number) for number in range(count)]
 
 
-def test_who_asks_early_waits_for_what_comes() -> None:
+def test_an_early_reader_waits_for_segments() -> None:
     async def story() -> None:
         feed = SegmentFeed()
         asked = asyncio.create_task(feed.take(0))
@@ -47,16 +47,16 @@ def test_the_end_may_arrive_before_the_last_segments() -> None:
     asyncio.run(story())
 
 
-def test_who_starts_anew_finds_the_same_numbers() -> None:
+def test_a_reader_that_restarts_finds_the_same_numbers() -> None:
     async def story() -> None:
         feed = SegmentFeed()
         await feed.put(jobs(4))
         await feed.forget([0, 2])
-        await feed.forget([2])  # told twice
+        await feed.forget([2])  # twice
         one, three = jobs(4)[1], jobs(4)[3]
         assert await feed.take(0) == [None, one, None, three]
-        await feed.put(jobs(2 * AT_ONCE, first=4))
+        await feed.put(jobs(2 * MAX_ANSWER, first=4))
         answer = await feed.take(4)
-        assert answer == jobs(AT_ONCE, first=4)
+        assert answer == jobs(MAX_ANSWER, first=4)
 
     asyncio.run(story())

@@ -1,4 +1,4 @@
-"""What a run counts is what Ray's metrics port tells, and what the dashboard asks for."""
+"""Ray's metrics port serves what a run counts, and the dashboard asks for nothing else."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ with socket.socket() as free:
 ray.init(address="local", num_cpus=1, include_dashboard=False, _metrics_export_port=port)
 from vcn_ray.distributed.prometheus import RunMetrics
 from vcn_ray.run.events import Failed, TitleDone, WorkDone
-from vcn_ray.run.plan import Failure
-from vcn_ray.run.commit import TitleStatus
+from vcn_ray.run.failures import Failure
+from vcn_ray.run.status import TitleStatus
 from vcn_ray.run.ledger import Work
 count = RunMetrics("r1")
-count(WorkDone(Work("faces", "v", 1.5, 0.5, 10, 3, 7, 9)))
-count(WorkDone(Work("faces", "v", 1.0, 0.5, 10, 3, 7, 9)))
-count(Failed(Failure("u", "faces", 1, "crash", "died")))
+count(WorkDone(Work("detect", "v", 1.5, 0.5, 10, 3, 7, 9)))
+count(WorkDone(Work("detect", "v", 1.0, 0.5, 10, 3, 7, 9)))
+count(Failed(Failure("u", "detect", 1, "crash", "died")))
 count(TitleDone(TitleStatus("T", "t", "titles/t/result-1", 2, 9, 1, 3.0, (), False)))
 for name in ("vcn_videos_planned", "vcn_videos_open", "vcn_segments_open"):
     count.set(name, 4)
@@ -49,10 +49,10 @@ ray.shutdown()
 
 @pytest.mark.ray
 @pytest.mark.network
-def test_the_port_tells_what_was_counted() -> None:
+def test_the_port_serves_what_was_counted() -> None:
     words = [sys.executable, "-c", COUNT_SOMETHING]
-    told = subprocess.run(words, capture_output=True, text=True, timeout=180, check=True).stdout
-    found = re.findall(r'^ray_(vcn_\w+)\{(.*)run="r1"(.*)\} (\S+)$', told, re.MULTILINE)
+    served = subprocess.run(words, capture_output=True, text=True, timeout=180, check=True).stdout
+    found = re.findall(r'^ray_(vcn_\w+)\{(.*)run="r1"(.*)\} (\S+)$', served, re.MULTILINE)
     values = {name: float(value) for name, _, _, value in found}
     assert set(values) == {*COUNTERS, *GAUGES}
     assert values["vcn_seconds_total"] == 2.5
@@ -61,7 +61,7 @@ def test_the_port_tells_what_was_counted() -> None:
     assert values["vcn_segments_open"] == 4
     failure = next(before + after for name, before, after, _ in found if "failures" in name)
     assert 'reason="crash"' in failure
-    assert 'stage="faces"' in failure
+    assert 'step="detect"' in failure
 
 
 def test_the_dashboard_asks_for_what_is_counted() -> None:
@@ -76,8 +76,8 @@ def test_the_dashboard_asks_for_what_is_counted() -> None:
         seen.add(name[1])
         by = re.search(r" by \(([\w, ]+)\)", expression)
         assert set(by[1].split(", ") if by else []) <= labels[name[1]], expression
-    assert seen == set(labels)  # nothing is counted that nobody can look at
-    # A place for each panel, and no two on one another.
+    assert seen == set(labels)  # every metric is on the dashboard
+    # Every panel has a place, and no two overlap.
     cells = [
         (x, y)
         for panel in dashboard["panels"]

@@ -15,19 +15,18 @@ from vcn_ray.cli.main import main
 from vcn_ray.io.storage import Storage
 from vcn_ray.run.stored import StoredTitle, stored_titles
 
-SMALL = ["--set", "decode.segment_seconds=2", "--set", "decode.analysis_fps=5"]
+SMALL = ["--set", "detect.segment_seconds=2", "--set", "detect.analysis_fps=5"]
 """Settings under which a film of seconds has several segments and is done soon."""
 
 _QUICK = {
-    "decode.analysis_fps": 4,
-    "decode.segment_seconds": 1,
-    "finetune.encoder": "frozen",
-    "finetune.rounds": 1,
-    "finetune.epochs": 1,
-    "finetune.least_steps": 2,
-    "finetune.augmented_views": 2,
-    "finetune.quality_passes": 4,
-    "tracks.sample_seconds": 0.2,
+    "detect.analysis_fps": 4,
+    "detect.segment_seconds": 1,
+    "adapt.encoder": "frozen",
+    "adapt.rounds": 1,
+    "adapt.epochs": 1,
+    "adapt.augmented_views": 2,
+    "adapt.quality_passes": 4,
+    "track.sample_seconds": 0.2,
 }
 QUICK = [word for name, value in _QUICK.items() for word in ("--set", f"{name}={value}")]
 """Settings under which a whole run over several short videos is done soon."""

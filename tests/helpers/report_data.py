@@ -1,25 +1,34 @@
-"""Tables of made-up titles with real faces, for the report's tests: no detector, no network."""
+"""Made-up titles with real faces, for tests of the report; they need no detector or network."""
 
 from __future__ import annotations
 
 import itertools
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pyarrow as pa
-import skimage.data
 
-from vcn_ray.report.view import TitleTables
-from vcn_ray.schema import APPEARANCES, CROPS, MERGES, PEOPLE, RESULT_TRACKS, SHOTS
+from tests.helpers import photographs
+from vcn_ray.records import U8
+from vcn_ray.run.stored import StoredTitle
+from vcn_ray.schema import (
+    APPEARANCES,
+    CROPS,
+    MERGES,
+    PEOPLE,
+    RESULT_TRACKS,
+    SCHEMA_VERSION,
+    SHOTS,
+)
 
 FRAME_RATE = 25.0
 PIXELS = 112
+TITLE_ID = "a-title-0123456789ab"
+REJECTED = {"small": 412, "crowd": 0, "blurred": 97, "short": 38}
 
-# Faces of insightface's group picture, found by eye and ruler: x y width height.
+# Faces in insightface's group picture, measured by hand: x y width height.
 _GROUP = (
     (463, 269, 107, 143),
     (901, 54, 103, 149),
@@ -32,30 +41,30 @@ _ASTRONAUT = (178, 64, 91, 111)
 
 
 @cache
-def faces() -> tuple[np.ndarray, ...]:
+def faces() -> tuple[U8, ...]:
     """Eight square BGR pictures of eight people."""
-    folder = Path(find_spec("insightface").origin).parent / "data" / "images"
-    group = cv2.imread(str(folder / "t1.jpg"))
-    astronaut = cv2.cvtColor(skimage.data.astronaut(), cv2.COLOR_RGB2BGR)
-    actor = cv2.resize(cv2.imread(str(folder / "Tom_Hanks_54745.png")), (160, 160))
+    six, one, actor = (
+        np.ascontiguousarray(photograph[..., ::-1])
+        for photograph in (photographs.group(), photographs.portrait(), photographs.actor())
+    )
     return (
-        *(_square(group, box) for box in _GROUP[:3]),
-        _square(astronaut, _ASTRONAUT),
-        *(_square(group, box) for box in _GROUP[3:]),
-        actor,
+        *(_square(six, box) for box in _GROUP[:3]),
+        _square(one, _ASTRONAUT),
+        *(_square(six, box) for box in _GROUP[3:]),
+        np.asarray(cv2.resize(actor, (160, 160)), np.uint8),
     )
 
 
-def _square(picture: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
+def _square(picture: U8, box: tuple[int, int, int, int]) -> U8:
     x, y, width, height = box
     side = round(1.3 * max(width, height))
     left, top = x + (width - side) // 2, y + (height - side) // 2
-    padded = cv2.copyMakeBorder(picture, 99, 99, 99, 99, cv2.BORDER_REPLICATE)
+    padded = np.asarray(cv2.copyMakeBorder(picture, 99, 99, 99, 99, cv2.BORDER_REPLICATE), np.uint8)
     return padded[top + 99 : top + 99 + side, left + 99 : left + 99 + side]
 
 
 def picture(person: int, rng: np.random.Generator, blur: float = 0.0) -> bytes:
-    """A crop of one of the eight, lit and turned by chance, as JPEG."""
+    """A crop of one of the eight, lit and turned at random, as JPEG."""
     face = faces()[person % 8]
     if rng.random() < 0.4:
         face = face[:, ::-1]
@@ -71,10 +80,10 @@ def picture(person: int, rng: np.random.Generator, blur: float = 0.0) -> bytes:
 
 
 class Title:
-    """Builds one title shot by shot, then gives its tables."""
+    """Builds one title shot by shot, then returns it as stored."""
 
     def __init__(self, seed: int = 0, looks: int | None = None) -> None:
-        """`looks` bounds the pictures made of one person: long films repeat them, to be quick."""
+        """`looks` limits the pictures made of one person; long films repeat them to save time."""
         self._pool: dict[tuple[int, float, int], bytes] = {}
         self._looks = looks
         self.rng = np.random.default_rng(seed)
@@ -113,9 +122,9 @@ class Title:
     def add_track(
         self, shot: dict[str, Any], person: int | None, part: tuple[float, float], crops: int = 6
     ) -> str:
-        """Add a track over a part of a shot; `person` None makes it unknown, of a blurred face."""
+        """Add a track over a part of a shot; without `person` it is unknown and blurred."""
         span = shot["end_seconds"] - shot["start_seconds"]
-        start, end = (shot["start_seconds"] + share * span for share in part)
+        start, end = (shot["start_seconds"] + fraction * span for fraction in part)
         track_id = f"{shot['video_id']}-{shot['shot_id']}-t{len(self.tracks):04d}"
         quality = self.rng.uniform(0.7, 0.9) if person is not None else self.rng.uniform(0.2, 0.4)
         self.tracks.append(
@@ -166,8 +175,13 @@ class Title:
             }
         )
 
-    def tables(self) -> TitleTables:
-        """The six tables, with people numbered by screen time."""
+    def stored(
+        self,
+        name: str = "First Light",
+        warnings: tuple[dict[str, str], ...] = (),
+        rejected: dict[str, int] | None = None,
+    ) -> StoredTitle:
+        """The title as read from storage, with people numbered by screen time."""
         lengths: dict[int, float] = {}
         for row in self.tracks:
             if row["person"] is not None:
@@ -178,16 +192,13 @@ class Title:
         for row in self.tracks:
             row["person_id"] = names.get(row["person"])
         own = {person: [t for t in self.tracks if t["person"] == person] for person in ranked}
-        people = [self._person(names[p], own[p], lengths[p]) for p in ranked]
-        appearances = [
-            {**{name: row[name] for name in APPEARANCES.names if name in row}}
-            for person in ranked
-            for row in own[person]
-        ]
-        return TitleTables(
-            people=_table(people, PEOPLE),
+        return StoredTitle(
+            title_id=TITLE_ID,
+            folder=f"titles/{TITLE_ID}/result-0123456789ab",
+            summary=self._summary(name, warnings, REJECTED if rejected is None else rejected),
+            people=_table([self._person(names[p], own[p], lengths[p]) for p in ranked], PEOPLE),
             tracks=_table(self.tracks, RESULT_TRACKS),
-            appearances=_table(appearances, APPEARANCES),
+            appearances=_table([row for p in ranked for row in own[p]], APPEARANCES),
             merges=_table(self._merges(own), MERGES),
             shots=_table(self.shots, SHOTS),
             crops=_table(self.crops, CROPS),
@@ -226,22 +237,23 @@ class Title:
                     }
                 )
         rows.sort(key=lambda row: row["round"])
-        return [{"step": step, **row} for step, row in enumerate(rows)]
+        return [{"number": number, **row} for number, row in enumerate(rows, start=1)]
 
-    def result(self, title: str, warnings: tuple[dict[str, str], ...] = ()) -> dict[str, Any]:
+    def _summary(
+        self, name: str, warnings: tuple[dict[str, str], ...], rejected: dict[str, int]
+    ) -> dict[str, Any]:
         """The title's `result.json`."""
-        unknown = sum(row["person"] is None for row in self.tracks)
         return {
-            "schema_version": "1",
-            "title": title,
-            "title_id": "a-title-0123456789ab",
+            "schema_version": SCHEMA_VERSION,
+            "title": name,
+            "title_id": TITLE_ID,
             "videos": self.videos,
             "counts": {
                 "tracks": len(self.tracks),
                 "people": len({row["person"] for row in self.tracks} - {None}),
-                "unknown": unknown,
-                "faces": 4 * len(self.crops),
-                "rejected": REJECTED,
+                "unknown": sum(row["person"] is None for row in self.tracks),
+                "faces": 4 * len(self.crops) + sum(rejected.values()),
+                "rejected": rejected,
             },
             "pack": {
                 "name": "dlib",
@@ -250,14 +262,11 @@ class Title:
                 "source": "https://pypi.org/project/face_recognition_models/",
             },
             "seeds": {"adapt": 0},
-            "seconds": {"faces": 61.2, "tracks": 2.4, "adapt": 48.9, "result": 0.7},
+            "seconds": {"detect": 61.2, "track": 2.4, "adapt": 48.9, "cluster": 0.7},
             "warnings": list(warnings),
             "versions": {"vcn-ray": "0.1.0", "torch": "2.9.0", "av": "16.0.1", "python": "3.11.2"},
-            "config": {"pack": "dlib", "filter": {"min_face_pixels": 40}, "cluster": {"rounds": 2}},
+            "config": {"pack": "dlib", "detect": {"min_face_pixels": 24.0}},
         }
-
-
-REJECTED = {"small": 412, "crowd": 0, "blurred": 97, "short": 38}
 
 
 def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
@@ -266,7 +275,7 @@ def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
 
 
 def short_film() -> Title:
-    """Eight people, 45 tracks (three of them unknown), 15 shots, 54 seconds."""
+    """A film of eight people, 45 tracks (three of them unknown), 15 shots and 54 seconds."""
     title = Title()
     shots = title.add_video(
         "First_Light", [4.2, 3.1, 5.0, 2.4, 3.6] * 2 + [3.2, 4.4, 3.9, 2.8, 3.1]
@@ -291,7 +300,7 @@ def short_film() -> Title:
 
 
 def long_film(seconds: float = 7200.0, people: int = 24, tracks: int = 900) -> Title:
-    """A film of hours with many people, a few of whom are seen all the time."""
+    """A film of hours with many people, a few of whom are on screen most of the time."""
     title = Title(seed=1, looks=6)
     lengths = title.rng.gamma(2.0, 3.0, round(seconds / 6)) + 0.5
     shots = title.add_video("The_Long_One", list(lengths * seconds / lengths.sum()))
@@ -304,7 +313,7 @@ def long_film(seconds: float = 7200.0, people: int = 24, tracks: int = 900) -> T
 
 
 def series(episodes: int = 3) -> Title:
-    """Several videos of one title, the same five people in each."""
+    """A title of several videos with the same five people in each."""
     title = Title(seed=2)
     for episode in range(episodes):
         shots = title.add_video(f"Series_S01E{episode + 1:02d}", [5.0, 7.0, 4.0, 6.0, 8.0])

@@ -1,14 +1,28 @@
-"""What the tests of the sample film share."""
+"""Helpers of the tests of the sample film."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from vcn_ray.sample.film import SampleFilm
 from vcn_ray.sample.script import Camera, Pose, Role, Shot
 
+Detector = Callable[..., list[np.ndarray]]
+"""From an RGB picture to boxes x0 y0 x1 y1."""
 
-def overlap(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic]) -> float:
+
+class Written(NamedTuple):
+    """A sample film as files."""
+
+    film: SampleFilm
+    steps: list[tuple[int, int]]  # frames written and all frames, as reported while writing
+
+
+def overlap(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
     """Intersection over union of two boxes x0 y0 x1 y1."""
     sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
     shared = float(np.prod(np.clip(sides, 0, None)))

@@ -58,7 +58,7 @@ class TinyBackbone(Backbone):
         return projected
 
     def tail_parameters(self) -> list[nn.Parameter]:
-        return [self.second.weight, self.last.weight]
+        return [*self.second.parameters(), *self.last.parameters()]
 
 
 def crops_of(people: I64, crops_per_track: int, seed: int = 0) -> U8:
@@ -76,6 +76,12 @@ def title_of(people: I64, crops_per_track: int = 4, seed: int = 0) -> TitleCrops
     """A title whose track t shows `people[t]`; no two tracks share a frame."""
     track = np.arange(len(people)).repeat(crops_per_track)
     return TitleCrops(crops_of(people, crops_per_track, seed), track, np.zeros((0, 2), np.int64))
+
+
+def unit(seed: int, *shape: int) -> Tensor:
+    """Random unit vectors of this shape, the last dimension being theirs."""
+    drawn = torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return functional.normalize(drawn, dim=-1)
 
 
 def check_outputs(outputs: TrackOutputs, tracks: int) -> None:

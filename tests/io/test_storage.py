@@ -54,7 +54,7 @@ def test_errors_say_where(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"cannot read .*nothing\.json"):
         storage.read_json("nothing.json")
     storage.write_bytes("text.parquet", b"no parquet")
-    with pytest.raises(StorageError, match=r"text\.parquet is no Parquet"):
+    with pytest.raises(StorageError, match=r"text\.parquet is not a Parquet file"):
         storage.read_table("text.parquet")
     (tmp_path / "file").write_text("x")
     with pytest.raises(StorageError, match="cannot write"):

@@ -14,14 +14,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-import pyarrow.fs as pafs
 import pytest
 
 from tests.helpers.clusters import PROJECT
 from tests.helpers.films import QUICK, Ran, titles_of, vcn, without_ids
-from tests.helpers.montage import encode, read_frames
 from tests.helpers.swift_server import (
     PAGE_KEYS,
     REGION,
@@ -30,6 +29,7 @@ from tests.helpers.swift_server import (
     find_swift,
     swift_s3,
 )
+from tests.helpers.videos import FINE, encode, read_frames
 from vcn_ray.errors import MediaError, S3Error, StorageError
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.s3_file import S3File
@@ -75,7 +75,7 @@ def folder(swift: SwiftServer, shared: Path, tmp_path_factory: pytest.TempPathFa
     made = tmp_path_factory.mktemp("films")
     for number, clip in enumerate(sorted((shared / "data/videos").glob("grid_*.mpg"))[:VIDEOS]):
         path = made / f"film {number}.mp4"
-        encode(read_frames(clip)[:36], path, gop=12)
+        encode(path, read_frames(clip)[:36], options=FINE | {"g": "12"})
         swift.client.upload_file(str(path), "films", f"season/{path.name}")
     return made
 
@@ -201,9 +201,10 @@ def test_what_is_missing_is_told_from_a_bucket_that_is(
         with pytest.raises(S3Error) as caught:
             call("none")
         assert caught.value.kind == "missing"
-    for call in (nowhere.read, nowhere.head, lambda key: nowhere.write(key, b"")):
+    calls = (nowhere.read, nowhere.head, partial(nowhere.write, data=b""))
+    for refused in calls:
         with pytest.raises(S3Error) as caught:
-            call("none")
+            refused("none")
         assert caught.value.kind == "no_bucket"
 
 
@@ -220,20 +221,6 @@ def test_versions_are_kept_where_they_are_asked_for(swift: SwiftServer, config: 
         versions.add(kept.head("film.mp4").version)
     assert len(versions) == 2
     assert "" not in versions
-
-
-def test_the_file_system_for_libraries(config: S3Config, tmp_path: Path) -> None:
-    storage = Storage.open("s3://things/train", config)
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "c.bin").write_bytes(b"123")
-    system, root = storage.filesystem, storage.inner_path("run")
-    pafs.copy_files(str(tmp_path), root, destination_filesystem=system)
-    assert storage.read_bytes("run/b/c.bin") == b"123"
-    system.move(f"{root}/b/c.bin", f"{root}/d.bin")
-    assert storage.names("run") == ["d.bin"]
-    system.delete_dir(root)
-    assert storage.names("") == []
-    storage.check_writable()
 
 
 def test_wrong_keys_are_refused_in_one_line(

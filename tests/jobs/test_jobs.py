@@ -20,9 +20,9 @@ from tests.helpers.montage import write_montage
 
 pytestmark = [pytest.mark.ray, pytest.mark.network, pytest.mark.slow]
 
-SETTINGS = ["--set", "decode.segment_seconds=2", "--set", "decode.analysis_fps=5"]
-SETTINGS += ["--set", "resources.segment_workers_max=1", "--set", "finetune.encoder=frozen"]
-SETTINGS += ["--set", "finetune.rounds=1", "--set", "finetune.epochs=1"]
+SETTINGS = ["--set", "detect.segment_seconds=2", "--set", "detect.analysis_fps=5"]
+SETTINGS += ["--set", "resources.detect_workers_max=1", "--set", "adapt.encoder=frozen"]
+SETTINGS += ["--set", "adapt.rounds=1", "--set", "adapt.epochs=1"]
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +60,9 @@ def undisturbed(
     # More workers than there is room for, as on a cluster that has yet to grow.
     words += [
         "--set",
-        "resources.segment_workers_min=5",
+        "resources.detect_workers_min=5",
         "--set",
-        "resources.segment_workers_max=5",
+        "resources.detect_workers_max=5",
     ]
     return head.ray(*submit(head, "undisturbed", "index", *words)), output
 
@@ -123,7 +123,7 @@ def test_a_stopped_job_leaves_nothing_half_and_the_next_goes_on(
     told = job.communicate(timeout=60)[0]
     assert head.job("stopped")["status"] == "STOPPED"
     log = head.ray("job", "logs", "stopped").stdout
-    assert "stopped: what was finished is kept" in log, told
+    assert "stopped: finished work is kept" in log, told
     assert_whole(tmp_path)
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("seg-*.json")}
 
@@ -167,14 +167,14 @@ def rows_of(output: Path) -> dict[str, bytes]:
 def assert_whole(output: Path) -> None:
     """What has a manifest has all that belongs to it; what is pointed to has a manifest."""
     belongs = {
-        "tracks": ["shots.parquet", "tracks.parquet", "crops.parquet"],
-        "adapted": ["model.safetensors", "outputs.safetensors"],
-        "result": [f"{n}.parquet" for n in ("people", "tracks", "appearances", "merges")],
+        "track": ["shots.parquet", "tracks.parquet", "crops.parquet"],
+        "adapt": ["model.safetensors", "outputs.safetensors"],
+        "cluster": [f"{n}.parquet" for n in ("people", "tracks", "appearances", "merges")],
     }
     for manifest in output.rglob("manifest.json"):
         kind = manifest.parent.name.split("-")[0]
         names = belongs.get(kind, [])
-        if kind == "faces":
+        if kind == "detect":
             segments = json.loads(manifest.read_text(encoding="utf-8"))["segments"]
             names = [f"seg-{index:05d}.json" for index in range(segments)]
         for name in names:

@@ -1,23 +1,26 @@
-"""A fine-tuning that was killed ends in the bits of one that was not."""
+"""An adaptation that was killed and resumed ends in the bits of one that was not."""
 
 from __future__ import annotations
 
 import logging
 from contextlib import suppress
 from dataclasses import fields, replace
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load
 
-from tests.helpers.synth import PEOPLE, QUICK, TinyBackbone, title_of
-from vcn_ray.learn.finetune import Adapted, adapt, encode_views
-from vcn_ray.learn.settings import FinetuneConfig, Hooks, TitleCrops, Trained
+from tests.helpers.synth import NEAR, PEOPLE, QUICK, TinyBackbone, title_of
+from vcn_ray.core.cut import CutConfig
+from vcn_ray.learn.adapt import Adapted, adapt, adapt_encoded, encode_views
+from vcn_ray.learn.adapt_config import AdaptConfig, Trained
+from vcn_ray.learn.hooks import Hooks
 from vcn_ray.models.backbones import Backbone
-from vcn_ray.records import TrackOutputs
+from vcn_ray.records import TitleCrops, TrackOutputs
 
-SHORT = replace(QUICK, least_steps=1)
+SHORT = replace(QUICK, epochs=2)
 
 
 class KilledError(Exception):
@@ -45,17 +48,24 @@ class Memory:
 
 def run(
     memory: Memory | None,
-    config: FinetuneConfig = SHORT,
+    config: AdaptConfig = SHORT,
     seed: int = 0,
     title: TitleCrops | None = None,
     encoder: Backbone | None = None,
+    cut: CutConfig = NEAR,
 ) -> Adapted:
-    title = title or title_of(PEOPLE)
-    return adapt(title, encoder or TinyBackbone(), config, seed, Hooks(checkpoints=memory))
+    title, encoder = title or title_of(PEOPLE), encoder or TinyBackbone()
+    return adapt(title, encoder, config, cut, seed=seed, hooks=Hooks(checkpoints=memory))
+
+
+@cache
+def run_whole(config: AdaptConfig = SHORT) -> Adapted:
+    """The same without a checkpoint, once for all tests."""
+    return run(None, config)
 
 
 def check_equal(got: Adapted, want: Adapted) -> None:
-    """Equal to the bit, but for the time it took."""
+    """Equal to the bit, except for the time it took."""
     for field in fields(TrackOutputs):
         left, right = getattr(got.outputs, field.name), getattr(want.outputs, field.name)
         assert np.array_equal(left, right), field.name
@@ -77,8 +87,8 @@ CONFIGS = {
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_killed_after_any_epoch(config: FinetuneConfig):
-    whole = run(None, config)
+def test_killed_after_any_epoch(config: AdaptConfig):
+    whole = run_whole(config)
     epochs = len(whole.history)
     assert epochs > 3
     for last in range(1, epochs + 1):
@@ -94,13 +104,13 @@ def test_killed_after_any_epoch(config: FinetuneConfig):
 
 
 def test_rounds_that_settle_are_among_those_killed():
-    settled = run(None, CONFIGS["settled"])
+    settled = run_whole(CONFIGS["settled"])
     assert len(settled.matches) - 1 < CONFIGS["settled"].rounds
-    assert settled.history[-1].stage == "encoder"
+    assert settled.history[-1].phase == "encoder"
 
 
 def test_killed_again_and_again():
-    whole, memory = run(None), Memory()
+    whole, memory = run_whole(), Memory()
     for number in range(1, len(whole.history) + 1):
         memory.last = number
         with pytest.raises(KilledError):
@@ -109,24 +119,24 @@ def test_killed_again_and_again():
     assert memory.saves == len(whole.history)
 
 
-@pytest.mark.parametrize("step", ["head", "match", "encoder", "outputs", "quality"])
-def test_killed_within_a_step(step: str):
-    whole, memory = run(None), Memory()
+@pytest.mark.parametrize("phase", ["head", "match", "encoder", "outputs", "quality"])
+def test_killed_within_a_phase(phase: str):
+    whole, memory = run_whole(), Memory()
 
-    def hear(name: str, share: float) -> None:
-        if name == step and share > 0.4:
+    def kill(name: str, progress: float) -> None:
+        if name == phase and progress > 0.4:
             raise KilledError
 
     with pytest.raises(KilledError):
-        adapt(title_of(PEOPLE), TinyBackbone(), SHORT, 0, Hooks(hear, memory))
+        adapt(title_of(PEOPLE), TinyBackbone(), SHORT, NEAR, seed=0, hooks=Hooks(kill, memory))
     done = memory.saves
     check_equal(run(memory), whole)
     assert memory.saves == len(whole.history)
-    assert done == {"head": 1, "match": 2, "encoder": 4}.get(step, 6)
+    assert done == {"head": 1, "match": 2, "encoder": 4}.get(phase, 6)
 
 
 def test_a_collapse_after_a_kill_is_the_same_collapse():
-    for wild in ({"encoder_learning_rate": 1e30}, {"learning_rate": 0.5, "least_steps": 20}):
+    for wild in ({"encoder_learning_rate": 1e30}, {"learning_rate": 0.5, "epochs": 20}):
         config = replace(SHORT, **wild)
         whole, memory = run(None, config), Memory()
         assert whole.warnings
@@ -137,33 +147,44 @@ def test_a_collapse_after_a_kill_is_the_same_collapse():
         check_equal(run(memory, config), whole)
 
 
-def test_each_step_s_time_is_counted_once():
+def test_each_phase_s_time_is_counted_once():
     title, encoder, memory = title_of(PEOPLE), TinyBackbone(), Memory()
     encoded = encode_views(title, encoder, SHORT, seed=0)
     memory.last = 5
     for _ in range(2):
         with suppress(KilledError):
-            adapted = adapt(title, encoder, SHORT, 0, Hooks(checkpoints=memory), encoded)
+            adapted = adapt_encoded(encoded, SHORT, NEAR, seed=0, hooks=Hooks(checkpoints=memory))
     assert adapted.seconds["views"] == encoded.seconds
-    for stage in ("head", "encoder"):
-        trained = sum(r.seconds for r in adapted.history if r.stage == stage)
-        assert adapted.seconds[stage] >= trained
+    for phase in ("head", "encoder"):
+        trained = sum(r.seconds for r in adapted.history if r.phase == phase)
+        assert adapted.seconds[phase] >= trained
 
 
-def killed_midway() -> Memory:
+@cache
+def _three_epochs() -> bytes:
     memory = Memory()
     memory.last = 3
     with pytest.raises(KilledError):
         run(memory)
-    memory.last = None
+    assert memory.data
+    return memory.data
+
+
+def killed_midway() -> Memory:
+    memory = Memory()
+    memory.data, memory.saves = _three_epochs(), 3
     return memory
 
 
-@pytest.mark.parametrize("other", ["config", "seed", "crops", "tracks", "links", "encoder", "kind"])
+@pytest.mark.parametrize(
+    "other", ["config", "cut", "seed", "crops", "tracks", "links", "encoder", "kind"]
+)
 def test_a_checkpoint_of_something_else_is_not_used(other: str, caplog: pytest.LogCaptureFixture):
-    title, config, seed, encoder = title_of(PEOPLE), SHORT, 0, TinyBackbone()
+    title, config, cut, seed, encoder = title_of(PEOPLE), SHORT, NEAR, 0, TinyBackbone()
     if other == "config":
-        config = replace(config, weight_decay=0.05)
+        config = replace(config, matched_fraction=0.6)
+    elif other == "cut":
+        cut = replace(cut, view_factor=0.5)
     elif other == "seed":
         seed = 1
     elif other == "crops":
@@ -179,18 +200,18 @@ def test_a_checkpoint_of_something_else_is_not_used(other: str, caplog: pytest.L
         encoder = type("OtherBackbone", (TinyBackbone,), {})()
     memory = killed_midway()
     with caplog.at_level(logging.WARNING):
-        adapted = run(memory, config, seed, title, encoder)
-    assert "of another fine-tuning" in caplog.text
-    check_equal(adapted, run(None, config, seed, title, encoder))
+        adapted = run(memory, config, seed, title, encoder, cut)
+    assert "belongs to another adaptation" in caplog.text
+    check_equal(adapted, run(None, config, seed, title, encoder, cut))
     assert memory.saves == 3 + len(adapted.history)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.0001, 0.01, 0.5, 0.999])
-def test_a_truncated_checkpoint_is_not_used(share: float, caplog: pytest.LogCaptureFixture):
+@pytest.mark.parametrize("fraction", [0.0, 0.0001, 0.01, 0.5, 0.999])
+def test_a_truncated_checkpoint_is_not_used(fraction: float, caplog: pytest.LogCaptureFixture):
     memory = killed_midway()
-    memory.data = memory.data[: int(share * len(memory.data))]
+    memory.data = memory.data[: int(fraction * len(memory.data))]
     with caplog.at_level(logging.WARNING):
-        check_equal(run(memory), run(None))
+        check_equal(run(memory), run_whole())
     assert "cannot be read" in caplog.text
 
 
@@ -199,7 +220,7 @@ def test_other_bytes_are_not_used(data: bytes, caplog: pytest.LogCaptureFixture)
     memory = Memory()
     memory.data = data
     with caplog.at_level(logging.WARNING):
-        check_equal(run(memory), run(None))
+        check_equal(run(memory), run_whole())
     assert "cannot be read" in caplog.text
 
 

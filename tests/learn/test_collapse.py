@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.helpers.synth import PEOPLE, QUICK, TinyBackbone, title_of
+from tests.helpers.synth import NEAR, PEOPLE, QUICK, TinyBackbone, title_of
 from vcn_ray.core.cluster import ClusterConfig, cluster_tracks
-from vcn_ray.learn.finetune import Adapted, adapt
-from vcn_ray.learn.settings import FinetuneConfig, Trained
+from vcn_ray.learn.adapt import Adapted, adapt
+from vcn_ray.learn.adapt_config import AdaptConfig, Trained
+from vcn_ray.learn.loss import MIN_RELATIVE_VARIANCE
 
 WHO = np.tile(np.arange(6), 4)
 
-FAST: dict[str, Any] = {"teacher_momentum": 0.9, "least_steps": 60}
+SHORT = replace(QUICK, epochs=5)
+
+FAST: dict[str, Any] = {"teacher_momentum": 0.9, "epochs": 30}
 PEAKED = replace(QUICK, **FAST, learning_rate=0.02, centre_momentum=1.0, teacher_temperature=0.02)
 """No centering and a sharp teacher: one output takes all."""
 
@@ -30,12 +34,18 @@ FLAT = replace(
 )
 """No sharpening: all outputs become equally likely."""
 
-LATE = replace(QUICK, encoder_head_learning_rate=0.3, encoder_epochs=40)
+LATE = replace(SHORT, encoder_head_learning_rate=0.3, encoder_epochs=40)
 """A head that trains well until the encoder is trained with it."""
 
 
-def run(config: FinetuneConfig) -> Adapted:
-    return adapt(title_of(WHO, 6), TinyBackbone(), config, 0)
+def run(config: AdaptConfig) -> Adapted:
+    return adapt(title_of(WHO, 6), TinyBackbone(), config, NEAR, seed=0)
+
+
+@cache
+def ran(config: AdaptConfig) -> Adapted:
+    """The same, trained once for all tests."""
+    return run(config)
 
 
 def people(adapted: Adapted) -> list[int]:
@@ -53,36 +63,38 @@ def cosines(rows: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("wild", "entropy"), [(PEAKED, 0.5), (FLAT, math.log(64))], ids=["peaked", "flat"]
 )
-def test_a_collapse_of_the_head_falls_back_to_the_untuned_encoder(
-    wild: FinetuneConfig, entropy: float
+def test_a_collapse_of_the_head_falls_back_to_the_pretrained_encoder(
+    wild: AdaptConfig, entropy: float, monkeypatch: pytest.MonkeyPatch
 ):
-    adapted = run(wild)
+    adapted = ran(wild)
     assert adapted.warnings == ("collapsed",)
     last, before = adapted.history[-1], adapted.history[:-1]
-    assert last.spread < wild.least_spread <= min(record.spread for record in before)
+    kept = min(record.relative_variance for record in before)
+    assert last.relative_variance < MIN_RELATIVE_VARIANCE <= kept
     assert last.entropy < entropy if wild is PEAKED else last.entropy > entropy - 0.05
-    assert {record.stage for record in adapted.history} == {"head"}
-    np.testing.assert_allclose(adapted.outputs.embedding, adapted.outputs.untuned, atol=1e-6)
+    assert {record.phase for record in adapted.history} == {"head"}
+    np.testing.assert_allclose(adapted.outputs.embedding, adapted.outputs.pretrained, atol=1e-6)
     assert not any(name.startswith("encoder.") for name in adapted.tensors)
     assert people(adapted) == WHO.tolist()
-    # Without the guard the same training tells people apart no more.
-    unguarded = run(replace(wild, least_spread=0.0, encoder="frozen"))
+    # Without the guard the same training no longer tells people apart.
+    monkeypatch.setattr("vcn_ray.learn.loss.MIN_RELATIVE_VARIANCE", 0.0)
+    unguarded = run(replace(wild, encoder="frozen"))
     assert unguarded.warnings == ()
     assert people(unguarded) != WHO.tolist()
 
 
-def test_clustering_after_a_collapse_sees_the_untuned_geometry():
-    outputs = run(PEAKED).outputs
-    np.testing.assert_allclose(cosines(outputs.output), cosines(outputs.untuned), atol=0.02)
+def test_clustering_after_a_collapse_sees_the_pretrained_geometry():
+    outputs = ran(PEAKED).outputs
+    np.testing.assert_allclose(cosines(outputs.output), cosines(outputs.pretrained), atol=0.02)
 
 
 @pytest.mark.parametrize("part", ["tail", "all"])
 def test_a_collapse_of_the_encoder_falls_back_to_the_head(part: Trained):
     adapted = run(replace(LATE, encoder=part))
     assert adapted.warnings == ("encoder_collapsed",)
-    assert adapted.history[-1].stage == "encoder"
-    assert adapted.history[-1].spread < LATE.least_spread
-    head = run(replace(LATE, encoder="frozen"))
+    assert adapted.history[-1].phase == "encoder"
+    assert adapted.history[-1].relative_variance < MIN_RELATIVE_VARIANCE
+    head = ran(replace(LATE, encoder="frozen"))
     assert head.warnings == ()
     np.testing.assert_array_equal(adapted.outputs.output, head.outputs.output)
     np.testing.assert_array_equal(adapted.outputs.centre, head.outputs.centre)
@@ -96,12 +108,13 @@ def test_a_collapse_of_the_encoder_falls_back_to_the_head(part: Trained):
     [("learning_rate", "collapsed"), ("encoder_learning_rate", "encoder_collapsed")],
 )
 def test_a_loss_that_is_not_finite_is_a_collapse(setting: str, code: str):
-    adapted = run(replace(QUICK, **{setting: 1e30}))
+    adapted = run(replace(SHORT, **{setting: 1e30}))
     assert adapted.warnings == (code,)
     assert people(adapted) == WHO.tolist()
 
 
 def test_one_person_alone_is_no_collapse():
-    adapted = adapt(title_of(np.zeros_like(PEOPLE), 6), TinyBackbone(), QUICK, 0)
+    adapted = adapt(title_of(np.zeros_like(PEOPLE), 6), TinyBackbone(), QUICK, NEAR, seed=0)
     assert adapted.warnings == ()
-    assert min(record.spread for record in adapted.history) > 2 * QUICK.least_spread
+    kept = min(record.relative_variance for record in adapted.history)
+    assert kept > 2 * MIN_RELATIVE_VARIANCE

@@ -1,13 +1,14 @@
 import math
 
-import numpy as np
+import pytest
 import torch
 
-from vcn_ray.learn.heads import Head
 from vcn_ray.learn.loss import (
     Temperatures,
+    distillation_loss,
     entropy,
-    pair_loss,
+    is_collapsed,
+    relative_variance,
     sharpen,
     update_centre,
     update_teacher,
@@ -36,17 +37,17 @@ def literal_loss(student, teacher, centre) -> float:
     return total / len(student[0])
 
 
-def test_pair_loss_equals_the_formula_written_out():
+def test_distillation_loss_equals_the_formula_written_out():
     student, teacher = (outputs(0), outputs(1)), (outputs(2), outputs(3))
     centre = outputs(4)[0]
-    fast = pair_loss(student, teacher, centre, TEMPERATURES)
+    fast = distillation_loss(student, teacher, centre, TEMPERATURES)
     assert abs(float(fast) - literal_loss(student, teacher, centre)) < 1e-10
 
 
 def test_no_gradient_flows_to_the_teacher():
     student = outputs(0).requires_grad_(), outputs(1).requires_grad_()
     teacher = outputs(2).requires_grad_(), outputs(3).requires_grad_()
-    pair_loss(student, teacher, outputs(4)[0], TEMPERATURES).backward()
+    distillation_loss(student, teacher, outputs(4)[0], TEMPERATURES).backward()
     assert all(side.grad is not None and side.grad.abs().sum() > 0 for side in student)
     assert all(side.grad is None for side in teacher)
 
@@ -68,21 +69,18 @@ def test_running_means():
     torch.testing.assert_close(slow[0], torch.tensor([0.25, 7.5]))
 
 
-def test_head_outputs_are_cosines_on_unit_rows_whatever_their_length():
-    head = Head(torch.zeros(24), 96, torch.Generator().manual_seed(0))
-    embeddings = torch.nn.functional.normalize(outputs(0, 50, 24).float(), dim=1)
-    before = head(embeddings)
-    assert before.shape == (50, 96)
-    assert before.abs().max() <= 1
-    with torch.no_grad():
-        head.last.weight.mul_(torch.linspace(0.1, 9, 96)[:, None])
-    torch.testing.assert_close(head(embeddings), before)
+def test_relative_variance_equals_the_definition():
+    z = outputs(5, 40) + 0.3
+    mean, energy = z.mean(0), float((z**2).sum(1).mean())
+    want = float(((z - mean) ** 2).sum(1).mean()) / energy
+    assert relative_variance(mean, energy) == pytest.approx(want)
+    assert relative_variance(torch.ones(3), 3.0) == 0  # all outputs are equal
+    assert relative_variance(torch.zeros(3), 2.0) == 1
+    assert relative_variance(torch.zeros(3), 0.0) == 0
 
 
-def test_head_comes_from_its_generator_alone():
-    state = torch.get_rng_state()
-    heads = [Head(torch.zeros(24), 96, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
-    assert torch.equal(torch.get_rng_state(), state)
-    weights = [np.concatenate([p.detach().numpy().ravel() for p in h.parameters()]) for h in heads]
-    assert np.array_equal(weights[0], weights[1])
-    assert not np.array_equal(weights[0], weights[2])
+def test_what_is_a_collapse():
+    assert not is_collapsed(5.0, 0.3)
+    assert is_collapsed(5.0, 0.03)
+    assert is_collapsed(math.nan, 0.3)
+    assert is_collapsed(math.inf, 0.3)

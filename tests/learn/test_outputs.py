@@ -2,21 +2,19 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from tests.helpers.synth import TinyBackbone
+from tests.helpers.synth import TinyBackbone, unit
 from vcn_ray.learn import outputs as module
-from vcn_ray.learn.fallback import Projection, fallback_student
-from vcn_ray.learn.heads import Head
-from vcn_ray.learn.loss import Temperatures, pair_loss
-from vcn_ray.learn.outputs import CropEmbeddings, Student, track_outputs
-from vcn_ray.learn.passes import draw_masks, quality_of_crops
+from vcn_ray.learn.heads import Head, Student
+from vcn_ray.learn.loss import Temperatures, distillation_loss
+from vcn_ray.learn.outputs import (
+    CropEmbeddings,
+    draw_masks,
+    quality_of_crops,
+    track_outputs,
+)
 
 TRACK = np.array([1, 0, 2, 1, 0, 1, 3])  # 2, 3, 1 and 1 crops
 TEMPERATURES = Temperatures(0.07, 0.1)
-
-
-def unit(seed: int, *shape: int) -> torch.Tensor:
-    drawn = torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-    return functional.normalize(drawn, dim=-1)
 
 
 def student() -> Student:
@@ -32,7 +30,9 @@ def loss(known: torch.Tensor, guessed: torch.Tensor) -> float:
     """L of one pair, both sides through the student, as training computes it."""
     centre = student().centre.double()
     sides = known.double()[None], guessed.double()[None]
-    return float(pair_loss((sides[1], sides[1]), (sides[0], sides[0]), centre, TEMPERATURES))
+    return float(
+        distillation_loss((sides[1], sides[1]), (sides[0], sides[0]), centre, TEMPERATURES)
+    )
 
 
 def test_track_outputs_equal_the_double_loops():
@@ -49,17 +49,16 @@ def test_track_outputs_equal_the_double_loops():
         within = np.mean([loss(plain[i], plain[j]) for i, j in pairs])
         assert abs(got.within[t] - (within if len(rows) > 1 else within_views)) < 1e-5
         cosines = [
-            float(crops.untuned_augmented[a, i] @ crops.untuned_augmented[b, j])
+            float(crops.pretrained_augmented[a, i] @ crops.pretrained_augmented[b, j])
             for i, j in pairs
             for a in range(3)
             for b in range(3)
             if a != b
         ]
-        assert abs(got.untuned_views[t] - (1 - np.mean(cosines))) < 1e-6
+        assert abs(got.pretrained_views[t] - (1 - np.mean(cosines))) < 1e-6
         np.testing.assert_allclose(got.output[t], plain[rows].mean(0), atol=1e-6)
-        np.testing.assert_allclose(got.output_norm[t], plain[rows].norm(dim=1).mean(), atol=1e-6)
-        mean = functional.normalize(crops.untuned[rows].mean(0), dim=0)
-        np.testing.assert_allclose(got.untuned[t], mean, atol=1e-6)
+        mean = functional.normalize(crops.pretrained[rows].mean(0), dim=0)
+        np.testing.assert_allclose(got.pretrained[t], mean, atol=1e-6)
         assert abs(got.quality[t] - quality[rows].mean()) < 1e-6
     assert got.crops.tolist() == [2, 3, 1, 1]
     np.testing.assert_allclose(got.teacher.sum(axis=1), 1, atol=1e-5)
@@ -68,30 +67,10 @@ def test_track_outputs_equal_the_double_loops():
 def test_blocks_of_crops_do_not_change_the_outputs(monkeypatch):
     arguments = student(), embeddings(), np.ones(7, np.float32), TRACK
     whole = track_outputs(*arguments)
-    monkeypatch.setattr(module, "CROPS_AT_ONCE", 2)
+    monkeypatch.setattr(module, "OUTPUT_CROPS", 2)
     parts = track_outputs(*arguments)
-    for name in ("crops", "teacher", "student", "within_views", "untuned_views", "embedding"):
+    for name in ("crops", "teacher", "student", "within_views", "pretrained_views", "embedding"):
         np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), atol=1e-6)
-
-
-def test_projection_keeps_cosines_and_the_scale_of_a_head():
-    for outputs in (64, 24):
-        projection = Projection(24, outputs, torch.Generator().manual_seed(0))
-        e = unit(0, 40, 24)
-        z = functional.normalize(projection(e), dim=1)
-        torch.testing.assert_close(z @ z.T, e @ e.T, atol=1e-5, rtol=0)
-    head = Head(torch.zeros(24), 512, torch.Generator().manual_seed(0))
-    projection = Projection(24, 512, torch.Generator().manual_seed(0))
-    norms = head(e).detach().norm(dim=1).mean(), projection(e).norm(dim=1).mean()
-    assert abs(float(norms[0] / norms[1]) - 1) < 0.1
-    narrow = Projection(24, 8, torch.Generator().manual_seed(0))
-    assert narrow(e).shape == (40, 8)
-
-
-def test_fallback_is_centred_on_the_crops():
-    e = unit(0, 40, 24)
-    stand_in = fallback_student(e, 64, TEMPERATURES, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(stand_in.centre, stand_in.head(e).mean(0))
 
 
 def test_passes_use_the_same_masks_for_every_crop_and_rank_by_robustness():
@@ -99,10 +78,10 @@ def test_passes_use_the_same_masks_for_every_crop_and_rank_by_robustness():
     masks = draw_masks(30, 64, 0.5, torch.Generator().manual_seed(0))
     assert abs(float(masks.mean()) - 1) < 0.1
     assert set(masks.unique().tolist()) == {0.0, 2.0}
-    spread = torch.ones(300, 64)
+    even = torch.ones(300, 64)
     peaked = torch.zeros(300, 64)
     peaked[:, :2] = 5  # what little there is may be dropped as a whole
-    features = torch.cat([spread, peaked])
+    features = torch.cat([even, peaked])
     quality = quality_of_crops(encoder, features, masks, ticks.append)
     assert quality.shape == (600,)
     assert ((quality >= 0) & (quality <= 1)).all()

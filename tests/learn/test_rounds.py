@@ -8,17 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.helpers.synth import PEOPLE, QUICK, TinyBackbone, check_outputs, title_of
+from tests.helpers.synth import NEAR, PEOPLE, QUICK, TinyBackbone, check_outputs, title_of
 from vcn_ray.core.cut import TitleCut
-from vcn_ray.core.linkage import Linked
-from vcn_ray.core.spaces import cosine_space
-from vcn_ray.learn.finetune import Adapted, adapt
-from vcn_ray.learn.matching import pairs_of_groups
-from vcn_ray.learn.settings import FinetuneConfig, TitleCrops
+from vcn_ray.core.distance import cosine_space
+from vcn_ray.core.linkage import Partition
+from vcn_ray.learn.adapt import Adapted, adapt
+from vcn_ray.learn.adapt_config import AdaptConfig
+from vcn_ray.learn.pairs import pairs_of_groups
+from vcn_ray.records import TitleCrops
 
 
-def run(title: TitleCrops, config: FinetuneConfig) -> Adapted:
-    return adapt(title, TinyBackbone(), config, 0)
+def run(title: TitleCrops, config: AdaptConfig) -> Adapted:
+    return adapt(title, TinyBackbone(), config, NEAR, seed=0)
 
 
 def let_match(monkeypatch: pytest.MonkeyPatch, found: Iterator[np.ndarray]) -> None:
@@ -26,10 +27,10 @@ def let_match(monkeypatch: pytest.MonkeyPatch, found: Iterator[np.ndarray]) -> N
 
     def cut_title(*_: object) -> TitleCut:
         return TitleCut(
-            Linked(next(found), ()), cosine_space(np.eye(8)), np.zeros((0, 2), np.int64)
+            Partition(next(found), ()), cosine_space(np.eye(8)), np.zeros((0, 2), np.int64)
         )
 
-    monkeypatch.setattr("vcn_ray.learn.matching.cut_title", cut_title)
+    monkeypatch.setattr("vcn_ray.learn.pairs.cut_title", cut_title)
 
 
 @pytest.mark.parametrize("matcher", ["partition", "gaussian", "none"])
@@ -56,23 +57,33 @@ def test_rounds_end_when_matches_settle():
     np.testing.assert_array_equal(settled.outputs.output, same.outputs.output)
 
 
-def test_rounds_go_on_while_matches_change(monkeypatch: pytest.MonkeyPatch):
+def test_rounds_continue_while_matches_change(monkeypatch: pytest.MonkeyPatch):
     mixed = ([0] * 7 + [1], [0] * 4 + [1] * 4, [0, 1] * 4, [0, 1] * 4)
     labels = [np.array(groups) for groups in mixed]
     found = iter(labels)
     let_match(monkeypatch, found)
     adapted = run(title_of(PEOPLE), replace(QUICK, rounds=9))
     # One without matches, three that differ, and the encoder's, for which the last ones serve.
-    assert [r.stage for r in adapted.history if r.round == 4] == ["encoder"] * 2
+    assert [r.phase for r in adapted.history if r.round == 4] == ["encoder"] * 2
     expected = [0, *(len(pairs_of_groups(label)) for label in labels[:3]), 12]
     assert [len(pairs) for pairs in adapted.matches] == expected
     assert next(found, None) is None
 
 
-def test_a_whole_share_asks_for_equal_matches(monkeypatch: pytest.MonkeyPatch):
+def test_full_agreement_asks_for_equal_matches(monkeypatch: pytest.MonkeyPatch):
     labels = [np.array([0] * 6 + [1, 2]), np.array([0] * 7 + [1]), np.array([0] * 7 + [1])]
-    for share, rounds in ((1.0, 3), (0.7, 2)):  # 15 of 21 pairs are in common
+    for agreement, rounds in ((1.0, 3), (0.7, 2)):  # 15 of 21 pairs are in common
         found = iter(labels)
         let_match(monkeypatch, found)
-        config = replace(QUICK, rounds=9, settled_share=share, encoder="frozen")
+        monkeypatch.setattr("vcn_ray.learn.rounds.SETTLED_AGREEMENT", agreement)
+        config = replace(QUICK, rounds=9, encoder="frozen")
         assert len(run(title_of(PEOPLE), config).matches) == rounds
+
+
+@pytest.mark.parametrize(("batch", "epochs"), [(128, 7), (8, 2), (4, 1)])
+def test_a_title_of_few_crops_gets_more_epochs(
+    monkeypatch: pytest.MonkeyPatch, batch: int, epochs: int
+):
+    monkeypatch.setattr("vcn_ray.learn.rounds.MIN_STEPS", 7)
+    config = replace(QUICK, epochs=1, batch_pairs=batch, rounds=1, encoder="frozen")
+    assert len(run(title_of(PEOPLE), config).history) == epochs

@@ -18,7 +18,7 @@ from torch.nn import functional
 from tests.helpers.encoders import drawn, export
 from tests.helpers.synth import TinyBackbone
 from vcn_ray.learn.augment import AugmentConfig
-from vcn_ray.learn.encoder_head import EncoderWithHead
+from vcn_ray.learn.encoder import EncoderWithHead
 from vcn_ray.learn.views import CropViews
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.models.dlib_resnet import DlibResNet

@@ -14,8 +14,10 @@ from onnx import TensorProto, helper
 
 from tests.helpers.encoders import ENCODERS, export, seeded
 from vcn_ray.errors import PackError
-from vcn_ray.models.onnx_encoder import InputScale, OnnxEncoder, write_encoder
-from vcn_ray.models.onnx_graph import OPERATORS, read_graph
+from vcn_ray.models.onnx_encoder import InputScale, OnnxEncoder
+from vcn_ray.models.onnx_export import write_encoder
+from vcn_ray.models.onnx_graph import read_graph
+from vcn_ray.models.onnx_operators import OPERATORS
 from vcn_ray.records import F32
 
 CLOSE = 1e-4

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
-import pytest
-
-from tests.helpers.report_data import REJECTED, Title, long_film, series, short_film
-from vcn_ray.report.overview import index_entry, render_index
-from vcn_ray.report.page import render_page
-from vcn_ray.report.view import TitleView, build_view
+from tests.helpers.report_data import Title, long_film, series
+from vcn_ray.report.pages import index_entry, render_index, render_title
+from vcn_ray.report.view import build_view
+from vcn_ray.run.stored import StoredTitle
+from vcn_ray.run.summary import WARNINGS, explain_warning
 
 HOSTILE = "</style><script>alert('1')</script>\"' onload=x {{ 7*7 }} {% raw %} .mp4"
 VOID = {"meta", "link", "input", "br", "hr", "img"}
@@ -44,20 +44,15 @@ class Document(HTMLParser):
         if not self.open or self.open[-1] not in {"style", "script"}:
             self.text.append(data)
 
-    def said(self) -> str:
+    def visible_text(self) -> str:
         return " ".join(" ".join(self.text).split())
 
     def all(self, css_class: str) -> list[dict[str, str | None]]:
         return [a for _, a in self.tags if css_class in (a.get("class") or "").split()]
 
 
-def view_of(title: Title, name: str = "First Light", **kwargs: object) -> TitleView:
-    return build_view(title.result(name, **kwargs), title.tables(), REJECTED)
-
-
-@pytest.fixture(scope="module")
-def short_page() -> str:
-    return render_page(view_of(short_film()))
+def page_of(title: StoredTitle) -> Document:
+    return Document(render_title(build_view(title)))
 
 
 def test_everybody_is_on_the_page_with_a_face_and_a_timeline(short_page: str) -> None:
@@ -66,15 +61,16 @@ def test_everybody_is_on_the_page_with_a_face_and_a_timeline(short_page: str) ->
     assert ids == [f"p00{number}" for number in range(1, 9)]
     assert len(page.all("large")) == 8
     assert not any("none" in (a["class"] or "") for a in page.all("large"))
-    # Each appearance is a bar in the common timeline and one on the card; unknown tracks once.
+    # Each appearance is a bar in the common timeline and another on the card; unknown tracks once.
     assert len(page.all("bar")) == 2 * 42 + 3
     for words in (
-        "people 8 face tracks 45 of the film shows a face 83\u2009%",
-        "3 tracks were left out of every person",
-        "547 faces were found and left aside",
+        "people 8 face tracks 45 of the running time shows a face 83\u2009%",
+        "3 tracks belong to nobody, because the faces are too poor to compare",
+        "547 of the 1,783 faces detected in single frames (31\u2009%) were not used",
         "Too small 412",
+        "Detecting faces 1 min 1 s Tracking faces 2.4 s Adapting the encoder 49 s",
     ):
-        assert " ".join(words.split()) in page.said()
+        assert " ".join(words.split()) in page.visible_text()
 
 
 def test_no_request_leaves_the_page(short_page: str) -> None:
@@ -103,79 +99,88 @@ def test_each_crop_is_embedded_once(short_page: str) -> None:
 def test_hostile_names_are_text() -> None:
     title = series(2)
     title.videos[0]["uri"] = f"/films/{HOSTILE}"
-    warning = {"code": "<b>x</b>", "message": HOSTILE}
-    result = title.result(HOSTILE, (warning,))
-    result["config"] = {HOSTILE: HOSTILE}
-    result["versions"] = {HOSTILE: HOSTILE}
-    result["pack"] = {"name": HOSTILE, "licence": HOSTILE, "source": "javascript:alert(1)"}
-    page = render_page(build_view(result, title.tables(), {"<i>": 3}))
-    document = Document(page)
-    assert [tag for tag, _ in document.tags].count("script") == 2
-    assert not any(name.startswith("on") for _, attrs in document.tags for name in attrs)
-    assert not any((a.get("href") or "").startswith("javascript:") for _, a in document.tags)
-    assert " ".join(HOSTILE.split()) in document.said()
-    index = Document(render_index([index_entry(build_view(result, title.tables(), {}))]))
+    stored = title.stored(HOSTILE, ({"code": "<b>x</b>", "message": HOSTILE},), {"<i>": 3})
+    stored.summary["config"] = {HOSTILE: HOSTILE}
+    stored.summary["versions"] = {HOSTILE: HOSTILE}
+    stored.summary["pack"] |= {
+        "name": HOSTILE,
+        "licence": HOSTILE,
+        "source": "javascript:alert(1)",
+    }
+    view = build_view(stored)
+    page = Document(render_title(view))
+    assert [tag for tag, _ in page.tags].count("script") == 2
+    assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
+    assert not any((a.get("href") or "").startswith("javascript:") for _, a in page.tags)
+    assert " ".join(HOSTILE.split()) in page.visible_text()
+    index = Document(render_index([index_entry(view)]))
     assert [tag for tag, _ in index.tags].count("script") == 0
-    assert " ".join(HOSTILE.split()) in index.said()
+    assert " ".join(HOSTILE.split()) in index.visible_text()
 
 
 def test_title_without_people_says_so() -> None:
     title = Title()
     title.add_video("Empty", [3.0])
-    page = Document(render_page(view_of(title, "Nothing to see")))
-    assert "No people were found in this title." in page.said()
+    page = page_of(title.stored(rejected={}))
+    assert "No people were found in this title. No face was found" in page.visible_text()
+    assert "No face was detected." in page.visible_text()
     assert page.all("bar") == []
     assert page.all("person") == []
 
 
 def test_title_without_frames_is_still_a_page() -> None:
     title = Title()
-    title.videos = [{"video_id": "v", "uri": "broken.mp4"}]
-    page = Document(render_page(view_of(title, "Broken")))
-    assert "0 s" in page.said()
+    title.add_video("Broken", [])
+    page = page_of(title.stored())
+    assert "0 s" in page.visible_text()
 
 
 def test_unknown_only_title_points_to_the_unknown() -> None:
     title = Title()
     shot = title.add_video("Dark", [5.0])[0]
     title.add_track(shot, None, (0.1, 0.9))
-    page = Document(render_page(view_of(title, "Dark")))
-    assert "All its tracks are among the unknown below." in page.said()
+    page = page_of(title.stored(rejected={}))
+    assert "All of its tracks are unknown; they are shown below." in page.visible_text()
+    assert "1 track belongs to nobody" in page.visible_text()
+    assert "Every detected face was used." in page.visible_text()
     assert len(page.all("bar")) == 1
 
 
 def test_long_film_stays_light_and_says_what_it_leaves_out() -> None:
-    view = view_of(long_film(seconds=9000, people=12, tracks=400), "Long")
-    page = render_page(view)
+    page = render_title(build_view(long_film(seconds=9000, people=12, tracks=400).stored()))
     assert len(page) < 15_000_000
-    said = Document(page).said()
-    assert "2 h 30 min" in said
-    assert "shorter tracks (in tracks.parquet)" in said
-    assert re.search(r"\b2:15:00\b", said)  # the axis goes on past the hour
+    text = Document(page).visible_text()
+    assert "2 h 30 min" in text
+    assert "shorter tracks (in tracks.parquet)" in text
+    assert re.search(r"\b2:15:00\b", text)  # the axis is labelled beyond the first hour
 
 
-def test_several_videos_stand_one_after_another_with_names() -> None:
-    page = Document(render_page(view_of(series(3), "A series")))
+def test_several_videos_follow_one_another_with_names(series_page: str) -> None:
+    page = Document(series_page)
     assert [a["title"] for a in page.all("video")] == [f"Series_S01E0{n}.mp4" for n in (1, 2, 3)]
     bars = [a["title"] or "" for a in page.all("bar")]
     assert {bar.split(",")[0] for bar in bars} == {"S01E01", "S01E02", "S01E03"}
 
 
-def test_warnings_are_said_plainly() -> None:
-    warning = {"code": "partial", "message": "Segment 3 could not be read."}
-    page = Document(render_page(view_of(series(1), "W", warnings=(warning,))))
-    assert "Parts of the title could not be read Segment 3 could not be read." in page.said()
+def test_a_warning_has_a_heading_and_its_own_message(episode: StoredTitle) -> None:
+    warning = {"code": "partial", "message": "segment 3 could not be read"}
+    page = page_of(replace(episode, summary={**episode.summary, "warnings": [warning]}))
+    assert "Parts of the title are missing Segment 3 could not be read." in page.visible_text()
 
 
-def test_index_links_every_title() -> None:
-    views = [view_of(series(1), "One"), view_of(series(2), "Two")]
-    entries = [index_entry(views[0]), index_entry(views[1], "elsewhere/report.html")]
-    page = Document(render_index(entries))
+def test_every_warning_of_a_run_has_its_heading(episode: StoredTitle) -> None:
+    warnings = [explain_warning(code) for code in WARNINGS]
+    page = page_of(replace(episode, summary={**episode.summary, "warnings": warnings}))
+    assert all(warning.heading in page.visible_text() for warning in WARNINGS.values())
+
+
+def test_index_links_every_title(episode: StoredTitle) -> None:
+    titles = [episode, replace(episode, title_id="other name")]
+    page = Document(render_index([index_entry(build_view(title)) for title in titles]))
     links = [attrs["href"] for tag, attrs in page.tags if tag == "a"]
-    assert links == ["titles/a-title-0123456789ab/report.html", "elsewhere/report.html"]
-    assert "5 people" in page.said()
-    assert "2 titles" in page.said()
-
-
-def test_empty_index_says_so() -> None:
-    assert "No titles have been indexed here yet." in Document(render_index([])).said()
+    assert links == [
+        "titles/a-title-0123456789ab/report.html",
+        "titles/other%20name/report.html",
+    ]
+    assert "5 people" in page.visible_text()
+    assert "2 titles" in page.visible_text()

@@ -32,11 +32,11 @@ def test_length(seconds: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "text"),
+    ("fraction", "text"),
     [(0, "0\u2009%"), (0.004, "under 1\u2009%"), (0.125, "12\u2009%"), (1, "100\u2009%")],
 )
-def test_percent(share: float, text: str) -> None:
-    assert words.percent(share) == text
+def test_percent(fraction: float, text: str) -> None:
+    assert words.percent(fraction) == text
 
 
 def test_counts_have_their_noun() -> None:
@@ -45,10 +45,14 @@ def test_counts_have_their_noun() -> None:
     assert words.count(2, "person", "people") == "2 people"
 
 
-def test_codes_nobody_knows_are_still_readable() -> None:
+def test_unknown_codes_are_still_readable() -> None:
     assert words.rejected_words("too_dark")[0] == "Too dark"
-    assert words.warning_words("odd_thing") == "Please note: odd thing"
     assert "new rule" in words.rule_words("new_rule")
+
+
+def test_a_message_becomes_a_sentence() -> None:
+    assert words.sentence("no face was found") == "No face was found."
+    assert words.sentence("No face was found!") == "No face was found!"
 
 
 def test_numbers_that_are_none() -> None:

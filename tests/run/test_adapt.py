@@ -10,21 +10,20 @@ from typing import Any, cast
 
 import pytest
 
-from tests.helpers.synth import PEOPLE, QUICK, TinyBackbone, crops_of
-from vcn_ray.config import ResourceConfig, RunConfig
-from vcn_ray.core.cluster import ClusterConfig
+from tests.helpers.synth import NEAR, PEOPLE, QUICK, TinyBackbone, crops_of
+from vcn_ray.config import ClusterSettings, ResourceConfig, RunConfig
 from vcn_ray.errors import StorageError
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import box_fields, encode_jpeg, make_table
 from vcn_ray.learn.hooks import Hooks
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.records import VideoInfo
-from vcn_ray.run.commit import adapt_step, result_step
-from vcn_ray.run.plan import TitlePlan, VideoPlan, adapted_folder
+from vcn_ray.run.commit import commit_adapt, commit_cluster
+from vcn_ray.run.plan import TitlePlan, VideoPlan, adapt_folder
 from vcn_ray.schema import CROPS, SHOTS, VIDEO_TRACKS
 
 CROPS_EACH = 4
-CONFIG = RunConfig(finetune=replace(QUICK, least_steps=1), cluster=ClusterConfig(rule="paper"))
+CONFIG = RunConfig(adapt=replace(QUICK, epochs=2), cluster=ClusterSettings(rule="paper", cut=NEAR))
 EAGER = replace(CONFIG, resources=ResourceConfig(checkpoint_seconds=0))
 """Keeps a checkpoint after each epoch."""
 PACK = cast(
@@ -55,13 +54,18 @@ VIDEO = VideoPlan(
         ),
     ),
     segments=(),
-    faces="videos/film-1/faces-1",
-    tracks="videos/film-1/tracks-1",
+    detect_folder="videos/film-1/faces-1",
+    track_folder="videos/film-1/tracks-1",
 )
-ADAPTED = adapted_folder("film", (VIDEO,), CONFIG, PACK.encoder_hash)
+ADAPTED = adapt_folder("film", (VIDEO,), CONFIG, PACK.encoder_hash)
 TITLE = TitlePlan("Film", "film", (VIDEO,), ADAPTED, "titles/film/result-1", ())
 EPOCHS = 6
-CHECKPOINT = f"{TITLE.adapted}/checkpoint.safetensors"
+CHECKPOINT = f"{TITLE.adapt_folder}/checkpoint.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def _as_many_epochs_as_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vcn_ray.learn.rounds.MIN_STEPS", 1)
 
 
 class KilledError(Exception):
@@ -69,7 +73,7 @@ class KilledError(Exception):
 
 
 def write_tracks(storage: Storage) -> None:
-    """Eight tracks of three people, one after another, as the stage before leaves them."""
+    """Eight tracks of three people, one after another, as the step before leaves them."""
     tracks, crops = [], []
     for row, crop in enumerate(crops_of(PEOPLE, CROPS_EACH)):
         track, frame = f"t{row // CROPS_EACH:02d}", 5 * row
@@ -101,12 +105,12 @@ def write_tracks(storage: Storage) -> None:
                 "crops": CROPS_EACH,
             }
         )
-    storage.write_table(f"{VIDEO.tracks}/tracks.parquet", make_table(tracks, VIDEO_TRACKS))
-    storage.write_table(f"{VIDEO.tracks}/crops.parquet", make_table(crops, CROPS))
-    storage.write_table(f"{VIDEO.tracks}/shots.parquet", SHOTS.empty_table())
+    storage.write_table(f"{VIDEO.track_folder}/tracks.parquet", make_table(tracks, VIDEO_TRACKS))
+    storage.write_table(f"{VIDEO.track_folder}/crops.parquet", make_table(crops, CROPS))
+    storage.write_table(f"{VIDEO.track_folder}/shots.parquet", SHOTS.empty_table())
     faces = {"failures": [], "faces": len(crops), "seconds": 1.0}
-    manifest = {"rejected": {}, "crops": len(crops), "seconds": 0.5, "faces_stage": faces}
-    storage.commit(VIDEO.tracks, manifest)
+    manifest = {"rejected": {}, "crops": len(crops), "seconds": 0.5, "detect": faces}
+    storage.commit(VIDEO.track_folder, manifest)
 
 
 @pytest.fixture
@@ -121,7 +125,7 @@ def whole(tmp_path: Path) -> Storage:
     """The same, fine-tuned without a break."""
     opened = Storage.open(str(tmp_path / "whole"))
     write_tracks(opened)
-    adapt_step(TITLE, PACK, CONFIG, opened)
+    commit_adapt(TITLE, PACK, CONFIG, opened)
     return opened
 
 
@@ -142,17 +146,17 @@ class Epochs:
 @pytest.mark.parametrize("last", [2, 4, 6])
 def test_a_killed_step_goes_on_and_gives_equal_files(storage: Storage, whole: Storage, last: int):
     with pytest.raises(KilledError):
-        adapt_step(TITLE, PACK, EAGER, storage, Hooks(Epochs(last)))
-    assert storage.names(TITLE.adapted) == ["checkpoint.safetensors"]
+        commit_adapt(TITLE, PACK, EAGER, storage, Hooks(Epochs(last)))
+    assert storage.names(TITLE.adapt_folder) == ["checkpoint.safetensors"]
     rest = Epochs()
-    adapt_step(TITLE, PACK, EAGER, storage, Hooks(rest))
+    commit_adapt(TITLE, PACK, EAGER, storage, Hooks(rest))
     assert len(rest.steps) == EPOCHS - (last - 1)  # the one it died in is trained again
-    assert storage.read_manifest(TITLE.adapted)["resumed_epochs"] == last - 1
-    assert whole.read_manifest(TITLE.adapted)["resumed_epochs"] == 0
+    assert storage.read_manifest(TITLE.adapt_folder)["resumed_epochs"] == last - 1
+    assert whole.read_manifest(TITLE.adapt_folder)["resumed_epochs"] == 0
     names = ["manifest.json", "model.safetensors", "outputs.safetensors"]
-    assert storage.names(TITLE.adapted) == whole.names(TITLE.adapted) == names
+    assert storage.names(TITLE.adapt_folder) == whole.names(TITLE.adapt_folder) == names
     for name in names[1:]:
-        left, right = (s.read_bytes(f"{TITLE.adapted}/{name}") for s in (storage, whole))
+        left, right = (s.read_bytes(f"{TITLE.adapt_folder}/{name}") for s in (storage, whole))
         assert left == right, name
 
 
@@ -165,18 +169,18 @@ def test_the_checkpoint_is_there_until_the_result_is(
     with monkeypatch.context() as patch:
         patch.setattr(Storage, "commit", die)
         with pytest.raises(KilledError):
-            adapt_step(TITLE, PACK, EAGER, storage)
+            commit_adapt(TITLE, PACK, EAGER, storage)
     assert storage.exists(CHECKPOINT)
     rest = Epochs()
-    adapt_step(TITLE, PACK, CONFIG, storage, Hooks(rest))
+    commit_adapt(TITLE, PACK, CONFIG, storage, Hooks(rest))
     assert rest.steps == []
     assert not storage.exists(CHECKPOINT)
 
 
 def test_a_short_title_writes_no_checkpoint(storage: Storage):
     with pytest.raises(KilledError):
-        adapt_step(TITLE, PACK, CONFIG, storage, Hooks(Epochs(EPOCHS)))
-    assert storage.names(TITLE.adapted) == []
+        commit_adapt(TITLE, PACK, CONFIG, storage, Hooks(Epochs(EPOCHS)))
+    assert storage.names(TITLE.adapt_folder) == []
 
 
 def test_training_goes_on_where_a_checkpoint_cannot_be_written_or_read(
@@ -201,34 +205,34 @@ def test_training_goes_on_where_a_checkpoint_cannot_be_written_or_read(
     monkeypatch.setattr(Storage, "write_bytes", fail_to_write)
     monkeypatch.setattr(Storage, "read_bytes", fail_to_read)
     with caplog.at_level(logging.WARNING):
-        adapt_step(TITLE, PACK, EAGER, storage)
+        commit_adapt(TITLE, PACK, EAGER, storage)
     assert "training starts anew: it is gone" in caplog.text
     assert "training goes on without a checkpoint: the disk is full" in caplog.text
-    name = f"{TITLE.adapted}/model.safetensors"
+    name = f"{TITLE.adapt_folder}/model.safetensors"
     assert read(storage, name) == read(whole, name)
 
 
 def test_what_adaptation_cost_is_in_the_result(whole: Storage):
     steps = {"views", "head", "match", "encoder", "outputs", "quality"}
-    manifest = whole.read_manifest(TITLE.adapted)
+    manifest = whole.read_manifest(TITLE.adapt_folder)
     assert manifest["adapt_seconds"].keys() == steps
     assert 0 < sum(manifest["adapt_seconds"].values()) <= manifest["seconds"]
-    result_step(TITLE, PACK, CONFIG, whole)
-    summary = whole.read_json(f"{TITLE.result}/result.json")
+    commit_cluster(TITLE, PACK, CONFIG, whole)
+    summary = whole.read_json(f"{TITLE.cluster_folder}/result.json")
     for name in ("adapt_seconds", "adapt_peak_bytes"):
         assert summary[name] == manifest[name]
     assert summary["adapt_peak_bytes"] > 100e6
-    assert summary["seconds"].keys() == {"faces", "tracks", "adapt", "result"}
+    assert summary["seconds"].keys() == {"detect", "track", "adapt", "cluster"}
 
 
 def test_a_collapse_is_told_in_words(storage: Storage):
-    wild = replace(CONFIG.finetune, encoder_learning_rate=1e30)
-    config = replace(CONFIG, finetune=wild)
-    adapted = adapted_folder("film", (VIDEO,), config, PACK.encoder_hash)
-    title = replace(TITLE, adapted=adapted)
-    adapt_step(title, PACK, config, storage)
-    status = result_step(title, PACK, config, storage).status
+    wild = replace(CONFIG.adapt, encoder_learning_rate=1e30)
+    config = replace(CONFIG, adapt=wild)
+    adapted = adapt_folder("film", (VIDEO,), config, PACK.encoder_hash)
+    title = replace(TITLE, adapt_folder=adapted)
+    commit_adapt(title, PACK, config, storage)
+    status = commit_cluster(title, PACK, config, storage).status
     assert "encoder_collapsed" in status.warnings
-    summary = storage.read_json(f"{TITLE.result}/result.json")
+    summary = storage.read_json(f"{TITLE.cluster_folder}/result.json")
     told = {warning["code"]: warning["message"] for warning in summary["warnings"]}
     assert told["encoder_collapsed"].endswith("only the head was adapted")

@@ -23,31 +23,31 @@ def tables(output: Path) -> dict[str, bytes]:
     return {str(p.relative_to(output)): p.read_bytes() for p in found}
 
 
-def test_a_run_says_what_each_stage_took(film: Path, yunet_pack: Path, tmp_path: Path) -> None:
+def test_a_run_records_what_each_step_took(film: Path, yunet_pack: Path, tmp_path: Path) -> None:
     first = index(film, tmp_path, yunet_pack, "--log-format", "json")
     assert first.code == 0
     work = first.record["work"]
-    assert set(work) == {"faces", "tracks", "adapt", "result"}
-    segments = list(tmp_path.glob("videos/*/faces-*/seg-*.json"))
-    assert work["faces"]["steps"] == len(segments) >= 2
+    assert set(work) == {"detect", "track", "adapt", "cluster"}
+    segments = list(tmp_path.glob("videos/*/detect-*/seg-*.json"))
+    assert work["detect"]["steps"] == len(segments) >= 2
     markers = [json.loads(path.read_text()) for path in segments]
     for name in ("frames", "faces"):
-        assert work["faces"][name] == sum(marker[name] for marker in markers) > 0
-    assert work["faces"]["seconds"] >= sum(marker["seconds"] for marker in markers) > 0
-    written = sum(p.stat().st_size for p in tmp_path.rglob("faces-*/seg-*"))
-    written += sum(p.stat().st_size for p in tmp_path.rglob("faces-*/frames-*"))
-    assert work["faces"]["bytes_written"] == written
-    assert work["tracks"]["bytes_read"] >= written - sum(p.stat().st_size for p in segments)
-    assert {stage["gpu_seconds"] for stage in work.values()} == {0}
+        assert work["detect"][name] == sum(marker[name] for marker in markers) > 0
+    assert work["detect"]["seconds"] >= sum(marker["seconds"] for marker in markers) > 0
+    written = sum(p.stat().st_size for p in tmp_path.rglob("detect-*/seg-*"))
+    written += sum(p.stat().st_size for p in tmp_path.rglob("detect-*/frames-*"))
+    assert work["detect"]["bytes_written"] == written
+    assert work["track"]["bytes_read"] >= written - sum(p.stat().st_size for p in segments)
+    assert {each["gpu_seconds"] for each in work.values()} == {0}
     # Each line of the log is one event with the run, and the video or title where there is one.
     lines = [json.loads(line) for line in first.err.splitlines()]
     assert {line["run"] for line in lines} == {first.record["run_id"]}
     done = [line for line in lines if line["event"] == "step_done"]
-    assert [line["stage"] for line in done] == [
-        *["faces"] * len(segments),
-        "tracks",
+    assert [line["step"] for line in done] == [
+        *["detect"] * len(segments),
+        "track",
         "adapt",
-        "result",
+        "cluster",
     ]
     assert {line["subject"] for line in done[:-2]} == {path.parts[-3] for path in segments}
     assert [line["event"] for line in lines].count("title_done") == 1
@@ -60,19 +60,19 @@ def test_a_segment_that_failed_is_done_again_and_the_rest_is_kept(
 ) -> None:
     assert index(film, tmp_path, yunet_pack).code == 0
     whole = tables(tmp_path)
-    lame = next(tmp_path.glob("videos/*/faces-*/seg-00001.json"))
+    lame = next(tmp_path.glob("videos/*/detect-*/seg-00001.json"))
     # As a decoder leaves it that could not read the segment, and a run that came after it.
     failure = {"reason": "crash", "message": "the decoder died", "attempts": 2}
     content = json.loads(lame.read_text()) | {"frames": 0, "faces": 0, "failure": failure}
     lame.write_text(json.dumps(content))
-    for stage in ("faces", "tracks", "adapted", "result"):
-        for manifest in tmp_path.glob(f"*/*/{stage}-*/manifest.json"):
+    for step in ("detect", "track", "adapt", "cluster"):
+        for manifest in tmp_path.glob(f"*/*/{step}-*/manifest.json"):
             manifest.unlink()
     partial = index(film, tmp_path, yunet_pack)
     assert partial.code == 1
     assert partial.record["titles"][0]["warnings"] == ["partial"]
     assert tables(tmp_path) != whole
-    kept = next(tmp_path.glob("videos/*/faces-*/seg-00000.json")).stat().st_mtime_ns
+    kept = next(tmp_path.glob("videos/*/detect-*/seg-00000.json")).stat().st_mtime_ns
     assert index(film, tmp_path, yunet_pack).record["work"] == {}  # not tried by itself
     # What failed in an earlier run ends no later one, and other settings' results go too.
     other = index(film, tmp_path, yunet_pack, "--max-failures", "0", "--set", "cluster.rule=paper")
@@ -80,13 +80,13 @@ def test_a_segment_that_failed_is_done_again_and_the_rest_is_kept(
     assert other.record["titles"][0]["warnings"][-1] == "partial"
     again = index(film, tmp_path, yunet_pack, "--retry-failed")
     assert again.code == 0
-    assert "tried again what had failed in 1 video" in again.out
-    assert again.record["work"]["faces"]["steps"] == 1
-    assert next(tmp_path.glob("videos/*/faces-*/seg-00000.json")).stat().st_mtime_ns == kept
+    assert "retried 1 failed video" in again.out
+    assert again.record["work"]["detect"]["steps"] == 1
+    assert next(tmp_path.glob("videos/*/detect-*/seg-00000.json")).stat().st_mtime_ns == kept
     assert {name: content for name, content in tables(tmp_path).items() if name in whole} == whole
     other = index(film, tmp_path, yunet_pack, "--set", "cluster.rule=paper")
     assert "partial" not in other.record["titles"][0]["warnings"]
-    assert set(other.record["work"]) == {"result"}
+    assert set(other.record["work"]) == {"cluster"}
 
 
 def test_a_run_gives_up_when_more_fail_than_may(

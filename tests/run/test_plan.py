@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,22 +11,27 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from tests.helpers.montage import encode
-from vcn_ray.cli.outlook import look_at_title
+from tests.helpers.videos import encode
+from vcn_ray.cli.outlook import read_planned
 from vcn_ray.config import RunConfig, load_config
-from vcn_ray.distributed.reducer import ReducerState
 from vcn_ray.errors import MediaError, PackError, StorageError
 from vcn_ray.io.catalog import CatalogVideo, read_catalog
 from vcn_ray.io.storage import Storage
 from vcn_ray.packs.face_pack import FacePack
-from vcn_ray.run.commit import adapt_step, segment_step
+from vcn_ray.run.commit import commit_adapt, commit_detect
 from vcn_ray.run.events import RunLog
-from vcn_ray.run.local import tell_finished
-from vcn_ray.run.plan import Failure, PackHashes, PlannedTitle, TitlePlan
-from vcn_ray.run.planning import AT_A_TIME, draw_titles, group_titles, look_up, plan_titles
+from vcn_ray.run.failures import Failure
+from vcn_ray.run.plan import PackHashes, PlannedTitle, TitlePlan
+from vcn_ray.run.planning import (
+    THREADS,
+    group_titles,
+    look_up,
+    plan_titles,
+    sample_titles,
+    skip_finished,
+)
 
 HASHES = PackHashes("detector", "encoder")
-NONE: frozenset[str] = frozenset()
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +40,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("films")
     for seed, name in enumerate(("one", "two", "three")):
         frames = np.random.default_rng(seed).integers(0, 255, (6, 32, 48, 3), dtype=np.uint8)
-        encode(list(frames), folder / f"{name}.mp4")
+        encode(folder / f"{name}.mp4", frames)
     shutil.copy(folder / "one.mp4", folder / "copy.mp4")
     return folder
 
@@ -89,13 +95,13 @@ def test_episodes_of_a_title_need_not_be_listed_together(films: Path) -> None:
 
 def test_a_larger_share_holds_a_smaller_one() -> None:
     groups = group_titles([CatalogVideo(f"{number}.mp4") for number in range(1000)])
-    hundredth, tenth = (draw_titles(groups, share, seed=0) for share in (0.01, 0.1))
+    hundredth, tenth = (sample_titles(groups, share, seed=0) for share in (0.01, 0.1))
     assert (len(hundredth), len(tenth)) == (10, 100)
     assert set(hundredth) < set(tenth)
-    assert draw_titles(groups, 0.01, seed=0) == hundredth != draw_titles(groups, 0.01, seed=1)
+    assert sample_titles(groups, 0.01, seed=0) == hundredth != sample_titles(groups, 0.01, seed=1)
     assert [group for group in groups if group in set(tenth)] == tenth  # in their order
-    assert len(draw_titles(groups[:5], 0.01, seed=0)) == 3
-    assert draw_titles(groups[:2], 0.01, seed=0) == groups[:2]
+    assert len(sample_titles(groups[:5], 0.01, seed=0)) == 3
+    assert sample_titles(groups[:2], 0.01, seed=0) == groups[:2]
 
 
 def test_no_more_is_planned_than_is_taken(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,13 +111,13 @@ def test_no_more_is_planned_than_is_taken(films: Path, monkeypatch: pytest.Monke
         looked.append(video.uri)
         return Failure(video.uri, "plan", None, "missing", "is not there")
 
-    monkeypatch.setattr("vcn_ray.run.planning.look_at_input", look)
+    monkeypatch.setattr("vcn_ray.run.planning.plan_input", look)
     groups = group_titles([CatalogVideo(f"{number}.mp4") for number in range(10_000)])
     titles = plan_titles(groups, RunConfig(), HASHES)
     assert next(titles).failures[0].uri == "0.mp4"
-    assert len(looked) <= 3 * AT_A_TIME
+    assert len(looked) <= 3 * THREADS
     assert [next(titles).failures[0].uri for _ in range(100)] == [f"{n}.mp4" for n in range(1, 101)]
-    assert len(looked) <= 101 + 3 * AT_A_TIME
+    assert len(looked) <= 101 + 3 * THREADS
     cast(Any, titles).close()
 
 
@@ -119,37 +125,38 @@ def test_a_season_with_one_more_episode_is_the_same_title(films: Path) -> None:
     before = only(plan(films, "one nothing", "Season"))
     after = only(plan(films, "one two", "Season"))
     assert before.title_id == after.title_id
-    assert before.result != after.result
+    assert before.cluster_folder != after.cluster_folder
     assert before.missing == (str(films / "nothing.mp4"),)
-    assert after.videos[0].tracks == before.videos[0].tracks
+    assert after.videos[0].track_folder == before.videos[0].track_folder
 
 
 def test_the_order_of_inputs_changes_no_adapted_model(films: Path) -> None:
     one, two = only(plan(films, "one two", "S")), only(plan(films, "two one", "S"))
-    assert one.adapted == two.adapted
-    assert one.result != two.result  # who is first seen depends on it
+    assert one.adapt_folder == two.adapt_folder
+    assert one.cluster_folder != two.cluster_folder  # who is first seen depends on it
 
 
 @pytest.mark.parametrize(
     ("setting", "value", "kept"),
     [
-        ("cluster.rule", "paper", ("faces", "tracks", "adapted")),
-        ("quality.lowest_score", "-3.5", ("faces", "tracks", "adapted")),
-        ("finetune.rounds", "1", ("faces", "tracks")),
-        ("seed", "1", ("faces", "tracks")),
-        ("tracks.min_faces", "5", ("faces",)),
-        ("decode.analysis_fps", "4", ()),
-        ("resources.adapt_workers", "3", ("faces", "tracks", "adapted", "result")),
+        ("cluster.rule", "paper", ("detect", "track", "adapt")),
+        ("cluster.quality.min_score", "-3.5", ("detect", "track", "adapt")),
+        ("adapt.rounds", "1", ("detect", "track")),
+        ("cluster.cut.view_factor", "1.5", ("detect", "track")),  # matches tracks too
+        ("seed", "1", ("detect", "track")),
+        ("track.min_faces", "5", ("detect",)),
+        ("detect.analysis_fps", "4", ()),
+        ("resources.adapt_workers", "3", ("detect", "track", "adapt", "cluster")),
     ],
 )
-def test_a_key_depends_on_what_its_stage_does(
+def test_a_key_depends_on_the_settings_of_its_step(
     films: Path, setting: str, value: str, kept: tuple[str, ...]
 ) -> None:
     def keys(planned: list[PlannedTitle]) -> dict[str, str]:
         title = only(planned)
         video = title.videos[0]
-        stages = {"faces": video.faces, "tracks": video.tracks}
-        return stages | {"adapted": title.adapted, "result": title.result}
+        folders = {"detect": video.detect_folder, "track": video.track_folder}
+        return folders | {"adapt": title.adapt_folder, "cluster": title.cluster_folder}
 
     before, after = keys(plan(films, "one")), keys(plan(films, "one", **{setting: value}))
     assert tuple(name for name in before if before[name] == after[name]) == kept
@@ -169,8 +176,8 @@ def test_what_is_wrong_with_the_place_is_not_committed(films: Path, tmp_path: Pa
     (tmp_path / "gone.mp4").unlink()
     storage = Storage.open(str(tmp_path / "out"))
     with pytest.raises(MediaError, match="no such file"):
-        segment_step(job, pack_of(HASHES), RunConfig(), storage)
-    assert storage.names(job.faces) == []
+        commit_detect(job, pack_of(HASHES), RunConfig(), storage)
+    assert storage.names(job.detect_folder) == []
 
 
 def pack_of(hashes: PackHashes) -> FacePack:
@@ -184,85 +191,64 @@ def test_work_planned_with_another_pack_is_refused(films: Path, tmp_path: Path) 
     storage = Storage.open(str(tmp_path / "out"))
     other = pack_of(PackHashes("detector of another machine", "encoder of another machine"))
     with pytest.raises(PackError, match="pack mine is another one on this machine"):
-        segment_step(title.videos[0].jobs()[0], other, RunConfig(), storage)
+        commit_detect(title.videos[0].jobs()[0], other, RunConfig(), storage)
     with pytest.raises(PackError, match="pack mine is another one on this machine"):
-        adapt_step(title, other, RunConfig(), storage)
+        commit_adapt(title, other, RunConfig(), storage)
     assert storage.names("") == []
 
 
-def test_the_reducer_reads_from_storage_what_is_missing(films: Path, tmp_path: Path) -> None:
-    title = only(plan(films, "one two", "Season"))
+def test_the_look_up_says_which_segments_are_missing(films: Path, tmp_path: Path) -> None:
+    (season,) = plan(films, "one two", "Season")
     storage = Storage.open(str(tmp_path))
-    one, two = title.videos
-    state = ReducerState(storage)
-    opened = state.open_title(title, NONE)
-    assert (opened.jobs, opened.complete) == ([*one.jobs(), *two.jobs()], [])
-    assert state.segment_done(one.video_id, 0)
-    assert state.segment_done(one.video_id, 0)  # told twice, it is as complete as once
-    assert state.video_done(one.video_id) == []
-    assert state.video_done(two.video_id) == [title.title_id]
-    storage.write_json(f"{one.faces}/seg-00000.json", {})
-    storage.commit(two.tracks, {})
-    again = ReducerState(storage)
-    assert again.open_title(title, NONE) == ([], [one.video_id, two.video_id])
-    assert again.video_done(one.video_id) == []  # the other one is not linked by this run yet
-    assert again.video_done(two.video_id) == [title.title_id]
-    once_more = ReducerState(storage)  # which is told what was linked in an earlier life
-    once_more.open_title(title, frozenset([two.video_id]))
-    assert once_more.video_done(one.video_id) == [title.title_id]
+    one, two = only([season]).videos
+    (looked,) = look_up(iter([season]), storage)
+    assert (looked.title, looked.jobs) == (season.title, (*one.jobs(), *two.jobs()))
+    storage.write_json(f"{one.detect_folder}/seg-00000.json", {})
+    (looked,) = look_up(iter([season]), storage)
+    assert looked.jobs == tuple(two.jobs())
+    storage.commit(two.track_folder, {})  # its faces may be thrown away
+    (looked,) = look_up(iter([season]), storage)
+    assert (looked.title, looked.jobs) == (season.title, ())
+    (again,) = look_up(iter([replace(season, again=True)]), storage)
+    assert (again.title, again.jobs) == (None, ())
 
 
-def test_a_video_of_two_titles_is_done_once(films: Path, tmp_path: Path) -> None:
-    alone, season = only(plan(films, "one")), only(plan(films, "one two", "Season"))
-    one, two = season.videos
-    state = ReducerState(Storage.open(str(tmp_path)))
-    assert state.open_title(alone, NONE).jobs == one.jobs()
-    assert state.open_title(season, NONE).jobs == two.jobs()
-    assert state.segment_done(two.video_id, 0)
-    assert state.video_done(two.video_id) == []
-    assert state.video_done(one.video_id) == sorted([alone.title_id, season.title_id])
-    state.close_title(season)
-    assert state.segment_done(one.video_id, 0)  # the other title still holds it
-    state.close_title(alone)
-    assert state.open_title(season, NONE).jobs == [*one.jobs(), *two.jobs()]
-
-
-def test_a_title_that_cannot_be_opened_leaves_nothing_behind(
+def test_a_title_that_cannot_be_looked_up_stops_no_other(
     films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    title = only(plan(films, "one two", "Season"))
+    titles = plan(films, "one two")
     storage = Storage.open(str(tmp_path))
-    state = ReducerState(storage)
-    with monkeypatch.context() as broken:
-        names = storage.names
+    names = Storage.names
 
-        def once(path: str) -> list[str]:
-            if path == title.videos[1].faces:
-                raise StorageError("not just now")
-            return names(path)
+    def broken(self: Storage, path: str) -> list[str]:
+        if path == only(titles[:1]).videos[0].detect_folder:
+            raise StorageError("not just now")
+        return names(self, path)
 
-        broken.setattr(Storage, "names", lambda self, path: once(path))
-        with pytest.raises(StorageError):
-            state.open_title(title, NONE)
-    assert len(state.open_title(title, NONE).jobs) == 2
+    monkeypatch.setattr(Storage, "names", broken)
+    first, second = look_up(iter(titles), storage)
+    assert isinstance(first.found, Failure)
+    assert (first.found.step, first.found.reason) == ("detect", "storage_error")
+    assert (first.title, second.title) == (None, titles[1].title)
+    assert len(second.jobs) == 1
 
 
 def test_a_result_that_is_damaged_stops_no_other(films: Path, tmp_path: Path) -> None:
     storage = Storage.open(str(tmp_path))
     titles = plan(films, "one two")
     damaged = only(titles[:1])
-    for folder in (damaged.result, *(video.tracks for video in damaged.videos)):
-        storage.commit(folder, {"faces_stage": {"failures": []}})
-    storage.write_bytes(f"{damaged.result}/result.json", b"{")
+    for folder in (damaged.cluster_folder, *(video.track_folder for video in damaged.videos)):
+        storage.commit(folder, {"detect": {"failures": []}})
+    storage.write_bytes(f"{damaged.cluster_folder}/result.json", b"{")
     first, second = look_up(iter(titles), storage)
-    assert isinstance(first.found, ValueError)
+    assert isinstance(first.found, Failure)
     assert second.found is None
     told = RunLog(inputs=2)
-    rest = tell_finished(iter([first, second]), told)
+    rest = skip_finished(iter([first, second]), told)
     assert rest is not None
     assert [looked.title for looked in rest] == [second.title]
-    assert [(f.stage, f.reason) for f in told.failures] == [("result", "internal_error")]
-    storage.write_bytes(f"{damaged.videos[0].tracks}/manifest.json", b"{")
-    look = look_at_title(storage, titles[0])
+    assert [(f.step, f.reason) for f in told.failures] == [("cluster", "internal_error")]
+    storage.write_bytes(f"{damaged.videos[0].track_folder}/manifest.json", b"{")
+    look = read_planned(storage, titles[0])
     assert look.state is None
-    assert [failure.stage for failure in look.failures] == ["result"]
+    assert [failure.step for failure in look.failures] == ["cluster"]

@@ -38,7 +38,7 @@ def test_a_run_says_what_it_did(first: tuple[Ran, Path]) -> None:
     assert lines[-2] == f"next: vcn report {output}"
     assert ran.record["titles"][0]["people"] == 2
     stored = Storage.open(str(output)).read_json(f"runs/{ran.record['run_id']}/run.json")
-    assert tomllib.loads(stored.pop("config"))["decode"]["segment_seconds"] == 2
+    assert tomllib.loads(stored.pop("config"))["detect"]["segment_seconds"] == 2
     assert stored == ran.record
 
 
@@ -75,7 +75,7 @@ def test_plan_says_what_is_there_and_touches_nothing(
     first: tuple[Ran, Path], film: Path, yunet_pack: Path, tmp_path: Path
 ) -> None:
     done = vcn("plan", film, "--output", first[1], "--pack", yunet_pack, *LOCAL)
-    assert "nothing: its result is there" in " ".join(done.out.split())
+    assert "nothing: its result exists" in " ".join(done.out.split())
     assert done.record["titles_finished"] == 1
     assert done.record["estimated_seconds"] == 0
     new = vcn("plan", film, "--output", tmp_path / "new", "--pack", yunet_pack, *LOCAL)
@@ -110,17 +110,17 @@ def test_a_clustering_option_redoes_only_the_result(
         name: before[name] for name in before if "latest" not in name
     }
     new = {name.split("/")[2].split("-")[0] for name in set(after) - set(before)}
-    assert new == {"result"}
+    assert new == {"cluster"}
     assert results(first[1])["film"].summary["config"]["cluster"]["rule"] == "paper"
 
 
-def test_a_killed_stage_is_done_again_and_gives_the_same(
+def test_a_killed_step_is_done_again_and_gives_the_same(
     first: tuple[Ran, Path], film: Path, yunet_pack: Path, tmp_path: Path
 ) -> None:
     words = ["index", film, "--output", tmp_path, "--pack", yunet_pack, *LOCAL]
     assert vcn(*words).code == 0
     whole = {n: (tmp_path / n).read_bytes() for n in _written(tmp_path) if n.endswith(".parquet")}
-    # What a kill leaves: files of a segment without its marker, stages without their manifests.
+    # What a kill leaves: files of a segment without its marker, steps without their manifests.
     for name in _written(tmp_path):
         if name.endswith(("manifest.json", "seg-00001.json", "latest.json", "crops.parquet")):
             (tmp_path / name).unlink()

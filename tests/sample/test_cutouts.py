@@ -1,12 +1,11 @@
-"""A cut-out shows one person, whole, and none of the neighbours."""
+"""A cut-out shows the whole of one person, and none of the neighbours."""
 
 from __future__ import annotations
 
-import dlib
 import numpy as np
 import pytest
 
-from tests.helpers.sample_helpers import overlap
+from tests.helpers.sample_helpers import Detector, overlap
 from vcn_ray.sample.cutouts import cut_out
 from vcn_ray.sample.portraits import PORTRAITS, Portrait
 
@@ -14,14 +13,13 @@ everybody = pytest.mark.parametrize("portrait", PORTRAITS, ids=lambda portrait: 
 
 
 @everybody
-def test_a_cut_out_holds_the_one_face(portrait: Portrait) -> None:
+def test_a_cut_out_holds_the_one_face(portrait: Portrait, find_faces: Detector) -> None:
     rgba, face = cut_out(portrait)
     alpha = rgba[..., 3:].astype(np.float32) / 255
     shown = (rgba[..., :3] * alpha + 128 * (1 - alpha)).astype(np.uint8)
-    found = dlib.get_frontal_face_detector()(np.pad(shown, ((20, 20), (20, 20), (0, 0))), 1)
+    found = find_faces(np.pad(shown, ((20, 20), (20, 20), (0, 0))), 1)
     assert len(found) == 1
-    box = np.array([found[0].left(), found[0].top(), found[0].right(), found[0].bottom()]) - 20
-    assert overlap(face, box) > 0.5
+    assert overlap(face, found[0] - 20) > 0.5
 
 
 @everybody
@@ -42,9 +40,9 @@ def test_a_body_reaches_below_every_frame(portrait: Portrait) -> None:
     assert (opaque[-1] - face[3]) / (face[3] - face[1]) > 2.2
 
 
-def test_colours_go_on_beyond_the_edge() -> None:
-    """Otherwise a rim of the old background would show."""
+def test_colours_continue_beyond_the_edge() -> None:
+    """Otherwise blending would show a rim of the old background."""
     rgba = cut_out(PORTRAITS[6]).rgba.astype(np.int64)
     edge = (rgba[..., 3] > 60) & (rgba[..., 3] < 200)
-    edge[160:] = False  # the hair, before a bright wall
+    edge[160:] = False  # the hair in front of a bright wall is skipped
     assert rgba[..., :3][edge].mean() < 150

@@ -1,15 +1,14 @@
-"""The places written down for the eight people are where detectors see faces."""
+"""The boxes written for the eight people are where detectors find faces."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import cv2
-import dlib
 import numpy as np
 import pytest
 
-from tests.helpers.sample_helpers import overlap
+from tests.helpers.sample_helpers import Detector, overlap
 from vcn_ray.sample.cutouts import picture_pixels
 from vcn_ray.sample.portraits import PORTRAITS
 
@@ -21,9 +20,8 @@ def test_there_are_eight_people() -> None:
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_detector_finds_each_face_where_it_is_written(name: str) -> None:
-    rectangles = dlib.get_frontal_face_detector()(picture_pixels(name), 1)
-    found = [np.array([r.left(), r.top(), r.right(), r.bottom()]) for r in rectangles]
+def test_a_detector_finds_each_face_where_it_is_written(name: str, find_faces: Detector) -> None:
+    found = find_faces(picture_pixels(name), 1)
     for portrait in PORTRAITS:
         if portrait.picture == name:
             best = max(overlap(np.array(portrait.face), box) for box in found)

@@ -1,12 +1,11 @@
-"""Frames, and what the labels say of them."""
+"""The frames of a film and their labels."""
 
 from __future__ import annotations
 
-import dlib
 import numpy as np
 import pytest
 
-from tests.helpers.sample_helpers import overlap, two_shots
+from tests.helpers.sample_helpers import Detector, overlap, two_shots
 from vcn_ray.sample.actors import Actor, Layer, smear_motion
 from vcn_ray.sample.render import Frame, film_length, paint_film, visible_box
 from vcn_ray.sample.scenes import FRONTS, HEIGHT, PLACES, WIDTH, Light
@@ -32,11 +31,9 @@ def test_labels_name_who_is_in_the_shot(frames: list[Frame]) -> None:
     assert names == [["person_7"]] * 10 + [["person_3", "person_6"]] * 9
 
 
-def test_labels_are_where_a_detector_finds_faces(frames: list[Frame]) -> None:
-    detector = dlib.get_frontal_face_detector()
+def test_labels_are_where_a_detector_finds_faces(frames: list[Frame], find_faces: Detector) -> None:
     for frame in (frames[0], frames[9], frames[12]):
-        found = detector(frame.rgb, 0)
-        boxes = [np.array([r.left(), r.top(), r.right(), r.bottom()]) for r in found]
+        boxes = find_faces(frame.rgb)
         assert len(boxes) == len(frame.labels)
         for label in frame.labels:
             assert max(overlap(np.array(label.box), box) for box in boxes) > 0.5
@@ -123,12 +120,12 @@ def test_motion_blurs_along_its_line() -> None:
 
 
 @pytest.mark.parametrize("name", PLACES)
-def test_no_place_looks_like_a_face(name: str) -> None:
+def test_no_place_looks_like_a_face(name: str, find_faces: Detector) -> None:
     canvas = PLACES[name].paint(np.random.default_rng(0))
     assert canvas.shape == (HEIGHT, WIDTH, 3)
     assert canvas.dtype == np.float32
     picture = (canvas.clip(0, 1) * 255).astype(np.uint8)
-    assert len(dlib.get_frontal_face_detector()(picture, 0)) == 0
+    assert find_faces(picture) == []
 
 
 @pytest.mark.parametrize("name", FRONTS)

@@ -1,4 +1,4 @@
-"""The script is the film that was asked for."""
+"""The script has the shots, people and length that the sample film needs."""
 
 from __future__ import annotations
 
@@ -38,5 +38,5 @@ def test_a_shot_can_be_played(shot: Shot) -> None:
     for role in shot.roles:
         assert len(role.poses) >= 2
         for pose in role.poses:
-            assert 100 <= pose.size <= 200  # smaller ones are lost by some detectors
+            assert 100 <= pose.size <= 200  # some detectors miss smaller faces
             assert 60 <= pose.x <= 580

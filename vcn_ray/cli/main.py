@@ -1,19 +1,18 @@
-"""The command `vcn`: reads what the user wants, starts it, and says how it went.
+"""The command `vcn`: reads the command line, runs the command, and returns its exit code.
 
-Exit codes: 0 all done; 1 done, but some videos or titles failed; 2 it could not be started as
-asked; 130 interrupted; 143 stopped by SIGTERM, which `ray job stop` sends. Every error is one line:
-what was wanted, what came, what to do.
+Exit codes: 0 all done; 1 done, but some videos or titles failed; 2 wrong usage, nothing was
+started; 130 interrupted; 143 stopped by SIGTERM, which `ray job stop` sends. Every error is one
+line: what was wanted, what came, what to do.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -29,7 +28,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 EXIT_STOPPED = 143
-GOES_ON = "what was finished is kept, the same command goes on from there"
+RESUMES = "finished work is kept, and the same command resumes from there"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,10 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.verbose:
         logging.getLogger("vcn_ray").setLevel(logging.DEBUG)
     try:
-        # Torch and the rest take seconds to import, which help and wrong words need not wait for.
         with _ending_on_sigterm():
-            commands = importlib.import_module("vcn_ray.cli.commands")
-            return int(getattr(commands, options.command)(options))
+            return _run(options)
     except (UsageError, StorageError) as error:
         _complain(f"vcn {options.command}: {error}")
         return EXIT_USAGE
@@ -60,21 +57,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(f"vcn {options.command}: {error}")
         return EXIT_FAILED
     except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output went away; nobody is left to be told
+        sys.stderr.close()  # the reader of our output is gone
         return EXIT_FAILED
     except KeyboardInterrupt:
-        _complain(f"interrupted: {GOES_ON}")
+        _complain(f"interrupted: {RESUMES}")
         return EXIT_INTERRUPTED
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Run the command that was asked for; returns its exit code."""
+    # Torch and others take seconds to import, which --help and wrong usage need not wait for.
+    from vcn_ray.cli import commands
+
+    match options.command:
+        case "index":
+            return commands.index(options)
+        case "plan":
+            return commands.plan(options)
+        case "config":
+            return commands.config(options)
+        case "sample":
+            return commands.sample(options)
+        case "report":
+            return commands.report(options)
+        case "evaluate":
+            return commands.evaluate(options)
+        case "export":
+            return commands.export(options)
+        case _:
+            return commands.packs(options)
 
 
 @contextmanager
 def _ending_on_sigterm() -> Iterator[None]:
-    """Answer SIGTERM by a last line and an orderly end; threads other than the main one cannot."""
-    screen = os.dup(2)  # standard error may be turned away for a moment, and must not be buffered
+    """Answer SIGTERM with a last line and an orderly end; only the main thread can."""
+    screen = os.dup(2)  # unbuffered, and kept while standard error is redirected
 
     def end(number: int, frame: FrameType | None) -> None:
-        # Said at once: `ray job stop` kills after three seconds, and to leave a cluster takes two.
-        os.write(screen, f"stopped: {GOES_ON}\n".encode())
+        # Written at once: `ray job stop` kills after 3 s, and leaving a cluster takes 2 s.
+        os.write(screen, f"stopped: {RESUMES}\n".encode())
         sys.exit(EXIT_STOPPED)
 
     try:
@@ -90,7 +111,7 @@ def _ending_on_sigterm() -> Iterator[None]:
 
 
 def _complain(text: str) -> None:
-    log.debug("because of", exc_info=True)
+    log.debug("the cause", exc_info=True)
     sys.stderr.write(redact(text) + "\n")
 
 
@@ -98,65 +119,70 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
     parser = argparse.ArgumentParser(
         prog="vcn",
-        description="Tells who appears where in films and series, without names or labels.",
+        description="Find who appears where in films and series, without names or labels.",
         epilog=__doc__.split("\n\n")[1] if __doc__ else None,
     )
     parser.add_argument("--version", action="version", version=f"vcn {version('vcn-ray')}")
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--verbose", action="store_true", help="say more, tracebacks included")
-    sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    common.add_argument("--verbose", action="store_true", help="log more, tracebacks included")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (words, add_options) in COMMANDS.items():
+        command = commands.add_parser(name, parents=[common], help=words)
+        add_options(command)
+    packs = commands.add_parser("packs", parents=[common], help="list, check and add face models")
+    _add_pack_actions(packs.add_subparsers(dest="action", required=True, metavar="ACTION"), common)
+    return parser
 
-    index = sub.add_parser("index", parents=[common], help="find the people of a catalog of videos")
-    _add_run_options(index)
-    index.add_argument(
-        "--retry-failed", action="store_true", help="try again what failed in earlier runs"
+
+def _index(parser: argparse.ArgumentParser) -> None:
+    _add_run_options(parser)
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="retry permanent failures of earlier runs"
     )
-    index.add_argument(
-        "--share",
-        type=_share,
-        metavar="PART",
-        help="do only this part of the titles, drawn by lot, such as 0.01; vcn plan then knows "
-        "from them how long the others take",
+    parser.add_argument(
+        "--sample",
+        type=_fraction,
+        metavar="FRACTION",
+        help="do only this fraction of the titles, at random, such as 0.01; vcn plan then "
+        "estimates the rest from them",
     )
-    index.add_argument(
+    parser.add_argument(
         "--max-failures",
         type=_natural,
         metavar="N",
-        help="end the run when more than N videos have failed (default: never)",
+        help="stop when more than N videos have failed (default: never)",
     )
-    index.add_argument(
+    parser.add_argument(
         "--log-format",
         choices=["text", "json"],
         default="text",
-        help="of what is told on the way, on standard error",
+        help="of progress and failures on standard error",
     )
 
-    plan = sub.add_parser(
-        "plan", parents=[common], help="say what index would do and what is reused; change nothing"
-    )
-    _add_run_options(plan)
 
-    config = sub.add_parser("config", parents=[common], help="print all settings as TOML")
-    _add_settings(config)
-
-    sample = sub.add_parser(
-        "sample", parents=[common], help="draw a short labelled film to try things on"
+def _config(parser: argparse.ArgumentParser) -> None:
+    _add_settings(parser)
+    parser.add_argument(
+        "--all", action="store_true", help="constants of the method too, which need no tuning"
     )
-    sample.add_argument(
-        "folder", type=Path, metavar="DIR", help="where sample.mp4 and labels.csv go"
-    )
-    sample.add_argument("--seed", type=int, default=0, help="another seed gives another film")
 
-    report = sub.add_parser(
-        "report", parents=[common], help="write a page for each title, and an index"
-    )
-    report.add_argument("output", metavar="OUT", help="what index was given as --output")
-    _add_config(report)
 
-    evaluate = sub.add_parser("evaluate", parents=[common], help="compare results with labels")
-    evaluate.add_argument("output", metavar="OUT", help="what index was given as --output")
-    _add_config(evaluate)
-    evaluate.add_argument(
+def _sample(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "folder", type=Path, metavar="DIR", help="folder for sample.mp4 and labels.csv"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="another seed gives another film")
+
+
+def _report(parser: argparse.ArgumentParser) -> None:
+    _add_output(parser)
+    _add_config(parser)
+
+
+def _evaluate(parser: argparse.ArgumentParser) -> None:
+    _add_output(parser)
+    _add_config(parser)
+    parser.add_argument(
         "--labels",
         type=Path,
         required=True,
@@ -164,61 +190,65 @@ def build_parser() -> argparse.ArgumentParser:
         help="columns video, frame or seconds, x0, y0, x1, y1, identity",
     )
 
-    export = sub.add_parser(
-        "export", parents=[common], help="write the encoder as adapted to a title as ONNX"
-    )
-    export.add_argument("output", metavar="OUT", help="what index was given as --output")
-    export.add_argument("file", type=Path, metavar="FILE.onnx", help="where the graph goes")
-    export.add_argument("--title", help="its name or id (default: the only one there is)")
-    export.add_argument(
+
+def _export(parser: argparse.ArgumentParser) -> None:
+    _add_output(parser)
+    parser.add_argument("file", type=Path, metavar="FILE.onnx", help="file to write")
+    parser.add_argument("--title", help="its name or id (default: the only one there is)")
+    parser.add_argument(
         "--pack", help="face models that it was indexed with (default: what the result names)"
     )
-    _add_config(export)
-
-    packs = sub.add_parser("packs", parents=[common], help="which face models there are")
-    _add_pack_actions(packs.add_subparsers(dest="action", required=True, metavar="ACTION"), common)
-    return parser
+    _add_config(parser)
 
 
 def _add_pack_actions(actions: Any, common: argparse.ArgumentParser) -> None:
-    """The words after `vcn packs`."""
-    listed = actions.add_parser("list", parents=[common], help="all that are found, usable or not")
+    """Add the actions of `vcn packs`."""
+    listed = actions.add_parser("list", parents=[common], help="list all packs, usable or not")
     listed.add_argument(
-        "--speed", action="store_true", help="time each on a picture, on one thread of this machine"
+        "--speed", action="store_true", help="time each pack on one thread of this machine"
     )
-    show = actions.add_parser("show", parents=[common], help="what a pack is made of")
-    check = actions.add_parser("check", parents=[common], help="try a pack on a picture")
-    pull = actions.add_parser(
-        "pull", parents=[common], help="fetch one of InsightFace's packs: for research only"
-    )
-    for action in (show, check):
-        action.add_argument("pack", metavar="PACK", help="a name, a folder or an S3 prefix")
-    pull.add_argument("pack", metavar="NAME", help="such as buffalo_l")
-    for action in (listed, show, check, pull):
-        _add_config(action)
-    add = actions.add_parser(
-        "add", parents=[common], help="make a pack of the model files in a folder, and try it"
-    )
-    add.add_argument("folder", type=Path, metavar="DIR", help="holds a detector and a face-ID net")
-    add.add_argument("--name", help="of the pack (default: the folder's)")
-    add.add_argument("--licence", metavar="TEXT", help="of the files, shown with every result")
-    add.add_argument("--commercial-use", action="store_true", help="that licence allows it")
-    add.add_argument("--source", metavar="TEXT", help="where the files are from")
-    add.add_argument(
-        "--min-score", type=float, metavar="X", help="faces under it are not reported (0.5)"
-    )
-    add.add_argument(
-        "--input-pixels", type=int, metavar="N", help="longest side of frames for the detector"
-    )
-    add.add_argument(
-        "--force", action="store_true", help="replace a pack.toml that is there, and all it says"
-    )
+    show = actions.add_parser("show", parents=[common], help="describe a pack")
+    check = actions.add_parser("check", parents=[common], help="check a pack on a picture")
     check.add_argument(
         "--faces",
         type=Path,
         metavar="DIR",
-        help="measure it on labelled pictures too: a sub-folder for each person",
+        help="measure it on labelled pictures too: one sub-folder for each person",
     )
+    for action in (show, check):
+        action.add_argument("pack", metavar="PACK", help="a name, a folder or an S3 prefix")
+    pull = actions.add_parser(
+        "pull", parents=[common], help="download one of InsightFace's packs, for research only"
+    )
+    pull.add_argument("pack", metavar="NAME", help="such as buffalo_l")
+    for action in (listed, show, check, pull):
+        _add_config(action)
+    _pack_add(
+        actions.add_parser(
+            "add", parents=[common], help="make a pack of the model files in a folder"
+        )
+    )
+
+
+def _pack_add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a detector and a face-ID net")
+    parser.add_argument("--name", help="name of the pack (default: the folder's)")
+    parser.add_argument("--licence", metavar="TEXT", help="shown with every result")
+    parser.add_argument(
+        "--commercial-use", action="store_true", help="the licence allows commercial use"
+    )
+    parser.add_argument("--source", metavar="TEXT", help="where the files come from")
+    parser.add_argument(
+        "--min-score", type=float, metavar="X", help="minimum score of reported faces (0.5)"
+    )
+    parser.add_argument(
+        "--input-pixels", type=int, metavar="N", help="longest side of the detector's input"
+    )
+    parser.add_argument("--force", action="store_true", help="replace an existing pack.toml")
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("output", metavar="OUT", help="the --output of vcn index")
 
 
 def _natural(text: str) -> int:
@@ -228,7 +258,7 @@ def _natural(text: str) -> int:
     return value
 
 
-def _share(text: str) -> float:
+def _fraction(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -245,12 +275,12 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-download",
         action="store_true",
-        help="fetch one of InsightFace's packs where it is missing; research only",
+        help="fetch a missing InsightFace pack; research only",
     )
     parser.add_argument(
         "--profile",
         choices=["default", "paper"],
-        help="all settings at once: the best measured, or the paper to the letter",
+        help="settings to start from: the best measured, or the paper to the letter",
     )
     _add_config(parser)
 
@@ -264,8 +294,12 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="SECTION.KEY=VALUE",
-        help="change one setting; may be given again",
+        help="change one setting; may be repeated",
     )
+
+
+def _plan(parser: argparse.ArgumentParser) -> None:
+    _add_run_options(parser)
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -281,6 +315,18 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     _add_settings(parser)
     parser.add_argument("--local", action="store_true", help="run in this process, without Ray")
+
+
+COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "index": ("find the people in a catalog of videos", _index),
+    "plan": ("show what index would do, what it would reuse, and how long; change nothing", _plan),
+    "config": ("print the settings as TOML", _config),
+    "sample": ("render a short labelled film to try things on", _sample),
+    "report": ("write a page for each title, and an index page", _report),
+    "evaluate": ("compare results with labels", _evaluate),
+    "export": ("write the encoder as adapted to a title as ONNX", _export),
+}
+"""What each command does, for its help, and what adds its options."""
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""A dataset that grows while it is read: segments that become known while others are under way.
+"""A dataset that grows while it is read: segments that become known while others are in progress.
 
-Ray Data asks for all that it is to read before it starts. So it is given one task to read from,
-which asks an actor what comes next for as long as something comes. Both stay on the driver's
-machine, so nothing of this is lost before the driver is.
+Ray Data wants to know its whole input before it starts. So it gets a single read task, which asks
+an actor for the next segments until there are no more. Both stay on the driver's machine, so they
+are lost only if the driver is.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from ray.data.block import BlockMetadata
 
 from vcn_ray.run.plan import SegmentJob
 
-AT_ONCE = 100  # segments that are handed over in one answer
+MAX_ANSWER = 100  # segments in one answer
 
 
 class SegmentFeed:
-    """Holds segments from when they are known until they are over; an actor of the driver's node.
+    """Holds segments from when they are known until they have ended; an actor of the driver's node.
 
-    Segments are numbered as they come. One that is over is forgotten: where the reading task has to
-    start anew, it is given nothing in its place, so that all numbers stay what they were.
+    Segments are numbered as they come. One that has ended is forgotten: if the read task restarts,
+    it gets None in its place, so that all numbers stay the same.
     """
 
     def __init__(self) -> None:
@@ -43,12 +43,12 @@ class SegmentFeed:
         self._news.set()
 
     async def end(self, count: int) -> None:
-        """No more will come than so many in all; calls may arrive in another order than sent."""
+        """Mark the feed complete at `count` segments; actor calls may arrive out of order."""
         self._end = count
         self._news.set()
 
     async def forget(self, numbers: list[int]) -> None:
-        """Drop segments that are over."""
+        """Drop segments that have ended."""
         for number in numbers:
             self._open.pop(number, None)
 
@@ -59,22 +59,22 @@ class SegmentFeed:
                 return None
             self._news.clear()
             await self._news.wait()
-        return [self._open.get(n) for n in range(start, min(start + AT_ONCE, self._count))]
+        return [self._open.get(n) for n in range(start, min(start + MAX_ANSWER, self._count))]
 
 
 def start_feed() -> Any:
-    """A SegmentFeed beside the driver."""
+    """Start a SegmentFeed on the driver's node."""
     return ray.remote(num_cpus=0, label_selector=_here())(SegmentFeed).remote()
 
 
 def feed_dataset(feed: Any) -> Dataset:
-    """What comes out of a feed, one row and block each, so that any free actor takes the next.
+    """The segments of a feed, one row in a block each, so that any free actor takes the next.
 
-    Rows have `number` and `job`, the fields of a SegmentJob as JSON, or null.
+    Rows have `number`, and `job`: the fields of a SegmentJob as JSON, or null.
     """
     context = DataContext.get_current()
     usual = context.target_max_block_size
-    context.target_max_block_size = 1  # byte: no row waits for another; a dataset keeps this
+    context.target_max_block_size = 1  # byte, so no row waits for another; a dataset keeps it
     try:
         return ray.data.read_datasource(
             _Source(feed), override_num_blocks=1, num_cpus=0, label_selector=_here()

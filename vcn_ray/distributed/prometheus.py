@@ -1,34 +1,34 @@
-"""A run's counters on Ray's metrics port, for Prometheus: what dashboards and alarms look at.
+"""A run's counters on Ray's metrics port, for Prometheus, and so for dashboards and alarms.
 
-The driver alone counts, by what workers report, so that a number means the same however many
-machines come and go. Ray puts `ray_` before each name and `_total` behind where there is none.
+Only the driver counts, from what workers report, so that a number means the same however many
+machines come and go. Ray puts `ray_` before each name, and `_total` after it where it is missing.
 """
 
 from __future__ import annotations
 
 from ray.util.metrics import Counter, Gauge
 
-from vcn_ray.run.events import Event, Failed, StageProgress, TitleDone, WorkDone
+from vcn_ray.run.events import Event, Failed, StepProgress, TitleDone, WorkDone
+from vcn_ray.run.failures import Failure
 from vcn_ray.run.ledger import Work
-from vcn_ray.run.plan import Failure
 
 COUNTERS = {
-    "vcn_steps_total": ("Steps that were done, by stage", ("run", "stage")),
-    "vcn_seconds_total": ("Seconds of workers, by stage", ("run", "stage")),
-    "vcn_gpu_seconds_total": ("Seconds times share of a GPU, by stage", ("run", "stage")),
+    "vcn_steps_total": ("Finished calls, by step", ("run", "step")),
+    "vcn_seconds_total": ("Seconds of workers, by step", ("run", "step")),
+    "vcn_gpu_seconds_total": ("Seconds times fraction of a GPU, by step", ("run", "step")),
     "vcn_frames_total": ("Frames decoded", ("run",)),
     "vcn_faces_total": ("Faces found", ("run",)),
-    "vcn_bytes_read_total": ("Bytes read from storage, by stage", ("run", "stage")),
-    "vcn_bytes_written_total": ("Bytes written to storage, by stage", ("run", "stage")),
-    "vcn_titles_total": ("Titles finished, reused or made", ("run", "reused")),
-    "vcn_failures_total": ("Failures, by stage and reason", ("run", "stage", "reason")),
+    "vcn_bytes_read_total": ("Bytes read from storage, by step", ("run", "step")),
+    "vcn_bytes_written_total": ("Bytes written to storage, by step", ("run", "step")),
+    "vcn_titles_total": ("Finished titles, reused or new", ("run", "reused")),
+    "vcn_failures_total": ("Failures, by step and reason", ("run", "step", "reason")),
 }
-"""Name, what it counts, and its labels."""
+"""By name: what is counted, and its labels."""
 
 GAUGES = {
-    "vcn_videos_planned": ("Videos of the catalog that have been looked at", ("run",)),
-    "vcn_videos_open": ("Of titles under way, how many are not linked into tracks yet", ("run",)),
-    "vcn_segments_open": ("Of these, segments that are not decoded yet", ("run",)),
+    "vcn_videos_planned": ("Planned videos of the catalog", ("run",)),
+    "vcn_videos_open": ("Videos of titles in progress that are not tracked yet", ("run",)),
+    "vcn_segments_open": ("Segments of titles in progress that are not decoded yet", ("run",)),
 }
 
 
@@ -36,7 +36,7 @@ class RunMetrics:
     """The counters of one run.
 
     Args:
-        run_id: Its name, a label of each.
+        run_id: Its name, a label of each counter.
     """
 
     def __init__(self, run_id: str) -> None:
@@ -45,9 +45,9 @@ class RunMetrics:
         self._gauges = {name: Gauge(name, *about) for name, about in GAUGES.items()}
 
     def __call__(self, event: Event) -> None:
-        """Count what an event says."""
+        """Count an event."""
         match event:
-            case StageProgress("plan", _, done, _):
+            case StepProgress("plan", _, done, _):
                 self.set("vcn_videos_planned", done)
             case WorkDone(work):
                 self._work(work)
@@ -61,18 +61,18 @@ class RunMetrics:
         self._gauges[name].set(value, self._run)
 
     def _work(self, work: Work) -> None:
-        stage = {"stage": work.stage}
-        self._add("vcn_steps_total", 1, **stage)
-        self._add("vcn_seconds_total", work.seconds, **stage)
-        self._add("vcn_gpu_seconds_total", work.gpu_seconds, **stage)
-        self._add("vcn_bytes_read_total", work.bytes_read, **stage)
-        self._add("vcn_bytes_written_total", work.bytes_written, **stage)
+        step = {"step": work.step}
+        self._add("vcn_steps_total", 1, **step)
+        self._add("vcn_seconds_total", work.seconds, **step)
+        self._add("vcn_gpu_seconds_total", work.gpu_seconds, **step)
+        self._add("vcn_bytes_read_total", work.bytes_read, **step)
+        self._add("vcn_bytes_written_total", work.bytes_written, **step)
         self._add("vcn_frames_total", work.frames)
         self._add("vcn_faces_total", work.faces)
 
     def _failure(self, failure: Failure) -> None:
-        self._add("vcn_failures_total", 1, stage=failure.stage, reason=failure.reason)
+        self._add("vcn_failures_total", 1, step=failure.step, reason=failure.reason)
 
     def _add(self, name: str, value: float, **labels: str) -> None:
-        if value > 0:  # Ray refuses to count nothing
+        if value > 0:  # Ray refuses to add 0
             self._counters[name].inc(value, self._run | labels)

@@ -21,36 +21,37 @@ from vcn_ray.distributed.feed import feed_dataset, start_feed
 from vcn_ray.errors import MediaError
 from vcn_ray.io.storage import Storage, one_line
 from vcn_ray.packs.find import open_pack
-from vcn_ray.run.commit import reason_of, segment_file, segment_step
+from vcn_ray.run.commit import commit_detect, segment_file
 from vcn_ray.run.devices import device_for
+from vcn_ray.run.failures import reason_of
 from vcn_ray.run.ledger import Work
 from vcn_ray.run.plan import SegmentJob
 
 log = logging.getLogger(__name__)
 
-LINK_CPUS = 1.0  # left free by a pool as large as there is room for: else videos are never linked
+TRACK_CPUS = 1.0  # left free by a pool that fills the cluster: else no video is ever tracked
 WINDOW_PER_WORKER = 8
-LEAST_WINDOW = 64
-"""Segments that wait or are under way, at most: with fewer, a pool that grows would find none."""
+MIN_WINDOW = 64
+"""Segments that wait or are in progress, at most: with fewer, a pool that grows would find none."""
 END_SECONDS = 10.0  # to wait for the dataset when a run gives up
-MOST_ATTEMPTS = 3  # of one run at a segment whose process dies
+MAX_ATTEMPTS = 3  # of one run at a segment whose process dies
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentRow:
-    """One segment is over: its output is committed, or a reason says why it is not."""
+    """A segment that has ended: its output is committed, or a reason says why it is not."""
 
-    number: int  # of the stream
+    number: int  # in the stream
     video_id: str
     uri: str
     segment: int
-    reason: str = ""  # of the closed list; empty where all went well
+    reason: str = ""  # of the closed list; empty where nothing failed
     message: str = ""
     attempts: int = 1
     work: Work | None = None  # None: nothing was left to do, or it failed
 
     def packed(self) -> dict[str, Any]:
-        """Plain columns; of one type in every block, whether there is any work or not."""
+        """Plain columns, whose types are the same in every block, with and without work."""
         return asdict(self) | {"work": json.dumps(self.work and asdict(self.work))}
 
     @classmethod
@@ -61,17 +62,17 @@ class SegmentRow:
 
 
 class SegmentWorker:
-    """Runs the segment stage; loads its models once."""
+    """Runs the detect step on segments, one by one; loads its models once."""
 
     def __init__(self, config: RunConfig, output: str, run_id: str) -> None:
         torch.set_num_threads(config.threads)
         self._config = config
         self._storage = Storage.open(output, config.s3)
         self._run_id = run_id
-        self._pack = open_pack(config, device_for(config.resources.segment_gpus))
+        self._pack = open_pack(config, device_for(config.resources.detect_gpus))
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Segment jobs in, a SegmentRow for each out."""
+        """Run the segment jobs of a batch, and return a SegmentRow for each."""
         rows = [self._run(row["number"], json.loads(row["job"])) for row in batch.to_pylist()]
         return pa.Table.from_pylist([row.packed() for row in rows])
 
@@ -82,7 +83,7 @@ class SegmentWorker:
         row = SegmentRow(number, job.video_id, job.uri, job.index)
         try:
             with self._attempt(job):
-                work = segment_step(job, self._pack, self._config, self._storage)
+                work = commit_detect(job, self._pack, self._config, self._storage)
         except Exception as error:  # a row must come back, or Ray Data ends the whole run
             attempts = getattr(error, "attempts", 1)
             return replace(row, reason=reason_of(error), message=one_line(error), attempts=attempts)
@@ -90,35 +91,35 @@ class SegmentWorker:
 
     @contextmanager
     def _attempt(self, job: SegmentJob) -> Iterator[None]:
-        """Count attempts of this run in storage: Ray starts a killed actor again for ever."""
-        path = segment_file(job.faces, job.index, f"attempt-{self._run_id}", "json")
+        """Count attempts of this run in storage: Ray restarts a killed actor without limit."""
+        path = segment_file(job.detect_folder, job.index, f"attempt-{self._run_id}", "json")
         storage = self._storage
         attempts = storage.read_json(path)["attempts"] if storage.exists(path) else 0
         storage.write_json(path, {"attempts": attempts + 1})
         try:
-            if attempts >= MOST_ATTEMPTS:
+            if attempts >= MAX_ATTEMPTS:
                 raise MediaError("crash", f"the process that decoded it died {attempts} times")
             yield
-        finally:  # errors come here, deaths do not
+        finally:  # reached after errors, but not after the death of the process
             storage.delete(path)
 
 
 class SegmentStream:
-    """Segments through an actor pool of Ray Data, while more of them become known.
+    """An actor pool of Ray Data that runs the detect step while more segments become known.
 
-    The dataset runs in a thread of its own; who owns the stream puts segments in as long as it has
-    room, and takes what is over out.
+    The dataset runs in a thread of its own. The caller puts segments in as long as the stream has
+    room, and takes out those that have ended.
 
     Args:
         config: Settings of the run.
         output: Where results go.
         run_id: Name of this run.
-        worker: What does the work; another than the usual one to measure what the way to it costs.
+        worker: The class that does the work; another than the usual one measures overhead.
 
     Attributes:
-        open: Segments that were put in and are not over.
+        open: Segments that were put in and have not ended.
         started: Whether there are workers.
-        over: True once the end has been told and all rows are out, or the stream broke off.
+        over: True once `end` was called and all rows are taken, or the stream broke off.
     """
 
     def __init__(
@@ -135,8 +136,8 @@ class SegmentStream:
         self._ended = False
         self._job = (config, output, run_id)
         self._worker = worker
-        self._most = config.resources.segment_workers_max or _room(config.resources)
-        self._window = max(LEAST_WINDOW, WINDOW_PER_WORKER * self._most)
+        self._max_workers = config.resources.detect_workers_max or _room(config.resources)
+        self._window = max(MIN_WINDOW, WINDOW_PER_WORKER * self._max_workers)
         self._feed = start_feed()
         self._rows: queue.SimpleQueue[SegmentRow | Exception | None] = queue.SimpleQueue()
         self._broken: Exception | None = None
@@ -144,19 +145,19 @@ class SegmentStream:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start workers; no more than there are segments, where the end has been told before."""
+        """Start workers; no more than there are segments, if `end` was called before."""
         self.started = True
-        most = min(self._most, self._count) if self._ended else self._most
         if self._ended and not self._count:
             self.over = True
             return
         resources = self._job[0].resources
+        workers = min(self._max_workers, self._count) if self._ended else self._max_workers
         dataset = feed_dataset(self._feed).map_batches(
             self._worker,
             fn_constructor_args=self._job,
-            compute=_pool(resources, most),
-            num_cpus=resources.segment_cpus,
-            num_gpus=resources.segment_gpus or None,
+            compute=_pool(resources, workers),
+            num_cpus=resources.detect_cpus,
+            num_gpus=resources.detect_gpus or None,
             batch_size=1,
             batch_format="pyarrow",
         )
@@ -165,7 +166,7 @@ class SegmentStream:
 
     @property
     def has_room(self) -> bool:
-        """False where enough segments wait already: what is known of them takes memory."""
+        """False where enough segments wait already, since each takes memory."""
         return self.open < self._window
 
     def put(self, jobs: list[SegmentJob]) -> None:
@@ -175,12 +176,12 @@ class SegmentStream:
         self._feed.put.remote(jobs)
 
     def end(self) -> None:
-        """Say that no more will come."""
+        """Note that no more will be put in."""
         self._ended = True
         self._feed.end.remote(self._count)
 
     def take(self) -> list[SegmentRow]:
-        """The segments that are over since the last call, in the order they ended.
+        """The segments that have ended since the last call, in the order in which they ended.
 
         Raises:
             RuntimeError: The stream broke off; there will be no more rows.
@@ -194,7 +195,7 @@ class SegmentStream:
                 self.over = True
             else:
                 self._broken = row
-        if self._broken and not rows:  # what came before it is handed out first
+        if self._broken and not rows:  # the rows before it are returned first
             self.over = True
             raise RuntimeError(f"segments broke off: {one_line(self._broken)}") from self._broken
         self.open -= len(rows)
@@ -203,9 +204,9 @@ class SegmentStream:
         return rows
 
     def stop(self) -> None:
-        """End it, whatever is under way."""
+        """End the stream, even if segments are in progress."""
         self._stopped.set()
-        # That its feed is gone would be told by Ray Data in sixty lines.
+        # Ray Data would log in sixty lines that its feed is gone.
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         with suppress(ray.exceptions.RayError):
             ray.kill(self._feed)
@@ -214,33 +215,34 @@ class SegmentStream:
 
     def _run(self, dataset: Dataset) -> None:
         try:
-            # Rows are not fetched ahead: the last one so far would wait for one more.
+            # Without prefetching: the newest row would wait for one more.
             for batch in dataset.iter_batches(
                 batch_size=None, batch_format="pyarrow", prefetch_batches=0
             ):
                 for row in batch.to_pylist():
-                    if row["video_id"]:  # nothing in place of a segment that was over before
+                    if row["video_id"]:  # empty for a segment that had ended before
                         self._rows.put(SegmentRow.unpacked(row))
                 if self._stopped.is_set():
                     break
-        except Exception as error:  # told to the owner, which ends the run in order
+        except Exception as error:  # raised by `take`, so that the run ends in order
             log.debug("the stream of segments broke off", exc_info=True)
             self._rows.put(error)
         else:
             self._rows.put(None)
 
 
-def _pool(resources: ResourceConfig, most: int) -> ActorPoolStrategy:
-    most = max(1, most)
-    return ActorPoolStrategy(min_size=min(resources.segment_workers_min, most), max_size=most)
+def _pool(resources: ResourceConfig, workers: int) -> ActorPoolStrategy:
+    workers = max(1, workers)
+    return ActorPoolStrategy(min_size=min(resources.detect_workers_min, workers), max_size=workers)
 
 
 def _room(resources: ResourceConfig) -> int:
+    """How many segment workers the cluster has room for, beside trainers and track tasks."""
     total = ray.cluster_resources()
     held = resources.adapt_workers
-    spare = total.get("CPU", 1.0) - held * resources.adapt_cpus - LINK_CPUS
-    by_cpu = int(spare / resources.segment_cpus)
-    if not resources.segment_gpus:
+    spare = total.get("CPU", 1.0) - held * resources.adapt_cpus - TRACK_CPUS
+    by_cpu = int(spare / resources.detect_cpus)
+    if not resources.detect_gpus:
         return by_cpu
     spare = total.get("GPU", 0.0) - held * resources.adapt_gpus
-    return min(by_cpu, int(spare / resources.segment_gpus))
+    return min(by_cpu, int(spare / resources.detect_gpus))

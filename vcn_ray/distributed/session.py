@@ -17,22 +17,21 @@ from vcn_ray.config import ResourceConfig
 from vcn_ray.errors import UsageError
 from vcn_ray.run.devices import count_cpus
 
-NO_PROGRESS_SECONDS = (
-    7 * 24 * 3600
-)  # Ray Data gives up after 30 min without a row; a segment may wait
+NO_PROGRESS_SECONDS = 7 * 24 * 3600
+"""Ray Data gives up after 30 minutes without a row; a segment may wait longer for a machine."""
 
 
 @contextmanager
 def cluster(resources: ResourceConfig) -> Iterator[None]:
     """Join the cluster of `RAY_ADDRESS`, or start one on this machine and end it afterwards.
 
-    A Ray that is already up in this process is used and left alone.
+    If this process is connected to a cluster already, that one is used and left alone.
     """
     started = not ray.is_initialized()
     if started:
         with _own_sigterm():
             _start(resources)
-    # A dataset keeps the context it was made in, so this comes before any dataset.
+    # A dataset keeps the context in which it is made, so the context is set before any dataset.
     context = DataContext.get_current()
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -47,7 +46,7 @@ def cluster(resources: ResourceConfig) -> Iterator[None]:
 
 @contextmanager
 def _own_sigterm() -> Iterator[None]:
-    """Keep what the program does on SIGTERM; Ray puts a plain exit in its place."""
+    """Keep the program's own handler of SIGTERM, which Ray replaces by a plain exit."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
@@ -58,7 +57,7 @@ def _own_sigterm() -> Iterator[None]:
 
 @contextmanager
 def _silenced() -> Iterator[None]:
-    """Keep off the terminal what is written below Python; errors still come as exceptions."""
+    """Hide what C++ code writes to the terminal; errors are still raised as exceptions."""
     sys.stderr.flush()
     kept = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
@@ -71,7 +70,7 @@ def _silenced() -> Iterator[None]:
 
 
 def _start(resources: ResourceConfig) -> None:
-    # Ray's C++ side warns of how Ray Data starts its actors, and tells that it was asked not to.
+    # Ray's C++ side warns of how Ray Data starts its actors, and logs that it was silenced.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if os.environ.get("RAY_ADDRESS"):
@@ -90,27 +89,28 @@ def _start(resources: ResourceConfig) -> None:
         raise
 
 
-def check_room(resources: ResourceConfig, there: dict[str, float]) -> None:
-    """A machine of our own does not grow: what does not fit would be waited for in silence.
+def check_room(resources: ResourceConfig, available: dict[str, float]) -> None:
+    """Check that this machine has room for a run, which would otherwise wait without a word.
 
-    Trainers hold what is set aside for them as long as the run lasts; beside them there must be
-    room for a segment worker, and for the job of a large title.
+    Trainers hold their resources for as long as the run lasts. Beside them there must be room for a
+    segment worker, and for the job of a large title.
 
     Args:
-        resources: What is asked for.
-        there: What the machine has, by Ray's names.
+        resources: The resources that the settings ask for.
+        available: The resources of the machine, by Ray's names.
 
     Raises:
-        UsageError: It has less.
+        UsageError: The machine has less.
     """
     for unit, kind in (("cpus", "CPU"), ("gpus", "GPU")):
-        adapt, segment = (getattr(resources, f"{name}_{unit}") for name in ("adapt", "segment"))
+        adapt, segment = (getattr(resources, f"{name}_{unit}") for name in ("adapt", "detect"))
         held = resources.adapt_workers * adapt
-        wanted = held + max(segment, resources.train_workers * adapt)
-        if wanted > there.get(kind, 0.0):
+        wanted = held + max(segment, resources.adapt_job_workers * adapt)
+        found = available.get(kind, 0.0)
+        if wanted > found:
             raise UsageError(
-                f"there is room for {there.get(kind, 0.0):g} {kind}, and {wanted:g} are asked for: "
+                f"there is room for {found:g} {kind}, and the settings ask for {wanted:g}: "
                 f"{held:g} by trainers (resources.adapt_workers times adapt_{unit}), and beside "
-                f"them the larger of segment_{unit} and train_workers times adapt_{unit}; lower "
+                f"them the larger of detect_{unit} and adapt_job_workers times adapt_{unit}; lower "
                 "these, or join a larger cluster by RAY_ADDRESS"
             )

@@ -6,45 +6,50 @@ first step; a large one gets a Ray Train job of its own, which places it on the 
 
 from __future__ import annotations
 
+import tempfile
 import uuid
-from typing import Any
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
+import ray
 import torch
 from ray.train import FailureConfig, ScalingConfig
 from ray.train import RunConfig as TrainRunConfig
 from ray.train.torch import TorchTrainer, get_device
 
-from vcn_ray.config import RunConfig
+from vcn_ray.config import ResourceConfig, RunConfig
 from vcn_ray.io.storage import Storage
 from vcn_ray.learn.hooks import ALONE, Hooks, ProcessRanks, Ranks
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.find import open_pack
-from vcn_ray.run.commit import adapt_step
+from vcn_ray.run.commit import commit_adapt
 from vcn_ray.run.ledger import Stopwatch, Work
 from vcn_ray.run.plan import TitlePlan
+from vcn_ray.steps import ADAPT
 
-MOST_RESTARTS = 3
+MAX_RESTARTS = 3
 """Times that a Ray Train job whose process or machine dies starts again."""
 
 
 class ProgressBoard:
-    """Where trainers say how far they are, for the driver to look at."""
+    """An actor to which trainers report their progress, and from which the driver reads it."""
 
     def __init__(self) -> None:
-        self._shares: dict[str, float] = {}
+        self._progress: dict[str, float] = {}
 
-    def put(self, subject: str, share: float) -> None:
-        """Note the share done of a title's step."""
-        self._shares[subject] = share
+    def put(self, subject: str, progress: float) -> None:
+        """Note the progress of a title's step, from 0 to 1."""
+        self._progress[subject] = progress
 
     def take(self) -> dict[str, float]:
-        """All that is new since the last call."""
-        shares, self._shares = self._shares, {}
-        return shares
+        """Everything new since the last call."""
+        progress, self._progress = self._progress, {}
+        return progress
 
 
 class TitleTrainer:
-    """Fine-tunes small titles, one at a time; keeps the pack loaded between them."""
+    """An actor that fine-tunes small titles one by one; it keeps the pack loaded between them."""
 
     def __init__(self, config: RunConfig, output: str) -> None:
         torch.set_num_threads(config.threads)
@@ -57,42 +62,114 @@ class TitleTrainer:
         return _adapt(title, self._pack, self._config, self._storage, board)
 
 
+class Training(NamedTuple):
+    """A call of a trainer."""
+
+    title_id: str
+    future: Any
+
+
+class TrainerPool:
+    """The warm trainers of a run, and the titles that wait for one.
+
+    Args:
+        config: Settings of the run.
+        output: Where results go.
+        board: The actor to which trainers report their progress.
+    """
+
+    def __init__(self, config: RunConfig, output: str, board: Any) -> None:
+        self._board = board
+        actor = _trainer_actor(config.resources)
+        self._all = [actor.remote(config, output) for _ in range(config.resources.adapt_workers)]
+        self._idle = list(self._all)
+        self._busy: dict[Any, Any] = {}  # trainers by the future of their call
+        self._queue: deque[TitlePlan] = deque()
+
+    @property
+    def has_queue(self) -> bool:
+        """True where titles wait for a trainer."""
+        return bool(self._queue)
+
+    def put(self, title: TitlePlan) -> None:
+        """Queue a title."""
+        self._queue.append(title)
+
+    def start(self) -> Iterator[Training]:
+        """Give each idle trainer one title: a title that kills its trainer takes no other along."""
+        while self._queue and self._idle:
+            title, trainer = self._queue.popleft(), self._idle.pop()
+            future = trainer.adapt.remote(title, self._board)
+            self._busy[future] = trainer
+            yield Training(title.title_id, future)
+
+    def release(self, future: Any) -> None:
+        """Note that a call has ended; a call of something else than a trainer is ignored."""
+        if future in self._busy:
+            self._idle.append(self._busy.pop(future))
+
+    def close(self) -> None:
+        """Kill all trainers, whatever they are doing."""
+        for trainer in self._all:
+            ray.kill(trainer)
+
+
+def _trainer_actor(resources: ResourceConfig) -> Any:
+    return ray.remote(
+        num_cpus=resources.adapt_cpus,
+        num_gpus=resources.adapt_gpus,
+        max_restarts=-1,
+        max_task_retries=2,
+    )(TitleTrainer)
+
+
 def train_large(title: TitlePlan, config: RunConfig, output: str, board: Any) -> Work:
     """Fine-tune one large title as a Ray Train job, and wait for it.
 
-    Its processes split each batch. What ends one of them ends the job, which starts again on the
-    machines that are left and goes on from the title's checkpoint in storage.
+    Its processes split each batch. If one of them dies, the job starts again on the machines that
+    are left, and resumes from the title's checkpoint in our storage.
 
     Returns:
-        What it took, the start of the job with it; bytes are those of other processes.
+        The work of the whole job, its start included; bytes are not counted, as other processes
+        read and write them.
     """
     resources, watch = config.resources, Stopwatch()
-    storage = Storage.open(output, config.s3)
-    trainer = TorchTrainer(
-        _train_loop,
-        train_loop_config={"title": title, "config": config, "output": output, "board": board},
-        scaling_config=ScalingConfig(
-            num_workers=resources.train_workers,
-            use_gpu=resources.adapt_gpus > 0,
-            resources_per_worker={"CPU": resources.adapt_cpus}
-            | ({"GPU": resources.adapt_gpus} if resources.adapt_gpus else {}),
-        ),
-        # A Ray Train run that finished under a name does nothing when asked again: names are new.
-        run_config=TrainRunConfig(
-            name=f"{title.title_id}-{uuid.uuid4().hex[:8]}",
-            storage_path=storage.inner_path("train"),
-            storage_filesystem=storage.filesystem,
-            failure_config=FailureConfig(max_failures=MOST_RESTARTS),
-        ),
+    # Ray Train asks for storage that all machines share, but only for checkpoints that are reported
+    # to it. Ours are not: all it writes is an empty file, from the job's controller, which runs on
+    # the same machine as this function.
+    with tempfile.TemporaryDirectory(prefix="vcn-train-") as folder:
+        trainer = TorchTrainer(
+            _train_loop,
+            train_loop_config={"title": title, "config": config, "output": output, "board": board},
+            scaling_config=_scaling(resources),
+            run_config=TrainRunConfig(
+                # New each time: a job that is retried shares no folder with the one before it.
+                name=f"{title.title_id}-{uuid.uuid4().hex[:8]}",
+                storage_path=folder,
+                failure_config=FailureConfig(max_failures=MAX_RESTARTS),
+            ),
+        )
+        trainer.fit()
+    return watch.done(
+        ADAPT.name, title.title_id, resources.adapt_gpus * resources.adapt_job_workers
     )
-    trainer.fit()
-    return watch.done("adapt", title.title_id, resources.adapt_gpus * resources.train_workers)
+
+
+def _scaling(resources: ResourceConfig) -> ScalingConfig:
+    needs = {"CPU": resources.adapt_cpus}
+    if resources.adapt_gpus:
+        needs["GPU"] = resources.adapt_gpus
+    return ScalingConfig(
+        num_workers=resources.adapt_job_workers,
+        use_gpu=resources.adapt_gpus > 0,
+        resources_per_worker=needs,
+    )
 
 
 def _train_loop(job: dict[str, Any]) -> None:
     config: RunConfig = job["config"]
     torch.set_num_threads(config.threads)
-    several = config.resources.train_workers > 1
+    several = config.resources.adapt_job_workers > 1
     if config.resources.adapt_gpus:
         torch.cuda.set_device(get_device())  # each process sees all GPUs of its machine
     _adapt(
@@ -113,8 +190,8 @@ def _adapt(
     board: Any,
     ranks: Ranks = ALONE,
 ) -> Work | None:
-    def progress(step: str, share: float) -> None:
-        board.put.remote(f"{title.title} ({step})", share)
+    def report(step: str, progress: float) -> None:
+        board.put.remote(f"{title.title} ({step})", progress)
 
-    hooks = Hooks(None if ranks.number else progress, ranks=ranks)
-    return adapt_step(title, pack, config, storage, hooks)
+    hooks = Hooks(None if ranks.number else report, ranks=ranks)
+    return commit_adapt(title, pack, config, storage, hooks)

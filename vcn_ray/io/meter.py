@@ -1,6 +1,6 @@
-"""How many bytes a thread has read from and written to storage; only ever more.
+"""Bytes that each thread has read from and written to storage; the counts never fall.
 
-By thread, for a step runs in one, while others may plan what comes next.
+Threads are counted separately, because a step runs in one thread while others plan.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 
 class Bytes(NamedTuple):
-    """A reading of the meter, or the difference of two."""
+    """A reading of the meter, or the difference between two readings."""
 
     read: int
     written: int
 
     def since(self, earlier: Bytes) -> Bytes:
-        """What has come since an earlier reading."""
+        """Subtract an earlier reading."""
         return Bytes(self.read - earlier.read, self.written - earlier.written)
 
 
@@ -24,12 +24,12 @@ _meter = threading.local()
 
 
 def count_bytes(read: int = 0, written: int = 0) -> None:
-    """Add to this thread's meter."""
+    """Add bytes to this thread's meter."""
     now = bytes_so_far()
     _meter.now = Bytes(now.read + read, now.written + written)
 
 
 def bytes_so_far() -> Bytes:
-    """The reading of this thread's meter."""
+    """Read this thread's meter."""
     now: Bytes = getattr(_meter, "now", Bytes(0, 0))
     return now

@@ -1,4 +1,4 @@
-"""Tries again what may go right the next time; what that is, its callers say."""
+"""Retries of calls; the caller says which errors are transient."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import TypeVar
 T = TypeVar("T")
 
 TRIES = 4
-FIRST_WAIT_SECONDS = 0.5  # doubled with every try, and shortened by chance: workers fail together
+FIRST_WAIT_SECONDS = 0.5  # doubles with each attempt; random, because workers fail together
 
 
 def retried(
     call: Callable[[], T], is_transient: Callable[[Exception], bool], tries: int = TRIES
 ) -> T:
-    """The value of a call that is made again after transient errors.
+    """Return the value of a call, and repeat the call after transient errors.
 
     Args:
-        call: What to do; doing it twice must be harmless.
-        is_transient: True of an error that may be over by the next try.
-        tries: How often at most.
+        call: The call; repeating it must be harmless.
+        is_transient: True for an error that another attempt may not meet.
+        tries: Maximum number of attempts.
 
     Raises:
-        Exception: The last try's error, or the first that is not transient.
+        Exception: The error of the last attempt, or the first permanent error.
     """
     for number in range(1, tries):
         try:

@@ -1,7 +1,7 @@
-"""How S3 is reached: its settings, its client, and its errors in words; it knows no object.
+"""Settings, client and error messages of S3; it knows nothing of objects.
 
-Credentials are found the usual AWS way (environment, files, single sign-on, the machine's role) and
-are no setting here, so they never travel with a job and are in no record.
+Each process finds its credentials as the AWS CLI does: environment, files, single sign-on, or the
+role of the machine. Credentials are not settings: they never travel with a job or enter a record.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -37,17 +36,20 @@ from botocore.exceptions import (
     SSOError,
     TokenRetrievalError,
 )
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
 
+from vcn_ray.bounds import STRICT
 from vcn_ray.errors import ConfigError, S3Error, S3Kind, UsageError
 from vcn_ray.redact import one_line, redact
 
 SCHEME = "s3://"
-CLIENT_TRIES = 3  # by botocore; storage and files try again on top, also what breaks off later
+CLIENT_ATTEMPTS = 3  # by botocore, for a request; S3Objects repeats reads that break off later
 SESSION_NAME = "vcn-ray"  # of an assumed role, as the owner's audit log shows it
-STS_REGION = "us-east-1"  # where nothing else says one
-NOT_IMPLEMENTED = 501  # by servers that lack a part of S3: the next try changes nothing
+STS_REGION = "us-east-1"  # where neither s3.region nor the AWS settings name a region
+NOT_IMPLEMENTED = 501  # from servers that lack a part of S3: another attempt changes nothing
 
-_GONE = frozenset(["404", "NoSuchKey", "NotFound", "NoSuchVersion"])
+_MISSING = frozenset(["404", "NoSuchKey", "NotFound", "NoSuchVersion"])
 _DENIED = frozenset(["403", "401", "AccessDenied", "Forbidden", "AllAccessDisabled"])
 _REFUSED = frozenset(
     [
@@ -60,7 +62,7 @@ _REFUSED = frozenset(
         "TokenRefreshRequired",
     ]
 )
-_CHANGED = frozenset(["412", "PreconditionFailed", "ConditionalRequestConflict"])
+_CHANGED = frozenset(["412", "PreconditionFailed"])
 _ELSEWHERE = frozenset(["301", "PermanentRedirect", "AuthorizationHeaderMalformed"])
 _BUSY = frozenset(
     [
@@ -76,17 +78,18 @@ _BUSY = frozenset(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+# An endpoint may hold a password: no validation error may print it.
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(**STRICT, hide_input_in_errors=True))
 class S3Config:
-    """How S3 is reached, for inputs and outputs alike; results do not depend on it."""
+    """Access to S3, for inputs and outputs alike; results do not depend on it."""
 
-    endpoint: str = ""  # http(s)://host:port; empty: AWS, or what AWS_ENDPOINT_URL says
-    region: str = ""  # empty: as the AWS settings of the machine say
-    profile: str = ""  # of the AWS files; each node needs it
-    role_arn: str = ""  # assumed with the credentials found, and renewed while a run lasts
-    kms_key: str = ""  # id, ARN or alias of the key that encrypts what is written (SSE-KMS)
-    requester_pays: bool = False  # say that we pay for requests and traffic
-    anonymous: bool = False  # sign nothing: for public buckets
+    endpoint: str = ""  # http(s)://host:port; empty: AWS_ENDPOINT_URL if set, else AWS
+    region: str = ""  # empty: from the AWS settings of each node
+    profile: str = ""  # in the AWS files of every node
+    role_arn: str = ""  # assumed with the credentials that each process finds, and renewed
+    kms_key: str = ""  # id, ARN or alias of the key that encrypts all output (SSE-KMS)
+    requester_pays: bool = False  # agree in each request to pay for it
+    anonymous: bool = False  # do not sign requests: for public buckets
 
     def __post_init__(self) -> None:
         if set(self.endpoint) & set("@?#"):
@@ -103,29 +106,29 @@ class S3Config:
 
     @property
     def payer(self) -> dict[str, str]:
-        """What a request says of who pays."""
+        """Parameters of every request: who pays for it."""
         return {"RequestPayer": "requester"} if self.requester_pays else {}
 
     @property
     def encryption(self) -> dict[str, str]:
-        """What a request says of the key of an object that it writes."""
+        """Parameters of every write: the key that encrypts the object."""
         if not self.kms_key:
             return {}
         return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self.kms_key}
 
 
 class S3Address(NamedTuple):
-    """Where an object or a folder of objects is."""
+    """Location of an object, or of a prefix."""
 
     bucket: str
     key: str
 
 
 def split_uri(uri: str) -> S3Address:
-    """Bucket and key of `s3://bucket/key`; the key is taken as it stands, nothing is decoded.
+    """Split `s3://bucket/key` into bucket and key; the key is not decoded.
 
     Raises:
-        UsageError: It names no bucket, or holds credentials.
+        UsageError: The address names no bucket, or holds credentials.
     """
     bucket, _, key = uri.removeprefix(SCHEME).partition("/")
     if redact(uri) != uri or "@" in bucket or ":" in bucket:
@@ -139,23 +142,22 @@ def split_uri(uri: str) -> S3Address:
 
 
 def s3_client(config: S3Config) -> Any:
-    """The boto3 client of a config; one for each process, safe to share between threads.
+    """Return this process's boto3 client of a config; threads may share it.
 
     Raises:
-        S3Error: The profile is not there.
+        S3Error: The profile does not exist.
     """
-    with _MAKING:
+    with _CLIENT_LOCK:
         return _client(config, os.getpid())
 
 
-_MAKING = threading.Lock()  # two threads must not both make one: sessions are not safe to share
+_CLIENT_LOCK = threading.Lock()  # threads must not create sessions at the same time
 
 
 @functools.lru_cache(maxsize=16)
 def _client(config: S3Config, _process: int) -> Any:
-    # A process that was forked must not use its parent's connections, so it is part of the name.
-    own = config.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3", "")
-    own = own or os.environ.get("AWS_ENDPOINT_URL", "")
+    # A forked process must not use its parent's connections, so its id is part of the cache key.
+    environment = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     try:
         session = boto3.Session(botocore_session=_session(config))
         return session.client(
@@ -164,12 +166,12 @@ def _client(config: S3Config, _process: int) -> Any:
             region_name=config.region or None,
             config=Config(
                 signature_version=UNSIGNED if config.anonymous else None,
-                retries={"mode": "standard", "total_max_attempts": CLIENT_TRIES},
+                retries={"mode": "standard", "total_max_attempts": CLIENT_ATTEMPTS},
                 connect_timeout=10,
                 read_timeout=60,
                 max_pool_connections=32,
-                # Servers of one's own seldom have a host name for every bucket.
-                s3={"addressing_style": "path"} if own else None,
+                # Servers other than AWS rarely have a host name for each bucket.
+                s3={"addressing_style": "path"} if config.endpoint or environment else None,
                 user_agent_extra="vcn-ray",
             ),
         )
@@ -188,17 +190,21 @@ def _session(config: S3Config) -> Any:
 
 
 class _RoleProvider(CredentialProvider):  # type: ignore[misc]  # botocore has no types
-    """Credentials of a role, asked for when first needed and again before they run out."""
+    """Credentials of a role: requested when first needed, and again before they expire."""
 
     METHOD = "vcn-assume-role"
 
+    def __init__(self, base: Any, role: str, region: str) -> None:
+        super().__init__()
+        self._base, self._role, self._region = base, role, region
+
     def load(self) -> Any:
-        own = self._base.get_credentials()
-        if own is None:
+        source = self._base.get_credentials()
+        if source is None:
             raise NoCredentialsError()
         fetcher = AssumeRoleCredentialFetcher(
             client_creator=functools.partial(self._base.create_client, region_name=self._region),
-            source_credentials=own,
+            source_credentials=source,
             role_arn=self._role,
             extra_args={"RoleSessionName": SESSION_NAME},
         )
@@ -206,13 +212,9 @@ class _RoleProvider(CredentialProvider):  # type: ignore[misc]  # botocore has n
             method=self.METHOD, refresh_using=fetcher.fetch_credentials
         )
 
-    def __init__(self, base: Any, role: str, region: str) -> None:
-        super().__init__()
-        self._base, self._role, self._region = base, role, region
-
 
 def is_transient(error: Exception) -> bool:
-    """True of an error of S3 that may be over by the next try."""
+    """True for an error that another attempt may not meet."""
     if isinstance(error, ClientError):
         code, status = _code(error), _status(error)
         if status == NOT_IMPLEMENTED:
@@ -223,11 +225,11 @@ def is_transient(error: Exception) -> bool:
 
 
 def explained(error: Exception, uri: str) -> S3Error:
-    """An error of boto3 as one line that says what to do.
+    """Turn an error of boto3 into an S3Error: one line that says what to do.
 
     Args:
-        error: What boto3 raised.
-        uri: What was asked for.
+        error: The error that boto3 raised.
+        uri: The object or bucket of the request.
     """
     kind, message = _explain(error, uri)
     return S3Error(kind, redact(message))
@@ -248,7 +250,7 @@ def _explain(error: Exception, uri: str) -> tuple[S3Kind, str]:
     if isinstance(error, EndpointConnectionError):
         return "unavailable", f"{one_line(error)}: check s3.endpoint, s3.region and the network"
     if is_transient(error):
-        return "unavailable", f"S3 broke off, {one_line(error)}: run the same command again"
+        return "unavailable", f"the connection broke, {one_line(error)}: run the same command again"
     return "other", one_line(error)
 
 
@@ -257,7 +259,7 @@ def _explain_code(error: ClientError, uri: str) -> tuple[S3Kind, str]:
     bucket = uri.removeprefix(SCHEME).partition("/")[0]
     if code == "NoSuchBucket":
         return "no_bucket", no_bucket(bucket)
-    if code in _GONE:
+    if code in _MISSING:
         return "missing", "there is no such object"
     if code in _CHANGED:
         return "changed", "it was replaced while it was read: run the same command again"
@@ -273,16 +275,16 @@ def _explain_code(error: ClientError, uri: str) -> tuple[S3Kind, str]:
         return "other", f"bucket {bucket} is in another region: set s3.region"
     if is_transient(error):
         return "unavailable", f"S3 is too busy or broken ({code}): run the same command again"
-    if not code:  # a page for people, say, by something that is no S3 or takes us for no S3 client
+    if not code:  # a web page, for instance, from a server that does not see an S3 request in it
         return "other", (
-            f"the server answered {_status(error)}, and not in the words of S3: check s3.endpoint, "
-            "and s3.anonymous, which not every server knows"
+            f"the server answered {_status(error)} without an S3 error code: check s3.endpoint, "
+            "and s3.anonymous, which not every server supports"
         )
     return "other", one_line(error)
 
 
 def no_bucket(bucket: str) -> str:
-    """What to say of a bucket that is not there."""
+    """Message for a bucket that does not exist."""
     return f"there is no bucket {bucket}: check its name, and s3.endpoint"
 
 

@@ -1,7 +1,7 @@
-"""A video on S3 as a seekable file that is read by range; it knows nothing of videos.
+"""An object on S3 as a seekable file that is read by range; it knows no video formats.
 
-What is read comes in blocks of 1 MiB, each a GET of its own that names the version it is of, and a
-few blocks are kept: a demuxer goes back and forth between a file's index and its frames.
+Each block of 1 MiB is one GET that names the expected ETag. The file keeps a few blocks, because a
+demuxer jumps between a file's index and its frames.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import io
 import os
 from collections import OrderedDict
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from vcn_ray.errors import MediaError, Reason, S3Error
 from vcn_ray.io.meter import count_bytes
-from vcn_ray.io.s3 import S3Config, split_uri
+from vcn_ray.io.s3 import SCHEME, S3Config, split_uri
 from vcn_ray.io.s3_objects import S3Objects
+from vcn_ray.io.video import Source
 from vcn_ray.redact import redact
 
 BLOCK_BYTES = 1 << 20
@@ -29,20 +30,20 @@ _REASONS: dict[str, Reason] = {
 
 
 def media_error(uri: str, error: S3Error) -> MediaError:
-    """What S3 refused of a video, as the failure of that video."""
+    """Turn S3's refusal of a video into the failure of that video."""
     return MediaError(_REASONS.get(error.kind, "unreadable"), f"{redact(uri)}: {error}")
 
 
 class S3File(io.RawIOBase):
-    """A seekable binary file over an object, read only; pickled, it is opened again elsewhere.
+    """A seekable, read-only binary file over an object; a pickled file opens again elsewhere.
 
-    Reading raises MediaError: `source_changed` where the object is not the one that was opened,
-    `missing`, `unreadable`, or `storage_error` where S3 does not answer.
+    Reading raises MediaError: `source_changed` if the object was replaced, `missing`,
+    `unreadable`, or `storage_error` if S3 does not answer.
 
     Attributes:
         uri: The object.
-        etag: Its version; empty until the first read where none was given.
-        name: Its key, for messages.
+        etag: The expected ETag; if none is given, that of the first read.
+        name: The key, for messages.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class S3File(io.RawIOBase):
 
     @property
     def size(self) -> int:
-        """Bytes of the object; asked by reading its first block, which is needed anyway."""
+        """Bytes of the object; reads the first block if no size is known."""
         if self._size is None:
             self._block(0)
         return self._size or 0
@@ -77,11 +78,11 @@ class S3File(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """Number of the byte that is read next."""
+        """Offset of the next byte to read."""
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Go to a byte; nothing is read for that."""
+        """Move to an offset; this sends no request."""
         if whence == os.SEEK_CUR:
             offset += self._position
         elif whence == os.SEEK_END:
@@ -94,7 +95,7 @@ class S3File(io.RawIOBase):
         return offset
 
     def readinto(self, buffer: Any, /) -> int:
-        """Fill the buffer up to the end of a block; 0 at the end of the file."""
+        """Fill the buffer up to the end of a block; return 0 at the end of the file."""
         view = memoryview(buffer).cast("B")
         if not len(view) or self._position >= self.size:
             return 0
@@ -120,3 +121,22 @@ class S3File(io.RawIOBase):
         if len(self._blocks) > KEPT_BLOCKS:
             self._blocks.popitem(last=False)
         return part.data
+
+
+def open_source(uri: str, etag: str, s3: S3Config) -> Source:
+    """Turn the uri of a video into something that can be opened; nothing is read yet.
+
+    Args:
+        uri: A path, or `s3://bucket/key`.
+        etag: The version of the object to read, so that any other is an error; empty: any version.
+        s3: How S3 is reached.
+
+    Returns:
+        The path of a local file; a seekable file that reads an object by range.
+
+    Raises:
+        UsageError: An S3 uri that names no object.
+    """
+    if not uri.startswith(SCHEME):
+        return uri
+    return cast(BinaryIO, S3File(uri, etag, config=s3))  # a RawIOBase, which typeshed keeps apart

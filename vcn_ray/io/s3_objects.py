@@ -1,7 +1,7 @@
-"""Requests for the objects of one bucket, made under the options of a config; it opens no video.
+"""Requests for the objects of one bucket, under the settings of a config; it knows no videos.
 
-Every request says who pays, every write says with which key it is encrypted, and what breaks off is
-tried again. pyarrow's own S3 file system can say neither, so it is not used.
+Every request for an object names the payer, every write names its encryption key, and transient
+errors are retried. docs/s3.md says why boto3 makes the requests and not a storage library.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from vcn_ray.io.s3 import SCHEME, S3Config, explained, is_transient, no_bucket, 
 
 T = TypeVar("T")
 
-PAGE_KEYS = 1000  # of a listing; the most there is
-PART_BYTES = 64 << 20  # larger objects are written in parts of this size; one put ends at 5 GiB
+PAGE_KEYS = 1000  # of a listing; S3 allows no more
+PART_BYTES = 64 << 20  # objects above this size are written in parts; S3 limits a put to 5 GiB
 CONTENT_TYPES = {".html": "text/html; charset=utf-8", ".json": "application/json"}
 
 
 class StoredObject(NamedTuple):
-    """What S3 says of an object without its content."""
+    """Metadata of an object."""
 
     key: str
     size: int
     etag: str  # without quotes
-    version: str = ""  # empty where the bucket keeps no versions, or was not asked
+    version: str = ""  # empty if the bucket keeps no versions, and in listings
 
 
 class Part(NamedTuple):
-    """Some bytes of an object, and which object they are of."""
+    """Some bytes of an object, with the size and ETag of that object."""
 
     data: bytes
     size: int  # of the whole object
@@ -46,13 +46,13 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class S3Objects:
-    """A bucket's objects. Every method raises S3Error, in one line that says what to do."""
+    """The objects of a bucket. Every method may raise S3Error: one line that says what to do."""
 
     bucket: str
     config: S3Config = field(default_factory=S3Config)
 
     def head(self, key: str) -> StoredObject:
-        """Size, ETag and version of an object."""
+        """Request size, ETag and version of an object."""
         try:
             found = self._head(key)
         except S3Error as error:
@@ -68,7 +68,7 @@ class S3Objects:
         )
 
     def exists(self, key: str) -> bool:
-        """True where there is an object of that key; one request, whatever it says."""
+        """True if there is an object of that key; this costs exactly one request."""
         try:
             self._head(key)
         except S3Error as error:
@@ -78,13 +78,13 @@ class S3Objects:
         return True
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
-        """All objects whose key starts with `prefix`, page by page, by key."""
+        """List all objects whose key starts with `prefix`, sorted by key; one request per page."""
         for page in self._pages(prefix, {}):
             for entry in page.get("Contents", []):
                 yield StoredObject(entry["Key"], int(entry["Size"]), entry["ETag"].strip('"'))
 
     def names(self, folder: str) -> dict[str, int | None]:
-        """Names directly below a folder: sizes of objects, None for folders."""
+        """List the names directly below a folder: an object's size, or None for a folder."""
         prefix = f"{folder.rstrip('/')}/" if folder else ""
         found: dict[str, int | None] = {}
         for page in self._pages(prefix, {"Delimiter": "/"}):
@@ -92,41 +92,41 @@ class S3Objects:
                 found[entry["Prefix"][len(prefix) :].rstrip("/")] = None
             for entry in page.get("Contents", []):
                 found[entry["Key"][len(prefix) :]] = int(entry["Size"])
-        found.pop("", None)  # some tools put an empty object for the folder itself
+        found.pop("", None)  # some tools write an empty object for the folder itself
         return found
 
     def has_versions(self) -> bool:
-        """False where the bucket surely never kept versions."""
+        """False if the bucket certainly never kept versions."""
         return _has_versions(self)
 
     def read(self, key: str) -> bytes:
-        """All of an object."""
+        """Read a whole object."""
         return self._read(key, {}).data
 
     def read_part(self, key: str, start: int, length: int, etag: str = "") -> Part:
-        """Bytes of an object from `start` on; none where it is not that long.
+        """Read a range of an object; the range may reach past the end, or lie there.
 
         Args:
-            key: Which object.
-            start: Number of the first byte.
-            length: Bytes at most.
-            etag: Of the version that is meant; another is an error of kind `changed`. Empty: any.
+            key: The object.
+            start: Offset of the first byte.
+            length: Maximum number of bytes.
+            etag: The expected ETag; any other is an error of kind `changed`. Empty: accept any.
         """
         wanted = {"Range": f"bytes={start}-{start + length - 1}"}
         return self._read(key, wanted | ({"IfMatch": f'"{etag}"'} if etag else {}))
 
     def write(self, key: str, data: bytes) -> None:
-        """Write a whole object; it is there in full or not at all."""
+        """Write a whole object; readers never see a part of it."""
         ending = key[key.rfind(".") :]
         extra = self.config.encryption | self.config.payer
         extra |= {"ContentType": CONTENT_TYPES[ending]} if ending in CONTENT_TYPES else {}
         if len(data) <= PART_BYTES:
-            self._ask(key, lambda s3: s3.put_object(**self._at(key), Body=data, **extra))
+            self._request(key, lambda s3: s3.put_object(**self._at(key), Body=data, **extra))
             return
         parts = TransferConfig(
             multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, use_threads=False
         )
-        self._ask(
+        self._request(
             key,
             lambda s3: s3.upload_fileobj(
                 io.BytesIO(data), self.bucket, key, ExtraArgs=extra, Config=parts
@@ -134,47 +134,50 @@ class S3Objects:
         )
 
     def delete(self, key: str) -> None:
-        """Remove an object; nothing happens where there is none."""
-        self._ask(key, lambda s3: s3.delete_object(**self._at(key), **self.config.payer))
+        """Remove an object, if it exists."""
+        self._request(key, lambda s3: s3.delete_object(**self._at(key), **self.config.payer))
 
     def _head(self, key: str) -> dict[str, Any]:
-        asked = self._at(key) | self.config.payer
-        return self._ask(key, lambda s3: dict(s3.head_object(**asked)))
+        return self._request(
+            key, lambda s3: dict(s3.head_object(**self._at(key), **self.config.payer))
+        )
 
     def _has_bucket(self) -> bool:
-        """False where the bucket surely is not there: S3 says 404 of it, too, but not of which."""
+        """False if the bucket certainly does not exist: a HEAD answers 404 in both cases."""
         try:
             s3_client(self.config).head_bucket(Bucket=self.bucket)
         except (BotoCoreError, ClientError) as error:
             return explained(error, f"{SCHEME}{self.bucket}").kind != "missing"
         return True
 
-    def _read(self, key: str, how: dict[str, str]) -> Part:
+    def _read(self, key: str, options: dict[str, str]) -> Part:
         def once(s3: Any) -> Part:
             try:
-                got = s3.get_object(**self._at(key), **how, **self.config.payer)
+                got = s3.get_object(**self._at(key), **options, **self.config.payer)
             except ClientError as error:
                 if error.response.get("Error", {}).get("Code") == "InvalidRange":
                     return Part(b"", 0, "")
                 raise
-            # A connection may also break while the content comes: that, too, is tried again.
+            # The connection may also break while the content arrives: read it within the retry.
             data = bytes(got["Body"].read())
-            return Part(data, _size_of(got, how, len(data)), got["ETag"].strip('"'))
+            return Part(data, _size_of(got, options, len(data)), got["ETag"].strip('"'))
 
-        return self._ask(key, once)
+        return self._request(key, once)
 
-    def _pages(self, prefix: str, how: dict[str, str]) -> Iterator[dict[str, Any]]:
-        token: dict[str, str] = {}
-        while True:
-            asked: dict[str, Any] = {"Bucket": self.bucket, "Prefix": prefix, "MaxKeys": PAGE_KEYS}
-            asked |= how | token | self.config.payer
-            page = self._ask(prefix, functools.partial(_list_page, asked))
+    def _pages(self, prefix: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        options = {"Prefix": prefix, "MaxKeys": PAGE_KEYS} | self.config.payer | options
+        page = self._page(options)
+        yield page
+        while page.get("IsTruncated"):
+            page = self._page(options | {"ContinuationToken": page["NextContinuationToken"]})
             yield page
-            if not page.get("IsTruncated"):
-                return
-            token = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def _ask(self, key: str, call: Callable[[Any], T]) -> T:
+    def _page(self, options: dict[str, Any]) -> dict[str, Any]:
+        return self._request(
+            options["Prefix"], lambda s3: dict(s3.list_objects_v2(Bucket=self.bucket, **options))
+        )
+
+    def _request(self, key: str, call: Callable[[Any], T]) -> T:
         s3 = s3_client(self.config)
         try:
             return retried(lambda: call(s3), is_transient)
@@ -185,25 +188,20 @@ class S3Objects:
         return {"Bucket": self.bucket, "Key": key}
 
 
-def _list_page(asked: dict[str, Any], s3: Any) -> dict[str, Any]:
-    page: dict[str, Any] = s3.list_objects_v2(**asked)
-    return page
-
-
-def _size_of(got: dict[str, Any], how: dict[str, str], read: int) -> int:
-    """The size of the whole object that a GET answered of."""
-    if "Range" not in how:
+def _size_of(got: dict[str, Any], options: dict[str, str], read: int) -> int:
+    """Size of the whole object, from the answer to a GET."""
+    if "Range" not in options:
         return read
-    told = re.fullmatch(r"bytes \d+-\d+/(\d+)", got.get("ContentRange", ""))
-    if told is None:
+    found = re.fullmatch(r"bytes \d+-\d+/(\d+)", got.get("ContentRange", ""))
+    if found is None:
         raise S3Error("other", "this server does not read objects by range: use another one")
-    return int(told[1])
+    return int(found[1])
 
 
 @functools.lru_cache(maxsize=256)
 def _has_versions(objects: S3Objects) -> bool:
     try:
-        asked = s3_client(objects.config).get_bucket_versioning(Bucket=objects.bucket)
+        answer = s3_client(objects.config).get_bucket_versioning(Bucket=objects.bucket)
     except (BotoCoreError, ClientError):
-        return True  # not ours to know: each object is asked, which tells in any case
-    return "Status" in asked
+        return True  # this right is optional: a HEAD of each object names its version in any case
+    return "Status" in answer

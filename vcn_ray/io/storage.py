@@ -1,7 +1,8 @@
-"""One way to read and write results, on a folder or an S3 prefix; it does not know what is stored.
+"""Reads and writes of results in a folder or below an S3 prefix; it does not know what is stored.
 
-A stage's output is a folder that counts only once its `manifest.json` is there, written last. On a
-local disk a file appears whole by a rename from a temporary name; on S3 a put is whole by itself.
+The output of a step is a folder, and it counts once it holds a `manifest.json`, which is written
+last. A file never appears in part: on a local disk it is renamed from a temporary name, and on S3 a
+put is atomic.
 """
 
 from __future__ import annotations
@@ -11,95 +12,94 @@ import json
 import os
 import posixpath
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
-import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from vcn_ray.errors import S3Error, StorageError, UsageError
+from vcn_ray.io.atomic import atomic_file
 from vcn_ray.io.meter import count_bytes
 from vcn_ray.io.retry import retried
 from vcn_ray.io.s3 import SCHEME, S3Config, split_uri
-from vcn_ray.io.s3_filesystem import s3_filesystem
 from vcn_ray.io.s3_objects import S3Objects
-from vcn_ray.redact import one_line as one_line  # where those who use storage look for it
+from vcn_ray.redact import one_line as one_line  # re-exported
 from vcn_ray.redact import redact
 
 T = TypeVar("T")
 
 MANIFEST = "manifest.json"
-_PASSING = frozenset(
+_TRANSIENT = frozenset(
     [errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ESTALE, errno.ETIMEDOUT]
 )
-"""Errors of a folder on another machine that may be over by the next try."""
+"""Errors of a network file system that another attempt may not meet."""
 
 
 def is_remote(uri: str) -> bool:
-    """True where `uri` names an object store rather than a path of this machine."""
+    """True if `uri` names an object store and not a path of this machine."""
     return "://" in uri and not uri.startswith("file://")
 
 
 class Place(Protocol):
-    """Where files are kept, by path below a root; S3Objects is one."""
+    """Whole files by key: a local disk (LocalPlace) or a bucket (S3Objects)."""
 
     def exists(self, key: str, /) -> bool:
-        """True where there is a file."""
+        """True if there is a file."""
 
-    def names(self, folder: str, /) -> dict[str, Any]:
-        """Names directly below a folder, as keys."""
+    def names(self, folder: str, /) -> Iterable[str]:
+        """List the names directly below a folder."""
 
     def read(self, key: str, /) -> bytes:
-        """A file's content."""
+        """Read a whole file."""
 
     def write(self, key: str, data: bytes, /) -> None:
-        """Write a whole file at once."""
+        """Write a whole file; readers never see a part of it."""
 
     def delete(self, key: str, /) -> None:
-        """Remove a file, if there is one."""
+        """Remove a file, if it exists."""
 
 
 class LocalPlace:
-    """Files of this machine, by absolute path."""
+    """Files of this machine; a key is an absolute path."""
 
     def exists(self, key: str, /) -> bool:
-        """True where there is a file."""
+        """True if there is a file."""
         try:
             os.stat(key)
         except (FileNotFoundError, NotADirectoryError):
             return False
         return True
 
-    def names(self, folder: str, /) -> dict[str, Any]:
-        """Names directly below a folder, as keys; none where there is no folder."""
+    def names(self, folder: str, /) -> list[str]:
+        """List the names directly below a folder; there are none if the folder does not exist."""
         try:
-            return dict.fromkeys(os.listdir(folder))
+            return os.listdir(folder)
         except (FileNotFoundError, NotADirectoryError):
-            return {}
+            return []
 
     def read(self, key: str, /) -> bytes:
-        """A file's content."""
+        """Read a whole file."""
         return Path(key).read_bytes()
 
     def write(self, key: str, data: bytes, /) -> None:
-        """Write a whole file under another name, then rename it."""
+        """Write a whole file under a temporary name, then rename it."""
         _write_local(key, data)
 
     def delete(self, key: str, /) -> None:
-        """Remove a file, if there is one."""
+        """Remove a file, if it exists."""
         Path(key).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A root below which paths like `videos/x/faces-1/seg-00000.parquet` are read and written.
+    """A root folder or prefix; paths such as `videos/x/plan.json` are relative to it.
 
     Attributes:
-        uri: The root, absolute; with `s3` enough to open it again in another process.
-        s3: How S3 is reached.
+        uri: The root, absolute; another process can open it again with `uri` and `s3`.
+        s3: Access to S3.
     """
 
     uri: str
@@ -109,14 +109,14 @@ class Storage:
 
     @classmethod
     def open(cls, uri: str, s3: S3Config | None = None) -> Storage:
-        """Open a folder or `s3://bucket/prefix`; nothing is created or read yet.
+        """Open a folder or `s3://bucket/prefix`; this creates and reads nothing.
 
         Raises:
-            StorageError: The uri's scheme or bucket cannot be used.
+            StorageError: The scheme or the bucket of the uri cannot be used.
         """
         s3 = s3 or S3Config()
         if not is_remote(uri):
-            # Other processes have other working directories: only an absolute path travels.
+            # A relative path would mean another folder in another process.
             root = str(Path(uri.removeprefix("file://")).expanduser().absolute())
             return cls(uri=root, s3=s3, _place=LocalPlace(), _root=root)
         if not uri.startswith(SCHEME):
@@ -130,67 +130,56 @@ class Storage:
         return cls(uri=uri, s3=s3, _place=S3Objects(bucket, s3), _root=key.strip("/"))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Connections do not travel: it is opened again there, with the credentials found there.
+        # The other process opens it again, with its own connections and credentials.
         return (Storage.open, (self.uri, self.s3))
 
     def locate(self, path: str) -> str:
-        """The full address of `path`, for people."""
+        """Return the full address of `path`, for messages."""
         return f"{self.uri.rstrip('/')}/{path}" if path else self.uri
-
-    @property
-    def filesystem(self) -> pafs.FileSystem:
-        """The file system below, for libraries that take one."""
-        local = isinstance(self._place, LocalPlace)
-        return pafs.LocalFileSystem() if local else s3_filesystem(self.s3)
-
-    def inner_path(self, path: str) -> str:
-        """The path of a file within `filesystem`."""
-        full = self._full(path)
-        return f"{self._place.bucket}/{full}" if isinstance(self._place, S3Objects) else full
 
     def check_writable(self) -> None:
         """Write and remove a small file.
 
         Raises:
-            StorageError: Nothing can be written here.
+            StorageError: The storage is not writable.
         """
         probe = f".vcn-probe-{uuid.uuid4().hex}"
-        self.write_bytes(probe, b"probe")  # some S3 servers refuse an empty upload in parts
+        self.write_bytes(probe, b"probe")
         self.delete(probe)
 
     def exists(self, path: str) -> bool:
-        """True where a file of that name is stored."""
-        return self._do("look at", path, lambda: self._place.exists(self._full(path)))
+        """True if there is a file at `path`."""
+        return self._do("find", path, lambda: self._place.exists(self._full(path)))
 
     def names(self, path: str) -> list[str]:
-        """Names directly below a folder, sorted; empty where there is no such folder."""
+        """List the names directly below a folder, sorted; empty if there is no such folder."""
         return self._do("list", path, lambda: sorted(self._place.names(self._full(path))))
 
     def read_bytes(self, path: str) -> bytes:
-        """The content of a file.
+        """Read a whole file.
 
         Raises:
-            StorageError: It is not there or cannot be read.
+            StorageError: The file does not exist or cannot be read.
         """
         data: bytes = self._do("read", path, lambda: self._place.read(self._full(path)))
         count_bytes(read=len(data))
         return data
 
     def write_bytes(self, path: str, data: bytes) -> None:
-        """Write a whole file at once; readers see the old one or the new one, never a part.
+        """Write a whole file; readers see the old content or the new, never a part.
 
         Raises:
-            StorageError: It cannot be written.
+            StorageError: The file cannot be written.
         """
         self._do("write", path, lambda: self._place.write(self._full(path), data))
         count_bytes(written=len(data))
 
     def delete(self, path: str) -> None:
-        """Remove a file; nothing happens where there is none."""
+        """Remove a file, if it exists."""
         self._do("remove", path, lambda: self._place.delete(self._full(path)))
 
     def find_json(self, path: str) -> dict[str, Any] | None:
-        """A JSON object, or None where there is no such file."""
+        """Read a JSON object; None if there is no such file."""
         try:
             return self.read_json(path)
         except StorageError as error:
@@ -200,22 +189,23 @@ class Storage:
             raise
 
     def read_json(self, path: str) -> dict[str, Any]:
-        """A JSON object."""
+        """Read a JSON object."""
         content: dict[str, Any] = json.loads(self.read_bytes(path))
         return content
 
     def write_json(self, path: str, content: dict[str, Any]) -> None:
-        """Write a JSON object for machines and people."""
+        """Write a JSON object, indented and with sorted keys."""
         text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
         self.write_bytes(path, text.encode() + b"\n")
 
     def read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
-        """A Parquet table, or some of its columns."""
+        """Read a Parquet table, or some of its columns."""
         reader = pa.BufferReader(self.read_bytes(path))
         try:
             return pq.read_table(reader, columns=columns)
         except (pa.ArrowException, OSError) as error:
-            raise StorageError(f"{self.locate(path)} is no Parquet: {one_line(error)}") from error
+            where = self.locate(path)
+            raise StorageError(f"{where} is not a Parquet file: {one_line(error)}") from error
 
     def write_table(self, path: str, table: pa.Table) -> None:
         """Write a Parquet table; equal tables give equal bytes."""
@@ -224,38 +214,30 @@ class Storage:
         self.write_bytes(path, sink.getvalue().to_pybytes())
 
     def is_committed(self, folder: str) -> bool:
-        """True where a stage has finished this folder."""
+        """True if a step has finished this folder."""
         return self.exists(f"{folder}/{MANIFEST}")
 
     def commit(self, folder: str, manifest: dict[str, Any]) -> None:
-        """Declare a folder finished: its manifest, written after all its files."""
+        """Mark a folder as finished: write its manifest, after all its files."""
         self.write_json(f"{folder}/{MANIFEST}", manifest)
 
     def read_manifest(self, folder: str) -> dict[str, Any]:
-        """The manifest of a finished folder."""
+        """Read the manifest of a finished folder."""
         return self.read_json(f"{folder}/{MANIFEST}")
 
     def _full(self, path: str) -> str:
         return posixpath.join(self._root, path) if path else self._root
 
-    def _do(self, what: str, path: str, call: Callable[[], T]) -> T:
-        """Do something with a file, again after errors that pass; S3Objects tries again itself."""
+    def _do(self, action: str, path: str, call: Callable[[], T]) -> T:
+        """Make a call, and retry it after transient local errors; S3Objects retries by itself."""
         try:
-            return retried(call, lambda e: isinstance(e, OSError) and e.errno in _PASSING)
+            return retried(call, lambda e: isinstance(e, OSError) and e.errno in _TRANSIENT)
         except OSError as error:
-            raise StorageError(f"cannot {what} {self.locate(path)}: {one_line(error)}") from error
+            raise StorageError(f"cannot {action} {self.locate(path)}: {one_line(error)}") from error
 
 
 def _write_local(full: str, data: bytes) -> None:
-    folder = os.path.dirname(full)
-    os.makedirs(folder, exist_ok=True)
-    temporary = f"{full}.{uuid.uuid4().hex}.tmp"
-    try:
-        with open(temporary, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, full)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+    path = Path(full)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as part:
+        part.write_bytes(data)

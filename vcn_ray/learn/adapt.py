@@ -2,11 +2,11 @@
 
 It knows no storage, no Ray and no clustering rule; the device is the encoder's.
 
-    views  draw and encode the views of every crop (2.2)
-    head   train the head on the frozen encoder (2.1, 2.3, 2.6)
-    match  match tracks between rounds (2.5)
-    encoder  train the encoder's last blocks, or all of it (2.4)
-    outputs  describe each track by the adapted model (4, closed form)
+    views    draw and encode the views of every crop (2.2)
+    head     train the head on the frozen encoder, in rounds (2.1, 2.3, 2.6)
+    match    match tracks between rounds (2.5)
+    encoder  train the encoder's last blocks, or all of it, with the head (2.4)
+    outputs  encode again and average over each track (4, closed form)
     quality  rate each crop (3.1)
 """
 

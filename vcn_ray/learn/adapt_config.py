@@ -33,7 +33,7 @@ class AdaptConfig:
     outputs: Count = 1024  # K
     teacher_temperature: Positive = 0.07  # tau_t
     student_temperature: Positive = 0.10  # tau_s
-    centre_momentum: Fraction = 0.9  # per step; a slower one lets sharp teachers drift to one output
+    centre_momentum: Fraction = 0.9  # per step; slower: sharp teachers drift to one output
 
     rounds: Count = 2  # METHOD 2.6, head alone, at most; a third confirms its own mistakes
     epochs: Count = 4  # per round; each visits every crop once

@@ -89,7 +89,7 @@ class Projection(nn.Module):
 
 
 class Student(NamedTuple):
-    """The trained state of METHOD 2: everything that turns an embedding into the loss's two sides."""
+    """The trained state of METHOD 2: it turns an embedding into both sides of the loss."""
 
     head: nn.Module  # (b, d) unit e to (b, K) z
     centre: Tensor  # (K,) c

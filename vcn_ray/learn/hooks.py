@@ -126,7 +126,7 @@ class Hooks(NamedTuple):
     ranks: Ranks = ALONE  # the processes that train together; each calls `adapt`
 
     def ranks_for(self, crops: int) -> Ranks:
-        """Return the ranks that share so many crops: each works alone where some had none."""
+        """Return the ranks, or ALONE where there are fewer crops than ranks."""
         return self.ranks if crops >= self.ranks.count else ALONE
 
 

@@ -74,7 +74,7 @@ def distillation_loss(
 
 
 def update_centre(centre: Tensor, teacher: Tensor, momentum: float) -> Tensor:
-    """Return the centre c (K,) after a batch of teacher outputs (b, K) (METHOD 2.3; DINO, eq. 4)."""
+    """Return the centre c (K,) after a batch of teacher outputs (b, K) (2.3; DINO, eq. 4)."""
     return momentum * centre + (1 - momentum) * teacher.mean(dim=0)
 
 

@@ -167,7 +167,6 @@ def _some_tracks(student: Student, crops: CropEmbeddings, quality: F32, track: I
         within=np.where(means.crops > 1, means.plain_loss(plain), within_views),
         within_views=within_views,
         output=means.of(outputs),
-        output_norm=means.of(np.linalg.norm(outputs, axis=1)),
         embedding=unit_rows(means.of(crops.plain.numpy())).astype(np.float32),
         pretrained=unit_rows(means.of(crops.pretrained.numpy())).astype(np.float32),
         pretrained_views=1 + means.loss(views),
@@ -179,7 +178,7 @@ def _some_tracks(student: Student, crops: CropEmbeddings, quality: F32, track: I
 
 
 def no_outputs(outputs: int, dim: int, temperatures: Temperatures) -> TrackOutputs:
-    """Return the record of a title without tracks, for K `outputs` and embeddings of length `dim`."""
+    """Return the record of a title without tracks: K is `outputs`, d is `dim`."""
     none, square = np.zeros(0, np.float32), np.zeros((0, outputs), np.float32)
     embedding = np.zeros((0, dim), np.float32)
     return TrackOutputs(
@@ -189,7 +188,6 @@ def no_outputs(outputs: int, dim: int, temperatures: Temperatures) -> TrackOutpu
         within=np.zeros(0),
         within_views=np.zeros(0),
         output=square,
-        output_norm=none,
         embedding=embedding,
         pretrained=embedding,
         pretrained_views=np.zeros(0),

@@ -57,7 +57,7 @@ class PairSampler:
 
         Args:
             generator: On the CPU.
-            matched_fraction: Chance that the second crop comes from a matched track, if there is one.
+            matched_fraction: Chance that the second crop comes from a matched track, if any.
             crops_per_track: Maximum number of first crops per track, at random; None: all.
 
         Returns:

@@ -1,18 +1,18 @@
 "use strict";
 (() => {
-  const film = JSON.parse(document.getElementById("film").textContent);
+  const data = JSON.parse(document.getElementById("data").textContent);
   const all = (query, root = document) => Array.from(root.querySelectorAll(query));
   const reduced = matchMedia("(prefers-reduced-motion: reduce)").matches;
   document.documentElement.classList.add("live");
 
-  /* Names, kept in this browser under a key that changes with the people. */
+  /* Typed names are kept in this browser, under a key that changes with the people. */
   const plain = new Map(all("input[data-input]").map((input) => [input.dataset.input, input.placeholder]));
   const load = () => {
     try {
-      const kept = JSON.parse(localStorage.getItem(film.key) || "{}");
+      const kept = JSON.parse(localStorage.getItem(data.key) || "{}");
       return kept && typeof kept === "object" ? kept : {};
     } catch {
-      return {}; // private windows may forbid storage; names then last as long as the page
+      return {}; // private windows may forbid storage; the names then last as long as the page
     }
   };
   const names = load();
@@ -28,16 +28,16 @@
       const name = input.value.trim();
       if (name) names[person] = name; else delete names[person];
       showName(person);
-      try { localStorage.setItem(film.key, JSON.stringify(names)); } catch { /* as above */ }
+      try { localStorage.setItem(data.key, JSON.stringify(names)); } catch { /* as above */ }
     };
     input.addEventListener("input", keep);
-    input.addEventListener("change", keep); // browsers that fill in or clear a field by themselves
+    input.addEventListener("change", keep); // some browsers fill in or clear fields themselves
     input.addEventListener("keydown", (event) => { if (event.key === "Enter") input.blur(); });
   });
   document.getElementById("export")?.addEventListener("click", () => {
     const people = Object.fromEntries([...plain.keys()].map((person) => [person, names[person] || null]));
     const url = URL.createObjectURL(new Blob([JSON.stringify(people, null, 2)], { type: "application/json" }));
-    const link = Object.assign(document.createElement("a"), { href: url, download: `${film.id}-names.json` });
+    const link = Object.assign(document.createElement("a"), { href: url, download: `${data.id}-names.json` });
     link.click();
     setTimeout(() => URL.revokeObjectURL(url), 1000);
   });
@@ -46,9 +46,9 @@
   all("a.cover").forEach((cover) => {
     const panel = document.querySelector(cover.getAttribute("href"));
     cover.setAttribute("role", "button");
-    const tell = () => cover.setAttribute("aria-expanded", String(panel.open));
-    tell();
-    panel.addEventListener("toggle", tell);
+    const showState = () => cover.setAttribute("aria-expanded", String(panel.open));
+    showState();
+    panel.addEventListener("toggle", showState);
     const flip = (event) => {
       event.preventDefault();
       panel.open = !panel.open;
@@ -58,7 +58,7 @@
     cover.addEventListener("keydown", (event) => { if (event.key === " ") flip(event); });
   });
 
-  /* The face and time of the bar under the pointer or the keyboard. */
+  /* The face and the time of the bar under the pointer or with the focus. */
   const tip = document.getElementById("tip");
   const hide = () => { tip.hidden = true; };
   const show = (bar) => {
@@ -105,12 +105,12 @@
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
   document.addEventListener("scroll", hide, { capture: true, passive: true });
 
-  /* Zoom: the axis grows inside its scrolling frame; the labels are set anew for each width. */
+  /* Zoom: the axis grows inside its scrolling frame; its labels are drawn again for each width. */
   const frame = document.getElementById("timeline");
   if (!frame) return;
   const scale = frame.querySelector(".scale");
   const axis = document.getElementById("axis");
-  const most = Math.max(1, Math.min(512, 2 ** Math.ceil(Math.log2(film.seconds / 4))));
+  const maxZoom = Math.max(1, Math.min(512, 2 ** Math.ceil(Math.log2(data.seconds / 4))));
   const steps = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400];
   let zoom = 1;
 
@@ -124,34 +124,34 @@
   };
   const drawTicks = () => {
     const width = axis.clientWidth || 1;
-    const step = steps.find((value) => (value / film.seconds) * width >= 64) || 36000;
+    const step = steps.find((value) => (value / data.seconds) * width >= 64) || 36000;
     const ticks = [];
-    for (const video of film.videos) {
+    for (const video of data.videos) {
       for (let time = 0; time < video.seconds; time += step) {
-        const room = ((video.seconds - time) / film.seconds) * width;
+        const room = ((video.seconds - time) / data.seconds) * width;
         if (time && room < 40) break;
         const tick = document.createElement("span");
         tick.className = "tick";
-        tick.style.left = `${(100 * (video.offset + time)) / film.seconds}%`;
+        tick.style.left = `${(100 * (video.offset + time)) / data.seconds}%`;
         tick.textContent = clock(time, step < 1);
         ticks.push(tick);
       }
     }
     document.getElementById("ticks").replaceChildren(...ticks);
-    // Zoomed in, the lines of cuts stand apart and may be stronger.
-    frame.style.setProperty("--cut-opacity", Math.min(1, Math.max(film.faintest, width / (6 * film.cuts + 1))));
+    // Zoomed in, the lines of cuts are farther apart and may be more opaque.
+    frame.style.setProperty("--cut-opacity", Math.min(1, Math.max(data.minCutOpacity, width / (6 * data.cuts + 1))));
   };
   const setZoom = (wanted, anchor) => {
-    const next = Math.min(most, Math.max(1, wanted));
+    const next = Math.min(maxZoom, Math.max(1, wanted));
     const labels = frame.querySelector(".who").offsetWidth;
     const at = anchor === undefined ? (frame.clientWidth - labels) / 2 : Math.max(0, anchor - labels);
     const place = (frame.scrollLeft + at) / axis.clientWidth;
     zoom = next;
     scale.style.setProperty("--zoom", zoom);
     frame.scrollLeft = place * axis.clientWidth - at;
-    document.getElementById("zoom-level").textContent = zoom === 1 ? "whole film" : `${Math.round(zoom * 10) / 10} ×`;
+    document.getElementById("zoom-level").textContent = `Zoom ${Math.round(zoom * 10) / 10} ×`;
     document.querySelector('[data-zoom="out"]').disabled = zoom <= 1;
-    document.querySelector('[data-zoom="in"]').disabled = zoom >= most;
+    document.querySelector('[data-zoom="in"]').disabled = zoom >= maxZoom;
     drawTicks();
   };
   const change = { in: () => setZoom(zoom * 2), out: () => setZoom(zoom / 2), fit: () => setZoom(1) };

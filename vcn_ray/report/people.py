@@ -1,4 +1,4 @@
-"""What a page says of each person: times, tracks, merges, company; it knows nothing of HTML."""
+"""What a page says about each person: times, tracks, merges, company; it knows nothing of HTML."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from vcn_ray.report.choose import STRIP_FACES, Choice, Row, merge_limit
-from vcn_ray.report.face_images import Album, strip
-from vcn_ray.report.spans import Appearance, Bar, Film
+from vcn_ray.report.selection import STRIP_FACES, Album, Choice, Row, merge_limit, sample_evenly
+from vcn_ray.report.timeline import Appearance, Bar, TimeAxis
 from vcn_ray.report.words import clock, count, number, percent, rule_words
 
-SHARED_LISTED = 12
+MAX_COMPANY_LISTED = 12
 """Other people in the detail panel: those with most shots in common."""
+
+GOLDEN_ANGLE = 137.508
+"""Degrees between the hues of neighbours in the list, so that their colours differ clearly."""
+
+Shot = tuple[str, str]
+"""Video id and shot id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,25 +26,23 @@ class FaceView:
     """One crop on the page."""
 
     image: int | None  # number in the album; None: left out
-    text: str  # when it is seen
+    text: str  # its time
 
 
 @dataclass(frozen=True, slots=True)
 class TrackView:
-    """A track in a detail panel or among the unknown."""
+    """A track in a detail panel or among the unknown tracks."""
 
-    track_id: str
-    text: str  # when it is seen
+    text: str  # its time
     shot: str
     quality: float  # in [0, 1]
-    confidence: float
-    crops: int
+    confidence: float  # in [0, 1]
     faces: list[FaceView]
 
 
 @dataclass(frozen=True, slots=True)
 class SideView:
-    """One side of a merge."""
+    """One of the two groups of a merge."""
 
     image: int | None
     text: str
@@ -48,27 +50,27 @@ class SideView:
 
 @dataclass(frozen=True, slots=True)
 class MergeView:
-    """Why two groups of tracks are one person."""
+    """One merge of two groups of tracks, and why it was allowed."""
 
     left: SideView
     right: SideView
     distance: str
     limit: str
-    fill: float | None  # distance in per cent of the limit; None where there is none to compare
+    fill: float | None  # distance in per cent of the limit; None if that is no number up to 100
 
 
 @dataclass(frozen=True, slots=True)
 class MergeGroup:
-    """Merges that followed one another by the same rule."""
+    """Consecutive merges by the same rule."""
 
     name: str
-    text: str  # what the rule is
+    text: str  # what the rule merges
     merges: list[MergeView]
 
 
 @dataclass(frozen=True, slots=True)
-class SharedView:
-    """Another person seen in the same shots."""
+class CompanyView:
+    """Another person who appears in the same shots."""
 
     person_id: str
     name: str
@@ -81,13 +83,13 @@ class PersonView:
     """One person of the title."""
 
     person_id: str
-    name: str  # until somebody types a better one
+    name: str  # until somebody types another one
     hue: int  # degrees; the person's colour in timelines
     cover: int | None
     faces: list[FaceView]
     screen: str  # time on screen
-    share: float  # per cent of the film
-    share_text: str
+    screen_percent: float  # of the title's length
+    screen_percent_text: str
     first: str
     tracks: int
     shots: int
@@ -98,129 +100,128 @@ class PersonView:
     merges: list[MergeGroup]
     merges_listed: int
     merges_left_out: int
-    shared: list[SharedView]
+    company: list[CompanyView]
 
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """Everything known of a title's people while their views are made."""
+    """The data about a title's people from which their views are made."""
 
-    film: Film
+    axis: TimeAxis
     album: Album
     choices: Sequence[Choice]
     tracks: Mapping[str, Row]  # by track id
     appearances: Mapping[str, list[Appearance]]  # by person id
-    gap_seconds: float = 0.0  # appearances nearer than this share a bar
+    unknown: list[Appearance]  # of the tracks of nobody
+    gap_seconds: float  # appearances less than this apart share a bar
 
 
-def view_people(cast: Cast) -> list[PersonView]:
+def person_views(cast: Cast) -> list[PersonView]:
     """Return the views of all people, most screen time first."""
-    shots = {
+    shots: dict[str, set[Shot]] = {
         choice.person["person_id"]: {(row["video_id"], row["shot_id"]) for row in choice.tracks}
         for choice in cast.choices
     }
-    return [_person(cast, row, shots) for row in range(len(cast.choices))]
+    return [_person_view(cast, rank, shots) for rank in range(len(cast.choices))]
 
 
-def view_track(row: Row, film: Film, album: Album, faces: int = STRIP_FACES) -> TrackView:
-    """Return the view of a track with up to `faces` crops."""
-    shot = film.shot_number.get((row["video_id"], row["shot_id"]))
-    crops = strip(album.by_track.get(row["track_id"], []), faces)
+def track_view(row: Row, axis: TimeAxis, album: Album) -> TrackView:
+    """Return the view of a track with up to STRIP_FACES crops."""
+    shot = axis.shot_number.get((row["video_id"], row["shot_id"]))
+    crops = sample_evenly(album.by_track.get(row["track_id"], []), STRIP_FACES)
     return TrackView(
-        track_id=row["track_id"],
-        text=film.where(row["video_id"], row["start_seconds"], row["end_seconds"]),
+        text=axis.range_text(row["video_id"], row["start_seconds"], row["end_seconds"]),
         shot=f"shot {shot}" if shot else "",
         quality=row["quality"],
         confidence=row["confidence"],
-        crops=row["crops"],
-        faces=[FaceView(album.number(crop), clock(crop.seconds, film.tenths)) for crop in crops],
+        faces=[FaceView(album.number(crop), clock(crop.seconds, axis.tenths)) for crop in crops],
     )
 
 
-def _person(cast: Cast, position: int, shots: Mapping[str, set[tuple[str, str]]]) -> PersonView:
-    choice, film, album = cast.choices[position], cast.film, cast.album
+def _person_view(cast: Cast, rank: int, shots: Mapping[str, set[Shot]]) -> PersonView:
+    choice, axis, album = cast.choices[rank], cast.axis, cast.album
     person = choice.person
     person_id = person["person_id"]
-    share = person["screen_seconds"] / film.seconds if film.seconds > 0 else 0.0
+    fraction = person["screen_seconds"] / axis.seconds if axis.seconds > 0 else 0.0
     return PersonView(
         person_id=person_id,
-        name=person_name(position),
-        # The golden angle keeps neighbours in the list far apart in colour.
-        hue=round(250 + 137.508 * position) % 360,
+        name=_default_name(rank),
+        hue=round(250 + GOLDEN_ANGLE * rank) % 360,
         cover=album.number(choice.cover),
         faces=[
             FaceView(
-                album.number(crop), film.moment(cast.tracks[crop.key[0]]["video_id"], crop.seconds)
+                album.number(crop),
+                axis.time_text(cast.tracks[crop.key[0]]["video_id"], crop.seconds),
             )
             for crop in choice.faces
             if album.number(crop) is not None
         ],
         screen=clock(person["screen_seconds"]),
-        share=min(100.0, 100 * share),
-        share_text=percent(share),
-        first=film.moment(choice.tracks[0]["video_id"], person["first_seconds"]),
+        screen_percent=min(100.0, 100 * fraction),
+        screen_percent_text=percent(fraction),
+        first=axis.time_text(choice.tracks[0]["video_id"], person["first_seconds"]),
         tracks=len(choice.tracks),
         shots=len(shots[person_id]),
         confidence=person["confidence"],
-        bars=film.bars(cast.appearances.get(person_id, []), cast.gap_seconds),
-        listed=[view_track(row, film, album) for row in choice.listed],
+        bars=axis.bars(cast.appearances[person_id], cast.gap_seconds),
+        listed=[track_view(row, axis, album) for row in choice.listed],
         tracks_left_out=len(choice.tracks) - len(choice.listed),
         merges=_merge_groups(choice.merges, cast),
         merges_listed=len(choice.merges),
         merges_left_out=choice.merges_left_out,
-        shared=_shared(cast, person_id, shots),
+        company=_company(cast, person_id, shots),
     )
 
 
-def person_name(position: int) -> str:
-    """Name a person until somebody types a better one; `position` 0 has most screen time."""
-    return f"Person {position + 1}"
+def _default_name(rank: int) -> str:
+    """Name a person by their rank in screen time, until somebody types another name."""
+    return f"Person {rank + 1}"
 
 
 def _merge_groups(rows: list[Row], cast: Cast) -> list[MergeGroup]:
     groups = itertools.groupby(rows, key=lambda row: (row["round"], row["rule"]))
     return [
-        MergeGroup(f"Round {key[0]}", rule_words(key[1]), [_merge(row, cast) for row in group])
+        MergeGroup(f"Round {key[0]}", rule_words(key[1]), [_merge_view(row, cast) for row in group])
         for key, group in groups
     ]
 
 
-def _merge(row: Row, cast: Cast) -> MergeView:
+def _merge_view(row: Row, cast: Cast) -> MergeView:
     limit, left, right = merge_limit(row), row["left_threshold"], row["right_threshold"]
     text = number(limit)
     if left != right and math.isfinite(left) and math.isfinite(right):
         text += f", the larger of {number(left)} and {number(right)}"
     fits = math.isfinite(limit) and limit > 0 and row["distance"] <= limit
     return MergeView(
-        left=_side(row["left_track_id"], row["left_tracks"], cast),
-        right=_side(row["right_track_id"], row["right_tracks"], cast),
+        left=_side_view(row["left_track_id"], row["left_tracks"], cast),
+        right=_side_view(row["right_track_id"], row["right_tracks"], cast),
         distance=number(row["distance"]),
         limit=text,
         fill=max(2.0, 100 * row["distance"] / limit) if fits else None,
     )
 
 
-def _side(track_id: str, tracks: int, cast: Cast) -> SideView:
+def _side_view(track_id: str, tracks: int, cast: Cast) -> SideView:
     row = cast.tracks[track_id]
-    at = cast.film.moment(row["video_id"], row["start_seconds"])
-    text = f"the track at {at}" if tracks == 1 else f"{count(tracks, 'track')}, first at {at}"
-    return SideView(cast.album.any_of(track_id), text)
+    start = cast.axis.time_text(row["video_id"], row["start_seconds"])
+    text = (
+        f"the track at {start}" if tracks == 1 else f"{count(tracks, 'track')} (first at {start})"
+    )
+    return SideView(cast.album.best_number(track_id), text)
 
 
-def _shared(
-    cast: Cast, person_id: str, shots: Mapping[str, set[tuple[str, str]]]
-) -> list[SharedView]:
-    found: list[tuple[int, Any]] = []
-    for position, choice in enumerate(cast.choices):
+def _company(cast: Cast, person_id: str, shots: Mapping[str, set[Shot]]) -> list[CompanyView]:
+    found: list[tuple[int, CompanyView]] = []
+    for rank, choice in enumerate(cast.choices):
         other = choice.person["person_id"]
         together = len(shots[person_id] & shots[other])
         if other != person_id and together:
-            view = SharedView(
-                other,
-                person_name(position),
-                cast.album.number(choice.cover),
-                count(together, "shot") + " together",
+            view = CompanyView(
+                person_id=other,
+                name=_default_name(rank),
+                image=cast.album.number(choice.cover),
+                text=f"{count(together, 'shot')} together",
             )
             found.append((together, view))
     found.sort(key=lambda item: -item[0])
-    return [view for _, view in found[:SHARED_LISTED]]
+    return [view for _, view in found[:MAX_COMPANY_LISTED]]

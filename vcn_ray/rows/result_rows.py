@@ -28,14 +28,14 @@ class ResultTables:
     merges: pa.Table
 
 
-def build_result(
+def result_tables(
     title: TitleTracks, outputs: TrackOutputs, clustering: Clustering, videos: list[str]
 ) -> ResultTables:
     """Write down who is who.
 
     Args:
         title: The k tracks.
-        outputs: What the student says of them; for their quality.
+        outputs: Of the adapted model; for their quality.
         clustering: Their clusters.
         videos: The title's video ids in the order people watch them; decides who is first.
 
@@ -97,11 +97,11 @@ def _people_table(
 ) -> pa.Table:
     rows: list[dict[str, Any]] = []
     track_ids = title.tracks.column("track_id").to_pylist()
-    beauty = _cover_scores(title, outputs)
+    cover_score = _cover_scores(title, outputs)
     for cluster, person in name.items():
         mine = np.flatnonzero(clustering.label == cluster)
         faces = np.flatnonzero(np.isin(title.owner, mine))
-        cover = int(faces[np.argmax(beauty[faces])])
+        cover = int(faces[np.argmax(cover_score[faces])])
         first = min(mine, key=lambda r: (place[r], spans[r, 0], r))
         lengths = spans[mine, 1] - spans[mine, 0] + 1e-9
         rows.append(
@@ -119,7 +119,8 @@ def _people_table(
 
 
 def _cover_scores(title: TitleTracks, outputs: TrackOutputs) -> F64:
-    # A good cover is large, sharp, surely a face, of a good track; only sampled faces have crops.
+    # A good cover is large, sharp, surely a face and of a good track; only sampled faces have
+    # crops.
     boxes = read_boxes(title.faces).astype(np.float64)
     side = np.sqrt(np.clip((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), 1, None))
     sharp = np.log1p(column_array(title.faces, "sharpness").astype(np.float64))
@@ -156,7 +157,7 @@ def _merges_table(title: TitleTracks, clustering: Clustering) -> pa.Table:
     track_ids = title.tracks.column("track_id").to_pylist()
     rows = [
         {
-            "step": step,
+            "number": number,
             "round": merge.round,
             "rule": merge.rule,
             "left_track_id": track_ids[merge.left],
@@ -167,6 +168,6 @@ def _merges_table(title: TitleTracks, clustering: Clustering) -> pa.Table:
             "left_threshold": merge.left_threshold,
             "right_threshold": merge.right_threshold,
         }
-        for step, merge in enumerate(clustering.merges, start=1)
+        for number, merge in enumerate(clustering.merges, start=1)
     ]
     return make_table(rows, MERGES)

@@ -1,118 +1,74 @@
-"""The stage of a segment: decode once, read signals, find and align faces (METHOD 1.2-1.3).
-
-Pixels end here: what leaves are rows, aligned crops as JPEG, and three small pictures for the join.
-"""
+"""The tables of a segment: every face of it, kept or marked, and the signals of every frame."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from vcn_ray.config import RunConfig
-from vcn_ray.core.filter import face_sharpness, mark_faces
-from vcn_ray.core.signals import SegmentSignals, SignalReader
+from vcn_ray.core.signals import SegmentSignals
 from vcn_ray.io.frames import DecodedFrame
-from vcn_ray.io.isolation import read_segment
 from vcn_ray.io.tables import box_fields, encode_jpeg, encode_png, make_table
-from vcn_ray.io.video import Source
-from vcn_ray.packs.face_pack import FacePack
-from vcn_ray.records import KEPT, U8, Detections, Segment
+from vcn_ray.records import F32, KEPT, U8, Detections
 from vcn_ray.schema import DETECTIONS, FRAMES
 
-BATCH = 8  # frames given to the detector at once
+
+class FrameFaces(NamedTuple):
+    """The n faces of one analysed frame."""
+
+    frame: DecodedFrame
+    faces: Detections
+    crops: U8  # (n, p, p, 3) aligned
+    sharpness: F32  # (n,)
+    status: tuple[str, ...]  # n statuses of core.filter
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SegmentRows:
+class SegmentTables:
     """Everything that is kept of a segment."""
 
     detections: pa.Table
     frames: pa.Table
-    problems: tuple[str, ...]  # what of it could not be read, a line each
+    problems: tuple[str, ...] = ()  # parts that could not be read, a line each
 
 
-def detect_faces(
-    source: Source, segment: Segment, pack: FacePack, config: RunConfig
-) -> SegmentRows:
-    """Find every face of a segment, kept or marked.
+FaceRow = dict[str, Any]
+"""A row of DETECTIONS."""
+
+
+def segment_tables(
+    segment: int, signals: SegmentSignals, rows: list[FaceRow], problems: tuple[str, ...]
+) -> SegmentTables:
+    """Write down what was found in a segment.
 
     Args:
-        source: The video.
-        segment: Which part of it.
-        pack: Detector and aligner.
-        config: How to decode and filter.
-
-    Raises:
-        MediaError: Not one frame of it can be read, or its decoder had to be stopped.
+        segment: Its number in the video.
+        signals: Of all its frames.
+        rows: Of its analysed frames, in order.
+        problems: Parts that could not be read, a line each.
     """
-    frames = read_segment(source, segment, config.decode, config.isolation)
-    reader: SignalReader | None = None
-    rows: list[dict[str, Any]] = []
-    for batch in _batches(iter(frames)):
-        for frame in batch:
-            reader = reader or SignalReader(frame.displayed_width)
-            reader.add(frame.small, frame.seconds, analysed=frame.analysed)
-        rows += _face_rows([frame for frame in batch if frame.image is not None], pack, config)
-    signals = (reader or SignalReader(1)).result()
-    for row in rows:
-        row["segment"] = segment.index
-    return SegmentRows(
-        detections=make_table(rows, DETECTIONS),
-        frames=_frame_table(segment.index, signals),
-        problems=tuple(frames.problems),
-    )
+    return SegmentTables(make_table(rows, DETECTIONS), _frame_table(segment, signals), problems)
 
 
-def _batches(frames: Iterator[DecodedFrame]) -> Iterator[list[DecodedFrame]]:
-    """Frames in lists that hold BATCH analysed ones; the last may hold fewer."""
-    batch: list[DecodedFrame] = []
-    for frame in frames:
-        batch.append(frame)
-        if sum(f.image is not None for f in batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _face_rows(
-    frames: list[DecodedFrame], pack: FacePack, config: RunConfig
-) -> list[dict[str, Any]]:
-    images = [frame.image for frame in frames if frame.image is not None]
-    if not images:
-        return []
-    found = pack.detector.detect(np.stack(images))
-    rows: list[dict[str, Any]] = []
-    for frame, image, detections in zip(frames, images, found, strict=True):
-        rows += _rows_of_frame(frame, image, detections, pack, config)
-    return rows
-
-
-def _rows_of_frame(
-    frame: DecodedFrame, image: U8, faces: Detections, pack: FacePack, config: RunConfig
-) -> list[dict[str, Any]]:
-    if not len(faces):
-        return []
-    crops = pack.aligner.align(image, faces)
-    sharp = np.array([face_sharpness(crop) for crop in crops], np.float32)
+def face_rows(segment: int, found: FrameFaces) -> list[FaceRow]:
+    """The rows of one frame's faces; crops become JPEG, so that no pixels are held."""
+    frame, faces = found.frame, found.faces
     boxes = faces.boxes * frame.scale
-    status = mark_faces(boxes, faces.scores, sharp, config.filter)
     return [
         {
+            "segment": segment,
             "frame_in_segment": frame.number_in_segment,
             "seconds": frame.seconds,
             **box_fields(boxes[n]),
             "score": float(faces.scores[n]),
             "landmarks_pixels": (faces.landmarks[n] * frame.scale).ravel().tolist(),
-            "sharpness": float(sharp[n]),
-            "status": status[n],
-            "image": encode_jpeg(crops[n]) if status[n] == KEPT else None,
+            "sharpness": float(found.sharpness[n]),
+            "status": status,
+            "image": encode_jpeg(found.crops[n]) if status == KEPT else None,
         }
-        for n in range(len(faces))
+        for n, status in enumerate(found.status)
     ]
 
 
@@ -130,9 +86,9 @@ def _frame_table(segment: int, signals: SegmentSignals) -> pa.Table:
                 "frame_in_segment": number,
                 "seconds": float(signals.seconds[number]),
                 "analysed": bool(signals.analysed[number]),
-                "content": _none_if_nan(signals.content[number : number + 1]),
+                "content": _none_if_nan(signals.content[number]),
                 "histogram": signals.histogram[number].tobytes(),
-                "motion": _nones_if_nan(signals.motion[number]),
+                "motion": _none_if_any_nan(signals.motion[number]),
                 "thumbnail": encode_png(pictures[number]) if number in pictures else None,
             }
             for number in range(len(signals))
@@ -141,9 +97,9 @@ def _frame_table(segment: int, signals: SegmentSignals) -> pa.Table:
     )
 
 
-def _none_if_nan(value: Any) -> float | None:
-    return float(value[0]) if np.isfinite(value[0]) else None
+def _none_if_nan(value: np.float32) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
-def _nones_if_nan(motion: Any) -> list[float] | None:
+def _none_if_any_nan(motion: F32) -> list[float] | None:
     return motion.ravel().tolist() if np.isfinite(motion).all() else None

@@ -1,7 +1,4 @@
-"""The stages of a video: segments joined, cut into shots, faces linked to tracks, crops sampled.
-
-It works on the segments' rows alone; no pixel of a frame is needed any more.
-"""
+"""The tables of a video: its segments joined, then its shots, tracks and crops written down."""
 
 from __future__ import annotations
 
@@ -12,22 +9,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vcn_ray.config import RunConfig
-from vcn_ray.core.shots import find_shots
 from vcn_ray.core.signals import UNKNOWN_MOTION, SegmentSignals, join_signals
-from vcn_ray.core.track import sample_crops, track_faces
 from vcn_ray.io.tables import column_array, decode_image, make_table, read_boxes
 from vcn_ray.records import F64, I64, KEPT, Faces, FrameSignals, Mask, Shots
+from vcn_ray.rows.segment_rows import SegmentTables
 from vcn_ray.schema import BOX_COLUMNS, CROPS, DETECTIONS, SHOTS, VIDEO_TRACKS
 
-SHORT = "short"  # why a face of a track with too few faces is not used
+SHORT = "short"  # why a face of a track with too few faces is left out
 
 
-class SegmentTables(NamedTuple):
-    """What the faces stage kept of one segment."""
+class _Links(NamedTuple):
+    """Which face belongs to which track."""
 
-    frames: pa.Table
-    detections: pa.Table
+    track: I64  # (n,) track number or -1
+    sampled: Mask  # (n,) true where the face's crop represents its track
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,30 +32,23 @@ class JoinedVideo:
     signals: FrameSignals
     faces: Faces
     rows: pa.Table  # (n) DETECTIONS of the same faces
-    frame_seconds: float  # how long a frame is shown, in the middle
+    frame_seconds: float  # how long a frame is shown, median
 
 
-class Links(NamedTuple):
-    """Which face is of which track."""
-
-    track: I64  # (n,) track number or -1
-    sampled: Mask  # (n,) true where the face's crop speaks for its track
-
-
-class VideoRows(NamedTuple):
+class VideoTables(NamedTuple):
     """The tables of a video."""
 
     shots: pa.Table
     tracks: pa.Table
     crops: pa.Table
-    rejected: dict[str, int]  # faces that are not used, by reason
+    rejected: dict[str, int]  # number of faces left out, by reason
 
 
 def join_segments(segments: list[SegmentTables], displayed_width: int) -> JoinedVideo:
     """Put a video's segments together and number its frames.
 
     Args:
-        segments: In order of time; those that could not be read are missing.
+        segments: In order of time; unreadable ones are missing.
         displayed_width: Pixels.
     """
     if not segments:
@@ -123,26 +111,24 @@ def _read_signals(frames: pa.Table, displayed_width: int) -> SegmentSignals:
     )
 
 
-def cut_shots(joined: JoinedVideo, config: RunConfig) -> Shots:
-    """Cut the video into shots (METHOD 1.1)."""
-    return find_shots(joined.signals, config.shots)
+def video_tables(
+    video_id: str, joined: JoinedVideo, shots: Shots, track: I64, sampled: Mask
+) -> VideoTables:
+    """Write down the shots and tracks of a video.
 
-
-def link_faces(joined: JoinedVideo, shots: Shots, config: RunConfig) -> Links:
-    """Link kept faces to tracks (METHOD 1.4) and sample crops along each (METHOD 1.5)."""
-    track = track_faces(joined.faces, shots, joined.signals, config.tracks)
-    seconds = joined.signals.seconds[joined.faces.frame]
-    sharp = column_array(joined.rows, "sharpness").astype(np.float32)
-    return Links(track, sample_crops(seconds, track, sharp, config.tracks))
-
-
-def write_rows(video_id: str, joined: JoinedVideo, shots: Shots, links: Links) -> VideoRows:
-    """The tables of a video; ids hold the video's hash and the numbers of shot and track."""
+    Args:
+        video_id: Ids of shots and tracks hold its hash and the numbers of shot and track.
+        joined: The video; n faces.
+        shots: Of it.
+        track: (n,) track number of each face, or -1.
+        sampled: (n,) true where the face's crop represents its track.
+    """
+    links = _Links(track, sampled)
     short_id = video_id.rsplit("-", 1)[-1]
     shot_ids = [f"{short_id}-s{number:04d}" for number in range(len(shots))]
     tracks, names = _track_rows(video_id, joined, shots, links, shot_ids)
     rejected = _count_rejected(joined, links)
-    return VideoRows(
+    return VideoTables(
         shots=make_table(_shot_rows(video_id, joined, shots, shot_ids), SHOTS),
         tracks=make_table(tracks, VIDEO_TRACKS),
         crops=_crops_table(joined, links, names),
@@ -171,7 +157,7 @@ def _shot_rows(
 
 
 def _track_rows(
-    video_id: str, joined: JoinedVideo, shots: Shots, links: Links, shot_ids: list[str]
+    video_id: str, joined: JoinedVideo, shots: Shots, links: _Links, shot_ids: list[str]
 ) -> tuple[list[dict[str, Any]], dict[int, str]]:
     """Rows by track number (which follows time), and the id of each number."""
     rows: list[dict[str, Any]] = []
@@ -200,7 +186,7 @@ def _track_rows(
     return rows, names
 
 
-def _crops_table(joined: JoinedVideo, links: Links, names: dict[int, str]) -> pa.Table:
+def _crops_table(joined: JoinedVideo, links: _Links, names: dict[int, str]) -> pa.Table:
     linked = np.flatnonzero(links.track >= 0)
     order = linked[np.lexsort((joined.faces.frame[linked], links.track[linked]))]
     rows = joined.rows.take(pa.array(order))
@@ -216,7 +202,7 @@ def _crops_table(joined: JoinedVideo, links: Links, names: dict[int, str]) -> pa
     return pa.table({name: columns[name] for name in CROPS.names}, schema=CROPS)
 
 
-def _count_rejected(joined: JoinedVideo, links: Links) -> dict[str, int]:
+def _count_rejected(joined: JoinedVideo, links: _Links) -> dict[str, int]:
     statuses: F64 | Any = np.array(joined.rows.column("status").to_pylist(), dtype=object)
     counts = {
         str(s): int((statuses == s).sum()) for s in np.unique(statuses.astype(str)) if s != KEPT

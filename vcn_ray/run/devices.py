@@ -19,7 +19,7 @@ def device_for(gpus: float) -> str:
     """The torch device of a worker.
 
     Args:
-        gpus: The worker's share of a GPU, as the settings have it.
+        gpus: The worker's fraction of a GPU, as in the settings.
 
     Raises:
         UsageError: A GPU was asked for and torch sees none.
@@ -29,6 +29,6 @@ def device_for(gpus: float) -> str:
     if not torch.cuda.is_available():
         raise UsageError(
             f"the settings ask for {gpus:g} GPU a worker, but torch sees none here: set "
-            "resources.segment_gpus and resources.adapt_gpus to 0, or install torch with CUDA"
+            "resources.detect_gpus and resources.adapt_gpus to 0, or install torch with CUDA"
         )
     return "cuda"

@@ -1,4 +1,4 @@
-"""What was done in a run and what it took, by stage; it does nothing itself."""
+"""What a run did and what that took, by step; it does nothing itself."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from vcn_ray.io.meter import bytes_so_far
-
-STAGES = ("faces", "tracks", "adapt", "result")
+from vcn_ray.steps import STEPS, StepName
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One step that was done: not one whose output was there already."""
+    """One call of a step that did work: its output was not there before."""
 
-    stage: str  # faces | tracks | adapt | result
+    step: StepName
     subject: str  # id of the video or title
     seconds: float
-    gpu_seconds: float  # seconds times the share of a GPU that was set aside
+    gpu_seconds: float  # seconds times the fraction of a GPU reserved for it
     frames: int = 0  # decoded
     faces: int = 0  # found
     bytes_read: int = 0
@@ -26,7 +25,7 @@ class Work:
 
 
 class Stopwatch:
-    """Runs from when it is made until a step is done."""
+    """Measures one step, from its making to `done`."""
 
     def __init__(self) -> None:
         self._began, self._before = time.monotonic(), bytes_so_far()
@@ -37,21 +36,21 @@ class Stopwatch:
         return round(time.monotonic() - self._began, 3)
 
     def done(
-        self, stage: str, subject: str, gpus: float = 0.0, frames: int = 0, faces: int = 0
+        self, step: StepName, subject: str, gpus: float = 0.0, frames: int = 0, faces: int = 0
     ) -> Work:
         """What the step was.
 
         Args:
-            stage: Of STAGES.
+            step: Its name.
             subject: Id of the video or title.
-            gpus: How many were set aside for it.
+            gpus: Reserved for it.
             frames: Decoded.
             faces: Found.
         """
         moved = bytes_so_far().since(self._before)
         seconds = self.seconds
         return Work(
-            stage, subject, seconds, gpus * seconds, frames, faces, moved.read, moved.written
+            step, subject, seconds, gpus * seconds, frames, faces, moved.read, moved.written
         )
 
 
@@ -63,18 +62,18 @@ class Ledger:
 
     def add(self, work: Work) -> None:
         """Count one step."""
-        sums = self._sums.setdefault(work.stage, {"steps": 0})
+        sums = self._sums.setdefault(work.step, {"steps": 0})
         sums["steps"] += 1
-        for name in (f.name for f in fields(Work) if f.name not in ("stage", "subject")):
+        for name in (f.name for f in fields(Work) if f.name not in ("step", "subject")):
             sums[name] = sums.get(name, 0) + getattr(work, name)
 
-    def by_stage(self) -> dict[str, dict[str, Any]]:
-        """For each stage that did anything: steps, seconds, GPU seconds, frames, faces, bytes."""
+    def by_step(self) -> dict[str, dict[str, Any]]:
+        """For each step that did anything: steps, seconds, GPU seconds, frames, faces, bytes."""
         return {
-            stage: {
+            step.name: {
                 name: round(value, 3) if isinstance(value, float) else value
-                for name, value in self._sums[stage].items()
+                for name, value in self._sums[step.name].items()
             }
-            for stage in STAGES
-            if stage in self._sums
+            for step in STEPS
+            if step.name in self._sums
         }

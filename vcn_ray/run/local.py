@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -13,88 +12,65 @@ from vcn_ray.config import RunConfig
 from vcn_ray.io.storage import Storage
 from vcn_ray.learn.hooks import Hooks
 from vcn_ray.packs.face_pack import FacePack
-from vcn_ray.run.commit import adapt_step, failure_of, result_step, segment_step, video_step
-from vcn_ray.run.events import RunLog, StageProgress
+from vcn_ray.run.commit import commit_adapt, commit_cluster, commit_detect, commit_track
+from vcn_ray.run.events import RunLog, StepProgress
+from vcn_ray.run.failures import failure_of
 from vcn_ray.run.plan import TitlePlan, VideoPlan
-from vcn_ray.run.planning import LookedUp
-from vcn_ray.run.state import FoundResult
+from vcn_ray.run.planning import LookedUp, log_planned
+from vcn_ray.steps import StepName
 
 log = logging.getLogger(__name__)
 
 
-def tell_finished(titles: Iterator[LookedUp], told: RunLog) -> Iterator[LookedUp] | None:
-    """Tell of titles whose results are there, up to the first that has something to do.
-
-    Returns:
-        That title and all after it; None where there is none, or too much has failed.
-    """
-    for looked in titles:
-        if looked.title and looked.found is None:
-            return itertools.chain([looked], titles)
-        if not tell(looked, told):
-            return None
-    return None
-
-
-def tell(looked: LookedUp, told: RunLog) -> bool:
-    """Tell what came of looking at a title; False where too much has failed to go on."""
-    told.plan(looked.planned)
-    if told.gave_up:
-        return False
-    if isinstance(looked.found, FoundResult):
-        told.reuse(looked.found)
-    elif looked.title and looked.found:
-        told.fail(failure_of(looked.title, "result", looked.found))
-    return not told.gave_up
-
-
 @dataclass(slots=True)
-class LocalRun:
-    """Runs a plan; failures of one title never stop the others."""
+class LocalExecutor:
+    """Runs every open step of a catalog; the failure of one title never stops another."""
 
     pack: FacePack
     config: RunConfig
     storage: Storage
-    told: RunLog
+    run_log: RunLog
 
     def run(self, titles: Iterable[LookedUp]) -> None:
-        """Do all that is not done yet; no new title is begun once too much has failed."""
+        """Run the titles in order; once too much has failed, no new title is begun."""
         torch.set_num_threads(self.config.threads)
         for looked in titles:
-            if not tell(looked, self.told):
+            if not log_planned(looked, self.run_log):
                 break
-            if looked.title and looked.found is None:
-                self._title(looked.title)
+            if looked.title:
+                self._run_title(looked.title)
 
-    def _title(self, title: TitlePlan) -> None:
-        stage = "faces"
+    def _run_title(self, title: TitlePlan) -> None:
+        step: StepName = "detect"
         try:
             for video in title.videos:
-                self._video(video)
-            stage = "adapt"
+                self._run_video(video)
+            step = "adapt"
             hooks = self._hooks(title)
-            self.told.count(adapt_step(title, self.pack, self.config, self.storage, hooks))
-            stage = "result"
-            result = result_step(title, self.pack, self.config, self.storage)
-            self.told.count(result.work)
-            self.told.finish(result.status)
+            self.run_log.count(commit_adapt(title, self.pack, self.config, self.storage, hooks))
+            step = "cluster"
+            done = commit_cluster(title, self.pack, self.config, self.storage)
+            self.run_log.count(done.work)
+            self.run_log.finish(done.status)
         except Exception as error:  # one title must never stop the others
-            log.debug("title %s failed in stage %s", title.title_id, stage, exc_info=True)
-            self.told.fail(failure_of(title, stage, error))
+            log.debug("step %s failed on %s", step, title.title_id, exc_info=True)
+            self.run_log.fail(failure_of(title.where, step, error))
 
-    def _video(self, video: VideoPlan) -> None:
-        if not self.storage.is_committed(video.tracks):
+    def _run_video(self, video: VideoPlan) -> None:
+        if not self.storage.is_committed(video.track_folder):
             for job in video.jobs():
-                self._tell("faces", video.video_id, job.index, len(video.segments))
-                self.told.count(segment_step(job, self.pack, self.config, self.storage))
-            self._tell("faces", video.video_id, len(video.segments), len(video.segments))
-        linked = video_step(video, self.config, self.storage)
-        self.told.count(linked.work)
-        for failure in linked.failures:
-            self.told.fail(failure, new=linked.work is not None)
+                self._show("detect", video.video_id, job.index, len(video.segments))
+                self.run_log.count(commit_detect(job, self.pack, self.config, self.storage))
+            self._show("detect", video.video_id, len(video.segments), len(video.segments))
+        done = commit_track(video, self.config, self.storage)
+        self.run_log.count(done.work)
+        for failure in done.failures:
+            self.run_log.fail(failure, new=done.work is not None)
 
     def _hooks(self, title: TitlePlan) -> Hooks:
-        return Hooks(lambda step, share: self._tell("adapt", f"{title.title} ({step})", share, 1.0))
+        return Hooks(
+            lambda part, done: self._show("adapt", f"{title.title} ({part})", done, total=1.0)
+        )
 
-    def _tell(self, stage: str, subject: str, done: float, total: float) -> None:
-        self.told.tell(StageProgress(stage, subject, done, total))
+    def _show(self, step: StepName, subject: str, done: float, total: float) -> None:
+        self.run_log.emit(StepProgress(step, subject, done, total))

@@ -1,59 +1,31 @@
-"""What belongs where: identity, segments and keys of videos and titles; it changes nothing.
-
-A key is a hash of all that a stage's output depends on, so an output that is there under its key is
-right, whoever made it and when.
-"""
+"""Plans: identity, segments and folders of videos and titles; it changes nothing."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from vcn_ray.config import (
-    ADAPT_SECTIONS,
-    FACES_SECTIONS,
-    RESULT_SECTIONS,
-    TRACKS_SECTIONS,
-    RunConfig,
-    select,
-)
+from vcn_ray.config import RunConfig
 from vcn_ray.errors import MediaError, Reason
 from vcn_ray.io.catalog import CatalogVideo
-from vcn_ray.io.identity import digest, title_id
+from vcn_ray.io.identity import title_id
 from vcn_ray.records import Segment, VideoInfo
 from vcn_ray.redact import one_line, redact
-from vcn_ray.run.sources import Memory, look_at_video
-from vcn_ray.schema import SCHEMA_VERSION
+from vcn_ray.run.failures import Failure
+from vcn_ray.run.sources import PlanCache, probe_video
+from vcn_ray.steps import ADAPT, CLUSTER, DETECT, TRACK
 
 log = logging.getLogger(__name__)
-
-METHOD_VERSION = "4"
-"""Raised whenever the code gives other rows for the same input and settings."""
-
-
-VERSIONS = (METHOD_VERSION, SCHEMA_VERSION)
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a video or a part of it is missing: a row of the `failures` table."""
-
-    uri: str
-    stage: str  # plan | faces | tracks | adapt | result
-    segment: int | None
-    reason: Reason
-    message: str
-    attempts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentJob:
-    """All that a worker needs to know of a segment: a row of plain values."""
+    """A segment as a worker needs it: a row of plain values."""
 
     uri: str
     video_id: str
-    faces: str  # folder below the output
+    detect_folder: str  # below the output
     index: int
     start_pts: int
     end_pts: int | None
@@ -77,22 +49,22 @@ class VideoPlan:
     video_id: str
     info: VideoInfo
     segments: tuple[Segment, ...]
-    faces: str  # folder below the output
-    tracks: str
+    detect_folder: str  # below the output
+    track_folder: str
     etag: str = ""  # of the object that was planned; empty for a local file
 
     @property
     def identity(self) -> str:
-        """The part of its id that stands for its content alone."""
+        """The part of its id that is a hash of its content."""
         return self.video_id.rsplit("-", 1)[-1]
 
     def jobs(self) -> list[SegmentJob]:
-        """Its segments as work to be given away."""
+        """Its segments as rows for workers."""
         return [
             SegmentJob(
                 self.uri,
                 self.video_id,
-                self.faces,
+                self.detect_folder,
                 segment.index,
                 segment.start_pts,
                 segment.end_pts,
@@ -111,15 +83,20 @@ class TitlePlan:
     title: str
     title_id: str
     videos: tuple[VideoPlan, ...]  # in the order they were listed
-    adapted: str
-    result: str
+    adapt_folder: str  # below the output
+    cluster_folder: str
     missing: tuple[str, ...]  # uris that belong to it but cannot be read
+
+    @property
+    def where(self) -> str:
+        """What a failure of it names: the uri of its only video, or the title."""
+        return self.videos[0].uri if len(self.videos) == 1 else self.title
 
 
 class InputNote(NamedTuple):
-    """What the record of a run says of a readable input."""
+    """What the record of a run holds of a readable input."""
 
-    video_id: str  # of the copy that counts, where a title has the same video twice
+    video_id: str  # of its first copy, where a title has the same video twice
     title_id: str
     title: str
     segments: int
@@ -128,46 +105,46 @@ class InputNote(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlannedTitle:
-    """What came of looking at the videos of one title."""
+    """The plan of one title, and what is known of its inputs."""
 
     title: TitlePlan | None  # None: none of them can be read
     inputs: dict[str, InputNote]  # by uri; those that can be read
     failures: tuple[Failure, ...]  # and why the others cannot
-    again: bool = False  # other inputs gave the same title before
+    again: bool = False  # earlier inputs gave the same title
 
 
 class TitleInputs(NamedTuple):
-    """What the catalog says of a title."""
+    """A title of the catalog."""
 
     title: str
-    named: bool  # by the manifest; then the name alone says which title it is
+    named: bool  # by the manifest; then the name alone identifies it
     videos: tuple[CatalogVideo, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class PackHashes:
-    """What of a pack the keys depend on."""
+    """The hashes of a pack that keys depend on."""
 
     detector: str
     encoder: str
 
 
-def look_at_input(
-    config: RunConfig, pack: PackHashes, memory: Memory | None, video: CatalogVideo
+def plan_input(
+    config: RunConfig, pack: PackHashes, cache: PlanCache | None, video: CatalogVideo
 ) -> VideoPlan | Failure:
-    """Look at one video and say where its outputs belong.
+    """Probe one video and plan where its outputs belong.
 
     Args:
         config: Settings of the run.
         pack: Hashes of the pack's two halves.
-        memory: Where it is remembered what videos on S3 hold, so that they are not read again.
-        video: What the user named.
+        cache: Of what videos on S3 hold, so that they are not read again.
+        video: An entry of the catalog.
 
     Returns:
         The plan, or why there is none.
     """
     try:
-        return _plan_video(video, config, pack, memory)
+        return _plan_video(video, config, pack, cache)
     except MediaError as error:
         return Failure(video.uri, "plan", None, error.reason, error.message, error.attempts)
     except Exception as error:  # one video must never stop the others
@@ -177,23 +154,23 @@ def look_at_input(
 
 
 def plan_title(
-    group: TitleInputs, looked: list[VideoPlan | Failure], config: RunConfig, pack: PackHashes
+    group: TitleInputs, found: list[VideoPlan | Failure], config: RunConfig, pack: PackHashes
 ) -> PlannedTitle:
-    """Say where the outputs of a title belong.
+    """Plan where the outputs of a title belong.
 
     Args:
         group: The title and its inputs.
-        looked: What look_at_input said of each.
+        found: What plan_input gave for each.
         config: Settings of the run.
         pack: Hashes of the pack's two halves.
     """
-    failures = tuple(found for found in looked if isinstance(found, Failure))
+    failures = tuple(plan for plan in found if isinstance(plan, Failure))
     located: dict[str, VideoPlan] = {}
     first: dict[str, VideoPlan] = {}
-    for video, found in zip(group.videos, looked, strict=True):
-        if isinstance(found, VideoPlan):
-            # A copy under another name would be seen twice: in a title, content counts once.
-            located[video.uri] = first.setdefault(found.identity, found)
+    for video, plan in zip(group.videos, found, strict=True):
+        if isinstance(plan, VideoPlan):
+            # In a title, content counts once, even where copies have several names.
+            located[video.uri] = first.setdefault(plan.identity, plan)
     if not located:
         return PlannedTitle(None, {}, failures)
     missing = tuple(failure.uri for failure in failures)
@@ -211,42 +188,36 @@ def plan_title(
     return PlannedTitle(title, inputs, failures)
 
 
-def faces_folder(video_id: str, config: RunConfig, detector_hash: str) -> str:
-    """Where the faces of a video belong: what they depend on is in the name."""
-    identity = video_id.rsplit("-", 1)[-1]
-    settings = select(config, FACES_SECTIONS)
-    on_gpu = config.resources.segment_gpus > 0  # sums in another order round differently
-    key = digest("faces", VERSIONS, on_gpu, identity, settings, detector_hash)
-    return f"videos/{video_id}/faces-{key}"
+def detect_folder(video_id: str, config: RunConfig, detector_hash: str) -> str:
+    """Where the faces of a video belong."""
+    return DETECT.folder(video_id, config, video_id.rsplit("-", 1)[-1], detector_hash)
 
 
-def adapted_folder(
+def adapt_folder(
     title_id: str, videos: tuple[VideoPlan, ...], config: RunConfig, encoder_hash: str
 ) -> str:
-    """Where the adapted model of a title belongs."""
-    inputs: list[Any] = sorted(video.tracks for video in videos)
-    settings = select(config, ADAPT_SECTIONS)
-    resources = config.resources  # sums in another order round differently
-    where = (resources.adapt_gpus > 0, resources.train_workers)
-    key = digest("adapted", VERSIONS, where, inputs, settings, encoder_hash)
-    return f"titles/{title_id}/adapted-{key}"
+    """Where the adapted model of a title belongs; the order of its videos does not matter."""
+    tracks = sorted(video.track_folder for video in videos)
+    return ADAPT.folder(title_id, config, tracks, encoder_hash)
+
+
+def _key(folder: str) -> str:
+    return folder.rsplit("-", 1)[-1]
 
 
 def _plan_video(
-    video: CatalogVideo, config: RunConfig, pack: PackHashes, memory: Memory | None
+    video: CatalogVideo, config: RunConfig, pack: PackHashes, cache: PlanCache | None
 ) -> VideoPlan:
-    name, etag, info, segments = look_at_video(video, config, VERSIONS, memory)
-    faces = faces_folder(name, config, pack.detector)
-    faces_key = faces.rsplit("-", 1)[-1]
-    tracks_key = digest("tracks", faces_key, select(config, TRACKS_SECTIONS))
+    known = probe_video(video, config, cache)
+    detect = detect_folder(known.video_id, config, pack.detector)
     return VideoPlan(
         uri=video.uri,
-        video_id=name,
-        info=info,
-        segments=segments,
-        faces=faces,
-        tracks=f"videos/{name}/tracks-{tracks_key}",
-        etag=etag,
+        video_id=known.video_id,
+        info=known.info,
+        segments=known.segments,
+        detect_folder=detect,
+        track_folder=TRACK.folder(known.video_id, config, _key(detect)),
+        etag=known.etag,
     )
 
 
@@ -257,18 +228,15 @@ def _make_title(
     config: RunConfig,
     pack: PackHashes,
 ) -> TitlePlan:
-    # A season that gets one more episode stays the same title; a film is told apart by content.
+    # A season that gets one more episode stays the same title; a film's name does not identify it.
     name = title_id(group.title, [] if group.named else [video.video_id for video in videos])
-    adapted = adapted_folder(name, videos, config, pack.encoder)
-    adapted_key = adapted.rsplit("-", 1)[-1]
+    adapt = adapt_folder(name, videos, config, pack.encoder)
     order = [video.video_id for video in videos]  # "first seen" depends on it
-    settings = select(config, RESULT_SECTIONS)
-    result_key = digest("result", adapted_key, order, sorted(missing), settings)
     return TitlePlan(
         title=group.title,
         title_id=name,
         videos=videos,
-        adapted=adapted,
-        result=f"titles/{name}/result-{result_key}",
+        adapt_folder=adapt,
+        cluster_folder=CLUSTER.folder(name, config, _key(adapt), order, sorted(missing)),
         missing=missing,
     )

@@ -1,11 +1,13 @@
-"""The catalog as a stream of planned titles: several videos are looked at at a time, in order.
+"""The catalog as a stream of planned titles: several videos are planned in parallel, in order.
 
-However long the catalog is, only a few titles are planned ahead of who takes them.
+However long the catalog is, only a few titles are planned ahead of the caller. The same threads
+look up in storage what each title lacks, so that the driver of a cluster makes no requests itself.
 """
 
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,30 +21,35 @@ from vcn_ray.io.decoder import decoders_kept
 from vcn_ray.io.identity import digest
 from vcn_ray.io.storage import Storage
 from vcn_ray.run.devices import count_cpus
+from vcn_ray.run.events import RunLog
+from vcn_ray.run.failures import Failure, failure_of
+from vcn_ray.run.parallel import map_in_order
 from vcn_ray.run.plan import (
     PackHashes,
     PlannedTitle,
+    SegmentJob,
     TitleInputs,
     TitlePlan,
-    look_at_input,
+    plan_input,
     plan_title,
 )
-from vcn_ray.run.side_by_side import map_in_order
-from vcn_ray.run.sources import Memory
-from vcn_ray.run.state import FoundResult, find_result
+from vcn_ray.run.sources import PlanCache
+from vcn_ray.run.state import FoundResult, find_result, open_jobs, untracked_videos
 
-AT_A_TIME = min(8, 2 * count_cpus())
-"""Videos that are looked at side by side: most of the time is waiting for storage."""
+log = logging.getLogger(__name__)
 
-LEAST_DRAWN = 3
-"""Titles that a share of a catalog has at least: fewer would not tell how titles differ."""
+THREADS = min(8, 2 * count_cpus())
+"""Videos, and titles, that are planned in parallel: most of the time is waiting for storage."""
+
+MIN_SAMPLE = 3
+"""Titles in a sample of a catalog, at least: fewer would not show how titles differ."""
 
 
 def group_titles(videos: list[CatalogVideo]) -> list[TitleInputs]:
     """The titles of a catalog, in the order in which they are first named."""
     groups: dict[tuple[bool, str], list[CatalogVideo]] = {}
     for video in videos:
-        # Two files of one name are two titles, and a title may be called as a file is.
+        # Two files of one name are two titles, and a title may have the name of a file.
         groups.setdefault((bool(video.title), video.title or video.uri), []).append(video)
     return [
         TitleInputs(name if named else Path(name).stem, named, tuple(members))
@@ -50,69 +57,109 @@ def group_titles(videos: list[CatalogVideo]) -> list[TitleInputs]:
     ]
 
 
-def draw_titles(titles: list[TitleInputs], share: float, seed: int) -> list[TitleInputs]:
-    """A share of the titles, drawn by lot; a larger share holds all of a smaller one.
+def sample_titles(titles: list[TitleInputs], fraction: float, seed: int) -> list[TitleInputs]:
+    """A random sample of the titles; a larger sample contains every smaller one.
 
     Args:
-        titles: All of them.
-        share: From 0 to 1; at least LEAST_DRAWN titles are drawn.
-        seed: Of the lot.
+        titles: All titles of the catalog.
+        fraction: From 0 to 1; at least MIN_SAMPLE titles are sampled.
+        seed: Of the sample.
     """
-    many = max(math.ceil(share * len(titles)), LEAST_DRAWN)
-    lot = {title: digest("draw", seed, [v.uri for v in title.videos]) for title in titles}
-    drawn = set(sorted(titles, key=lambda title: lot[title])[:many])
-    return [title for title in titles if title in drawn]
+    size = max(math.ceil(fraction * len(titles)), MIN_SAMPLE)
+    order = {title: digest("draw", seed, [v.uri for v in title.videos]) for title in titles}
+    sample = set(sorted(titles, key=lambda title: order[title])[:size])
+    return [title for title in titles if title in sample]
 
 
 def plan_titles(
-    titles: list[TitleInputs], config: RunConfig, pack: PackHashes, memory: Memory | None = None
+    titles: list[TitleInputs], config: RunConfig, pack: PackHashes, cache: PlanCache | None = None
 ) -> Iterator[PlannedTitle]:
-    """Look at the videos of all titles and say what belongs where.
+    """Probe the videos of all titles and say where their outputs belong.
 
     Args:
-        titles: As of group_titles.
+        titles: As returned by group_titles.
         config: Settings of the run.
         pack: Hashes of the pack's two halves.
-        memory: Where it is remembered what videos on S3 hold, so that they are not read again.
+        cache: Remembers the content of videos on S3, so that they are not read again.
 
     Yields:
-        Each title as soon as its videos, and those of all before it, have been looked at; videos
-        that cannot be read are failures, never errors.
+        Each title as soon as its videos, and those of all titles before it, are probed; a video
+        that cannot be read is a failure, never an error.
     """
     known: set[str] = set()
-    with decoders_kept(AT_A_TIME):
+    with decoders_kept(THREADS):
         videos = (video for group in titles for video in group.videos)
-        looks = map_in_order(partial(look_at_input, config, pack, memory), videos, AT_A_TIME)
+        probed = map_in_order(partial(plan_input, config, pack, cache), videos, THREADS)
         for group in titles:
-            looked = list(itertools.islice(looks, len(group.videos)))
-            planned = plan_title(group, looked, config, pack)
+            members = list(itertools.islice(probed, len(group.videos)))
+            planned = plan_title(group, members, config, pack)
             name = planned.title.title_id if planned.title else ""
             yield replace(planned, again=name in known)
             known.update([name] if name else [])
 
 
 class LookedUp(NamedTuple):
-    """A planned title, and whether there is anything left to do of it."""
+    """A planned title, and what storage held of it when it was planned.
+
+    The look-up may be stale by the time it is used. That is harmless: `commit_detect` returns None
+    for a segment that is committed by then, and a segment that is done twice gives the same rows.
+    """
 
     planned: PlannedTitle
-    found: FoundResult | Exception | None
-    """Its result, if it was there before, or why that cannot be told."""
+    found: FoundResult | Failure | None = None  # its result, or why storage cannot be read
+    jobs: tuple[SegmentJob, ...] = ()  # segments that are missing, of videos without tracks
 
     @property
     def title(self) -> TitlePlan | None:
-        """The title, unless none of its videos can be read or it was planned before."""
-        return None if self.planned.again else self.planned.title
+        """The title, if there is anything left to do for it."""
+        done = self.planned.again or self.found is not None
+        return None if done else self.planned.title
 
 
 def look_up(titles: Iterator[PlannedTitle], storage: Storage) -> Iterator[LookedUp]:
-    """Look for results of titles, several at a time."""
-    return map_in_order(partial(_look_up, storage), titles, AT_A_TIME)
+    """Look up the results of titles, or else their missing segments, several titles in parallel."""
+    return map_in_order(partial(_look_up, storage), titles, THREADS)
 
 
 def _look_up(storage: Storage, planned: PlannedTitle) -> LookedUp:
-    if planned.title is None or planned.again:
-        return LookedUp(planned, None)
+    title = planned.title
+    if title is None or planned.again:
+        return LookedUp(planned)
+    step = "cluster"
     try:
-        return LookedUp(planned, find_result(planned.title, storage))
-    except Exception as error:  # one damaged result must not stop the others
-        return LookedUp(planned, error)
+        found = find_result(title, storage)
+        if found is not None:
+            return LookedUp(planned, found)
+        step = "detect"
+        untracked = untracked_videos(title, storage)
+        jobs = tuple(job for video in untracked for job in open_jobs(video, storage))
+        return LookedUp(planned, jobs=jobs)
+    except Exception as error:  # one damaged title must not stop the others
+        log.debug("%s cannot be looked up", title.title_id, exc_info=True)
+        return LookedUp(planned, failure_of(title.where, step, error))
+
+
+def log_planned(looked: LookedUp, run_log: RunLog) -> bool:
+    """Report a planned title, and its result or failure; False where too much has failed."""
+    run_log.plan(looked.planned)
+    if run_log.gave_up:
+        return False
+    if isinstance(looked.found, FoundResult):
+        run_log.reuse(looked.found)
+    elif looked.found:
+        run_log.fail(looked.found)
+    return not run_log.gave_up
+
+
+def skip_finished(titles: Iterator[LookedUp], run_log: RunLog) -> Iterator[LookedUp] | None:
+    """Report titles up to the first that has something left to do.
+
+    Returns:
+        That title and all after it; None where there is none, or too much has failed.
+    """
+    for looked in titles:
+        if looked.title:
+            return itertools.chain([looked], titles)
+        if not log_planned(looked, run_log):
+            return None
+    return None

@@ -14,27 +14,27 @@ from vcn_ray.io.catalog import CatalogVideo
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import make_table
 from vcn_ray.redact import redact
-from vcn_ray.run.commit import TitleStatus
 from vcn_ray.run.devices import count_cpus
 from vcn_ray.run.events import RunOutcome
-from vcn_ray.run.plan import Failure
+from vcn_ray.run.failures import Failure
+from vcn_ray.run.status import TitleStatus
 from vcn_ray.schema import FAILURES, RUN_VIDEOS
 
 
 @dataclass(frozen=True, slots=True)
 class RunClock:
-    """When a run began, what it is called and how it was asked for."""
+    """Start, name and kind of a run."""
 
     run_id: str
     began: datetime
     local: bool  # without Ray
-    share: float | None  # of a larger catalog, which this one was drawn from; None: all of it
+    sample: float | None  # fraction of the catalog's titles that were sampled; None: all
 
     @classmethod
-    def start(cls, local: bool, share: float | None) -> RunClock:
-        """Begin now; the name sorts by time and is unlike any other."""
+    def start(cls, local: bool, sample: float | None) -> RunClock:
+        """Start now; the name is unique and sorts by time."""
         now = datetime.now(UTC)
-        return cls(f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}", now, local, share)
+        return cls(f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}", now, local, sample)
 
     @property
     def seconds(self) -> float:
@@ -61,7 +61,7 @@ def write_run(
     Returns:
         The content of `run.json`.
     """
-    failures = sorted(outcome.failures, key=lambda f: (f.uri, f.stage, f.segment or 0))
+    failures = sorted(outcome.failures, key=lambda f: (f.uri, f.step, f.segment or 0))
     folder = f"runs/{clock.run_id}"
     videos = _video_rows(catalog, outcome, failures)
     storage.write_table(f"{folder}/videos.parquet", make_table(videos, RUN_VIDEOS))
@@ -87,7 +87,7 @@ def write_run(
         "work": outcome.work,
         "work_span_seconds": round(outcome.span_seconds, 3),
         "local": clock.local,
-        "share": clock.share,
+        "sample": clock.sample,
         "titles": [_title_row(title) for title in outcome.titles],
         "failures": len(failures),
         "gave_up": outcome.gave_up,

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from vcn_ray.errors import UsageError
 from vcn_ray.io.storage import Storage
-from vcn_ray.schema import CROPS, SHOTS
+from vcn_ray.io.tables import column_array, read_boxes
+from vcn_ray.records import F32, F64, I64, Mask
+from vcn_ray.run.commit import segment_file
+from vcn_ray.schema import BOX_COLUMNS, CROPS, SCHEMA_VERSION, SHOTS
+
+MAX_NAMED = 5  # titles in an error
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +34,17 @@ class StoredTitle:
     crops: pa.Table  # every face of every track, of all its videos
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredDetections:
+    """Every frame of a video that was read, and every face that was detected in it."""
+
+    seconds: F64  # (t,) time of each frame
+    analysed: Mask  # (t,) true for frames on which the detector ran
+    frame: I64  # (n,) frame of each face, as an index into `seconds`
+    boxes: F32  # (n, 4) pixels of the displayed frame
+    complete: bool  # false if a segment before the last failed: later indices are then too small
+
+
 def stored_titles(storage: Storage) -> Iterator[StoredTitle]:
     """All titles that have a result, by name.
 
@@ -35,28 +52,90 @@ def stored_titles(storage: Storage) -> Iterator[StoredTitle]:
         UsageError: There is none.
     """
     found = False
-    for title_id in storage.names("titles"):
-        if storage.exists(f"titles/{title_id}/latest.json"):
-            found = True
-            yield read_title(title_id, storage)
+    for title_id in find_titles(storage):
+        found = True
+        yield read_title(title_id, storage)
     if not found:
         raise UsageError(
             f"{storage.uri} holds no results: run vcn index with --output {storage.uri}"
         )
 
 
-def read_title(title_id: str, storage: Storage) -> StoredTitle:
+def find_titles(storage: Storage) -> Iterator[str]:
+    """Ids of all titles that have a result, in order."""
+    for title_id in storage.names("titles"):
+        if storage.exists(f"titles/{title_id}/latest.json"):
+            yield title_id
+
+
+class LatestResult(NamedTuple):
     """The newest result of a title."""
-    latest = storage.read_json(f"titles/{title_id}/latest.json")
+
+    folder: str  # below the output
+    summary: dict[str, Any]  # result.json, with the present places of the videos
+
+
+def latest_result(title_id: str, storage: Storage) -> LatestResult | None:
+    """The newest result of a title; None where it has none.
+
+    Raises:
+        UsageError: Another version made it.
+        StorageError: It cannot be read.
+    """
+    latest = storage.find_json(f"titles/{title_id}/latest.json")
+    if latest is None:
+        return None
     folder = f"titles/{title_id}/{latest['result']}"
     summary = storage.read_json(f"{folder}/result.json")
-    for video in summary["videos"]:  # files move; a result is not made anew for that
+    version = summary.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise UsageError(
+            f"{storage.locate(folder)} has schema version {version}, and this "
+            f"version of vcn-ray reads {SCHEMA_VERSION}: index the title again"
+        )
+    for video in summary["videos"]:  # a file may have moved since
         video["uri"] = latest["uris"].get(video["video_id"], video["uri"])
+    return LatestResult(folder, summary)
+
+
+def find_title(storage: Storage, wanted: str | None) -> LatestResult:
+    """The title with a name or id; the only title where none is named.
+
+    Raises:
+        UsageError: There is no such title, or more than one.
+    """
+    ids = list(find_titles(storage))
+    found = {i: latest_result(i, storage) for i in ([wanted] if wanted in ids else ids)}
+    known = {i: result for i, result in found.items() if result}
+    if not known:
+        raise UsageError(f"{storage.uri} holds no results: run vcn index --output {storage.uri}")
+    fits = [i for i, each in known.items() if wanted in (None, i, each.summary["title"])]
+    if len(fits) != 1:
+        shown = {i: known[i].summary["title"] for i in fits or known}
+        some = ", ".join([f"{title} ({i})" for i, title in shown.items()][:MAX_NAMED])
+        more = ", ..." if len(shown) > MAX_NAMED else ""
+        what = "" if wanted is None else f" and {len(fits)} called {wanted!r}"
+        raise UsageError(
+            f"{storage.uri} holds {len(known)} titles{what}: name one by --title, of {some}{more}"
+        )
+    return known[fits[0]]
+
+
+def read_title(title_id: str, storage: Storage) -> StoredTitle:
+    """The newest result of a title, with its tables.
+
+    Raises:
+        UsageError: It has no result.
+    """
+    latest = latest_result(title_id, storage)
+    if latest is None:
+        raise UsageError(f"{storage.uri} holds no result of {title_id}")
+    folder, summary = latest
     tables = {
         name: storage.read_table(f"{folder}/{name}.parquet")
         for name in ("people", "tracks", "appearances", "merges")
     }
-    sources = summary["keys"]["tracks"]
+    sources = summary["keys"]["track"]
     shots = [storage.read_table(f"{source}/shots.parquet") for source in sources]
     crops = [storage.read_table(f"{source}/crops.parquet") for source in sources]
     return StoredTitle(
@@ -66,4 +145,31 @@ def read_title(title_id: str, storage: Storage) -> StoredTitle:
         shots=pa.concat_tables([SHOTS.empty_table(), *shots]),
         crops=pa.concat_tables([CROPS.empty_table(), *crops]),
         **tables,
+    )
+
+
+def read_detections(title: StoredTitle, video_id: str, storage: Storage) -> StoredDetections:
+    """Read all detections of one video of a title, including those that no track uses."""
+    videos = [video["video_id"] for video in title.summary["videos"]]
+    folder = title.summary["keys"]["detect"][videos.index(video_id)]
+    manifest = storage.read_manifest(folder)
+    start, seconds, analysed = 0, [np.zeros(0, np.float64)], [np.zeros(0, np.bool_)]
+    frame, boxes = [np.zeros(0, np.int64)], [np.zeros((0, 4), np.float32)]
+    for index in manifest["read"]:
+        frames = storage.read_table(segment_file(folder, index, "frames"), ["seconds", "analysed"])
+        faces = storage.read_table(
+            segment_file(folder, index, "seg"), ["frame_in_segment", *BOX_COLUMNS]
+        )
+        seconds.append(column_array(frames, "seconds"))
+        analysed.append(column_array(frames, "analysed"))
+        frame.append(column_array(faces, "frame_in_segment").astype(np.int64) + start)
+        boxes.append(read_boxes(faces))
+        start += frames.num_rows
+    last = manifest["segments"] - 1
+    return StoredDetections(
+        seconds=np.concatenate(seconds),
+        analysed=np.concatenate(analysed),
+        frame=np.concatenate(frame),
+        boxes=np.concatenate(boxes),
+        complete=all(failure["segment"] == last for failure in manifest["failures"]),
     )

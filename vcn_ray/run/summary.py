@@ -4,40 +4,54 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 from vcn_ray.config import RunConfig, select
 from vcn_ray.io.storage import Storage
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.redact import redact
 from vcn_ray.rows.result_rows import ResultTables
-from vcn_ray.run.plan import METHOD_VERSION, TitlePlan, VideoPlan
+from vcn_ray.run.plan import TitlePlan, VideoPlan
 from vcn_ray.schema import SCHEMA_VERSION
+from vcn_ray.steps import METHOD_VERSION, RESULT_SETTINGS
 
 LIBRARIES = ("vcn-ray", "torch", "av", "numpy", "scipy", "opencv-python", "trackers")
-RESULT_SETTINGS = [
-    "profile",
-    "pack",
-    "seed",
-    "threads",
-    "decode",
-    "filter",
-    "shots",
-    "tracks",
-    "finetune",
-    "quality",
-    "cluster",
-]
+
+
+class WarningText(NamedTuple):
+    """What a warning means, for people."""
+
+    heading: str  # the consequence, in a few words
+    message: str  # the cause; a warning can carry one of its own instead
+
 
 WARNINGS = {
-    "collapsed": "fine-tuning collapsed; the encoder was used as the pack ships it",
-    "partial": "a part of the title could not be read; who is only there is missing",
-    "empty": "no face was found, or none could be followed long enough to be compared",
-    "encoder_collapsed": "fine-tuning the encoder collapsed; only the head was adapted",
-    "over_merging": "tracks in one frame look like one person, so different people may be joined",
-    "seen_twice": "some faces seem to be in a frame twice, as in a mirror, and may be joined",
+    "collapsed": WarningText(
+        "Adapting to this title failed",
+        "fine-tuning collapsed, so the pretrained encoder was used",
+    ),
+    "encoder_collapsed": WarningText(
+        "Adapting to this title partly failed",
+        "fine-tuning the encoder collapsed; only the head was adapted",
+    ),
+    "partial": WarningText(
+        "Parts of the title are missing",
+        "a part of the title could not be read; people who appear only there are missing",
+    ),
+    "empty": WarningText(
+        "Nobody was found",
+        "no face was found, or none could be tracked long enough to be compared",
+    ),
+    "over_merging": WarningText(
+        "Different people may be merged into one",
+        "tracks in one frame look like one person",
+    ),
+    "seen_twice": WarningText(
+        "Some faces appear twice in one frame",
+        "tracks in one frame look like one face, as in a mirror",
+    ),
 }
-"""What each warning code means, for people, where the warning itself says no more."""
+"""Warning code -> its meaning."""
 
 
 def build_summary(
@@ -49,9 +63,9 @@ def build_summary(
     storage: Storage,
 ) -> dict[str, Any]:
     """All that `result.json` says of a title whose tables are `tables`."""
-    tracks = [storage.read_manifest(video.tracks) for video in title.videos]
-    faces = [manifest["faces_stage"] for manifest in tracks]
-    adapted = storage.read_manifest(title.adapted)
+    tracks = [storage.read_manifest(video.track_folder) for video in title.videos]
+    faces = [manifest["detect"] for manifest in tracks]
+    adapted = storage.read_manifest(title.adapt_folder)
     partial = bool(title.missing) or any(manifest["failures"] for manifest in faces)
     statuses = tables.tracks.column("status").to_pylist()
     codes = [*adapted["warnings"], *cluster_warnings]
@@ -64,10 +78,10 @@ def build_summary(
         "videos": [_describe(video) for video in title.videos],
         "missing_videos": [redact(uri) for uri in title.missing],
         "keys": {
-            "faces": [video.faces for video in title.videos],
-            "tracks": [video.tracks for video in title.videos],
-            "adapted": title.adapted,
-            "result": title.result,
+            "detect": [video.detect_folder for video in title.videos],
+            "track": [video.track_folder for video in title.videos],
+            "adapt": title.adapt_folder,
+            "cluster": title.cluster_folder,
         },
         "counts": {
             "people": tables.people.num_rows,
@@ -84,17 +98,17 @@ def build_summary(
             "detector_hash": pack.detector_hash,
             "encoder_hash": pack.encoder_hash,
         },
-        "seeds": {"finetune": config.seed},
+        "seeds": {"adapt": config.seed},
         "seconds": {
-            "faces": round(sum(manifest["seconds"] for manifest in faces), 3),
-            "tracks": round(sum(manifest["seconds"] for manifest in tracks), 3),
+            "detect": round(sum(manifest["seconds"] for manifest in faces), 3),
+            "track": round(sum(manifest["seconds"] for manifest in tracks), 3),
             "adapt": adapted["seconds"],
         },
         "adapt_seconds": adapted["adapt_seconds"],
         "adapt_peak_bytes": adapted["adapt_peak_bytes"],
         "warnings": [explain_warning(code) for code in dict.fromkeys(codes)],
         "versions": {"python": platform.python_version()} | {n: version(n) for n in LIBRARIES},
-        "config": select(config, tuple(RESULT_SETTINGS)),
+        "config": select(config, RESULT_SETTINGS),
     }
 
 
@@ -114,9 +128,14 @@ def _describe(video: VideoPlan) -> dict[str, Any]:
 
 
 def explain_warning(warning: str) -> dict[str, str]:
-    """A warning `code` or `code: what of this title` as code and message."""
+    """Split a warning `code` or `code: message` into code and message."""
     code, _, message = warning.partition(": ")
-    return {"code": code, "message": message or WARNINGS[code]}
+    return {"code": code, "message": message or WARNINGS[code].message}
+
+
+def warning_text(code: str) -> WarningText:
+    """Return the meaning of a warning code; one of another version gets a general text."""
+    return WARNINGS.get(code) or WarningText(f"Please note: {code.replace('_', ' ')}", code)
 
 
 def _sum_counts(counts: list[dict[str, int]]) -> dict[str, int]:

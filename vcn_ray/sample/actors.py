@@ -1,7 +1,7 @@
-"""One person in one shot: turned, moved and lit for a frame, and where their face is.
+"""Draws one person of a shot, turned, moved and lit for a frame, and locates the face.
 
 It does not know backgrounds, other people or files. A head turns by shifting the pixels of the
-cut-out as the front of a round head would shift, and tilts about the neck; shoulders stay.
+cut-out as the front of a round head would shift, and tilts about the neck; the shoulders stay.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from vcn_ray.sample.portraits import PORTRAITS
 from vcn_ray.sample.scenes import Light
 from vcn_ray.sample.script import FRAME_SIZE, Pose, Role
 
-HEAD_REACH = (1.35, 1.02)  # beside and below the middle of a face nothing moves, in face heights
-HEAD_DEPTH = 0.36  # how far the nose stands before the ears, in face heights
+HEAD_REACH = (1.35, 1.02)  # how far beside and below a face pixels move, in face heights
+HEAD_DEPTH = 0.36  # distance from the ears forward to the nose, in face heights
 LUMA = (0.299, 0.587, 0.114)
 ELLIPSE = np.linspace(0, 2 * np.pi, 24, endpoint=False)
 
 
 class Layer(NamedTuple):
-    """A person in a frame, to be blended over what stands behind."""
+    """A person in a frame, to be blended over the picture behind."""
 
     corner: tuple[int, int]  # x0 y0 of the patch in the frame
     rgb: F32  # (h, w, 3) in [0, 1], may exceed 1 in strong light
@@ -39,23 +39,24 @@ class _Head:
 
     x: F32  # pixel columns
     y: F32  # pixel rows
-    right: F32  # columns from the neck, where the head is; 0 on the shoulders
+    right: F32  # columns from the neck for pixels of the head; 0 on the shoulders
     down: F32  # rows from the neck, likewise
     depth: F32  # pixels towards the camera
 
 
 class Actor:
-    """Draws one role. Built once for a shot.
+    """Draws one role in the frames of one shot.
 
     Args:
-        role: Who moves how.
-        light: The place's light; tint and saturation are applied at once.
-        largest: The largest face height in pixels that will be drawn, zoom included.
+        role: The person and their movement.
+        light: The place's light; tint and saturation are applied on construction.
+        max_size: Largest face height that will be drawn, in pixels, zoom included.
     """
 
-    def __init__(self, role: Role, light: Light, largest: float) -> None:
+    def __init__(self, role: Role, light: Light, max_size: float) -> None:
         source = cut_out(PORTRAITS[role.person - 1])
-        self._cut = _resize(source, largest / float(source.face[3] - source.face[1]), role.mirrored)
+        scale = max_size / float(source.face[3] - source.face[1])
+        self._cut = _resize(source, scale, role.mirrored)
         rgb = self._cut.rgba[..., :3].astype(np.float32)
         luma = (rgb @ np.array(LUMA, np.float32))[..., None]
         rgb = (luma + light.saturation * (rgb - luma)) * np.array(light.tint, np.float32)
@@ -78,11 +79,11 @@ class Actor:
         Args:
             pose: Where the face is in the frame, after the camera.
             gain: Brightness.
-            key: -1 to 1, the side the light comes from.
-            blur: Defocus in pixels, then the motion during the exposure in x and y, in pixels.
+            key: Side of the light, from -1 (left) to 1 (right).
+            blur: Defocus, then motion during the exposure in x and y, all in pixels.
 
         Returns:
-            A patch of the frame; outside of it nothing is drawn.
+            A patch of the frame; nothing is drawn outside it.
         """
         scale = pose.size / self._height
         low = np.floor(np.array((pose.x, pose.y)) - self._middle * scale).astype(int)
@@ -114,7 +115,7 @@ class Actor:
         return _Head(x, y, weight * (x - mx), weight * (y - neck), depth)
 
     def _shift(self, head: _Head, pose: Pose) -> tuple[F32, F32]:
-        """How far each pixel moves by turning the head."""
+        """Return how far turning the head moves each pixel."""
         yaw, roll, pitch = np.radians((pose.yaw, pose.roll, pose.pitch)).astype(np.float32)
         across = head.right * (np.cos(yaw) * np.cos(roll) - 1) - head.down * np.sin(roll)
         along = head.down * (np.cos(roll) - 1) + head.right * np.sin(roll)
@@ -142,12 +143,12 @@ class Actor:
         return np.concatenate([moved.min(axis=0), moved.max(axis=0)]).astype(np.float32)
 
 
-def _smooth(share: F32) -> F32:
-    return share * share * (3 - 2 * share)
+def _smooth(fraction: F32) -> F32:
+    return fraction * fraction * (3 - 2 * fraction)
 
 
 def _resize(source: CutOut, scale: float, mirrored: bool) -> CutOut:
-    """Bring a cut-out to the size of a shot, sharpened a little where it grows."""
+    """Scale a cut-out to the size of a shot, and sharpen it a little if it is enlarged."""
     rgba = cv2.resize(source.rgba, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     if scale > 1:
         soft = cv2.GaussianBlur(rgba, (0, 0), 1.2 * scale)
@@ -168,18 +169,18 @@ def _smear(patch: U8, defocus: float, across: float, along: float) -> U8:
 
 
 def smear_motion(patch: np.ndarray, across: float, along: float) -> np.ndarray:
-    """Blur along a line of that many pixels; below 1.5 of them `patch` stays as it is."""
+    """Blur along a line of that many pixels; shorter than 1.5 pixels, return `patch` itself."""
     length = float(np.hypot(across, along))
     if length < 1.5:
         return patch
     reach = int(np.ceil(length / 2))
     kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
-    for share in np.linspace(-0.5, 0.5, 8 * reach):
-        kernel[round(reach + share * along), round(reach + share * across)] += 1
+    for step in np.linspace(-0.5, 0.5, 8 * reach):
+        kernel[round(reach + step * along), round(reach + step * across)] += 1
     return np.asarray(cv2.filter2D(patch, -1, kernel / kernel.sum()), patch.dtype)
 
 
 def _key_light(size: tuple[int, int], face_x: float, tall: float, gain: float, key: float) -> F32:
-    """Brightness of each column: one side of a face is lighter; (w,), of 8-bit to 1."""
+    """Return a factor (w,) for each column from 8 bits to 1; one side of a face is lighter."""
     side = np.tanh((np.arange(size[0], dtype=np.float32) - face_x) / (0.55 * tall))
     return np.asarray((gain / 255) * (1 + 0.42 * key * side), np.float32)

@@ -1,7 +1,7 @@
-"""Takes a person out of their picture, with soft edges; it does not know shots, light or motion.
+"""Cuts a person out of a picture, with soft edges; it does not know shots, light or motion.
 
-The pictures ship inside insightface and scikit-image, so nothing is fetched. Clothes that a picture
-does not show are continued in their own colour.
+The pictures are part of insightface and scikit-image, so nothing is downloaded. Clothes that a
+picture does not show are continued in their own colour.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from skimage.data import astronaut
 from vcn_ray.records import F32, U8
 from vcn_ray.sample.portraits import Points, Portrait
 
-MARGIN_PIXELS = 12  # room around a silhouette, so that a turning head stays on the cut-out
+MARGIN_PIXELS = 12  # around a silhouette, so that a turning head stays inside the cut-out
 FOLD_SEED = 7  # the folds of continued clothes are the same in every film
 
 
 class CutOut(NamedTuple):
-    """A person without surroundings."""
+    """A person without their surroundings."""
 
-    rgba: U8  # (h, w, 4) straight alpha; colours go on beyond the edge, so blending shows no rim
+    rgba: U8  # (h, w, 4) straight alpha; colours continue beyond the edge, so blending shows no rim
     face: F32  # (4,) x0 y0 x1 y1, pixels of the cut-out
 
 
@@ -43,13 +43,13 @@ def picture_pixels(name: str) -> U8:
 
 @cache
 def cut_out(portrait: Portrait) -> CutOut:
-    """Take one person out of their picture, at the picture's own size.
+    """Cut one person out of a picture, at the picture's own size.
 
     Args:
-        portrait: Who it is and where the outlines run.
+        portrait: The picture and the outlines of the person in it.
 
     Returns:
-        The person with feathered edges; the arrays are shared between calls and never written to.
+        The person with soft edges; calls share the arrays, so do not write to them.
     """
     outlines = (portrait.keep, portrait.body, *(part.outline for part in portrait.paint))
     corners = np.concatenate([np.array(points) for points in outlines])
@@ -75,37 +75,37 @@ def cut_out(portrait: Portrait) -> CutOut:
 
 
 def _area(outline: Points, low: np.ndarray, size: tuple[int, int], feather: float) -> F32:
-    """The inside of a rounded outline as (h, w) alpha in [0, 1]."""
-    fine = 4  # drawn larger and shrunk: smooth edges
+    """Return the inside of a rounded outline as (h, w) alpha in [0, 1]."""
+    fine = 4  # the area is drawn larger and shrunk, for smooth edges
     points = (np.array(outline) - low) * fine
     mask = np.zeros((size[1] * fine, size[0] * fine), np.uint8)
     cv2.fillPoly(mask, [points.astype(np.int32)], 255)
     mask = cv2.GaussianBlur(mask, (0, 0), fine * 2.5)
-    mask = np.where(mask > 127, 255, 0).astype(np.uint8)  # corners of the polygon become curves
+    mask = np.where(mask > 127, 255, 0).astype(np.uint8)  # rounds the corners of the polygon
     small = cv2.resize(mask, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     return np.asarray(cv2.GaussianBlur(small, (0, 0), feather), np.float32)
 
 
 def _clothe(rgb: F32, kept: F32, shape: F32, cloth: tuple[int, int, int]) -> F32:
-    """Keep the picture's pixels inside; outside, their colours fade into cloth; (h, w, 3)."""
-    sure = cv2.erode((kept > 0.9).astype(np.float32), np.ones((3, 3), np.uint8))
+    """Return the picture (h, w, 3) inside `kept`; outside, its colours fade into cloth."""
+    solid = cv2.erode((kept > 0.9).astype(np.float32), np.ones((3, 3), np.uint8))
     colours = np.zeros_like(rgb)
     known = np.zeros_like(kept)
     for sigma in (2.0, 6.0):
-        share = cv2.GaussianBlur(sure, (0, 0), sigma)
-        near = cv2.GaussianBlur(rgb * sure[..., None], (0, 0), sigma) / (share[..., None] + 1e-6)
-        take = np.clip((share - 0.02) / 0.1, 0, 1) * (1 - known)
+        weight = cv2.GaussianBlur(solid, (0, 0), sigma)
+        near = cv2.GaussianBlur(rgb * solid[..., None], (0, 0), sigma) / (weight[..., None] + 1e-6)
+        take = np.clip((weight - 0.02) / 0.1, 0, 1) * (1 - known)
         colours += take[..., None] * near
         known += take
     far = np.clip(1.6 - 2.2 * cv2.GaussianBlur(kept, (0, 0), 6.0), 0, 1)
     folds = 1 + (_folds(shape) - 1) * far
     colours += (1 - known)[..., None] * np.array(cloth, np.float32)
-    inner = cv2.GaussianBlur(sure, (0, 0), 0.8)[..., None]
+    inner = cv2.GaussianBlur(solid, (0, 0), 0.8)[..., None]
     return np.asarray(rgb * inner + colours * folds[..., None] * (1 - inner), np.float32)
 
 
 def _folds(shape: F32) -> F32:
-    """Light on cloth: soft folds, and darker towards the edge of `shape`; (h, w) factors near 1."""
+    """Return the light on cloth, (h, w) near 1: soft folds, darker towards the edge of `shape`."""
     height, width = shape.shape
     random = np.random.default_rng(FOLD_SEED)
     coarse = random.standard_normal((max(height // 60, 2), max(width // 22, 2))).astype(np.float32)

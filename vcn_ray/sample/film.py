@@ -1,10 +1,8 @@
-"""Writes the sample film and its labels into a folder; it does not know how a frame is drawn."""
+"""Writes the sample film and its labels to a folder; it does not know how a frame is drawn."""
 
 from __future__ import annotations
 
 import csv
-import os
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from pathlib import Path
 import av
 
 from vcn_ray.errors import StorageError, UsageError
+from vcn_ray.io.atomic import atomic_file
 from vcn_ray.records import U8
 from vcn_ray.sample.render import Frame, film_length, paint_film
 from vcn_ray.sample.script import FRAME_RATE, FRAME_SIZE, SHOTS, Shot
@@ -20,7 +19,7 @@ from vcn_ray.sample.script import FRAME_RATE, FRAME_SIZE, SHOTS, Shot
 VIDEO_NAME = "sample.mp4"
 LABELS_NAME = "labels.csv"
 LABEL_COLUMNS = ("video", "frame", "seconds", "x0", "y0", "x1", "y1", "identity")
-# One thread gives the same bytes on every run; x264 sets a keyframe wherever it sees a cut.
+# With one thread every run writes the same bytes; x264 adds a keyframe at each cut it detects.
 ENCODER = {
     "preset": "veryfast",
     "crf": "21",
@@ -30,7 +29,7 @@ ENCODER = {
 
 @dataclass(frozen=True, slots=True)
 class SampleFilm:
-    """What was written."""
+    """The files of a sample film, and what they contain."""
 
     video: Path
     labels: Path
@@ -38,7 +37,7 @@ class SampleFilm:
     seconds: float
     faces: int  # rows of the labels
     shots: int
-    tracks: int  # people counted once in every shot
+    tracks: int  # each person counts once in every shot
 
 
 def write_sample(
@@ -47,54 +46,63 @@ def write_sample(
     progress: Callable[[int, int], None] | None = None,
     shots: tuple[Shot, ...] = SHOTS,
 ) -> SampleFilm:
-    """Render a short film of people of the bundled pictures, and where each face is.
+    """Render a short film of people from the bundled pictures, and label every face.
 
     Args:
-        folder: Gets ``sample.mp4`` and ``labels.csv``, in place of older ones; made if missing.
-        seed: 0 or more, for scenery, sway and grain. The same seed gives the same labels and,
+        folder: Where ``sample.mp4`` and ``labels.csv`` are written, over older ones; it is created
+            if missing.
+        seed: Sets scenery, sway and grain; 0 or more. The same seed gives the same labels and,
             with the same libraries, the same bytes.
-        progress: Called with the frames done and the frames in all.
+        progress: Called with the number of frames written and the number of all frames.
         shots: The script.
 
-    Returns:
-        The files and what is in them.
-
     Raises:
-        StorageError: The folder cannot be made or written.
+        StorageError: The folder cannot be created or written.
         UsageError: The seed is negative.
     """
     if seed < 0:
         raise UsageError(f"a seed is a whole number, 0 or more; got {seed}")
-    total = film_length(shots)
-    faces = 0
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (
-            _whole(folder / LABELS_NAME) as labels_part,
-            _whole(folder / VIDEO_NAME) as video_part,
-            labels_part.open("w", newline="", encoding="utf-8") as stream,
-            _encoder(video_part) as encode,
-        ):
-            table = csv.writer(stream, lineterminator="\n")
-            table.writerow(LABEL_COLUMNS)
-            for index, frame in enumerate(paint_film(shots, seed)):
-                encode(frame.rgb)
-                table.writerows(_rows(index, frame))
-                faces += len(frame.labels)
-                if progress is not None:
-                    progress(index + 1, total)
+        faces = _write_files(folder, seed, progress, shots)
     except (OSError, av.FFmpegError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise StorageError(f"cannot write the sample film to {folder}: {reason}") from error
+    frames = film_length(shots)
     return SampleFilm(
         video=folder / VIDEO_NAME,
         labels=folder / LABELS_NAME,
-        frames=total,
-        seconds=total / FRAME_RATE,
+        frames=frames,
+        seconds=frames / FRAME_RATE,
         faces=faces,
         shots=len(shots),
         tracks=sum(len(shot.roles) for shot in shots),
     )
+
+
+def _write_files(
+    folder: Path,
+    seed: int,
+    progress: Callable[[int, int], None] | None,
+    shots: tuple[Shot, ...],
+) -> int:
+    """Write film and labels; return the number of labelled faces."""
+    faces, total = 0, film_length(shots)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        atomic_file(folder / LABELS_NAME) as labels_part,
+        atomic_file(folder / VIDEO_NAME) as video_part,
+        labels_part.open("w", newline="", encoding="utf-8") as stream,
+        _encoder(video_part) as encode,
+    ):
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow(LABEL_COLUMNS)
+        for index, frame in enumerate(paint_film(shots, seed)):
+            encode(frame.rgb)
+            table.writerows(_rows(index, frame))
+            faces += len(frame.labels)
+            if progress is not None:
+                progress(index + 1, total)
+    return faces
 
 
 def _rows(index: int, frame: Frame) -> list[tuple[object, ...]]:
@@ -103,19 +111,8 @@ def _rows(index: int, frame: Frame) -> list[tuple[object, ...]]:
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` that becomes it in the end: no half-written film is left."""
-    part = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-@contextmanager
 def _encoder(path: Path) -> Iterator[Callable[[U8], None]]:
-    """A function that appends an RGB frame to an H.264 film."""
+    """Yield a function that appends an RGB frame to an H.264 film."""
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=FRAME_RATE, options=ENCODER)
         stream.width, stream.height = FRAME_SIZE

@@ -1,7 +1,7 @@
 """The eight people of the sample film: where each of them is in a bundled picture.
 
-Only places and colours: it does not know how a cut-out is made or what a film does with it.
-Outlines follow one person closely and leave the neighbours out, whose faces a detector would find.
+It holds coordinates and colours only; it does not know how cut-outs are made or used. Outlines
+follow one person closely and exclude the neighbours, whose faces a detector would find.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Portrait:
     identity: str
     picture: str
     face: tuple[int, int, int, int]  # x0 y0 x1 y1, above the brow to the chin, ear to ear
-    keep: Points  # the picture's own pixels are used inside
-    body: Points  # shoulders and clothes where the picture ends or somebody stands in front
-    cloth: tuple[int, int, int]  # RGB of the clothes there
+    keep: Points  # inside it, the picture's own pixels are used
+    body: Points  # shoulders and clothes that the picture cuts off or another person hides
+    cloth: tuple[int, int, int]  # RGB of those clothes
     paint: tuple[Paint, ...] = ()
     tone: tuple[float, float, float] = (1.0, 1.0, 1.0)  # RGB gain, for a picture without colours
 

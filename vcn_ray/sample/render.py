@@ -1,4 +1,4 @@
-"""Draws the sample film and says where every face is; it does not know video files."""
+"""Draws the sample film and locates every face; it does not know video files."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from vcn_ray.sample.portraits import PORTRAITS
 from vcn_ray.sample.scenes import FRONTS, HEIGHT, PLACES, WIDTH
 from vcn_ray.sample.script import FRAME_RATE, FRAME_SIZE, Camera, Pose, Role, Shot
 
-FAR, NEAR = 0.4, 1.6  # how much of the camera's way the background and the foreground move
-SHUTTER = 0.5  # the share of a frame's time that the shutter is open
-LEAST_VISIBLE = 0.5  # a face hidden more than half is not labelled
+FAR, NEAR = 0.4, 1.6  # movement of background and foreground, relative to the people's
+SHUTTER = 0.5  # fraction of a frame's time during which the shutter is open
+MIN_VISIBLE = 0.5  # fraction of a face; a face that is hidden more is not labelled
 MIDDLE = np.array(FRAME_SIZE) / 2
 
 
@@ -29,7 +29,7 @@ class Label(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """A picture of the film and who is in it."""
+    """A picture of the film and the visible faces in it."""
 
     rgb: U8  # (360, 640, 3)
     labels: tuple[Label, ...]
@@ -37,19 +37,19 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True)
 class _Sway:
-    """The small motions that nobody can suppress, in phases from a seed."""
+    """Small involuntary motions of camera and body; a seed sets their phases."""
 
     phase: F32  # (6,) radians
 
     def hand(self, seconds: float) -> tuple[float, float]:
-        """How a hand-held camera strays, in pixels."""
+        """Return the shake of a hand-held camera in x and y, in pixels."""
         p = self.phase
         x = 1.1 * np.sin(2.1 * seconds + p[0]) + 0.5 * np.sin(5.3 * seconds + p[1])
         y = 0.8 * np.sin(1.7 * seconds + p[2]) + 0.4 * np.sin(4.7 * seconds + p[3])
         return float(x), float(y)
 
     def body(self, pose: Pose, seconds: float) -> Pose:
-        """Breathing and shifting from foot to foot."""
+        """Add breathing and shifting from foot to foot to a pose."""
         p, tall = self.phase, pose.size / 120
         return replace(
             pose,
@@ -64,9 +64,9 @@ class ShotPainter:
     """Draws the frames of one shot.
 
     Args:
-        shot: What happens in it.
-        seed: Of the film: scenery, sway and grain.
-        number: The shot's place in the film; the same place looks the same whenever it is shown.
+        shot: Its part of the script.
+        seed: Of the film; it sets scenery, sway and grain. A place looks the same in all shots.
+        number: The shot's index in the film.
     """
 
     def __init__(self, shot: Shot, seed: int, number: int) -> None:
@@ -88,14 +88,14 @@ class ShotPainter:
         self._grain *= self._light.grain / self._grain.std()
 
     def paint(self, index: int) -> Frame:
-        """Draw a frame of the shot, 0 to frames - 1; in order, for the grain goes on."""
-        share = index / max(self._shot.frames - 1, 1)
-        gain, key = self._lighting(share)
+        """Draw frame `index` of the shot; call it in order, because each frame draws new grain."""
+        progress = index / max(self._shot.frames - 1, 1)
+        gain, key = self._lighting(progress)
         canvas = self._backdrop(index) * (0.3 + 0.7 * gain / self._light.exposure)
         layers = []
         for role, actor, sway in zip(self._shot.roles, self._actors, self._sways[1:], strict=True):
             pose, later = (self._pose(role, sway, moment) for moment in (index, index + SHUTTER))
-            defocus = role.focus[0] + (role.focus[1] - role.focus[0]) * share
+            defocus = role.focus[0] + (role.focus[1] - role.focus[0]) * progress
             layer = actor.draw(pose, gain, key, (defocus, later.x - pose.x, later.y - pose.y))
             _blend(canvas, layer)
             layers.append(layer)
@@ -110,25 +110,25 @@ class ShotPainter:
     def _new_sway(self) -> _Sway:
         return _Sway(self._random.uniform(0, 2 * np.pi, 6).astype(np.float32))
 
-    def _lighting(self, share: float) -> tuple[float, float]:
-        """Brightness of people and side of the light at a share of the shot."""
+    def _lighting(self, progress: float) -> tuple[float, float]:
+        """Return the brightness of people and the side of the light."""
         first, last = self._shot.exposure
-        passing = self._shot.sweep * np.sin(share * 5 * np.pi)
-        gain = self._light.exposure * (first + (last - first) * share) * (1 + 0.3 * passing)
+        passing = self._shot.sweep * np.sin(progress * 5 * np.pi)
+        gain = self._light.exposure * (first + (last - first) * progress) * (1 + 0.3 * passing)
         return float(gain), float(np.clip(self._light.key + 2 * passing, -1, 1))
 
     def _camera(self, index: float) -> Camera:
-        share = _ease(index / max(self._shot.frames - 1, 1))
+        progress = _ease(index / max(self._shot.frames - 1, 1))
         a, b = self._shot.start, self._shot.end
         x, y = self._sways[0].hand(index / FRAME_RATE)
         return Camera(
-            a.x + (b.x - a.x) * share + x,
-            a.y + (b.y - a.y) * share + y,
-            a.zoom + (b.zoom - a.zoom) * share,
+            a.x + (b.x - a.x) * progress + x,
+            a.y + (b.y - a.y) * progress + y,
+            a.zoom + (b.zoom - a.zoom) * progress,
         )
 
     def _pose(self, role: Role, sway: _Sway, index: float) -> Pose:
-        """Where the face is in the frame: the role's own way, then the camera's."""
+        """Return the pose of a face in the frame: the role's movement, then the camera's."""
         along = min(index / max(self._shot.frames - 1, 1), 1.0) * (len(role.poses) - 1)
         left = min(int(along), len(role.poses) - 2)
         a, b = role.poses[left], role.poses[left + 1]
@@ -138,12 +138,12 @@ class ShotPainter:
         x, y = MIDDLE + (np.array((pose.x - camera.x, pose.y - camera.y)) - MIDDLE) * camera.zoom
         return replace(pose, x=float(x), y=float(y), size=pose.size * camera.zoom)
 
-    def _view(self, index: float, way: float) -> F32:
-        """(2, 3) from the canvas to the frame for what moves `way` times as much as people."""
+    def _view(self, index: float, parallax: float) -> F32:
+        """Return (2, 3) from canvas to frame; scenery moves `parallax` times as far as people."""
         camera = self._camera(index)
-        zoom = 1 + (camera.zoom - 1) * way
+        zoom = 1 + (camera.zoom - 1) * parallax
         shift = MIDDLE - zoom * (
-            np.array((WIDTH, HEIGHT)) / 2 + way * np.array((camera.x, camera.y))
+            np.array((WIDTH, HEIGHT)) / 2 + parallax * np.array((camera.x, camera.y))
         )
         return np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]], np.float32)
 
@@ -154,7 +154,7 @@ class ShotPainter:
         return np.asarray(smear_motion(seen, float(motion[0]), float(motion[1])), np.float32)
 
     def _cover(self, canvas: F32, index: int) -> None:
-        """Put the foreground before everything."""
+        """Draw the foreground over everything."""
         if self._front is None:
             return
         seen = cv2.warpAffine(self._front, self._view(index, NEAR), FRAME_SIZE)
@@ -163,7 +163,7 @@ class ShotPainter:
         canvas[top:] += seen[top:, :, :3]
 
     def _develop(self, canvas: F32) -> U8:
-        """Vignette, grain, 8 bits."""
+        """Add vignette and grain, and convert to 8 bits."""
         x, y = self._random.integers(0, FRAME_SIZE[0]), self._random.integers(0, FRAME_SIZE[1])
         canvas *= VIGNETTE
         canvas += self._grain[y : y + FRAME_SIZE[1], x : x + FRAME_SIZE[0], None]
@@ -173,16 +173,16 @@ class ShotPainter:
 def paint_film(shots: tuple[Shot, ...], seed: int) -> Iterator[Frame]:
     """Draw a whole film.
 
-    During a dissolve a face is labelled while its shot weighs more than the other.
+    During a dissolve, only the faces of the shot with the greater weight are labelled.
 
     Args:
-        shots: In order; the frames of a dissolve are shared with the shot before.
-        seed: Scenery, sway and grain; the same seed draws the same film.
+        shots: In order; the frames of a dissolve belong to the previous shot too.
+        seed: Sets scenery, sway and grain; the same seed draws the same film.
 
     Yields:
         The frames in order.
     """
-    leaving: list[Frame] = []  # the last frames of the shot before, kept for a dissolve
+    leaving: list[Frame] = []  # the last frames of the previous shot, kept for a dissolve
     for number, shot in enumerate(shots):
         painter = ShotPainter(shot, seed, number)
         following = shots[number + 1].dissolve if number + 1 < len(shots) else 0
@@ -199,16 +199,16 @@ def paint_film(shots: tuple[Shot, ...], seed: int) -> Iterator[Frame]:
 
 
 def film_length(shots: tuple[Shot, ...]) -> int:
-    """How many frames `paint_film` yields."""
+    """Return the number of frames that `paint_film` yields."""
     return sum(shot.frames - shot.dissolve for shot in shots)
 
 
 def visible_box(layer: Layer, nearer: list[Layer]) -> tuple[float, float, float, float] | None:
-    """The part of a face's box inside the frame, or None where less than half of it can be seen.
+    """Return the part of a face's box inside the frame, or None if less than half is visible.
 
     Args:
         layer: The person.
-        nearer: Those who stand before. Glasses and leaves in front stay below the faces.
+        nearer: People in front of that person. The foreground of a place never covers faces.
     """
     box = np.clip(layer.face, 0, np.tile(np.array(FRAME_SIZE, np.float32), 2))
     x0, y0, x1, y1 = box.round().astype(int).tolist()
@@ -223,7 +223,7 @@ def visible_box(layer: Layer, nearer: list[Layer]) -> tuple[float, float, float,
             rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
         ]
         seen[rows.start - y0 : rows.stop - y0, columns.start - x0 : columns.stop - x0] *= 1 - inner
-    if float(seen.sum()) < LEAST_VISIBLE * whole:
+    if float(seen.sum()) < MIN_VISIBLE * whole:
         return None
     a, b, c, d = (round(float(value), 1) for value in box)
     return a, b, c, d
@@ -243,9 +243,9 @@ def _blend(canvas: F32, layer: Layer) -> None:
     under += layer.alpha[..., None] * (layer.rgb - under)
 
 
-def _ease(share: float) -> float:
-    """Start and stop gently: 0 to 1 along half a cosine."""
-    return float(0.5 - 0.5 * np.cos(np.pi * min(max(share, 0.0), 1.0)))
+def _ease(progress: float) -> float:
+    """Map 0..1 to 0..1 along half a cosine, so that motion starts and stops gently."""
+    return float(0.5 - 0.5 * np.cos(np.pi * min(max(progress, 0.0), 1.0)))
 
 
 def _vignette() -> F32:

@@ -1,7 +1,7 @@
 """The places of the sample film, painted by formula: rooms, streets, gardens and their light.
 
 It does not know people, shots or cameras. Every place is a canvas larger than the frame, so that a
-camera can move over it, and slightly out of focus, as behind people in a film.
+camera can move over it. It is slightly out of focus, like the background of people in a film.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Random = np.random.Generator
 
 @dataclass(frozen=True, kw_only=True)
 class Light:
-    """How a place lights whoever stands in it."""
+    """The light of a place on the people in it."""
 
     tint: Colour = (1.0, 1.0, 1.0)  # RGB gain on people
     exposure: float = 1.0
@@ -34,15 +34,15 @@ class Light:
 
 @dataclass(frozen=True)
 class Place:
-    """A painter of canvases and the light that goes with it."""
+    """A function that paints the canvas of a place, and the light there."""
 
     paint: Callable[[Random], F32]
     light: Light
 
 
 def _gradient(top: Colour, bottom: Colour) -> F32:
-    share = np.linspace(0, 1, HEIGHT, dtype=np.float32)[:, None, None]
-    rows = np.array(top, np.float32) * (1 - share) + np.array(bottom, np.float32) * share
+    down = np.linspace(0, 1, HEIGHT, dtype=np.float32)[:, None, None]
+    rows = np.array(top, np.float32) * (1 - down) + np.array(bottom, np.float32) * down
     return np.tile(rows, (1, WIDTH, 1))
 
 
@@ -56,7 +56,7 @@ def _soften(canvas: F32, sigma: float) -> F32:
 
 
 def _clouds(random: Random, cells: tuple[int, int], strength: float) -> F32:
-    """Smooth noise around 1; (HEIGHT, WIDTH, 1)."""
+    """Return smooth noise around 1, (HEIGHT, WIDTH, 1)."""
     coarse = random.standard_normal((cells[1], cells[0])).astype(np.float32)
     smooth = cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
     return np.asarray(1 + strength * smooth[..., None], np.float32)
@@ -239,4 +239,4 @@ def _leaves(random: Random) -> F32:
 
 
 FRONTS: dict[str, Callable[[Random], F32]] = {"counter": _counter, "leaves": _leaves}
-"""What stands between the camera and the people: (HEIGHT, WIDTH, 4), colours times alpha."""
+"""Scenery between the camera and the people: (HEIGHT, WIDTH, 4), colours times alpha."""

@@ -1,8 +1,8 @@
-"""The script of the sample film: which shots there are, who is in them and how everything moves.
+"""The script of the sample film: its shots, the people in them and all movements.
 
-Only data: it does not know how a picture is drawn. Places are pixels of a 640x360 frame, sizes are
-heights of a face from above the brow to the chin, angles are degrees, focus is the standard
-deviation of a blur in pixels. People stand in the order back to front.
+It holds data only; it does not know how a picture is drawn. Positions are pixels of a 640x360
+frame, sizes are heights of a face from above the brow to the chin, angles are degrees, and focus is
+the standard deviation of a blur in pixels. The people of a shot are listed back to front.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ FRAME_SIZE = (640, 360)  # width, height
 
 @dataclass(frozen=True)
 class Pose:
-    """Where a face is and where it looks, at one moment of a shot."""
+    """Position and direction of a face at one moment of a shot."""
 
     x: float
     y: float
@@ -32,12 +32,12 @@ class Role:
     person: int  # 1 to 8
     poses: tuple[Pose, ...]  # evenly spaced in time, first frame to last
     mirrored: bool = False
-    focus: tuple[float, float] = (0.0, 0.0)  # at the start and the end
+    focus: tuple[float, float] = (0.0, 0.0)  # at the start and the end of the shot
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Where the camera looks, away from the middle, and how closely."""
+    """The point at which the camera is aimed, relative to the middle, and its zoom."""
 
     x: float = 0.0
     y: float = 0.0
@@ -53,14 +53,14 @@ class Shot:
     roles: tuple[Role, ...] = ()
     start: Camera = Camera()
     end: Camera = Camera()
-    front: str | None = None  # what stands before the people
-    exposure: tuple[float, float] = (1.0, 1.0)  # at the start and the end
+    front: str | None = None  # scenery in front of the people
+    exposure: tuple[float, float] = (1.0, 1.0)  # at the start and the end of the shot
     sweep: float = 0.0  # how far passing lights move the key light and the exposure
-    dissolve: int = 0  # frames over which the shot before fades into this one
+    dissolve: int = 0  # frames during which the previous shot fades into this one
 
 
 def _still(person: int, x: float, y: float, size: float, mirrored: bool = False) -> Role:
-    """Somebody who stays, glances to one side and back."""
+    """Return the role of a person who stays in place and glances to one side and back."""
     poses = (
         Pose(x, y, size, yaw=-10, roll=-3),
         Pose(x + 6, y - 2, size * 1.02, yaw=12, roll=3, pitch=3),

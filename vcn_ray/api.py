@@ -1,0 +1,291 @@
+"""What `vcn index` does, as functions: index a catalog, and run the method on a title in memory.
+
+The command line and `import vcn_ray` both come through here. It prints nothing; who calls decides
+what is shown on the way.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from vcn_ray.config import RunConfig, load_config, with_pack
+from vcn_ray.console import ProgressDisplay
+from vcn_ray.core.track import cannot_link_pairs
+from vcn_ray.io.catalog import CatalogVideo, read_catalog
+from vcn_ray.io.storage import Storage
+from vcn_ray.learn.hooks import Hooks
+from vcn_ray.packs.face_pack import FacePack
+from vcn_ray.packs.find import open_pack, resolve_pack
+from vcn_ray.records import I64, U8, TitleCrops
+from vcn_ray.results import Results
+from vcn_ray.run.devices import device_for
+from vcn_ray.run.events import Event, RunLog, Watch
+from vcn_ray.run.failures import Failure
+from vcn_ray.run.forget import FailureEraser
+from vcn_ray.run.local import LocalExecutor
+from vcn_ray.run.plan import PackHashes
+from vcn_ray.run.planning import (
+    LookedUp,
+    group_titles,
+    look_up,
+    plan_titles,
+    sample_titles,
+    skip_finished,
+)
+from vcn_ray.run.record import RunClock, write_run
+from vcn_ray.run.sources import PlanCache
+from vcn_ray.run.status import TitleStatus
+from vcn_ray.steps import People
+from vcn_ray.steps import run_title as run_crops
+
+PathLike = str | os.PathLike[str]
+
+
+class Display(Protocol):
+    """Shows a run while it lasts."""
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop showing."""
+
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
+
+    def advance(self, step: str, done: float) -> None:
+        """Show the progress of a step without a subject, from 0 to 1."""
+
+    def note(self, text: str) -> None:
+        """Show a remark."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexRequest:
+    """What to index and how.
+
+    Attributes:
+        inputs: Videos, folders, S3 prefixes or manifests.
+        output: A folder or S3 prefix.
+        config: All settings.
+        local: Without Ray, in this process.
+        sample: Fraction of the titles to do, at random; None: all.
+        retry_failed: Try permanent failures of earlier runs again.
+        max_failures: Failed videos after which the run stops; None: it never does.
+    """
+
+    inputs: Sequence[str]
+    output: str
+    config: RunConfig
+    local: bool = False
+    sample: float | None = None
+    retry_failed: bool = False
+    max_failures: int | None = None
+
+
+@dataclass(frozen=True)
+class IndexedCatalog:
+    """What a run did.
+
+    Attributes:
+        output: Where results are.
+        titles: How each finished title went.
+        failures: What is not in the results, and why.
+        retried: Uris of videos whose permanent failures were tried again.
+        record: The content of `run.json`.
+    """
+
+    output: str
+    titles: tuple[TitleStatus, ...]
+    failures: tuple[Failure, ...]
+    retried: tuple[str, ...]
+    record: dict[str, Any]
+    _storage: Storage
+
+    def results(self) -> Results:
+        """The results of all titles in the output, those of earlier runs too."""
+        return Results(self._storage)
+
+    def __repr__(self) -> str:
+        return (
+            f"IndexedCatalog({self.output!r}, titles={len(self.titles)}, "
+            f"failures={len(self.failures)})"
+        )
+
+
+def index(
+    inputs: PathLike | Sequence[PathLike],
+    output: PathLike,
+    *,
+    pack: str | None = None,
+    local: bool = False,
+    config: RunConfig | PathLike | None = None,
+    progress: bool | Watch = False,
+) -> IndexedCatalog:
+    """Find the people in videos; what is there already is reused.
+
+    Args:
+        inputs: Video files, folders, `s3://` prefixes or manifests (.csv, .jsonl, .parquet).
+        output: A folder or `s3://bucket/prefix`.
+        pack: Face models: a name, a folder or an S3 prefix; None: what `config` says.
+        local: Run in this process, without Ray.
+        config: All settings, or a TOML file with some of them.
+        progress: True shows progress bars on standard error; a function is called with every event
+            of `vcn_ray.run.events`.
+
+    Returns:
+        How each title went, and what failed; a bad video never stops the others.
+
+    Raises:
+        UsageError: An input, a setting or the pack cannot be used.
+        StorageError: The output cannot be read or written.
+    """
+    if not isinstance(config, RunConfig):
+        config = load_config(Path(config) if config else None)
+    listed = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
+    request = IndexRequest(
+        inputs=[os.fspath(each) for each in listed],
+        output=os.fspath(output),
+        config=with_pack(config, pack) if pack else config,
+        local=local,
+    )
+    display = ProgressDisplay() if progress is True else _Forward(progress or None)
+    return run_index(request, display, RunClock.start(local, sample=None))
+
+
+def run_index(request: IndexRequest, display: Display, clock: RunClock) -> IndexedCatalog:
+    """Index a catalog.
+
+    Args:
+        request: What to index and how.
+        display: Shows the run while it lasts.
+        clock: Names the run; started with the request's `local` and `sample`.
+
+    Raises:
+        UsageError: An input, a setting or the pack cannot be used.
+        StorageError: The output cannot be read or written.
+    """
+    config, catalog, storage = prepare(request)
+    groups = group_titles(catalog)
+    if request.sample is not None:
+        groups = sample_titles(groups, request.sample, config.seed)
+        catalog = [video for group in groups for video in group.videos]
+    new = not storage.names("runs")
+    if new:
+        storage.check_writable()  # before anything is read
+    log = RunLog(display, inputs=len(catalog), max_failures=request.max_failures)
+    eraser = FailureEraser(storage)
+    with display:
+        device = device_for(config.resources.detect_gpus) if request.local else "cpu"
+        pack = open_pack(config, device, partial(display.advance, "download"))
+        if not pack.commercial_use:
+            display.note(f"note: pack {pack.name}: {pack.licence}")
+        hashes = PackHashes(pack.detector_hash, pack.encoder_hash)
+        titles = plan_titles(groups, config, hashes, PlanCache(storage, keep=True))
+        if request.retry_failed:
+            titles = eraser.pass_on(titles)
+        rest = skip_finished(look_up(titles, storage), log)
+        if rest is not None:  # a cluster is not started for nothing
+            if not new:
+                storage.check_writable()
+            if request.local:
+                LocalExecutor(pack, config, storage, log).run(rest)
+            else:
+                _run_on_ray(rest, config, storage, clock.run_id, log)
+    outcome = log.outcome()
+    record = write_run(clock, catalog, outcome, config, storage)
+    return IndexedCatalog(
+        storage.uri, outcome.titles, outcome.failures, tuple(eraser.again), record, storage
+    )
+
+
+def prepare(request: IndexRequest) -> tuple[RunConfig, list[CatalogVideo], Storage]:
+    """Resolve the pack, open the output and read the catalog of a request."""
+    config = request.config
+    config = with_pack(config, resolve_pack(config.pack, config.s3))
+    storage = Storage.open(request.output, config.s3)
+    return config, read_catalog(list(request.inputs), config.s3), storage
+
+
+def run_title(
+    crops: U8,
+    track: npt.ArrayLike,
+    frame: npt.ArrayLike | None = None,
+    *,
+    pack: str | FacePack = "dlib",
+    config: RunConfig | None = None,
+    progress: Callable[[str, float], None] | None = None,
+) -> People:
+    """Tell the people in face tracks apart, in memory: the method without storage or Ray.
+
+    Args:
+        crops: (m, p, p, 3) uint8 RGB, aligned by the pack's aligner; p is its `input_pixels`.
+        track: (m,) track number of each crop, any integers.
+        frame: (m,) frame number of each crop; two tracks with crops in one frame are two people.
+            None: unknown.
+        pack: Face models, loaded or by name.
+        config: All settings; None: the defaults.
+        progress: Called with a part's name and its progress from 0 to 1.
+
+    Returns:
+        The people; `person` has a row for each track, in rising order of track numbers.
+
+    Raises:
+        ShapeError: Arrays do not belong together.
+        UsageError: The pack cannot be used.
+    """
+    config = config or RunConfig()
+    if isinstance(pack, str):
+        config = with_pack(config, resolve_pack(pack, config.s3))
+        pack = open_pack(config)
+    numbers, owner = np.unique(np.asarray(track), return_inverse=True)
+    owner = owner.astype(np.int64)
+    pairs: I64 = np.zeros((0, 2), np.int64)
+    if frame is not None:
+        pairs = cannot_link_pairs(np.asarray(frame, np.int64), owner)
+    title = TitleCrops(crops, owner, pairs)
+    people = run_crops(title, pack.load_encoder(), config, Hooks(progress))
+    return replace(people, track=numbers)
+
+
+def _run_on_ray(
+    titles: Iterator[LookedUp], config: RunConfig, storage: Storage, run_id: str, log: RunLog
+) -> None:
+    from vcn_ray.distributed.driver import run_catalog  # Ray takes seconds to import
+
+    run_catalog(titles, config, storage, run_id, log)
+
+
+class _Forward(AbstractContextManager["_Forward"]):
+    """A display that passes events on to a function, if there is one."""
+
+    def __init__(self, watch: Watch | None) -> None:
+        self._watch = watch
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def __call__(self, event: Event) -> None:
+        if self._watch:
+            self._watch(event)
+
+    def advance(self, step: str, done: float) -> None:
+        """Nothing: it belongs to no event."""
+
+    def note(self, text: str) -> None:
+        """Nothing: it belongs to no event."""

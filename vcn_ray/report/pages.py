@@ -1,0 +1,131 @@
+"""The pages of an output, each one HTML file that needs nothing else; it computes nothing.
+
+One page shows a title; the index lists all titles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from urllib.parse import quote
+
+import jinja2
+from markupsafe import Markup
+
+from vcn_ray.io.storage import Storage
+from vcn_ray.report import words
+from vcn_ray.report.view import TitleView, build_view
+from vcn_ray.run.stored import stored_titles
+
+MIN_CUT_OPACITY = 0.15
+"""Opacity of the lines of cuts in the longest films."""
+
+INDEX_COVERS = 6
+"""Faces of a title in the index: those of the people with most time on screen."""
+
+_FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class PagePaths:
+    """Paths of the pages, relative to the output."""
+
+    titles: tuple[str, ...]
+    index: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexEntry:
+    """One title in the index."""
+
+    title: str
+    link: str  # address of its page, relative to the index
+    length: str
+    screen: str  # time with any face on screen
+    people: int
+    warnings: int
+    covers: tuple[str, ...]  # base64 JPEG, most time on screen first
+
+
+def write_reports(storage: Storage) -> PagePaths:
+    """Write `titles/<title_id>/report.html` for every title that has a result, and `index.html`.
+
+    Raises:
+        UsageError: There is no result.
+        StorageError: A page cannot be written.
+    """
+    paths, entries = [], []
+    for title in stored_titles(storage):
+        view = build_view(title)
+        path = f"titles/{title.title_id}/report.html"
+        storage.write_bytes(path, render_title(view).encode())
+        paths.append(path)
+        entries.append(index_entry(view))
+    storage.write_bytes("index.html", render_index(entries).encode())
+    return PagePaths(titles=tuple(paths), index="index.html")
+
+
+def render_title(view: TitleView) -> str:
+    """Render the page of a title as HTML.
+
+    Every text of the view is escaped. Styles, script and pictures are inside the page, and its
+    content policy forbids the browser to load anything else.
+    """
+    timeline = view.timeline
+    data = {
+        "key": view.names_key,
+        "id": view.title_id,
+        "seconds": timeline.seconds,
+        "cuts": timeline.cut_count,
+        # Where cuts are denser than pixels, opaque lines would turn the rows grey.
+        "cutOpacity": round(min(1.0, max(MIN_CUT_OPACITY, 150 / (timeline.cut_count + 1))), 3),
+        "minCutOpacity": MIN_CUT_OPACITY,
+        "videos": [
+            {"offset": video.offset_seconds, "seconds": video.seconds} for video in view.videos
+        ],
+    }
+    return _render("page.html.j2", view=view, data=data, words=words, js=_package_text("page.js"))
+
+
+def index_entry(view: TitleView) -> IndexEntry:
+    """Make the index entry of a title."""
+    covers = [person.cover for person in view.people[:INDEX_COVERS]]
+    return IndexEntry(
+        title=view.title,
+        link=f"titles/{quote(view.title_id, safe='')}/report.html",
+        length=view.summary.length,
+        screen=view.summary.screen,
+        people=len(view.people),
+        warnings=len(view.notes.warnings),
+        covers=tuple(view.images[number] for number in covers if number is not None),
+    )
+
+
+def render_index(entries: Sequence[IndexEntry]) -> str:
+    """Render the index as HTML, with the titles in the order given."""
+    return _render("index.html.j2", entries=entries, words=words, covers=INDEX_COVERS)
+
+
+def _render(template: str, **values: object) -> str:
+    """Fill a template of this package, with the common style sheet as `css`."""
+    return _environment().get_template(template).render(css=_package_text("page.css"), **values)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    # Escaping must be on for all: Jinja does not escape templates with these suffixes by itself.
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@cache
+def _package_text(name: str) -> Markup:
+    # Markup, because the text comes from this package and holds quotes and angle brackets.
+    return Markup((_FOLDER / name).read_text(encoding="utf-8"))

@@ -1,0 +1,235 @@
+"""Results as Python sees them: titles, and their people, appearances and tracks as records.
+
+It reads what `run.stored` reads, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
+
+import pyarrow as pa
+
+from vcn_ray.errors import UsageError
+from vcn_ray.io.s3 import S3Config
+from vcn_ray.io.storage import Storage
+from vcn_ray.run.stored import StoredTitle, find_titles, read_title
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+T = TypeVar("T")
+
+MAX_SHOWN = 10  # records that a list prints
+
+
+class Person(NamedTuple):
+    """One person of a title."""
+
+    person_id: str  # p001 has the most screen time
+    tracks: int
+    screen_seconds: float
+    first_seconds: float
+    confidence: float  # in [0, 1]
+    cover_track_id: str
+    cover_crop: int  # frame of the cover in its video
+
+
+class Appearance(NamedTuple):
+    """One span of time in which a person is seen."""
+
+    person_id: str
+    video_id: str
+    start_seconds: float
+    end_seconds: float
+    track_id: str
+
+
+class Track(NamedTuple):
+    """One face followed through one shot."""
+
+    track_id: str
+    video_id: str
+    shot_id: str
+    start_seconds: float
+    end_seconds: float
+    start_frame: int
+    end_frame: int  # one past the last
+    crops: int
+    quality: float  # METHOD 3.1, in [0, 1]
+    status: str  # clustered | unknown
+    person_id: str | None  # None when unknown
+    confidence: float
+
+
+class Records(Sequence[T], Generic[T]):
+    """Rows of a result table as typed records.
+
+    Args:
+        table: With the columns that the record names.
+        make: Makes a record of a row's columns.
+    """
+
+    def __init__(self, table: pa.Table, make: Callable[..., T]) -> None:
+        self._table = table
+        self._make = make
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Records[T]: ...
+
+    def __getitem__(self, index: int | slice) -> T | Records[T]:
+        if isinstance(index, slice):
+            rows = pa.array(range(len(self))[index], pa.int64())
+            return Records(self._table.take(rows), self._make)
+        row = range(len(self))[index]
+        return self._make(**self._table.slice(row, 1).to_pylist()[0])
+
+    def __iter__(self) -> Iterator[T]:
+        return (self._make(**row) for row in self._table.to_pylist())
+
+    def __repr__(self) -> str:
+        lines = [repr(record) for record in self[:MAX_SHOWN]]
+        more = len(self) - len(lines)
+        return "\n".join([*lines, f"... and {more} more"] if more else lines) or "no records"
+
+    def to_arrow(self) -> pa.Table:
+        """The rows as an Arrow table."""
+        return self._table
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The rows as a pandas data frame; pandas must be installed."""
+        frame: pd.DataFrame = self._table.to_pandas()
+        return frame
+
+
+@dataclass(frozen=True, eq=False)
+class Title:
+    """The newest result of a title.
+
+    Attributes:
+        title_id: Its id below the output.
+        name: A file's name, or what the manifest calls it.
+        warnings: Sentences on what to be careful about.
+    """
+
+    title_id: str
+    name: str
+    warnings: tuple[str, ...]
+    _stored: StoredTitle
+
+    @property
+    def people(self) -> Records[Person]:
+        """Its people, the one with the most screen time first."""
+        return Records(self._stored.people, Person)
+
+    @property
+    def tracks(self) -> Records[Track]:
+        """All tracks, those of unknown people too."""
+        return Records(self._stored.tracks, Track)
+
+    @property
+    def appearances(self) -> Records[Appearance]:
+        """When each person is seen, by person and time."""
+        return Records(self._stored.appearances, Appearance)
+
+    def appearances_of(self, person_id: str) -> Records[Appearance]:
+        """When one person is seen.
+
+        Raises:
+            UsageError: There is no such person.
+        """
+        people = self._stored.people.column("person_id").to_pylist()
+        if person_id not in people:
+            raise UsageError(f"{self.name} has no person {person_id!r}, only {', '.join(people)}")
+        table = self._stored.appearances
+        keep = [who == person_id for who in table.column("person_id").to_pylist()]
+        return Records(table.filter(pa.array(keep, pa.bool_())), Appearance)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The content of result.json: counts, settings, licences, versions."""
+        return self._stored.summary
+
+    def __repr__(self) -> str:
+        unknown = sum(track.person_id is None for track in self.tracks)
+        people, tracks = len(self.people), len(self.tracks)
+        return f"Title({self.name!r}, people={people}, tracks={tracks}, unknown={unknown})"
+
+
+class Results(Sequence[Title]):
+    """The titles of an output that have a result, by id; each is read when it is asked for.
+
+    Args:
+        storage: The output.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    @cached_property
+    def _ids(self) -> list[str]:
+        return list(find_titles(self._storage))
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @overload
+    def __getitem__(self, index: int) -> Title: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Title]: ...
+
+    def __getitem__(self, index: int | slice) -> Title | list[Title]:
+        if isinstance(index, slice):
+            return [self._read(title_id) for title_id in self._ids[index]]
+        return self._read(self._ids[index])
+
+    def title(self, name: str) -> Title:
+        """A title by its name or id.
+
+        Raises:
+            UsageError: There is none, or several of that name.
+        """
+        found = [title for title in self if name in (title.title_id, title.name)]
+        if len(found) != 1:
+            known = ", ".join(f"{t.name} ({t.title_id})" for t in (found or self))
+            where = self._storage.uri
+            raise UsageError(
+                f"{where} holds {len(found)} titles called {name!r}: name one of {known}"
+            )
+        return found[0]
+
+    def _read(self, title_id: str) -> Title:
+        stored = read_title(title_id, self._storage)
+        warnings = tuple(warning["message"] for warning in stored.summary["warnings"])
+        return Title(title_id, stored.summary["title"], warnings, stored)
+
+    def __repr__(self) -> str:
+        return f"Results({self._storage.uri!r}, titles={len(self)})"
+
+
+def open_results(output: str | os.PathLike[str], *, s3: S3Config | None = None) -> Results:
+    """The results in an output folder or S3 prefix.
+
+    Args:
+        output: What `index` was given as output.
+        s3: How S3 is reached.
+
+    Raises:
+        UsageError: There are none.
+        StorageError: The place cannot be read.
+    """
+    storage = Storage.open(os.fspath(output), s3 or S3Config())
+    results = Results(storage)
+    if not len(results):
+        raise UsageError(f"{storage.uri} holds no results: run vcn index --output {storage.uri}")
+    return results

@@ -171,7 +171,7 @@ def _cells(scores: list[ClusterScores], before: list[ClusterScores]) -> dict[str
         "drop": float(np.mean(drops)),
         "worst": max(drops),
         "PCR": float(np.mean([s.pcr for s in scores])),
-        "unknown": float(np.mean([s.unknown_share for s in scores])),
+        "unknown": float(np.mean([s.unknown_fraction for s in scores])),
     }
 
 

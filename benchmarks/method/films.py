@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from vcn_ray.core.track import co_occurring
+from vcn_ray.core.track import cannot_link_pairs
 from vcn_ray.records import I64, Mask, TitleCrops
 
 CROPS_AT_ONCE = 256
@@ -50,7 +50,7 @@ class Film:
 def load_film(path: Path) -> Film:
     data = np.load(path)
     track, truth = data["track"].astype(np.int64), data["label"].astype(np.int64)
-    cannot_link = co_occurring(data["frame"].astype(np.int64), track)
+    cannot_link = cannot_link_pairs(data["frame"].astype(np.int64), track)
     title = TitleCrops(data["crops"], track, cannot_link)
     return Film(path.stem, title, truth, data["scene"].astype(np.int64))
 

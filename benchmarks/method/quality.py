@@ -65,7 +65,7 @@ def run_film(
     yield {"film": film.name, "cut": "none", "tracks": "all", **cells}
     rng = np.random.default_rng(bench.seed)
     for cut in cuts:
-        dropped = low_outliers(outputs.quality, replace(config.cluster.quality, lowest_score=cut))
+        dropped = low_outliers(outputs.quality, replace(config.cluster.quality, min_score=cut))
         ways = {
             "dropped before": scores_of(film.truth, cluster_some(film, outputs, ~dropped, config)),
             "clustered with all": scores_of(film.truth, np.where(dropped, UNKNOWN, whole)),

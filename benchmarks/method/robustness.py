@@ -84,7 +84,7 @@ def run_seeds(film: Film, bench: Bench, config: RunConfig, seeds: int) -> Iterat
             "seconds": found.train_seconds,
             "note": "; ".join(found.adapted.warnings + result.warnings),
         }
-    table = np.array([[s.nmi, s.pcr, s.wcp, s.bcubed_f, s.unknown_share] for s in scores])
+    table = np.array([[s.nmi, s.pcr, s.wcp, s.bcubed_f, s.unknown_fraction] for s in scores])
     for name, values in (("min", table.min(0)), ("mean", table.mean(0)), ("max", table.max(0))):
         yield {"film": film.name, "what": f"{name} of {seeds} seeds", **_statistics(values)}
     if seeds > 1:

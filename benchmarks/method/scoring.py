@@ -33,7 +33,7 @@ def score_cells(scores: ClusterScores) -> dict[str, Cell]:
         scores.bcubed_precision,
         scores.bcubed_recall,
         scores.bcubed_f,
-        scores.unknown_share,
+        scores.unknown_fraction,
     )
     return dict(zip(SCORE_COLUMNS, shown, strict=True))
 

@@ -1,7 +1,7 @@
 """How do time and memory of clustering grow with the number of tracks?
 
     python -m benchmarks.system.scale [--tracks 100000] [--people 2000] [--outputs 1024]
-        [--rule adaptive|paper] [--threads 2] [--device cpu|cuda] [--only linkage|closure]
+        [--rule adaptive|paper] [--threads 2] [--only linkage|closure]
 
 A synthetic title is generated block by block: its cast has a long tail (the person of rank r has
 tracks in proportion to 1 / r). `cluster_tracks` clusters it.
@@ -24,7 +24,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from threadpoolctl import threadpool_limits
 
 from benchmarks.command import make_parser, read_options, save
@@ -32,10 +31,15 @@ from benchmarks.machine import peak_resident
 from benchmarks.report import Cell, Report, say
 from vcn_ray.core.closure import close
 from vcn_ray.core.cluster import ClusterConfig, cluster_tracks
-from vcn_ray.core.distance import mean_within_groups, soft_assign
-from vcn_ray.core.linkage import Space, agglomerate
+from vcn_ray.core.distance import (
+    Space,
+    cosine_space,
+    mean_within_groups,
+    mixed_space,
+    soft_assign,
+)
+from vcn_ray.core.linkage import agglomerate
 from vcn_ray.core.metrics import evaluate_clustering
-from vcn_ray.core.spaces import cosine_space, mixed_space
 from vcn_ray.core.vectors import group_sums, unit_rows
 from vcn_ray.records import F32, F64, I64, TrackOutputs
 
@@ -157,7 +161,7 @@ def made_title(tracks: int, people: int, outputs: int, seed: int) -> Title:
 
 def gap(space: Space, people: I64, sample: int = 1000) -> float:
     """The middle between the mean distances of one person's tracks and of strangers'."""
-    table = space.offset - space.left[:sample] @ space.right[:sample].T
+    table = space.offset - space.rows[:sample] @ space.rows[:sample].T
     same = np.equal.outer(people[:sample], people[:sample])
     one = same & ~np.eye(len(same), dtype=bool)
     return float(table[one].mean() + table[~same].mean()) / 2
@@ -170,39 +174,28 @@ def mixed(title: Title) -> Space:
     return mixed_space(spaces[0], spaces[1], (first, second))
 
 
-def moved(rows: F64, device: str) -> Any:
-    """The same rows in numpy, or as a tensor on a GPU."""
-    return rows if device == "cpu" else torch.asarray(rows, device=device)
-
-
-def linkage_of(title: Title, device: str) -> Callable[[], I64]:
+def linkage_of(title: Title) -> Callable[[], I64]:
     space = mixed(title)
-    both = moved(space.left, device)
-    limits = np.ones(len(title.people))
-    there = Space(both, both, space.offset)
-    return lambda: agglomerate(there, limits, title.cannot_link, "cut").label
+    return lambda: agglomerate(space, 1.0, title.cannot_link, "cut").label
 
 
-def closure_of(title: Title, device: str) -> Callable[[], I64]:
-    like = moved(np.zeros(0), device)
-    return lambda: close(title.outputs, "closure", like).label
+def closure_of(title: Title) -> Callable[[], I64]:
+    return lambda: close(title.outputs, "closure").label
 
 
-def whole_of(title: Title, rule: Any, device: str) -> Callable[[], I64]:
+def whole_of(title: Title, rule: Any) -> Callable[[], I64]:
     valid, config = np.ones(len(title.people), bool), ClusterConfig(rule=rule)
-    like = moved(np.zeros(0), device)
-    return lambda: cluster_tracks(title.outputs, valid, title.cannot_link, config, like).label
+    return lambda: cluster_tracks(title.outputs, valid, title.cannot_link, config).label
 
 
-def product_seconds(tracks: int, width: int, device: str) -> Seconds:
+def product_seconds(tracks: int, width: int) -> Seconds:
     """Seconds of a (k, width) by (width, k) product in float64, from some of its blocks."""
-    rows = moved(np.random.default_rng(0).normal(size=(min(tracks, 8192), width)), device)
+    rows = np.random.default_rng(0).normal(size=(min(tracks, 8192), width))
     blocks = list(some_blocks(len(rows)))
     rows[blocks[0]] @ rows.T
     start = now()
     for block in blocks:
-        table = rows[block] @ rows.T
-    float(table[0, 0])  # waits for a GPU
+        rows[block] @ rows.T
     times = (tracks / len(rows)) ** 2
     return Seconds(*(times * (end - begin) for begin, end in zip(start, now(), strict=True)))
 
@@ -218,11 +211,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--outputs", type=int, default=1_024)
     parser.add_argument("--rule", choices=["adaptive", "paper"], default="adaptive")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--only", choices=["linkage", "closure"])
     parser.add_argument("--seed", type=int, default=0)
     options = read_options(parser, argv)
-    torch.set_num_threads(options.threads)
     with threadpool_limits(options.threads):
         report = Report(COLUMNS)
         report.add(run(options))
@@ -235,18 +226,18 @@ def run(options: argparse.Namespace) -> dict[str, Cell]:
     input_gib = peak_resident() / 2**10
     say(f"made the title; peak memory so far {input_gib:.2f} GiB")
     if options.only == "linkage":
-        width, work = DIM + BOTTLENECK, linkage_of(title, options.device)
+        width, work = DIM + BOTTLENECK, linkage_of(title)
     elif options.only == "closure":
-        width, work = 2 * BOTTLENECK + 2, closure_of(title, options.device)
+        width, work = 2 * BOTTLENECK + 2, closure_of(title)
     else:
         width = 2 * DIM + BOTTLENECK if options.rule == "adaptive" else 2 * BOTTLENECK + 2
-        work = whole_of(title, options.rule, options.device)
+        work = whole_of(title, options.rule)
     start = now()
     label = work()
     took = Seconds(*(end - begin for begin, end in zip(start, now(), strict=True)))
     memory = peak_resident() / 2**10
     scores = evaluate_clustering(title.people, label)
-    product = product_seconds(options.tracks, width, options.device)
+    product = product_seconds(options.tracks, width)
     return {
         "clustering": options.only or options.rule,
         "tracks": options.tracks,

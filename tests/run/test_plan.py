@@ -140,7 +140,7 @@ def test_the_order_of_inputs_changes_no_adapted_model(films: Path) -> None:
     ("setting", "value", "kept"),
     [
         ("cluster.rule", "paper", ("detect", "track", "adapt")),
-        ("cluster.quality.lowest_score", "-3.5", ("detect", "track", "adapt")),
+        ("cluster.quality.min_score", "-3.5", ("detect", "track", "adapt")),
         ("adapt.rounds", "1", ("detect", "track")),
         ("cluster.cut.view_factor", "1.5", ("detect", "track")),  # matches tracks too
         ("seed", "1", ("detect", "track")),

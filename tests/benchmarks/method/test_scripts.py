@@ -19,7 +19,7 @@ COMMANDS = {
     "ablation": "--size 20",
     "rules": "--held-out",
     "constants": "--only cluster.cut.view_factor --only adapt.augment.shift "
-    "--only adapt.teacher_temperature --only cluster.quality.lowest_score",
+    "--only adapt.teacher_temperature --only cluster.quality.min_score",
     "quality": "--cut -1",
     "growth": "--tracks 6 --crops 2",
     "season": "--episodes 2",

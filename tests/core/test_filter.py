@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.videos import scene
-from vcn_ray.core.detect import FilterConfig, face_sharpness, mark_faces
+from vcn_ray.core.filter import FilterConfig, face_sharpness, mark_faces
 from vcn_ray.errors import ShapeError
 
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from vcn_ray.config import RunConfig, load_config, with_pack
 from vcn_ray.console import ProgressDisplay
-from vcn_ray.core.track import co_occurring
+from vcn_ray.core.track import cannot_link_pairs
 from vcn_ray.io.catalog import CatalogVideo, read_catalog
 from vcn_ray.io.storage import Storage
 from vcn_ray.learn.hooks import Hooks
@@ -257,7 +257,7 @@ def run_title(
     owner = owner.astype(np.int64)
     pairs: I64 = np.zeros((0, 2), np.int64)
     if frame is not None:
-        pairs = co_occurring(np.asarray(frame, np.int64), owner)
+        pairs = cannot_link_pairs(np.asarray(frame, np.int64), owner)
     title = TitleCrops(crops, owner, pairs)
     people = run_crops(title, pack.load_encoder(), config, Hooks(progress))
     return replace(people, track=numbers)

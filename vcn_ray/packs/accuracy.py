@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from vcn_ray.core.verify import separate_people, verify_people
+from vcn_ray.core.metrics import separate_people, verify_people
 from vcn_ray.errors import UsageError
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.models.detector_inputs import shrink

@@ -196,7 +196,7 @@ def mutual_information(truth: Sequence[Hashable], predicted: Sequence[Hashable])
 
 
 def cosines_of_pairs(
-    embeddings: Floats, identity: Sequence[Hashable]
+    embeddings: Floats, identity: Sequence[int] | I64
 ) -> tuple[list[float], list[float]]:
     """Cosines of the pairs of one person, and of the pairs of two."""
     same: list[float] = []
@@ -208,7 +208,7 @@ def cosines_of_pairs(
     return same, different
 
 
-def accepted_at(embeddings: Floats, identity: Sequence[Hashable], rate: float) -> float | None:
+def accepted_at(embeddings: Floats, identity: Sequence[int] | I64, rate: float) -> float | None:
     """TAR at FAR: the fraction of same pairs over the first different pair that is refused."""
     same, different = cosines_of_pairs(embeddings, identity)
     wrong = int(rate * len(different))
@@ -218,7 +218,7 @@ def accepted_at(embeddings: Floats, identity: Sequence[Hashable], rate: float) -
     return sum(cosine > limit for cosine in same) / len(same)
 
 
-def separation(embeddings: Floats, identity: Sequence[Hashable], person: Hashable) -> float:
+def separation(embeddings: Floats, identity: Sequence[int] | I64, person: int) -> float:
     """How far one person's pairs lie above those with others, over the common deviation."""
     same: list[float] = []
     different: list[float] = []

@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.machine import describe_machine, peak_resident, resident
 
 
-def test_the_peak_of_memory_stays_when_memory_is_given_back():
+def test_the_peak_of_memory_stays_when_memory_is_given_back() -> None:
     before = peak_resident()
     ballast = np.ones(2**25 + int(before - resident()) * 2**17)  # 256 MiB over any peak so far
     peak = peak_resident()
@@ -17,7 +17,7 @@ def test_the_peak_of_memory_stays_when_memory_is_given_back():
     assert resident() < peak - 200
 
 
-def test_a_machine_has_cores_memory_and_a_gpu_or_none():
+def test_a_machine_has_cores_memory_and_a_gpu_or_none() -> None:
     model, cores, memory, gpu = describe_machine().rsplit(", ", 3)
     assert model
     assert int(cores.removesuffix(" cores")) >= 1

@@ -16,17 +16,17 @@ DECIMAL = re.compile(r"\d+\.\d+")
 OF_METHOD = re.compile(r"\(?METHOD [\d.]+\)?|\(\d\.\d\)")
 
 
-def test_the_page_stays_short():
+def test_the_page_stays_short() -> None:
     assert len(README.split()) <= 2500
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.md")), ids=lambda path: path.stem)
-def test_a_result_file_states_its_facts_and_is_linked(path: Path):
+def test_a_result_file_states_its_facts_and_is_linked(path: Path) -> None:
     assert set(FACTS) <= set(read_result(path).facts)
     assert f"results/{path.name}" in LINK.findall(README)
 
 
-def test_every_number_beside_a_link_is_in_a_linked_file():
+def test_every_number_beside_a_link_is_in_a_linked_file() -> None:
     for paragraph in re.split(r"\n\n|\n- ", README):
         if links := LINK.findall(paragraph):
             texts = [(RESULTS.parent / link).read_text(encoding="utf-8") for link in links]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,9 @@ from vcn_ray.steps import METHOD_VERSION
 SCRIPT = RESULTS.parent / "method" / "film_tracks.py"
 
 
-def test_means_are_over_films_and_leave_out_what_is_missing(capsys):
+def test_means_are_over_films_and_leave_out_what_is_missing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     report = Report({"film": "", "way": "", "x": ".2f", "note": ""})
     for film, x in (("a", 1), ("b", 4)):
         report.add({"film": film, "way": "w", "x": x, "note": "n"})
@@ -33,7 +36,7 @@ def options_of(*words: str) -> argparse.Namespace:
     return read_options(parser, words)
 
 
-def test_a_result_file_is_read_back(tmp_path, capsys):
+def test_a_result_file_is_read_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = options_of("/here/a b.npz", "--results", str(tmp_path), "--variant", "few")
     first, second = Report({"film": "", "x": ".2f"}), Report({"y": ""})
     first.add({"film": "a", "x": 1.234})
@@ -53,7 +56,9 @@ def test_a_result_file_is_read_back(tmp_path, capsys):
     ]
 
 
-def test_a_quick_run_never_writes_among_the_committed_results(capsys):
+def test_a_quick_run_never_writes_among_the_committed_results(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert options_of().results == RESULTS
     assert options_of("--quick").results is None
     assert options_of("--quick", "--results", "elsewhere").results.name == "elsewhere"

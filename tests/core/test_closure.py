@@ -1,5 +1,8 @@
+from __future__ import annotations
+
 import tracemalloc
 from dataclasses import astuple, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,21 +13,21 @@ from vcn_ray.core import forest, vectors
 from vcn_ray.core.closure import close, thresholds
 from vcn_ray.core.distance import mean_within_groups, row_span, soft_assign
 from vcn_ray.core.vectors import group_sums, log_softmax, softmax, unit_rows
+from vcn_ray.records import F64, I64, TrackOutputs
 
 TAU_T, TAU_S = 0.07, 0.1
 
 
-def title_of(outputs, track, centre):
+def title_of(outputs: F64, track: I64, centre: F64) -> TrackOutputs:
     """TrackOutputs of given head outputs (m, o), in float64 so that no comparison is close."""
     k = int(track.max()) + 1
     crops = np.bincount(track)
     teacher, student = softmax((outputs - centre) / TAU_T), log_softmax(outputs / TAU_S)
 
-    def mean(rows):
+    def mean(rows: F64) -> F64:
         return group_sums(rows, track, k) / crops[:, None]
 
-    return replace(
-        made_title(np.zeros(k, np.int64)),
+    wide: dict[str, Any] = dict(  # any, because the record asks for float32
         crops=crops,
         teacher=mean(teacher),
         student=mean(student),
@@ -32,9 +35,10 @@ def title_of(outputs, track, centre):
         output=mean(outputs),
         centre=centre,
     )
+    return replace(made_title(np.zeros(k, np.int64)), **wide)
 
 
-def made_outputs(people, seed, noise):
+def made_outputs(people: list[int], seed: int, noise: float) -> tuple[F64, I64]:
     rng = np.random.default_rng(seed)
     crops = rng.integers(2, 5, len(people))
     track = np.repeat(np.arange(len(people)), crops)
@@ -45,7 +49,7 @@ def made_outputs(people, seed, noise):
 
 @pytest.mark.parametrize("cells", [1, 4_000_000])
 @pytest.mark.parametrize("seed", range(5))
-def test_the_letter_of_the_method(seed, cells, monkeypatch):
+def test_the_letter_of_the_method(seed: int, cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vectors, "BLOCK_CELLS", cells)
     outputs, track = made_outputs([0, 1, 2, 0, 1, 0, 3, 0], seed, 0.07)
     centre = outputs.mean(axis=0)
@@ -57,13 +61,15 @@ def test_the_letter_of_the_method(seed, cells, monkeypatch):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_letter_of_the_method_with_a_head_of_a_narrow_last_layer(seed):
+def test_the_letter_of_the_method_with_a_head_of_a_narrow_last_layer(seed: int) -> None:
     people = [0, 1, 2, 0, 1, 0, 3, 0, 4, 4, 5, 1]
     hidden, track = made_outputs(people, seed, 0.05)
     outputs = hidden[:, :4] @ np.random.default_rng(seed).normal(size=(4, 10))
     centre = outputs.mean(axis=0)
     title = title_of(outputs, track, centre)
-    assert row_span([title.student], 10).shape == (10, 5)
+    basis = row_span([title.student.astype(np.float64)], 10)
+    assert basis is not None
+    assert basis.shape == (10, 5)
     found = close(title, "closure")
     crops = [outputs[track == t] for t in range(12)]
     assert np.array_equal(found.label, reference.close(crops, centre, TAU_T, TAU_S))
@@ -72,7 +78,9 @@ def test_the_letter_of_the_method_with_a_head_of_a_narrow_last_layer(seed):
 
 @pytest.mark.parametrize("noise", [0.1, 1.0])
 @pytest.mark.parametrize("fold_edges", [0, 1_000_000])
-def test_folding_changes_no_label_and_no_merge(fold_edges, noise, monkeypatch):
+def test_folding_changes_no_label_and_no_merge(
+    fold_edges: int, noise: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     title = made_title(np.arange(90) % 8, noise=noise, wobble=6)
     whole = close(title, "closure")
     monkeypatch.setattr(forest, "FOLD_EDGES", fold_edges)
@@ -86,7 +94,9 @@ def test_folding_changes_no_label_and_no_merge(fold_edges, noise, monkeypatch):
 
 
 @pytest.mark.parametrize("cells", [4, 4_000_000])
-def test_the_distance_of_two_tracks_is_the_mean_loss_of_their_crops(cells, monkeypatch):
+def test_the_distance_of_two_tracks_is_the_mean_loss_of_their_crops(
+    cells: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(vectors, "BLOCK_CELLS", cells)
     outputs, track = made_outputs([0, 1, 2, 0, 1, 0, 3, 0], 0, 0.07)
     found = close(title_of(outputs, track, np.zeros(10)), "closure")
@@ -99,13 +109,15 @@ def test_the_distance_of_two_tracks_is_the_mean_loss_of_their_crops(cells, monke
         assert merge.distance == pytest.approx(literal, abs=1e-10)
 
 
-def test_no_copy_of_all_outputs_and_no_table_of_all_pairs_is_held(monkeypatch):
+def test_no_copy_of_all_outputs_and_no_table_of_all_pairs_is_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(vectors, "BLOCK_CELLS", 100_000)
     monkeypatch.setattr(forest, "FOLD_EDGES", 10_000)
     rng = np.random.default_rng(0)
     k, o = 2500, 256
-    z = unit_rows(unit_rows(rng.normal(size=(k, 6))) @ rng.normal(size=(6, o)))
-    z = z.astype(np.float32)
+    wide = unit_rows(unit_rows(rng.normal(size=(k, 6))) @ rng.normal(size=(6, o)))
+    z = wide.astype(np.float32)
     p, q = softmax(z / TAU_T).astype(np.float32), log_softmax(z / TAU_S).astype(np.float32)
     title = replace(
         made_title(np.zeros(k, np.int64), crops=1),
@@ -124,7 +136,7 @@ def test_no_copy_of_all_outputs_and_no_table_of_all_pairs_is_held(monkeypatch):
     assert peak < copy < pairs
 
 
-def test_thresholds_are_means_over_all_crops_of_a_cluster():
+def test_thresholds_are_means_over_all_crops_of_a_cluster() -> None:
     outputs, track = made_outputs([0, 1, 0, 1, 1], 0, 0.1)
     label = np.array([0, 1, 0, 1, 2])
     title = title_of(outputs, track, np.zeros(10))
@@ -136,12 +148,12 @@ def test_thresholds_are_means_over_all_crops_of_a_cluster():
     assert np.abs(thresholds(title, label) - literal).max() < 1e-10
 
 
-def test_a_cluster_of_one_crop_keeps_the_threshold_of_its_views():
+def test_a_cluster_of_one_crop_keeps_the_threshold_of_its_views() -> None:
     title = made_title([0, 1, 2], crops=1)
     assert np.allclose(thresholds(title, np.arange(3)), title.within)
 
 
-def test_merges_connect_each_component_by_its_shortest_matches():
+def test_merges_connect_each_component_by_its_shortest_matches() -> None:
     title = made_title([0, 0, 0, 1, 1], noise=0.1, wobble=6)
     found = close(title, "closure")
     assert found.label.tolist() == [0, 0, 0, 1, 1]
@@ -153,13 +165,13 @@ def test_merges_connect_each_component_by_its_shortest_matches():
 
 
 @pytest.mark.parametrize("tracks", [0, 1])
-def test_nothing_to_merge(tracks):
+def test_nothing_to_merge(tracks: int) -> None:
     found = close(made_title(np.zeros(tracks, np.int64)), "closure")
     assert found.label.tolist() == [0] * tracks
     assert found.merges == ()
 
 
-def test_a_loss_of_zero_is_a_match():
+def test_a_loss_of_zero_is_a_match() -> None:
     certain = np.zeros((4, 3))
     certain[:, 0] = 1000.0
     p, q = soft_assign(certain, np.zeros(3), TAU_T, TAU_S)

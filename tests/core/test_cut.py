@@ -1,5 +1,8 @@
+from __future__ import annotations
+
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from vcn_ray.core.cut import (
     CutConfig,
     Fusion,
     FusionConfig,
+    TitleCut,
     chance_limit,
     crossing,
     cut_title,
@@ -26,9 +30,12 @@ from vcn_ray.core.cut import (
     seen_twice,
     view_distance,
 )
-from vcn_ray.core.distance import cosine_space
+from vcn_ray.core.distance import Space, cosine_space
 from vcn_ray.core.linkage import agglomerate
 from vcn_ray.errors import ShapeError
+from vcn_ray.records import F64, I64
+
+DEFAULT = CutConfig()
 
 EXTREMES = {
     "one track": [0],
@@ -46,28 +53,31 @@ EXTREMES = {
 }
 
 
-def found(people, cannot_link=None, **settings):
-    noise, offset = settings.pop("noise", 0.7), settings.pop("offset", 0.0)
-    outputs = made_title(people, noise=noise - 0.1 * offset, offset=offset)
-    pairs = no_pairs() if cannot_link is None else np.array(cannot_link)
-    return cut_title(outputs, pairs, CutConfig(**settings), "cut")
+def found(
+    people: list[int] | I64,
+    config: CutConfig = DEFAULT,
+    cannot_link: I64 | None = None,
+    offset: float = 0.0,
+) -> TitleCut:
+    outputs = made_title(people, noise=0.7 - 0.1 * offset, offset=offset)
+    return cut_title(outputs, no_pairs() if cannot_link is None else cannot_link, config, "cut")
 
 
 @pytest.mark.parametrize("offset", [0.0, 2.0], ids=["centred encoder", "offset encoder"])
 @pytest.mark.parametrize("people", EXTREMES.values(), ids=EXTREMES.keys())
-def test_few_and_many_people_are_counted_right(people, offset):
+def test_few_and_many_people_are_counted_right(people: list[int], offset: float) -> None:
     label = found(people, offset=offset).partition.label
     assert np.array_equal(label, vectors.renumber(np.array(people)))
 
 
 @pytest.mark.parametrize("factor", [0.8, 2.3])
-def test_where_the_learning_begins_does_not_matter_with_many_people(factor):
+def test_where_the_learning_begins_does_not_matter_with_many_people(factor: float) -> None:
     people = np.random.default_rng(3).integers(0, 30, 200)
-    label = found(people, view_factor=factor).partition.label
+    label = found(people, CutConfig(view_factor=factor)).partition.label
     assert np.array_equal(label, vectors.renumber(people))
 
 
-def test_learning_ends_before_it_splits_people_who_overlap():
+def test_learning_ends_before_it_splits_people_who_overlap() -> None:
     people = np.random.default_rng(0).integers(0, 30, 240)
     outputs = made_title(people, noise=1.4)
     known = (outputs.pretrained, outputs.embedding, outputs.output)
@@ -75,16 +85,17 @@ def test_learning_ends_before_it_splits_people_who_overlap():
     same = same_pairs(people)
     view = pair_distances(spaces)[same, 0].mean()  # as on films: a person's tracks are as near
 
-    def people_found(min_reach):
+    def people_found(min_reach: float) -> int:
         config = CutConfig(view_factor=1.3, min_reach=min_reach)
         fusion = learn_fusion(spaces, view, no_pairs(), config)
-        return agglomerate(fused_space(spaces, fusion), CUT, no_pairs(), "").label.max() + 1
+        label = agglomerate(fused_space(spaces, fusion), CUT, no_pairs(), "").label
+        return int(label.max()) + 1
 
     assert people_found(0.0) > 4 * 30
     assert people_found(CutConfig().min_reach) < 2.5 * 30
 
 
-def test_what_all_outputs_have_in_common_does_not_matter():
+def test_what_all_outputs_have_in_common_does_not_matter() -> None:
     people = np.random.default_rng(6).integers(0, 12, 90)
     outputs = made_title(people)
     moved = replace(outputs, output=outputs.output + np.float32(3))
@@ -94,25 +105,25 @@ def test_what_all_outputs_have_in_common_does_not_matter():
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 @pytest.mark.parametrize("name", ["ridge", "odds", "max_false_fraction"])
-def test_halving_and_doubling_a_constant_changes_nothing(name, factor):
+def test_halving_and_doubling_a_constant_changes_nothing(name: str, factor: float) -> None:
     people = np.random.default_rng(4).integers(0, 12, 90)
     fusion = FusionConfig(**{name: factor * getattr(FusionConfig(), name)})
-    label = found(people, fusion=fusion).partition.label
+    label = found(people, CutConfig(fusion=fusion)).partition.label
     assert np.array_equal(label, vectors.renumber(people))
 
 
-def test_the_merges_are_those_of_the_partition():
+def test_the_merges_are_those_of_the_partition() -> None:
     partition = found(list(range(5)) * 4).partition
     assert len(partition.merges) == 20 - 5
     assert all(merge.distance < 1 == merge.left_threshold for merge in partition.merges)
 
 
-def test_tracks_that_cannot_link_stay_apart():
-    label = found([0] * 6 + [1] * 6, cannot_link=[[0, 1]]).partition.label
+def test_tracks_that_cannot_link_stay_apart() -> None:
+    label = found([0] * 6 + [1] * 6, cannot_link=np.array([[0, 1]])).partition.label
     assert label[0] != label[1]
 
 
-def test_a_large_title_is_learned_from_some_of_its_tracks(monkeypatch):
+def test_a_large_title_is_learned_from_some_of_its_tracks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cut, "LEARNING_TRACKS", 60)
     people = np.random.default_rng(5).integers(0, 12, 240)
     rows = sample_rows(240, 60)
@@ -121,17 +132,17 @@ def test_a_large_title_is_learned_from_some_of_its_tracks(monkeypatch):
     assert np.array_equal(found(people).partition.label, vectors.renumber(people))
 
 
-def test_few_tracks_are_all_sampled():
+def test_few_tracks_are_all_sampled() -> None:
     assert sample_rows(7, 60).tolist() == list(range(7))
 
 
-def test_pairs_among_sample_rows_keep_their_places():
+def test_pairs_among_sample_rows_keep_their_places() -> None:
     pairs = np.array([[0, 3], [2, 3], [1, 2]])
     assert pairs_among(pairs, np.array([0, 2, 3]), 4).tolist() == [[0, 2], [1, 2]]
     assert pairs_among(no_pairs(), np.array([0, 2]), 4).shape == (0, 2)
 
 
-def test_a_fused_distance_is_the_weighted_sum_in_units_of_its_cut():
+def test_a_fused_distance_is_the_weighted_sum_in_units_of_its_cut() -> None:
     rng = np.random.default_rng(0)
     spaces = [cosine_space(rng.normal(size=(6, width))) for width in (3, 4, 5)]
     tables = [space.offset - space.rows @ space.rows.T for space in spaces]
@@ -140,7 +151,7 @@ def test_a_fused_distance_is_the_weighted_sum_in_units_of_its_cut():
     assert np.allclose(fused.offset - fused.rows @ fused.rows.T, want)
 
 
-def test_the_view_distance_prefers_tracks_with_several_crops():
+def test_the_view_distance_prefers_tracks_with_several_crops() -> None:
     outputs = replace(
         made_title([0, 1, 2]), crops=np.array([1, 4, 4]), pretrained_views=np.array([9.0, 0.2, 0.4])
     )
@@ -149,7 +160,7 @@ def test_the_view_distance_prefers_tracks_with_several_crops():
     assert view_distance(alone) == pytest.approx(3.2)
 
 
-def test_a_copy_of_a_track_is_one_face_and_a_stranger_is_not():
+def test_a_copy_of_a_track_is_one_face_and_a_stranger_is_not() -> None:
     outputs = made_title([0, 1, 0])
     pretrained = outputs.pretrained.copy()
     pretrained[2] = pretrained[0] + np.float32(0.01)  # its mirror image, a little off
@@ -163,13 +174,13 @@ def test_a_copy_of_a_track_is_one_face_and_a_stranger_is_not():
     assert seen_twice(outputs, no_pairs()).tolist() == []
 
 
-def test_two_tracks_of_one_person_are_not_one_face():
+def test_two_tracks_of_one_person_are_not_one_face() -> None:
     outputs = made_title([0] * 8)
     pairs = np.array([[0, i] for i in range(1, 8)])
     assert not seen_twice(outputs, pairs).any()
 
 
-def test_pairs_of_other_tracks_are_refused():
+def test_pairs_of_other_tracks_are_refused() -> None:
     with pytest.raises(ShapeError, match="rows"):
         seen_twice(made_title([0, 1]), np.array([[0, 2]]))
 
@@ -177,17 +188,23 @@ def test_pairs_of_other_tracks_are_refused():
 EVEN = FusionConfig(ridge=1e-9, odds=1.0, max_false_fraction=1.0)
 
 
-def random_spaces(tracks, seed=0):
+def random_spaces(tracks: int, seed: int = 0) -> list[Space]:
     rng = np.random.default_rng(seed)
     return [cosine_space(rng.normal(size=(tracks, width))) for width in (4, 7)]
 
 
-def learned(near, far, config):
+def fused(near: F64, far: F64, config: FusionConfig) -> Fusion | None:
     rows = np.concatenate([near, far])
     return fuse(rows, np.arange(len(rows)) < len(near), config)
 
 
-def kinds(seed=0, same=400, different=4000):
+def learned(near: F64, far: F64, config: FusionConfig) -> Fusion:
+    fusion = fused(near, far, config)
+    assert fusion is not None
+    return fusion
+
+
+def kinds(seed: int = 0, same: int = 400, different: int = 4000) -> tuple[F64, F64]:
     """Distances of two kinds of pairs in two spaces, the second of which says more."""
     rng = np.random.default_rng(seed)
     near = rng.multivariate_normal([0.5, 0.3], [[0.02, 0.005], [0.005, 0.01]], same)
@@ -196,7 +213,9 @@ def kinds(seed=0, same=400, different=4000):
 
 
 @pytest.mark.parametrize("cells", [1, 4_000_000])
-def test_distances_are_those_of_every_pair_written_out(cells, monkeypatch):
+def test_distances_are_those_of_every_pair_written_out(
+    cells: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(vectors, "BLOCK_CELLS", cells)
     spaces, label = random_spaces(14), np.arange(14) % 4
     tables = [space.offset - space.rows @ space.rows.T for space in spaces]
@@ -206,7 +225,7 @@ def test_distances_are_those_of_every_pair_written_out(cells, monkeypatch):
     assert same_pairs(label).tolist() == [label[i] == label[k] for i, k in pairs]
 
 
-def test_the_direction_is_fishers():
+def test_the_direction_is_fishers() -> None:
     near, far = kinds(same=3000, different=3000)
     fusion = learned(near, far, EVEN)
     rows = np.concatenate([near, far])
@@ -217,32 +236,32 @@ def test_the_direction_is_fishers():
     assert (far.mean(axis=0) - near.mean(axis=0)) @ fusion.weights == pytest.approx(1)
 
 
-def test_the_cut_is_where_both_densities_are_as_high():
+def test_the_cut_is_where_both_densities_are_as_high() -> None:
     near, far = kinds()
     fusion = learned(near, far, FusionConfig(odds=2.0, max_false_fraction=1.0))
 
-    def density(rows, weight):
+    def density(rows: F64, weight: float) -> float:
         x = rows @ fusion.weights
         z = (fusion.cut - x.mean()) / x.std()
-        return weight * len(x) / x.std() * np.exp(-(z**2) / 2)
+        return float(weight * len(x) / x.std() * np.exp(-(z**2) / 2))
 
     assert density(near, 2.0) == pytest.approx(density(far, 1.0), rel=0.02)
     assert (near @ fusion.weights).mean() < fusion.cut < (far @ fusion.weights).mean()
 
 
-def test_two_distances_separate_better_than_one():
+def test_two_distances_separate_better_than_one() -> None:
     near, far = kinds()
     both = learned(near, far, EVEN)
 
-    def wrong(weights, limit):
-        return (near @ weights >= limit).mean() + (far @ weights < limit).mean()
+    def wrong(weights: F64, limit: float) -> float:
+        return float((near @ weights >= limit).mean() + (far @ weights < limit).mean())
 
     for alone in np.eye(2):
         limit = crossing(near @ alone, far @ alone, 1.0)
         assert wrong(both.weights, both.cut) < wrong(alone, limit)
 
 
-def test_a_distance_that_separates_nothing_gets_no_weight():
+def test_a_distance_that_separates_nothing_gets_no_weight() -> None:
     near, far = kinds()
     backwards = np.random.default_rng(1).normal(0, 0.1, len(near) + len(far))
     near = np.column_stack([near, backwards[: len(near)] + 0.1])
@@ -252,41 +271,42 @@ def test_a_distance_that_separates_nothing_gets_no_weight():
     assert (fusion.weights[:2] > 0).all()
 
 
-def test_equal_distances_share_the_weight():
+def test_equal_distances_share_the_weight() -> None:
     near, far = (np.column_stack([rows, rows[:, 1]]) for rows in kinds())
     weights = learned(near, far, FusionConfig()).weights
     assert weights[1] == pytest.approx(weights[2])
 
 
-def test_nothing_to_learn_from():
+def test_nothing_to_learn_from() -> None:
     near, far = kinds()
-    assert learned(near[:0], far, FusionConfig()) is None
-    assert learned(near, far[:0], FusionConfig()) is None
-    assert learned(far, near, FusionConfig()) is None  # strangers nearer than a person to itself
+    assert fused(near[:0], far, FusionConfig()) is None
+    assert fused(near, far[:0], FusionConfig()) is None
+    assert fused(far, near, FusionConfig()) is None  # strangers nearer than a person to itself
 
 
-def test_one_pair_of_a_kind_is_enough():
+def test_one_pair_of_a_kind_is_enough() -> None:
     near, far = kinds()
     fusion = learned(near[:1], far, EVEN)
     assert near[0] @ fusion.weights <= fusion.cut < (far @ fusion.weights).mean()
 
 
-def test_one_pair_has_no_covariance():
+def test_one_pair_has_no_covariance() -> None:
     distances = np.array([[0.3, 0.3, 0.2], [0.7, 0.6, 1.1], [0.8, 0.75, 0.9]])
     found = fuse(distances, np.array([True, False, False]), FusionConfig())
+    assert found is not None
     scatter = np.cov(distances[1:].T, ddof=0) / 2
     scatter += 0.1 * np.diag(np.diag(scatter))
     want = np.maximum(np.linalg.solve(scatter, distances[1:].mean(axis=0) - distances[0]), 0)
     assert np.allclose(found.weights / found.weights.sum(), want / want.sum())
 
 
-def test_the_crossing_stays_between_the_means():
+def test_the_crossing_stays_between_the_means() -> None:
     wide, narrow = np.linspace(-3, 5, 10_000), np.full(10, 0.9)
     assert crossing(narrow, wide, 1.0) == pytest.approx(0.9, abs=0.01)
     assert crossing(wide, np.full(1, 2.0), 1.0) <= 2
 
 
-def test_where_nobody_is_seen_twice_the_nearest_strangers_stay_apart():
+def test_where_nobody_is_seen_twice_the_nearest_strangers_stay_apart() -> None:
     distances = np.sort(np.random.default_rng(0).normal(1, 0.1, (4950, 1)), axis=0)
     nearest, rest = distances[:9], distances[9:]
     fusion = learned(nearest, rest, FusionConfig())
@@ -295,7 +315,7 @@ def test_where_nobody_is_seen_twice_the_nearest_strangers_stay_apart():
     assert (near < fusion.cut).sum() <= 1
 
 
-def test_the_chance_limit_is_a_fraction_of_a_normal_tail():
+def test_the_chance_limit_is_a_fraction_of_a_normal_tail() -> None:
     rng = np.random.default_rng(0)
     far = rng.normal(2, 0.5, 200_000)
     limit = chance_limit(np.ones(20_000), far, 0.1)
@@ -303,7 +323,7 @@ def test_the_chance_limit_is_a_fraction_of_a_normal_tail():
     assert chance_limit(far, np.ones(10), 0.5) == np.inf
 
 
-def test_one_person_in_two_clusters_does_not_move_the_chance_limit():
+def test_one_person_in_two_clusters_does_not_move_the_chance_limit() -> None:
     rng = np.random.default_rng(0)
     far, missed = rng.normal(2, 0.1, 1000), rng.normal(0.2, 0.1, 150)
     alone = chance_limit(np.ones(100), far, 0.05)
@@ -313,7 +333,7 @@ def test_one_person_in_two_clusters_does_not_move_the_chance_limit():
 @pytest.mark.parametrize(
     "wrong", [{"view_factor": 0}, {"min_reach": -1}, {"view_factor": np.inf}, {"unknown": 1}]
 )
-def test_senseless_settings_of_the_cut_are_refused(wrong):
+def test_senseless_settings_of_the_cut_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         CutConfig(**wrong)
 
@@ -321,6 +341,6 @@ def test_senseless_settings_of_the_cut_are_refused(wrong):
 @pytest.mark.parametrize(
     "wrong", [{"odds": 0}, {"ridge": 0}, {"max_false_fraction": 0}, {"max_false_fraction": 1.1}]
 )
-def test_senseless_settings_of_the_fusion_are_refused(wrong):
+def test_senseless_settings_of_the_fusion_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         FusionConfig(**wrong)

@@ -1,19 +1,22 @@
+from __future__ import annotations
+
 import numpy as np
 import pytest
 from scipy.sparse import csgraph, csr_array
 
 from vcn_ray.core import forest, vectors
 from vcn_ray.core.forest import Forest, product_components
+from vcn_ray.records import F64, Mask
 
 
-def lengths(rows, seed, ties=False):
+def lengths(rows: int, seed: int, ties: bool = False) -> F64:
     """(n, n) symmetric."""
     rng = np.random.default_rng(seed)
     drawn = rng.integers(1, 6, (rows, rows)) if ties else rng.uniform(0.1, 1, (rows, rows))
     return np.minimum(drawn, drawn.T).astype(float)
 
 
-def grown(table, edge):
+def grown(table: F64, edge: Mask) -> Forest:
     """A forest that has seen every edge of a table, in tiles."""
     made = Forest(len(table))
     for rows, columns in vectors.tiles(len(table), len(table), above=True):
@@ -23,7 +26,9 @@ def grown(table, edge):
 
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("fold_edges", [0, 50, 10_000])
-def test_folding_on_the_way_keeps_the_shortest_edges(fold_edges, ties, monkeypatch):
+def test_folding_on_the_way_keeps_the_shortest_edges(
+    fold_edges: int, ties: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(forest, "FOLD_EDGES", fold_edges)
     monkeypatch.setattr(vectors, "BLOCK_CELLS", 400)
     for seed in range(5):
@@ -44,19 +49,19 @@ def test_folding_on_the_way_keeps_the_shortest_edges(fold_edges, ties, monkeypat
         )
 
 
-def test_an_edge_without_length_is_an_edge():
+def test_an_edge_without_length_is_an_edge() -> None:
     made = grown(np.zeros((4, 4)), np.eye(4, k=2, dtype=bool))
     assert made.edges().left.tolist() == [0, 1]
     assert vectors.renumber(made.components()).tolist() == [0, 1, 0, 1]
 
 
-def test_no_rows_and_no_edges():
+def test_no_rows_and_no_edges() -> None:
     assert Forest(0).components().tolist() == []
     assert len(set(Forest(3).components())) == 3
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_components_of_products_hold_every_pair_over_the_minimum(seed):
+def test_components_of_products_hold_every_pair_over_the_minimum(seed: int) -> None:
     rng = np.random.default_rng(seed)
     rows = vectors.unit_rows(rng.normal(size=(80, 6)))
     products = rows @ rows.T

@@ -1,5 +1,8 @@
+from __future__ import annotations
+
 import tracemalloc
 from dataclasses import astuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,19 +13,22 @@ from vcn_ray.core import linkage, vectors
 from vcn_ray.core.distance import Space, cosine_space
 from vcn_ray.core.linkage import agglomerate, parts_within
 from vcn_ray.errors import ShapeError
+from vcn_ray.records import F64
 
 
-def table(space):
-    return space.offset - space.rows @ space.rows.T
+def table(space: Space) -> F64:
+    """(k, k) distances."""
+    distances: F64 = space.offset - space.rows @ space.rows.T
+    return distances
 
 
-def random_space(k, seed):
+def random_space(k: int, seed: int) -> Space:
     return cosine_space(np.random.default_rng(seed).normal(size=(k, 5)))
 
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("cut", [0.3, 0.8, 3.0])
-def test_rounds_give_the_tree_of_one_merge_at_a_time(seed, cut):
+def test_rounds_give_the_tree_of_one_merge_at_a_time(seed: int, cut: float) -> None:
     space = random_space(24, seed)
     cannot = np.random.default_rng(seed).integers(0, 24, (8, 2))
     cannot = cannot[cannot[:, 0] != cannot[:, 1]]
@@ -32,7 +38,9 @@ def test_rounds_give_the_tree_of_one_merge_at_a_time(seed, cut):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_title_in_parts_gives_the_tree_of_the_whole(seed, monkeypatch):
+def test_a_title_in_parts_gives_the_tree_of_the_whole(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(linkage, "PART_TRACKS", 4)
     rng = np.random.default_rng(seed)
     rows = np.eye(6)[rng.integers(0, 6, 40)] + rng.normal(0, 0.25, (40, 6))
@@ -52,7 +60,9 @@ def test_a_title_in_parts_gives_the_tree_of_the_whole(seed, monkeypatch):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_no_pair_below_the_cut_lies_between_parts(seed, monkeypatch):
+def test_no_pair_below_the_cut_lies_between_parts(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(linkage, "PART_TRACKS", 1)
     space = random_space(60, seed)
     near = table(space) < 0.05
@@ -65,16 +75,16 @@ def test_no_pair_below_the_cut_lies_between_parts(seed, monkeypatch):
     assert (part == -1).any()
 
 
-def test_float32_rows_are_enough_and_stay_as_they_are():
+def test_float32_rows_are_enough_and_stay_as_they_are() -> None:
     space = random_space(30, 4)
-    narrow = space.rows.astype(np.float32)
+    narrow: Any = space.rows.astype(np.float32)  # any, because a space asks for float64
     before = narrow.copy()
     found = agglomerate(Space(narrow, 1.0), 0.6, no_pairs(), "cut")
     assert np.array_equal(found.label, agglomerate(space, 0.6, no_pairs(), "cut").label)
     assert np.array_equal(narrow, before)
 
 
-def test_no_table_of_all_pairs_is_held(monkeypatch):
+def test_no_table_of_all_pairs_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vectors, "BLOCK_CELLS", 400_000)
     people = np.random.default_rng(0).integers(0, 20, 2000)
     space = cosine_space(np.eye(20)[people] + np.random.default_rng(1).normal(0, 0.1, (2000, 20)))
@@ -87,7 +97,7 @@ def test_no_table_of_all_pairs_is_held(monkeypatch):
 
 
 @pytest.mark.parametrize("cells", [1, 4_000_000])
-def test_blocks_do_not_change_the_result(cells, monkeypatch):
+def test_blocks_do_not_change_the_result(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vectors, "BLOCK_CELLS", cells)
     space = random_space(30, 9)
     found = agglomerate(space, 0.6, no_pairs(), "cut")
@@ -95,13 +105,13 @@ def test_blocks_do_not_change_the_result(cells, monkeypatch):
     assert np.array_equal(found.label, want)
 
 
-def people_space(seed):
+def people_space(seed: int) -> Space:
     """Cosine distances of 16 tracks of four people."""
     return cosine_space(made_title(np.arange(16) % 4, crops=4, seed=seed).output)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_every_merge_has_the_distance_and_the_sizes_of_its_sides_written_out(seed):
+def test_every_merge_has_the_distance_and_the_sizes_of_its_sides_written_out(seed: int) -> None:
     space, cut = people_space(seed), 0.9
     found = agglomerate(space, cut, no_pairs(), "best")
     distances = table(space)
@@ -120,7 +130,7 @@ def test_every_merge_has_the_distance_and_the_sizes_of_its_sides_written_out(see
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_no_pair_below_the_cut_is_left_unmerged(seed):
+def test_no_pair_below_the_cut_is_left_unmerged(seed: int) -> None:
     space, cut = people_space(seed), 0.9
     label = agglomerate(space, cut, no_pairs(), "best").label
     distances = table(space)
@@ -131,7 +141,7 @@ def test_no_pair_below_the_cut_is_left_unmerged(seed):
             assert distances[np.ix_(sides[a], sides[b])].mean() >= cut
 
 
-def test_the_order_of_tracks_does_not_matter():
+def test_the_order_of_tracks_does_not_matter() -> None:
     space = random_space(40, 2)
     cannot = np.array([[0, 1], [5, 9], [20, 31]])
     shuffled = np.random.default_rng(0).permutation(40)
@@ -142,7 +152,7 @@ def test_the_order_of_tracks_does_not_matter():
     assert np.array_equal(plain, vectors.renumber(other[place]))
 
 
-def test_equal_tracks_merge_by_lowest_row_and_leave_the_input_alone():
+def test_equal_tracks_merge_by_lowest_row_and_leave_the_input_alone() -> None:
     space = cosine_space(np.ones((5, 3)))
     before = space.rows.copy()
     found = agglomerate(space, 0.1, no_pairs(), "cut")
@@ -152,26 +162,26 @@ def test_equal_tracks_merge_by_lowest_row_and_leave_the_input_alone():
     assert np.array_equal(space.rows, before)
 
 
-def test_cannot_link_holds_through_chains():
+def test_cannot_link_holds_through_chains() -> None:
     space = cosine_space(np.ones((4, 3)))
     found = agglomerate(space, 0.1, np.array([[0, 3], [3, 1]]), "cut")
     assert found.label[3] not in found.label[:2]
     assert found.label.max() == 1
 
 
-def test_a_distance_at_the_cut_is_not_below_it():
+def test_a_distance_at_the_cut_is_not_below_it() -> None:
     space = cosine_space(np.eye(3))
     assert agglomerate(space, 1.0, no_pairs(), "cut").label.tolist() == [0, 1, 2]
     assert agglomerate(space, 1.01, no_pairs(), "cut").label.tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("tracks", [0, 1])
-def test_nothing_to_merge(tracks):
+def test_nothing_to_merge(tracks: int) -> None:
     found = agglomerate(cosine_space(np.ones((tracks, 3))), 1.0, no_pairs(), "cut")
     assert found.label.tolist() == [0] * tracks
     assert found.merges == ()
 
 
-def test_pairs_of_other_tracks_are_refused():
+def test_pairs_of_other_tracks_are_refused() -> None:
     with pytest.raises(ShapeError, match="rows"):
         agglomerate(cosine_space(np.eye(3)), 1.0, np.array([[0, 3]]), "cut")

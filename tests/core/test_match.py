@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -6,11 +8,19 @@ from tests import reference
 from vcn_ray.core.match import MatchConfig, match_tracks
 from vcn_ray.core.vectors import unit_rows
 from vcn_ray.errors import ShapeError
+from vcn_ray.records import F64, I64
 
 
-def made_crops(people, crops=8, dim=6, seed=0, noise=0.3, between=1.0):
+def made_crops(
+    people: list[int],
+    dim: int = 6,
+    seed: int = 0,
+    noise: float = 0.3,
+    between: float = 1.0,
+) -> tuple[F64, I64]:
+    """Unit rows of eight crops a track, and the track of each."""
     rng = np.random.default_rng(seed)
-    track = np.repeat(np.arange(len(people)), crops)
+    track = np.repeat(np.arange(len(people)), 8)
     centres = rng.normal(size=(max(people) + 1, dim))[people] + rng.normal(
         0, between * noise, (len(people), dim)
     )
@@ -19,7 +29,9 @@ def made_crops(people, crops=8, dim=6, seed=0, noise=0.3, between=1.0):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("tail", [0.125, 0.25])
-def test_matches_equal_the_densities_written_out(seed, tail, monkeypatch):
+def test_matches_equal_the_densities_written_out(
+    seed: int, tail: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("vcn_ray.core.match.RIDGE", 0.0)
     embeddings, track = made_crops([0, 1, 0, 2, 1, 0], seed=seed)
     config = MatchConfig(tail_fraction=tail, dimensions=6)
@@ -29,7 +41,7 @@ def test_matches_equal_the_densities_written_out(seed, tail, monkeypatch):
     assert want
 
 
-def test_people_far_apart_match_among_themselves_only():
+def test_people_far_apart_match_among_themselves_only() -> None:
     people = [0, 1, 2, 0, 1, 2, 0]
     embeddings, track = made_crops(people, dim=64, noise=0.2, between=0.1)
     found = match_tracks(embeddings, track, MatchConfig())
@@ -39,12 +51,12 @@ def test_people_far_apart_match_among_themselves_only():
 
 
 @pytest.mark.parametrize("tracks", [0, 1, 3])
-def test_tracks_of_one_crop_each_match_nothing(tracks):
+def test_tracks_of_one_crop_each_match_nothing(tracks: int) -> None:
     found = match_tracks(np.ones((tracks, 4)), np.arange(tracks), MatchConfig())
     assert found.shape == (0, 2)
 
 
-def test_identical_crops_and_few_crops_are_no_trouble():
+def test_identical_crops_and_few_crops_are_no_trouble() -> None:
     same = np.ones((6, 4)) / 2
     found = match_tracks(same, np.repeat([0, 1], 3), MatchConfig())
     assert found.tolist() == [[0, 1]]
@@ -52,7 +64,7 @@ def test_identical_crops_and_few_crops_are_no_trouble():
     assert match_tracks(two, np.array([0, 0, 1]), MatchConfig()).shape == (0, 2)
 
 
-def test_rows_may_come_in_any_order():
+def test_rows_may_come_in_any_order() -> None:
     embeddings, track = made_crops([0, 1, 0, 1])
     mixed = np.random.default_rng(0).permutation(len(track))
     plain = match_tracks(embeddings, track, MatchConfig())
@@ -60,7 +72,7 @@ def test_rows_may_come_in_any_order():
     assert np.array_equal(plain, other)
 
 
-def test_senseless_input_is_refused():
+def test_senseless_input_is_refused() -> None:
     with pytest.raises(ShapeError, match="need m tracks"):
         match_tracks(np.ones((3, 4)), np.zeros(2, np.int64), MatchConfig())
     with pytest.raises(ShapeError, match="track 0 has no row"):

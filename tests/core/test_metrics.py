@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import tracemalloc
 
 import numpy as np
@@ -5,11 +7,12 @@ import pytest
 
 from tests import reference
 from vcn_ray.core import vectors
-from vcn_ray.core.metrics import evaluate_clustering, separate_people, verify_people
+from vcn_ray.core.metrics import ClusterScores, evaluate_clustering, separate_people, verify_people
 from vcn_ray.errors import ShapeError
+from vcn_ray.records import F32, I64
 
 
-def check(truth, predicted):
+def check(truth: list[int], predicted: list[int]) -> ClusterScores:
     found = evaluate_clustering(np.array(truth), np.array(predicted))
     assert found.wcp == pytest.approx(reference.purity(truth, predicted), abs=1e-12)
     assert found.nmi == pytest.approx(reference.mutual_information(truth, predicted), abs=1e-12)
@@ -22,29 +25,29 @@ def check(truth, predicted):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_scores_equal_their_literal_twins(seed):
+def test_scores_equal_their_literal_twins(seed: int) -> None:
     rng = np.random.default_rng(seed)
     check(rng.integers(0, 6, 40).tolist(), rng.integers(0, 9, 40).tolist())
 
 
-def test_a_perfect_clustering_with_other_numbers():
+def test_a_perfect_clustering_with_other_numbers() -> None:
     found = check([5, 5, 2, 9], [0, 0, 1, 2])
     assert (found.wcp, found.pcr, found.bcubed_f) == (1, 1, 1)
     assert found.nmi == pytest.approx(1)
 
 
-def test_over_splitting_is_pure_and_seen_by_the_others():
+def test_over_splitting_is_pure_and_seen_by_the_others() -> None:
     found = check([0] * 6 + [1] * 6, list(range(12)))
     assert (found.wcp, found.pcr) == (1, 6)
     assert found.bcubed_recall == pytest.approx(1 / 6)
 
 
 @pytest.mark.parametrize(("truth", "predicted"), [([0], [0]), ([0, 0], [3, 3]), ([0, 1], [0, 0])])
-def test_one_cluster_or_one_track(truth, predicted):
+def test_one_cluster_or_one_track(truth: list[int], predicted: list[int]) -> None:
     check(truth, predicted)
 
 
-def test_unknown_tracks_count_as_unknown_and_as_identities_only():
+def test_unknown_tracks_count_as_unknown_and_as_identities_only() -> None:
     found = evaluate_clustering(np.array([0, 0, 1, 2]), np.array([0, 0, 1, -1]))
     assert (found.tracks, found.identities, found.clusters) == (4, 3, 2)
     assert found.unknown_fraction == 0.25
@@ -52,23 +55,23 @@ def test_unknown_tracks_count_as_unknown_and_as_identities_only():
     assert found.pcr == pytest.approx(2 / 3)
 
 
-def test_tracks_without_an_identity_are_ignored():
+def test_tracks_without_an_identity_are_ignored() -> None:
     found = evaluate_clustering(np.array([-1, 0, 1]), np.array([0, 0, 4]))
     assert (found.tracks, found.clusters, found.wcp) == (2, 2, 1)
 
 
 @pytest.mark.parametrize(("truth", "predicted"), [([], []), ([0, 1], [-1, -1]), ([-1], [0])])
-def test_nothing_to_score_is_zero(truth, predicted):
+def test_nothing_to_score_is_zero(truth: list[int], predicted: list[int]) -> None:
     found = evaluate_clustering(np.array(truth, np.int64), np.array(predicted, np.int64))
     assert (found.wcp, found.pcr, found.nmi, found.bcubed_f) == (0, 0, 0, 0)
 
 
-def test_labels_of_different_length_are_refused():
+def test_labels_of_different_length_are_refused() -> None:
     with pytest.raises(ShapeError, match="one shape"):
         evaluate_clustering(np.zeros(3, np.int64), np.zeros(2, np.int64))
 
 
-def people(seed: int, count: int = 60, maximum: int = 9) -> tuple[np.ndarray, np.ndarray]:
+def people(seed: int, count: int = 60, maximum: int = 9) -> tuple[F32, I64]:
     """Embeddings about one middle a person, and whose they are, in no order."""
     rng = np.random.default_rng(seed)
     identity = rng.integers(0, maximum, count)
@@ -99,7 +102,7 @@ def test_separation_equals_its_literal_twin(seed: int) -> None:
     wide = embeddings.astype(np.float64)
     several = np.flatnonzero(np.bincount(identity) > 1)
     assert len(several) >= 8
-    wanted = [reference.separation(wide, identity, person) for person in several]
+    wanted = [reference.separation(wide, identity, person) for person in several.tolist()]
     assert separate_people(embeddings, identity) == pytest.approx(wanted, abs=1e-9)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,11 +22,12 @@ def cuts_of(signals: FrameSignals) -> list[int]:
     assert shots.starts[0] == 0
     assert shots.ends[-1] == len(signals)
     assert shots.ends[:-1].tolist() == shots.starts[1:].tolist()
-    return shots.starts[1:].tolist()
+    cuts: list[int] = shots.starts[1:].tolist()
+    return cuts
 
 
 @pytest.mark.parametrize("seed", range(0, 42, 7))
-def test_every_cut_between_fast_moves_is_found_and_no_other(seed):
+def test_every_cut_between_fast_moves_is_found_and_no_other(seed: int) -> None:
     lengths = [12, 30, 25, 40, 15, 28]
     shots = [
         shot(
@@ -42,50 +44,50 @@ def test_every_cut_between_fast_moves_is_found_and_no_other(seed):
 
 
 @pytest.mark.parametrize("rate", [12, 60])
-def test_cuts_are_found_at_other_rates(rate):
+def test_cuts_are_found_at_other_rates(rate: int) -> None:
     film = shot(1, 2 * rate, speed=120 / rate) + shot(2, 2 * rate, speed=60 / rate)
     assert cuts_of(signals_of(film, rate)) == [2 * rate]
 
 
-def test_frames_that_repeat_are_no_cuts():
+def test_frames_that_repeat_are_no_cuts() -> None:
     film = [picture for picture in shot(3, 40, speed=12) for _ in range(3)]
     assert cuts_of(signals_of(film, rate=60)) == []
 
 
 @pytest.mark.parametrize("speed", SPEEDS)
 @pytest.mark.parametrize("seed", [200, 201, 202])
-def test_a_moving_camera_cuts_nothing(seed, speed):
+def test_a_moving_camera_cuts_nothing(seed: int, speed: float) -> None:
     assert cuts_of(signals_of(shot(seed, 75, speed=speed))) == []
 
 
 @pytest.mark.parametrize("frames", [12, 25, 40])
 @pytest.mark.parametrize("seed", [100, 104, 106])
-def test_a_dissolve_is_cut_near_its_middle(seed, frames):
+def test_a_dissolve_is_cut_near_its_middle(seed: int, frames: int) -> None:
     film = dissolve(shot(seed, 70, speed=1), shot(seed + 1, 70, speed=1), frames)
     (cut,) = cuts_of(signals_of(film))
     assert abs(cut - (70 - frames / 2)) <= frames / 3
 
 
 @pytest.mark.parametrize("frames", [1, 2, 4])
-def test_a_flash_is_no_cut(frames):
+def test_a_flash_is_no_cut(frames: int) -> None:
     film = shot(300, 60, speed=2)
     for number in range(30, 30 + frames):
         film[number] = np.clip(film[number].astype(int) + 120, 0, 255).astype(np.uint8)
     assert cuts_of(signals_of(film)) == []
 
 
-def test_shots_have_a_least_length():
+def test_shots_have_a_least_length() -> None:
     film = shot(1, 40) + shot(2, 4) + shot(3, 40)
     (cut,) = cuts_of(signals_of(film))
     assert cut in (40, 44)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3])
-def test_very_short_films(frames):
+def test_very_short_films(frames: int) -> None:
     assert cuts_of(signals_of(shot(1, frames))) == []
 
 
-def test_a_film_without_frames_has_no_shots():
+def test_a_film_without_frames_has_no_shots() -> None:
     empty = np.zeros(0)
     signals = FrameSignals(
         seconds=empty,
@@ -97,7 +99,7 @@ def test_a_film_without_frames_has_no_shots():
     assert len(find_shots(signals, ShotConfig())) == 0
 
 
-def clip_signals(path, seconds: float) -> FrameSignals:
+def clip_signals(path: Path, seconds: float) -> FrameSignals:
     config, segments = DecodeConfig(segment_seconds=seconds), []
     for segment in plan_segments(path, config):
         frames = list(read_segment(path, segment, config))
@@ -116,6 +118,6 @@ def clip_signals(path, seconds: float) -> FrameSignals:
         ("one_face_expressions.mp4", []),
     ],
 )
-def test_clips_have_the_cuts_one_sees(shared, name, cuts):
+def test_clips_have_the_cuts_one_sees(shared: Path, name: str, cuts: list[int]) -> None:
     # Segments of two seconds: shots must not depend on where a video was cut for reading.
     assert cuts_of(clip_signals(shared / "data" / "videos" / name, 2.0)) == cuts

@@ -16,12 +16,13 @@ from vcn_ray.core.signals import (
     picture_change,
 )
 from vcn_ray.errors import ShapeError
+from vcn_ray.records import U8
 
 PICTURES = shot(1, 20, speed=4) + shot(2, 20, speed=3)
 SIZE = (256, 144)
 
 
-def read(pictures, first: int = 0) -> SegmentSignals:
+def read(pictures: list[U8], first: int = 0) -> SegmentSignals:
     reader = SignalReader(512)
     for number, picture in enumerate(pictures):
         analysed = (first + number) % 5 == 0
@@ -29,14 +30,14 @@ def read(pictures, first: int = 0) -> SegmentSignals:
     return reader.result()
 
 
-def test_change_is_the_score_of_pyscenedetect():
+def test_change_is_the_score_of_pyscenedetect() -> None:
     detector = ContentDetector()
     scores = [detector._calculate_frame_score(None, p[..., ::-1]) for p in PICTURES]
     found = [picture_change(a, b) for a, b in itertools.pairwise(PICTURES)]
     np.testing.assert_allclose(found, scores[1:], rtol=1e-9)
 
 
-def test_joined_segments_are_as_one():
+def test_joined_segments_are_as_one() -> None:
     expected = join_signals([read(PICTURES)])
     found = join_signals([read(PICTURES[a:b], a) for a, b in ((0, 15), (15, 20), (20, 40))])
     for name in ("seconds", "analysed", "content", "histogram", "motion"):
@@ -46,7 +47,7 @@ def test_joined_segments_are_as_one():
     np.testing.assert_allclose(found.histogram.sum(axis=1), 1.0, rtol=1e-5)
 
 
-def test_a_video_may_change_its_shape_between_segments():
+def test_a_video_may_change_its_shape_between_segments() -> None:
     smaller = [np.ascontiguousarray(picture[::2, ::2]) for picture in PICTURES[:15]]
     found = join_signals([read(smaller), read(PICTURES[15:], 15)])
     whole = join_signals([read(PICTURES)])
@@ -54,7 +55,7 @@ def test_a_video_may_change_its_shape_between_segments():
     assert abs(found.content[15] - whole.content[15]) < 8
 
 
-def test_signals_need_frames():
+def test_signals_need_frames() -> None:
     with pytest.raises(ShapeError, match="at least one frame"):
         SignalReader(512).result()
     with pytest.raises(ShapeError, match="at least one segment"):
@@ -66,7 +67,7 @@ def test_signals_need_frames():
 @pytest.mark.parametrize(
     ("shift", "zoom"), [((0, 0), 1.0), ((9, -4), 1.0), ((-25, 12), 1.0), ((5, 0), 1.1)]
 )
-def test_camera_motion_is_that_of_the_camera(shift, zoom):
+def test_camera_motion_is_that_of_the_camera(shift: tuple[int, int], zoom: float) -> None:
     picture, middle = scene(3), np.array([256.0, 256.0])
     before, after = look(picture, middle, SIZE), look(picture, middle - shift, SIZE, zoom)
     corners = np.array([[60.0, 40.0], [200.0, 100.0]])
@@ -77,7 +78,7 @@ def test_camera_motion_is_that_of_the_camera(shift, zoom):
     np.testing.assert_array_equal(motion, camera_motion(before, after))
 
 
-def test_a_moving_face_is_not_the_camera():
+def test_a_moving_face_is_not_the_camera() -> None:
     background, face = look(scene(3), (256, 256), SIZE), look(scene(8), (99, 99), (60, 70))
     pictures = [background.copy(), background.copy()]
     pictures[0][30:100, 80:140] = face
@@ -86,7 +87,7 @@ def test_a_moving_face_is_not_the_camera():
     np.testing.assert_allclose(motion, np.eye(2, 3), atol=0.2)
 
 
-def test_motion_is_unknown_across_a_cut_and_on_a_blank_wall():
+def test_motion_is_unknown_across_a_cut_and_on_a_blank_wall() -> None:
     wall = np.full((144, 256, 3), 90, np.uint8)
     assert np.isnan(camera_motion(PICTURES[0], PICTURES[-1])).all()
     assert np.isnan(camera_motion(wall, wall)).all()
@@ -94,7 +95,7 @@ def test_motion_is_unknown_across_a_cut_and_on_a_blank_wall():
     np.testing.assert_array_equal(joined.motion, np.tile(np.eye(2, 3), (4, 1, 1)))
 
 
-def test_motion_is_in_displayed_pixels():
+def test_motion_is_in_displayed_pixels() -> None:
     picture = scene(3)
     small = [look(picture, (256 + 6 * n, 256), SIZE) for n in range(2)]
     reader = SignalReader(1024)
@@ -103,7 +104,7 @@ def test_motion_is_in_displayed_pixels():
     assert signal.motion[0, 2] == pytest.approx(-24.0, abs=1.0)
 
 
-def test_histogram_counts_colours():
+def test_histogram_counts_colours() -> None:
     picture = np.zeros((10, 10, 3), np.uint8)
     picture[:5] = (255, 0, 130)
     found = colour_histogram(picture)

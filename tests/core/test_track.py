@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,12 +21,12 @@ from vcn_ray.errors import ShapeError
 from vcn_ray.io.frames import read_segment
 from vcn_ray.io.keyframes import plan_segments
 from vcn_ray.io.video import DecodeConfig
-from vcn_ray.records import Faces, FrameSignals, Shots
+from vcn_ray.records import F32, F64, I64, Faces, FrameSignals, Mask, Shots
 
 RATE, EVERY = 24, 3  # every third frame is analysed: 8 per second
 
 
-def signals_for(frames: int, motion: np.ndarray | None = None) -> FrameSignals:
+def signals_for(frames: int, motion: F32 | None = None) -> FrameSignals:
     motions = np.tile(np.eye(2, 3, dtype=np.float32), (frames, 1, 1))
     if motion is not None:
         motions[EVERY::EVERY] = motion
@@ -41,30 +43,38 @@ def shots_of(*edges: int) -> Shots:
     return Shots(starts=np.array(edges[:-1]), ends=np.array(edges[1:]))
 
 
-def faces_of(rows, scores=0.9, kept=True) -> Faces:
+def faces_of(
+    rows: Sequence[tuple[float, ...]], scores: float | F64 = 0.9, kept: bool | Mask = True
+) -> Faces:
     """Faces of 60 pixels from (frame, x, y) of their corners, sorted by frame."""
-    rows = np.array(rows, np.float32).reshape(-1, 3)
-    order = np.argsort(rows[:, 0], kind="stable")
-    corners = rows[order, 1:]
+    table = np.array(rows, np.float32).reshape(-1, 3)
+    order = np.argsort(table[:, 0], kind="stable")
+    corners = table[order, 1:]
     return Faces(
-        frame=rows[order, 0].astype(np.int64),
+        frame=table[order, 0].astype(np.int64),
         boxes=np.concatenate([corners, corners + 60], axis=1),
-        scores=np.broadcast_to(np.float32(scores), len(rows))[order],
-        kept=np.broadcast_to(kept, len(rows))[order],
+        scores=np.broadcast_to(np.asarray(scores, np.float32), len(table))[order],
+        kept=np.broadcast_to(kept, len(table))[order],
     )
 
 
-def track_of(faces: Faces, frames: int, shots: Shots | None = None, motion=None, **settings):
+def track_of(
+    faces: Faces,
+    frames: int,
+    shots: Shots | None = None,
+    motion: F32 | None = None,
+    **settings: int,
+) -> I64:
     return track_faces(
         faces, shots or shots_of(0, frames), signals_for(frames, motion), TrackerConfig(**settings)
     )
 
 
-def walk(frames, x: float, step: float, y: float = 100.0):
+def walk(frames: Iterable[int], x: float, step: float, y: float = 100.0) -> list[tuple[float, ...]]:
     return [(frame, x + step * number, y) for number, frame in enumerate(frames)]
 
 
-def test_two_people_are_two_tracks_from_their_first_face_on():
+def test_two_people_are_two_tracks_from_their_first_face_on() -> None:
     frames = range(0, 48, EVERY)
     faces = faces_of(walk(frames, 400, -5) + walk(frames, 100, 5))
     track = track_of(faces, 48)
@@ -72,20 +82,20 @@ def test_two_people_are_two_tracks_from_their_first_face_on():
     assert all(len(set(track[n::2])) == 1 for n in range(2))
 
 
-def test_numbers_follow_the_first_frame():
+def test_numbers_follow_the_first_frame() -> None:
     faces = faces_of(walk(range(9, 48, EVERY), 0, 1) + walk(range(0, 30, EVERY), 500, 1))
     track = track_of(faces, 48)
     assert track[0] == 0
     assert track[faces.frame == 9].tolist() == [1, 0]  # from left to right
 
 
-def test_a_track_ends_at_a_cut():
+def test_a_track_ends_at_a_cut() -> None:
     faces = faces_of(walk(range(0, 48, EVERY), 100, 2))
     track = track_of(faces, 48, shots_of(0, 24, 48))
     assert track.tolist() == [0] * 8 + [1] * 8
 
 
-def test_the_camera_may_move_faster_than_the_faces():
+def test_the_camera_may_move_faster_than_the_faces() -> None:
     step = 45.0
     motion = np.array([[1, 0, -step], [0, 1, 0]], np.float32)
     frames = range(0, 48, EVERY)
@@ -95,7 +105,7 @@ def test_the_camera_may_move_faster_than_the_faces():
     assert still.tolist() != moving.tolist()
 
 
-def test_short_tracks_and_marked_faces_belong_to_none():
+def test_short_tracks_and_marked_faces_belong_to_none() -> None:
     frames = list(range(0, 48, EVERY))
     rows = walk(frames, 100, 2) + walk(frames[:2], 600, 0)
     kept = np.array([number % 4 != 1 for number in range(len(frames))] + [True] * 2)
@@ -107,7 +117,7 @@ def test_short_tracks_and_marked_faces_belong_to_none():
     assert set(track_of(faces, 48, min_faces=2)) == {-1, 0, 1}
 
 
-def test_somebody_else_behind_an_occlusion_is_another_track():
+def test_somebody_else_behind_an_occlusion_is_another_track() -> None:
     before, after = range(0, 18, EVERY), range(30, 60, EVERY)
     there = track_of(faces_of(walk(before, 100, 0) + walk(after, 105, 0)), 60)
     beside = track_of(faces_of(walk(before, 100, 0) + walk(after, 130, 0)), 60)
@@ -117,7 +127,7 @@ def test_somebody_else_behind_an_occlusion_is_another_track():
 
 
 @pytest.mark.parametrize("scale", [0.2, 1.0, 1.3, 40.0])
-def test_the_scale_of_scores_does_not_matter(scale):
+def test_the_scale_of_scores_does_not_matter(scale: float) -> None:
     rng = np.random.default_rng(5)
     frames = range(0, 72, EVERY)
     faces = faces_of(walk(frames, 100, 3) + walk(frames, 300, 3), rng.uniform(0.4, 0.9, 48))
@@ -126,7 +136,7 @@ def test_the_scale_of_scores_does_not_matter(scale):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_no_two_faces_of_a_frame_share_a_track(seed):
+def test_no_two_faces_of_a_frame_share_a_track(seed: int) -> None:
     rng = np.random.default_rng(seed)
     rows = [
         (frame, *rng.uniform(0, 150, 2))
@@ -142,26 +152,27 @@ def test_no_two_faces_of_a_frame_share_a_track(seed):
     np.testing.assert_array_equal(track, track_of(faces, 90, shots_of(0, 40, 90), min_faces=1))
 
 
-def test_no_faces_no_tracks():
+def test_no_faces_no_tracks() -> None:
     assert track_of(faces_of([]), 30).shape == (0,)
     assert track_of(faces_of([(0, 1, 1)], kept=False), 30).tolist() == [-1]
     with pytest.raises(ShapeError, match="analysed"):
         track_of(faces_of([(1, 0, 0)]), 30)
 
 
-def sample(track, sharpness=None, step=1 / 8, **settings):
-    track = np.array(track)
-    sharp = np.ones(len(track)) if sharpness is None else np.array(sharpness)
-    seconds = np.arange(len(track)) * step
-    return sample_crops(seconds, track, sharp.astype(np.float32), TrackerConfig(**settings))
+def sample(
+    track: list[int], sharpness: list[float] | None = None, step: float = 1 / 8, **settings: int
+) -> Mask:
+    sharp = np.array([1.0] * len(track) if sharpness is None else sharpness, np.float32)
+    seconds = np.arange(len(track), dtype=np.float64) * step
+    return sample_crops(seconds, np.array(track, np.int64), sharp, TrackerConfig(**settings))
 
 
-def test_one_crop_in_each_interval_the_sharpest():
+def test_one_crop_in_each_interval_the_sharpest() -> None:
     found = sample([0] * 9, [1, 9, 8, 1, 2, 2, 1, 5, 3])
     assert np.flatnonzero(found).tolist() == [1, 2, 4, 7]
 
 
-def test_samples_have_bounds():
+def test_samples_have_bounds() -> None:
     assert sample([0] * 1000).sum() == 24
     assert np.diff(np.flatnonzero(sample([0] * 1000))).max() <= 2 * 1000 / 24
     assert sample([0] * 1000, max_crops=5).sum() == 5
@@ -173,7 +184,7 @@ def test_samples_have_bounds():
     assert sample([]).shape == (0,)
 
 
-def test_tracks_are_sampled_each_by_itself():
+def test_tracks_are_sampled_each_by_itself() -> None:
     track = [0, 1, -1] * 40
     found = sample(track, step=1 / 24)
     alone = sample([0, -1, -1] * 40, step=1 / 24)
@@ -184,7 +195,7 @@ def test_tracks_are_sampled_each_by_itself():
     assert not found[2::3].any()
 
 
-def test_tracks_that_share_a_frame():
+def test_tracks_that_share_a_frame() -> None:
     frame = np.array([0, 0, 0, 3, 3, 6, 6, 9])
     track = np.array([2, 0, -1, 0, 2, 1, 0, 1])
     expected = {
@@ -198,7 +209,7 @@ def test_tracks_that_share_a_frame():
     assert cannot_link_pairs(frame[:0], track[:0]).shape == (0, 2)
 
 
-def test_a_box_goes_with_the_camera():
+def test_a_box_goes_with_the_camera() -> None:
     box = np.array([10, 20, 30, 60], np.float32)
     shift = np.array([[1, 0, 5], [0, 1, -7]], np.float32)
     assert carry_box(box, shift).tolist() == [15, 13, 35, 53]
@@ -208,7 +219,7 @@ def test_a_box_goes_with_the_camera():
     assert carry_box(box, quarter).tolist() == [50, 0, 70, 40]
 
 
-def test_a_crowd_has_tracks_of_one_face_each(shared):
+def test_a_crowd_has_tracks_of_one_face_each(shared: Path) -> None:
     config = DecodeConfig(long_side_pixels=960)
     path = shared / "data" / "videos" / "crowd_8faces.mp4"
     model = str(shared / "models" / "yunet" / "yunet_n_dynamic.onnx")

@@ -10,13 +10,13 @@ import numpy as np
 from benchmarks.method.films import Film
 from benchmarks.method.running import Bench
 from tests.helpers.synth import PEOPLE, TinyBackbone, title_of
+from vcn_ray.records import I64
 
 NO_PAIRS = np.zeros((0, 2), np.int64)
 
 
-def film_of(people=PEOPLE, crops: int = 4) -> Film:
+def film_of(people: I64 = PEOPLE, crops: int = 4) -> Film:
     """A film whose track t shows `people[t]`, with two pairs of tracks in one frame."""
-    people = np.asarray(people)
     title = replace(title_of(people, crops), cannot_link=np.array([[0, 1], [1, 2]]))
     return Film("made", title, people, np.arange(len(people)) // 2)
 

@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 from dataclasses import fields, replace
 from functools import cache
 from itertools import combinations

@@ -1,5 +1,7 @@
 """Which crops are paired (METHOD 2.2), and how far two matchings of tracks agree (METHOD 2.6)."""
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Callable
 from functools import partial

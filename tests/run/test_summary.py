@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 from vcn_ray.run.summary import WARNINGS, explain_warning, warning_text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +13,13 @@ from benchmarks.method.adapting import adapt_film, crop_outputs
 from benchmarks.method.floor import Passes, count_passes, floor_seconds
 from tests.helpers.bench import bench_of, film_of
 from tests.helpers.synth import QUICK
+from vcn_ray.learn.adapt_config import Trained
 from vcn_ray.learn.training import EpochRecord
 from vcn_ray.records import TrackOutputs
 
 
 @pytest.mark.parametrize("part", ["tail", "all"])
-def test_cached_views_and_models_have_the_same_bits(part, tmp_path):
+def test_cached_views_and_models_have_the_same_bits(part: Trained, tmp_path: Path) -> None:
     film, config = film_of(), replace(QUICK, encoder=part, epochs=1, outputs=16)
     fresh = adapt_film(film, bench_of(), config)
     bench = bench_of(tmp_path)
@@ -42,7 +44,7 @@ def test_cached_views_and_models_have_the_same_bits(part, tmp_path):
     np.testing.assert_allclose(means, read.adapted.outputs.output, atol=1e-5)
 
 
-def test_passes_are_counted_from_settings_and_epochs():
+def test_passes_are_counted_from_settings_and_epochs() -> None:
     film, bench = film_of(), bench_of()
     epoch = EpochRecord(0, 1, "encoder", *[0.0] * 4)
     config = replace(QUICK, encoder_crops=3, augmented_views=2, quality_passes=8)

@@ -11,7 +11,7 @@ from benchmarks.method.season import split
 from tests.helpers.bench import film_of
 
 
-def test_parts_of_a_film():
+def test_parts_of_a_film() -> None:
     film = film_of()
     some = keep_tracks(film, np.array([1, 2, 5]), "some")
     assert some.truth.tolist() == [1, 2, 2]

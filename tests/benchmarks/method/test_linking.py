@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 
@@ -18,9 +20,10 @@ from benchmarks.method.tables import (
 from tests import reference
 from tests.helpers.bench import NO_PAIRS
 from vcn_ray.core.vectors import unit_rows
+from vcn_ray.records import F64, I64
 
 
-def made_outputs(seed: int) -> tuple[np.ndarray, np.ndarray]:
+def made_outputs(seed: int) -> tuple[F64, I64]:
     """(3, m, f) views of crops of few people, and the track of each."""
     rng = np.random.default_rng(seed)
     track = np.repeat(np.arange(9), rng.integers(2, 5, 9))
@@ -32,7 +35,7 @@ def made_outputs(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_the_published_rule_is_the_reference(seed):
+def test_the_published_rule_is_the_reference(seed: int) -> None:
     views, track = made_outputs(seed)
     centre = views[0].mean(axis=0) / 2
     loss = learned_loss(centre, 0.07, 0.1)
@@ -42,7 +45,7 @@ def test_the_published_rule_is_the_reference(seed):
     assert found.tolist() == reference.close(crops, centre, 0.07, 0.1).tolist()
 
 
-def test_no_rule_puts_together_what_cannot_link():
+def test_no_rule_puts_together_what_cannot_link() -> None:
     views, track = made_outputs(5)
     table, limits = sides(cosine, views[0], track), augmented_limits(cosine, views, track)
     free = link(table, limits, NO_PAIRS, PUBLISHED)
@@ -54,20 +57,22 @@ def test_no_rule_puts_together_what_cannot_link():
             assert (label[pairs[:, 0]] != label[pairs[:, 1]]).all()
 
 
-def test_thresholds_are_means_over_distinct_crops():
+def test_thresholds_are_means_over_distinct_crops() -> None:
     views, track = made_outputs(0)
     first = np.flatnonzero(track == 0)
     pairs = [(i, k) for i in first for k in first if i != k]
     one = np.eye(9)[:1]
 
-    def mean(values):
-        return pytest.approx(np.mean(list(values)))
+    def mean(values: Iterable[float]) -> float:
+        return float(np.mean(list(values)))
 
     plain = plain_limits(euclidean, views, track).of(one)[0]
-    assert plain == mean(np.linalg.norm(views[0][i] - views[0][k]) for i, k in pairs)
+    apart = (float(np.linalg.norm(views[0][i] - views[0][k])) for i, k in pairs)
+    assert plain == pytest.approx(mean(apart))
     shown = augmented_limits(cosine, views, track).of(one)[0]
     both = [(1, 2), (2, 1)]
-    assert shown == mean(1 - views[a][i] @ views[b][k] for i, k in pairs for a, b in both)
+    cosines = (1 - views[a][i] @ views[b][k] for i, k in pairs for a, b in both)
+    assert shown == pytest.approx(mean(cosines))
     held = held_out_limits(euclidean, views, track, first[-2:])
     far = np.linalg.norm(views[0][first[-2]] - views[0][first[-1]])
     assert held.of(one)[0] == pytest.approx(far)

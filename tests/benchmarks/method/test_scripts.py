@@ -41,7 +41,9 @@ def tiny(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", COMMANDS)
-def test_the_script_prints_and_writes_its_table(script, tiny, yunet_pack, tmp_path, capsys):
+def test_the_script_prints_and_writes_its_table(
+    script: str, tiny: Path, yunet_pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = tmp_path / "rows.json"
     words = [str(tiny), str(tiny), "--pack", str(yunet_pack), "--quick", "--device", "cpu"]
     words += ["--json", str(rows), "--cache", str(tiny.with_name("cache"))]
@@ -59,7 +61,9 @@ def test_the_script_prints_and_writes_its_table(script, tiny, yunet_pack, tmp_pa
 
 
 @pytest.mark.slow
-def test_packs_are_compared(shared, yunet_pack, tmp_path, capsys):
+def test_packs_are_compared(
+    shared: Path, yunet_pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from benchmarks.method import packs
 
     for number in range(2):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from benchmarks.method.settings_table import (
     FROM_ONE,
@@ -19,7 +20,7 @@ from vcn_ray.config import RunConfig
 from vcn_ray.errors import ConfigError
 
 
-def numbers(values: dict, inside: str) -> set[str]:
+def numbers(values: dict[str, Any], inside: str) -> set[str]:
     found = set()
     for name, value in values.items():
         if isinstance(value, dict):
@@ -29,7 +30,7 @@ def numbers(values: dict, inside: str) -> set[str]:
     return found
 
 
-def test_every_number_of_the_method_is_varied():
+def test_every_number_of_the_method_is_varied() -> None:
     config = RunConfig()
     there = numbers(asdict(config.adapt), "adapt.")
     there |= numbers(asdict(config.cluster.quality), "cluster.quality.")
@@ -44,14 +45,14 @@ def test_every_number_of_the_method_is_varied():
     assert any(name.endswith("EACH_WAY") for name in fixed_numbers())
 
 
-def test_how_a_constant_is_varied():
+def test_how_a_constant_is_varied() -> None:
     momentum = Constant("adapt.teacher_momentum", 0.996, "train", from_one=True)
     assert [value for _, value in momentum.variants()] == [0.998, 0.992]
     assert [value for _, value in Constant("n", 5, "cut", False).variants()] == [3, 10]
     assert [value for _, value in Constant("x", -2.5, "cut", False).variants()] == [-1.25, -5.0]
 
 
-def test_a_changed_constant_is_in_the_settings_or_refused():
+def test_a_changed_constant_is_in_the_settings_or_refused() -> None:
     config, refused = RunConfig(), set()
     for constant in find_constants(config):
         for _, value in constant.variants():

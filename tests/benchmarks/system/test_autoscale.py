@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def test_the_installed_autoscaler_accepts_the_configuration():
+def test_the_installed_autoscaler_accepts_the_configuration() -> None:
     # Ray takes seconds to import
     from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from vcn_ray.learn.checkpoint import Checkpoint, pack
 from vcn_ray.learn.training import EpochRecord
 
 
-def test_the_epochs_of_a_checkpoint_are_read_from_outside(tmp_path):
+def test_the_epochs_of_a_checkpoint_are_read_from_outside(tmp_path: Path) -> None:
     from benchmarks.system.chaos import epochs_saved  # Ray takes seconds to import
 
     assert epochs_saved(tmp_path) is None

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from benchmarks.result_file import read_result
 
 
-def test_detectors_are_compared(shared, tmp_path, capsys, monkeypatch):
+def test_detectors_are_compared(
+    shared: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from benchmarks.system import detectors  # insightface takes seconds to import
 
     monkeypatch.setattr(detectors, "BATCHES", (1, 3))

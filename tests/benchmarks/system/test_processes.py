@@ -10,12 +10,12 @@ import sys
 from benchmarks.system.processes import end_marked, free_ray_ports, marked_processes, stop
 
 
-def test_ports_are_distinct():
+def test_ports_are_distinct() -> None:
     ports = free_ray_ports()
     assert len(set(ports.values())) == len(ports)
 
 
-def test_only_marked_processes_are_found_and_ended():
+def test_only_marked_processes_are_found_and_ended() -> None:
     words = [sys.executable, "-c", "input()"]
     mark = secrets.token_hex(8)
     ours = subprocess.Popen(words, env=os.environ | {"MARK": mark}, stdin=subprocess.PIPE)
@@ -28,4 +28,5 @@ def test_only_marked_processes_are_found_and_ended():
     finally:
         for process in (ours, other):
             stop(process)
+            assert process.stdin
             process.stdin.close()

@@ -16,7 +16,7 @@ from films import Film
 from running import Bench, say
 
 from vcn_ray.core.cut import CutConfig
-from vcn_ray.io.weights import outputs_as_arrays, outputs_of_arrays
+from vcn_ray.io.tables import outputs_as_arrays, outputs_of_arrays
 from vcn_ray.learn.adapt import Adapted, adapt_encoded
 from vcn_ray.learn.adapt_config import AdaptConfig
 from vcn_ray.learn.heads import Head, Projection, Student

@@ -30,7 +30,8 @@ import numpy as np
 from vcn_ray.io import frames, isolation
 from vcn_ray.io.decoder import borrowed, close_idle
 from vcn_ray.io.isolation import IsolationConfig
-from vcn_ray.io.video import DecodeConfig, plan_segments
+from vcn_ray.io.keyframes import plan_segments
+from vcn_ray.io.video import DecodeConfig
 
 RATE = 25
 LIMITS = IsolationConfig()

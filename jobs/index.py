@@ -1,9 +1,8 @@
 """Index a catalog as a Ray job.
 
-`ray job submit --working-dir . -- PYTHON jobs/index.py INPUT... --output OUT`, Python and all paths
-in full: the words after the file are those of `vcn index`, and the job fails where that command
-would. It joins the cluster it was submitted to; `ray job stop` ends it in order, and the same
-command goes on.
+`ray job submit --working-dir . -- PYTHON jobs/index.py INPUT... --output OUT`, with full paths of
+Python and files. The arguments are those of `vcn index`, and the job fails where that command does.
+It joins the cluster it was submitted to. `ray job stop` ends it in order; the same command resumes.
 """
 
 import os

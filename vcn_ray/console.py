@@ -26,7 +26,7 @@ LOG_WIDTH = 160  # where there is no terminal to ask
 LOG_SECONDS = 20.0  # in a log file, progress is a line now and then
 DOING = {step.name: step.doing for step in STEPS} | {
     "plan": "reading the catalog",
-    "sample": "drawing the film",
+    "sample": "rendering the film",
     "download": "fetching the pack",
     "check": "checking faces",
     "speed": "timing packs",

@@ -4,7 +4,7 @@
 
 Each step is a plain function that calls the method by name. STEPS says of each what the rest of the
 program needs to know: its name, where its output belongs, which settings that depends on, what it
-takes, and how people are told of it.
+reserves, and its words for people.
 """
 
 from __future__ import annotations

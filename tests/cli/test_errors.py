@@ -7,12 +7,11 @@ import re
 import shutil
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
 from tests.helpers.films import Ran, results, vcn
-from tests.helpers.montage import encode
+from tests.helpers.videos import encode, encode_sound
 from vcn_ray.io.storage import Storage
 
 
@@ -24,23 +23,13 @@ def catalog(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
     shutil.copy(good, folder / "good.mpg")
     (folder / "empty.mp4").write_bytes(b"")
     (folder / "text.mp4").write_text("This is no film.\n" * 100)
-    _write_sound(folder / "sound.mp4")
+    encode_sound(folder / "sound.mp4")
     noise = np.random.default_rng(0).integers(0, 255, (40, 120, 160, 3), dtype=np.uint8)
-    encode(list(noise[:1]), folder / "one_frame.mp4")
-    encode(list(noise), folder / "no_face.mp4")
+    encode(folder / "one_frame.mp4", noise[:1])
+    encode(folder / "no_face.mp4", noise)
     whole = (folder / "no_face.mp4").read_bytes()
     (folder / "truncated.mp4").write_bytes(whole[: len(whole) // 2])
     return folder
-
-
-def _write_sound(path: Path) -> None:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=16000)
-        samples = np.zeros((1, 16000), np.float32)
-        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
-        frame.sample_rate = 16000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
 
 
 @pytest.fixture(scope="module")

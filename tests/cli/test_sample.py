@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.films import vcn
-from tests.helpers.montage import encode
+from tests.helpers.videos import encode
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("films")
     for seed in range(6):
         frames = np.random.default_rng(seed).integers(0, 255, (12, 96, 128, 3), dtype=np.uint8)
-        encode(list(frames), folder / f"{seed}.mp4")
+        encode(folder / f"{seed}.mp4", frames)
     return folder
 
 
@@ -33,7 +33,7 @@ def test_a_share_is_done_and_tells_of_the_rest(
     assert plan.record["estimated_from_titles"] == 3
     likely, low, high = (plan.record[f"estimated_seconds{end}"] for end in ("", "_low", "_high"))
     assert 0 <= low <= likely <= high
-    assert "known from 3 titles under these settings" in plan.out
+    assert "estimated from 3 titles with these settings" in plan.out
     assert "cost: about" in plan.out
     larger = vcn("index", *words, "--local", "--sample", "0.6")
     assert (larger.record["videos"]["done"], larger.record["videos"]["reused"]) == (1, 3)

@@ -9,7 +9,8 @@ from tests.helpers.videos import dissolve, shot, signals_of
 from vcn_ray.core.shots import ShotConfig, find_shots
 from vcn_ray.core.signals import SignalReader, join_signals
 from vcn_ray.io.frames import read_segment
-from vcn_ray.io.video import DecodeConfig, plan_segments
+from vcn_ray.io.keyframes import plan_segments
+from vcn_ray.io.video import DecodeConfig
 from vcn_ray.records import FrameSignals
 
 SPEEDS = (0, 2, 4, 10, 16, 24)  # of 256 pixels a frame: the last crosses the picture in 0.4 s

@@ -11,7 +11,8 @@ from vcn_ray.core.signals import SignalReader, join_signals
 from vcn_ray.core.track import TrackConfig, co_occurring, link_tracks, sample_crops
 from vcn_ray.errors import ShapeError
 from vcn_ray.io.frames import read_segment
-from vcn_ray.io.video import DecodeConfig, plan_segments
+from vcn_ray.io.keyframes import plan_segments
+from vcn_ray.io.video import DecodeConfig
 from vcn_ray.records import Faces, FrameSignals, Shots
 
 RATE, EVERY = 24, 3  # faces are looked for in every third frame: 8 a second

@@ -84,7 +84,9 @@ class Lists:
         self._end("adapt", plan.title_id, Adapted(plan.title_id, None))
 
     def cluster(self, plan: TitlePlan) -> None:
-        status = TitleStatus(plan.title, plan.title_id, plan.result, 1, 1, 0, 1.0, (), False)
+        status = TitleStatus(
+            plan.title, plan.title_id, plan.cluster_folder, 1, 1, 0, 1.0, (), False
+        )
         self._end("cluster", plan.title_id, Clustered(plan.title_id, ClusterDone(status, None)))
 
     def wait(self, seconds: float) -> Iterator[Outcome]:
@@ -161,10 +163,10 @@ def test_titles_are_tracked_adapted_and_clustered() -> None:
     assert sorted(story.pools.started) == [
         "adapt one",
         "adapt two",
-        "result one",
-        "result two",
-        "tracks a",
-        "tracks b",
+        "cluster one",
+        "cluster two",
+        "track a",
+        "track b",
     ]
     assert (len(story.books), story.failed) == (0, [])
     assert story.gauges == {"vcn_videos_open": 0, "vcn_segments_open": 0}
@@ -200,7 +202,7 @@ def test_what_a_video_lacks_is_reported_for_each_copy_and_is_not_new() -> None:
     ]
 
 
-@pytest.mark.parametrize("step", ["tracks a", "adapt one", "result one"])
+@pytest.mark.parametrize("step", ["track a", "adapt one", "cluster one"])
 def test_a_step_that_fails_stops_no_other_title(step: str) -> None:
     pools = Lists()
     pools.errors[step] = OSError("the disk is gone")
@@ -212,7 +214,7 @@ def test_a_step_that_fails_stops_no_other_title(step: str) -> None:
 
 def test_a_reducer_that_cannot_start_ends_the_run() -> None:
     pools = Lists()
-    pools.errors["result one"] = ray.exceptions.ActorDiedError()
+    pools.errors["cluster one"] = ray.exceptions.ActorDiedError()
     story = Story(pools)
     with pytest.raises(ray.exceptions.ActorDiedError):
         story.run(title("One", video("a")), title("Two", video("b")))

@@ -16,8 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.helpers.films import SMALL, Ran, results, vcn
-from tests.helpers.videos import encode, shot
-from tests.io.test_isolation import grey, later
+from tests.helpers.videos import encode, encode_grey, shift_times, shot
 
 pytestmark = [
     pytest.mark.ray,
@@ -35,9 +34,9 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Files by the reason of their failure: each can be planned, and fails in its worker."""
     folder = tmp_path_factory.mktemp("planted")
     calm = encode(folder / "calm.ts", shot(7, 60), options={"g": "25"}).read_bytes()
-    huge = grey(folder / "huge.ts", 6000, frames=2)
+    huge = encode_grey(folder / "huge.ts", 6000, frames=2)
     bomb = folder / "bomb.ts"  # its frames grow a thousandfold in the middle
-    bomb.write_bytes(calm + later(huge, folder / "moved.ts", seconds=2.4))
+    bomb.write_bytes(calm + shift_times(huge, folder / "moved.ts", seconds=2.4))
     return {
         "out_of_memory": bomb,
         "timeout": dense(folder / "endless.mp4", frames=2000),
@@ -47,7 +46,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def dense(path: Path, frames: int) -> Path:
     """Less than a second of video that takes long to decode: one large picture, many times."""
-    seed = grey(path.with_suffix(".seed.mp4"), 2000, frames=1)
+    seed = encode_grey(path.with_suffix(".seed.mp4"), 2000, frames=1)
     with av.open(str(seed)) as source, av.open(str(path), "w") as target:
         picture = next(source.demux(source.streams.video[0]))
         stream = target.add_stream_from_template(source.streams.video[0])

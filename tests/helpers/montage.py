@@ -6,13 +6,13 @@ import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 
+from tests.helpers.videos import FINE, encode, read_frames
 from vcn_ray.records import U8
 
-WIDTH, HEIGHT, RATE = 480, 384, 25
+WIDTH, HEIGHT = 480, 384
 SHOT_FRAMES = 18
 
 
@@ -23,11 +23,6 @@ class MontageShot:
     start_frame: int
     end_frame: int  # one past the last
     identity: str
-
-
-def read_frames(path: Path) -> list[U8]:
-    with av.open(str(path)) as container:
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
 def write_montage(clips: list[Path], target: Path, seed: int = 0) -> list[MontageShot]:
@@ -46,13 +41,13 @@ def write_montage(clips: list[Path], target: Path, seed: int = 0) -> list[Montag
         written += [_render(frame, mirror, zoom, gain) for frame in frames]
         shots.append(MontageShot(clock, clock + len(frames), name))
         clock += len(frames)
-    encode(written, target)
+    encode(target, written, options=FINE)
     return shots
 
 
 def _shuffled(names: list[str], rng: np.random.Generator) -> list[int]:
     while True:
-        order = rng.permutation(len(names)).tolist()
+        order: list[int] = rng.permutation(len(names)).tolist()
         if all(names[a] != names[b] for a, b in itertools.pairwise(order)):
             return order
 
@@ -69,17 +64,3 @@ def _render(frame: U8, mirror: bool, zoom: float, gain: float) -> U8:
     image = cv2.warpAffine(frame, move, (WIDTH, HEIGHT), borderValue=(30, 30, 30))
     image = np.clip(image.astype(np.float32) * gain, 0, 255).astype(np.uint8)
     return np.ascontiguousarray(image[:, ::-1]) if mirror else image
-
-
-def encode(frames: list[U8], target: Path, rate: int = RATE, gop: int = 50) -> None:
-    """Write frames as H.264."""
-    with av.open(str(target), "w") as container:
-        options = {"crf": "18", "preset": "veryfast", "threads": "1"}
-        stream = container.add_stream("libx264", rate=rate, options=options)
-        stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
-        stream.gop_size = gop
-        for image in frames:
-            picture = av.VideoFrame.from_ndarray(image, format="rgb24")
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())

@@ -18,8 +18,8 @@ def video(name: str, segments: int = 2, uri: str = "") -> VideoPlan:
             Segment(number, number, number + 1, 30.0 * number, 30.0 * (number + 1))
             for number in range(segments)
         ),
-        faces=f"videos/{name}/faces-1",
-        tracks=f"videos/{name}/tracks-1",
+        detect_folder=f"videos/{name}/detect-1",
+        track_folder=f"videos/{name}/track-1",
     )
 
 
@@ -29,7 +29,7 @@ def title(name: str, *videos: VideoPlan) -> TitlePlan:
         title=name,
         title_id=name.lower(),
         videos=videos,
-        adapted=f"titles/{name.lower()}/adapted-1",
-        result=f"titles/{name.lower()}/result-1",
+        adapt_folder=f"titles/{name.lower()}/adapt-1",
+        cluster_folder=f"titles/{name.lower()}/cluster-1",
         missing=(),
     )

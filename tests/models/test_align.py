@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from insightface.utils import face_align
 
-from tests.helpers.dlib_pictures import dlib_landmarks, group, portrait
+from tests.helpers.dlib_nets import dlib_landmarks
+from tests.helpers.photographs import group, portrait
 from vcn_ray.errors import ShapeError
 from vcn_ray.models.align import (
     ARCFACE_TEMPLATE,

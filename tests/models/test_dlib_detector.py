@@ -4,14 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers.dlib_pictures import (
-    dlib_detector,
-    face_at_edge,
-    group,
-    large_face,
-    portrait,
-    two_faces,
-)
+from tests.helpers.dlib_nets import dlib_detector
+from tests.helpers.photographs import face_at_edge, group, large_face, portrait, two_faces
 from vcn_ray.errors import PackError, ShapeError
 from vcn_ray.models.dlib_detector import Mmod, suppress
 from vcn_ray.models.dlib_weights import MMOD_FILE, RESNET_FILE, MmodOptions, model_file

@@ -107,7 +107,7 @@ def test_a_merge_that_was_undone_later_is_not_shown(episode: StoredTitle) -> Non
     row = episode.merges.to_pylist()[0] | {
         "left_track_id": track_of["p001"],
         "right_track_id": track_of["p002"],
-        "step": 99,
+        "number": 99,
     }
     undone = pa.Table.from_pylist([row], episode.merges.schema)
     view = build_view(replace(episode, merges=pa.concat_tables([episode.merges, undone])))

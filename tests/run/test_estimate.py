@@ -14,13 +14,14 @@ from vcn_ray.config import PriceConfig, RunConfig, load_config, select
 from vcn_ray.io.storage import Storage
 from vcn_ray.run.estimate import (
     Band,
-    _worth_asking,
+    _candidates,
     estimate,
     last_records,
     measured_paces,
-    steps_at_a_time,
+    parallel_steps,
 )
-from vcn_ray.run.summary import RESULT_SETTINGS
+from vcn_ray.schema import SCHEMA_VERSION
+from vcn_ray.steps import RESULT_SETTINGS
 
 HOUR = 3600.0
 
@@ -30,12 +31,13 @@ def finish(storage: Storage, number: int, length: float, detect: float, adapt: f
     settings = json.loads(json.dumps(select(RunConfig(), tuple(RESULT_SETTINGS))))
     seconds = {"detect": detect, "track": 0.0, "adapt": adapt, "cluster": 0.0}
     summary: dict[str, Any] = {
-        "videos": [{"duration_seconds": length}],
+        "schema_version": SCHEMA_VERSION,
+        "videos": [{"video_id": "v", "uri": "v.mp4", "duration_seconds": length}],
         "seconds": seconds,
         "config": settings,
     }
     storage.write_json(f"titles/film-{number}/result-1/result.json", summary)
-    storage.write_json(f"titles/film-{number}/latest.json", {"result": "result-1"})
+    storage.write_json(f"titles/film-{number}/latest.json", {"result": "result-1", "uris": {}})
 
 
 def everything(*lengths: float) -> Any:
@@ -114,7 +116,7 @@ def test_titles_of_the_last_runs_are_asked_first(storage: Storage) -> None:
     made = [{"title_id": f"film-{number}", "reused": number > 1} for number in range(4)]
     storage.write_json("runs/last/run.json", {"titles": made})
     storage.write_bytes("runs/damaged/run.json", b"{")
-    asked = list(_worth_asking(storage, last_records(storage)))
+    asked = list(_candidates(storage, last_records(storage)))
     assert asked[:2] == ["film-0", "film-1"]
     assert sorted(asked) == sorted(storage.names("titles"))
 
@@ -143,9 +145,9 @@ def test_time_is_shared_by_what_runs_side_by_side(storage: Storage) -> None:
     storage.write_json("runs/ray/run.json", record | {"local": False, "work_span_seconds": 10.0})
     storage.write_json("runs/empty/run.json", {"work_span_seconds": 0.0, "titles": []})
     storage.write_bytes("runs/killed/videos.parquet", b"")
-    assert steps_at_a_time(last_records(storage), local=True) == pytest.approx(4.0)
-    assert steps_at_a_time(last_records(storage), local=False) == pytest.approx(10.0)
-    assert steps_at_a_time([], local=True) == 1.0
+    assert parallel_steps(last_records(storage), local=True) == pytest.approx(4.0)
+    assert parallel_steps(last_records(storage), local=False) == pytest.approx(10.0)
+    assert parallel_steps([], local=True) == 1.0
     rest = estimate(everything(HOUR), RunConfig(), storage, True)
     assert rest is not None
     assert rest.seconds.likely == pytest.approx(HOUR / 4)

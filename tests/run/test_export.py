@@ -15,11 +15,13 @@ import torch
 from vcn_ray.cli.main import main
 from vcn_ray.errors import UsageError
 from vcn_ray.io.storage import Storage
-from vcn_ray.io.weights import save_arrays
+from vcn_ray.io.tables import save_arrays
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.load import load_pack
-from vcn_ray.run.export import adapted_encoder, find_title
+from vcn_ray.run.export import adapted_encoder
+from vcn_ray.run.stored import find_title
+from vcn_ray.schema import SCHEMA_VERSION
 
 
 def learned(pack: FacePack) -> Backbone:
@@ -45,14 +47,18 @@ def store(storage: Storage, title: str, pack: FacePack, encoder: Backbone | None
     summary = {
         "title": title,
         "pack": {"name": pack.name, "encoder_hash": pack.encoder_hash},
-        "config": {"finetune": {"encoder": "tail"}},
+        "schema_version": SCHEMA_VERSION,
+        "videos": [],
+        "config": {"adapt": {"encoder": "tail"}},
         "warnings": [],
     }
     storage.write_bytes(
         f"{folder}/model.safetensors", save_arrays(tensors | {"head.x": np.zeros(1)})
     )
     storage.write_json(f"{folder}/result.json", summary)
-    storage.write_json(f"titles/{title_id}/latest.json", {"title": title, "result": "result-1"})
+    storage.write_json(
+        f"titles/{title_id}/latest.json", {"title": title, "result": "result-1", "uris": {}}
+    )
 
 
 def embed(file: Path, crops: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -121,6 +127,14 @@ def test_titles_are_found_by_name_and_id(storage: Storage, yunet_pack: Path) -> 
         find_title(storage, "flim")
 
 
+def test_a_result_of_another_version_is_refused(storage: Storage, yunet_pack: Path) -> None:
+    store(storage, "film", load_pack(str(yunet_pack)), None)
+    path = f"{find_title(storage, None).folder}/result.json"
+    storage.write_json(path, storage.read_json(path) | {"schema_version": "1"})
+    with pytest.raises(UsageError, match=r"has schema version 1, .* index the title again"):
+        find_title(storage, None)
+
+
 def test_what_cannot_be_exported_is_told(
     storage: Storage,
     yunet_pack: Path,
@@ -134,13 +148,12 @@ def test_what_cannot_be_exported_is_told(
     for change, why in (
         ({}, "too little was found"),
         ({"warnings": [{"code": "encoder_collapsed"}]}, "collapsed"),
-        ({"config": {"finetune": {"encoder": "frozen"}}}, 'set it to "tail"'),
-        ({"pack": {"name": pack.name}}, "does not say which encoder .* index it again"),
+        ({"config": {"adapt": {"encoder": "frozen"}}}, 'set it to "tail"'),
     ):
         changed = title._replace(summary=title.summary | change)
         with pytest.raises(UsageError, match=why):
             adapted_encoder(changed, pack, storage)
-    with pytest.raises(UsageError, match="another one than the pack dlib here"):
+    with pytest.raises(UsageError, match="encoder of pack dlib on this machine is a different one"):
         adapted_encoder(find_title(storage, None), load_pack("dlib"), storage)
     monkeypatch.delenv("VCN_PACKS", raising=False)
     assert main(["export", storage.uri, str(tmp_path / "film.onnx")]) == 2

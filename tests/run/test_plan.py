@@ -11,8 +11,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from tests.helpers.montage import encode
-from vcn_ray.cli.outlook import look_at_title
+from tests.helpers.videos import encode
+from vcn_ray.cli.outlook import read_planned
 from vcn_ray.config import RunConfig, load_config
 from vcn_ray.errors import MediaError, PackError, StorageError
 from vcn_ray.io.catalog import CatalogVideo, read_catalog
@@ -40,7 +40,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("films")
     for seed, name in enumerate(("one", "two", "three")):
         frames = np.random.default_rng(seed).integers(0, 255, (6, 32, 48, 3), dtype=np.uint8)
-        encode(list(frames), folder / f"{name}.mp4")
+        encode(folder / f"{name}.mp4", frames)
     shutil.copy(folder / "one.mp4", folder / "copy.mp4")
     return folder
 
@@ -228,7 +228,7 @@ def test_a_title_that_cannot_be_looked_up_stops_no_other(
     monkeypatch.setattr(Storage, "names", broken)
     first, second = look_up(iter(titles), storage)
     assert isinstance(first.found, Failure)
-    assert (first.found.stage, first.found.reason) == ("detect", "storage_error")
+    assert (first.found.step, first.found.reason) == ("detect", "storage_error")
     assert (first.title, second.title) == (None, titles[1].title)
     assert len(second.jobs) == 1
 
@@ -249,6 +249,6 @@ def test_a_result_that_is_damaged_stops_no_other(films: Path, tmp_path: Path) ->
     assert [looked.title for looked in rest] == [second.title]
     assert [(f.step, f.reason) for f in told.failures] == [("cluster", "internal_error")]
     storage.write_bytes(f"{damaged.videos[0].track_folder}/manifest.json", b"{")
-    look = look_at_title(storage, titles[0])
+    look = read_planned(storage, titles[0])
     assert look.state is None
     assert [failure.step for failure in look.failures] == ["cluster"]

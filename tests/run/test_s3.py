@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.films import QUICK, Ran, titles_of, vcn, without_ids
-from tests.helpers.montage import encode, read_frames
 from tests.helpers.s3_server import KEYS, S3Server
+from tests.helpers.videos import FINE, encode, read_frames
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.storage import Storage
 
@@ -28,7 +28,8 @@ def folder(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         frames = read_frames(clip)
         for part in range(VIDEOS // 4):
             length = 36 if part == 0 else 25
-            encode(frames[part * 20 : part * 20 + length], made / f"{number}-{part}.mp4", gop=12)
+            pictures = frames[part * 20 : part * 20 + length]
+            encode(made / f"{number}-{part}.mp4", pictures, options=FINE | {"g": "12"})
     return made
 
 

@@ -1,4 +1,4 @@
-"""What each command does once its words are understood; how it looks is `console`'s business."""
+"""The commands, a function each; `console` prints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from vcn_ray.api import IndexedCatalog, IndexRequest, prepare, run_index
 from vcn_ray.cli.options import given_settings, run_settings
-from vcn_ray.cli.outlook import Outlook, look_at_title, show_outlook
+from vcn_ray.cli.outlook import Outlook, read_planned, show_outlook
 from vcn_ray.cli.pack_commands import packs as packs
 from vcn_ray.config import USER_SETTINGS, dump_config, with_pack
 from vcn_ray.console import (
@@ -26,11 +26,11 @@ from vcn_ray.errors import PackError, UsageError
 from vcn_ray.evaluation import evaluate_output
 from vcn_ray.io.storage import Storage
 from vcn_ray.models.onnx_export import describe_input
-from vcn_ray.packs.find import open_pack, resolve_pack
+from vcn_ray.packs.find import find_pack, open_pack, resolve_pack
 from vcn_ray.report.pages import write_reports
 from vcn_ray.run.estimate import estimate
 from vcn_ray.run.events import Failed
-from vcn_ray.run.export import adapted_encoder, find_title
+from vcn_ray.run.export import adapted_encoder
 from vcn_ray.run.parallel import map_in_order
 from vcn_ray.run.plan import PackHashes
 from vcn_ray.run.planning import (
@@ -40,6 +40,7 @@ from vcn_ray.run.planning import (
 )
 from vcn_ray.run.record import RunClock
 from vcn_ray.run.sources import PlanCache
+from vcn_ray.run.stored import find_title
 from vcn_ray.sample.film import write_sample
 
 
@@ -81,18 +82,18 @@ def _say_record(
 
 
 def plan(options: argparse.Namespace) -> int:
-    """Say what index would do."""
+    """Show what index would do."""
     config, catalog, storage = prepare(_request(options))
     outlook = Outlook()
     with ProgressDisplay() as display:
-        pack = open_pack(config, progress=partial(display.advance, "download"))
+        pack = find_pack(config, partial(display.advance, "download"))
         hashes = PackHashes(pack.detector_hash, pack.encoder_hash)
         cache = PlanCache(storage, keep=False)
         titles = plan_titles(group_titles(catalog), config, hashes, cache)
-        for look in map_in_order(partial(look_at_title, storage), titles, THREADS):
-            for failure in look.failures:
+        for planned in map_in_order(partial(read_planned, storage), titles, THREADS):
+            for failure in planned.failures:
                 display(Failed(failure))
-            outlook.add(look)
+            outlook.add(planned)
             display.advance("plan", outlook.inputs / len(catalog))
     rest = estimate(outlook.left.seconds(), config, storage, options.local)
     show_outlook(outlook, rest, config.prices)
@@ -101,7 +102,7 @@ def plan(options: argparse.Namespace) -> int:
 
 
 def sample(options: argparse.Namespace) -> int:
-    """Draw the sample film."""
+    """Render the sample film."""
     began = time.monotonic()
     with ProgressDisplay() as display:
         film = write_sample(
@@ -152,7 +153,7 @@ def export(options: argparse.Namespace) -> int:
     try:
         pack = open_pack(with_pack(settings, resolve_pack(name, settings.s3)))
     except PackError as error:
-        raise PackError(f"{error}; name the pack that it was indexed with by --pack") from error
+        raise PackError(f"{error}; name the pack it was indexed with by --pack") from error
     encoder = adapted_encoder(title, pack, storage)
     try:
         pack.write_onnx(encoder, options.file)

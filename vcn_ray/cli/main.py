@@ -8,7 +8,6 @@ line: what was wanted, what came, what to do.
 from __future__ import annotations
 
 import argparse
-import importlib
 import logging
 import os
 import signal
@@ -49,10 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.verbose:
         logging.getLogger("vcn_ray").setLevel(logging.DEBUG)
     try:
-        # Torch and the rest take seconds to import, which help and wrong words need not wait for.
         with _ending_on_sigterm():
-            commands = importlib.import_module("vcn_ray.cli.commands")
-            return int(getattr(commands, options.command)(options))
+            return _run(options)
     except (UsageError, StorageError) as error:
         _complain(f"vcn {options.command}: {error}")
         return EXIT_USAGE
@@ -60,20 +57,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(f"vcn {options.command}: {error}")
         return EXIT_FAILED
     except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output went away; nobody is left to be told
+        sys.stderr.close()  # the reader of our output is gone
         return EXIT_FAILED
     except KeyboardInterrupt:
         _complain(f"interrupted: {RESUMES}")
         return EXIT_INTERRUPTED
 
 
+def _run(options: argparse.Namespace) -> int:
+    """Run the command that was asked for; returns its exit code."""
+    # Torch and others take seconds to import, which --help and wrong usage need not wait for.
+    from vcn_ray.cli import commands
+
+    match options.command:
+        case "index":
+            return commands.index(options)
+        case "plan":
+            return commands.plan(options)
+        case "config":
+            return commands.config(options)
+        case "sample":
+            return commands.sample(options)
+        case "report":
+            return commands.report(options)
+        case "evaluate":
+            return commands.evaluate(options)
+        case "export":
+            return commands.export(options)
+        case _:
+            return commands.packs(options)
+
+
 @contextmanager
 def _ending_on_sigterm() -> Iterator[None]:
-    """Answer SIGTERM by a last line and an orderly end; threads other than the main one cannot."""
-    screen = os.dup(2)  # standard error may be turned away for a moment, and must not be buffered
+    """Answer SIGTERM with a last line and an orderly end; only the main thread can."""
+    screen = os.dup(2)  # unbuffered, and kept while standard error is redirected
 
     def end(number: int, frame: FrameType | None) -> None:
-        # Said at once: `ray job stop` kills after three seconds, and to leave a cluster takes two.
+        # Written at once: `ray job stop` kills after 3 s, and leaving a cluster takes 2 s.
         os.write(screen, f"stopped: {RESUMES}\n".encode())
         sys.exit(EXIT_STOPPED)
 
@@ -90,7 +111,7 @@ def _ending_on_sigterm() -> Iterator[None]:
 
 
 def _complain(text: str) -> None:
-    log.debug("because of", exc_info=True)
+    log.debug("the cause", exc_info=True)
     sys.stderr.write(redact(text) + "\n")
 
 
@@ -181,7 +202,7 @@ def _export(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_pack_actions(actions: Any, common: argparse.ArgumentParser) -> None:
-    """The words after `vcn packs`."""
+    """Add the actions of `vcn packs`."""
     listed = actions.add_parser("list", parents=[common], help="list all packs, usable or not")
     listed.add_argument(
         "--speed", action="store_true", help="time each pack on one thread of this machine"
@@ -254,12 +275,12 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-download",
         action="store_true",
-        help="fetch one of InsightFace's packs where it is missing; research only",
+        help="fetch a missing InsightFace pack; research only",
     )
     parser.add_argument(
         "--profile",
         choices=["default", "paper"],
-        help="all settings at once: the best measured, or the paper to the letter",
+        help="settings to start from: the best measured, or the paper to the letter",
     )
     _add_config(parser)
 
@@ -273,7 +294,7 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="SECTION.KEY=VALUE",
-        help="change one setting; may be given again",
+        help="change one setting; may be repeated",
     )
 
 

@@ -1,4 +1,4 @@
-"""From the words of the command line to settings; it does nothing with them."""
+"""Options of the command line as settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vcn_ray.errors import UsageError
 
 
 def run_settings(options: argparse.Namespace) -> RunConfig:
-    """The settings of --config, --set and all that goes before them, the pack among them."""
+    """The settings of --profile, --config, --set, --pack and --allow-download."""
     first = {"profile": options.profile} if options.profile else {}
     first |= {"download.allowed": "true"} if options.allow_download else {}
     settings = given_settings(options, first)
@@ -20,11 +20,11 @@ def given_settings(options: argparse.Namespace, first: dict[str, str] | None = N
     """The settings of --config and --set.
 
     Args:
-        options: With both.
-        first: Others, which those of --set go before.
+        options: Of the command line.
+        first: Overrides that --set replaces.
 
     Raises:
-        UsageError: One of them is written wrong, or is no setting.
+        UsageError: A setting is malformed or unknown.
     """
     overrides = dict(first or {})
     for text in options.set:

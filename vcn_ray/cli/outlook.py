@@ -1,4 +1,4 @@
-"""What `vcn plan` says: what index would do with each title, and what that should take."""
+"""The report of `vcn plan`: what index would do with each title, how long, and at what cost."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from vcn_ray.run.failures import Failure, failure_of
 from vcn_ray.run.plan import PlannedTitle
 from vcn_ray.run.state import TitleState, read_state
 
-MOST_LINES = 200  # of titles; of a longer catalog only counts are of use
+MAX_LINES = 200  # titles listed; of a longer catalog only counts are shown
 
 
-class TitleLook(NamedTuple):
-    """What there is of a title."""
+class PlannedState(NamedTuple):
+    """How much of a planned title is finished."""
 
     inputs: int
     failures: tuple[Failure, ...]
-    state: TitleState | None  # None: it cannot be told, or was told before
+    state: TitleState | None  # None: it cannot be read, or the title was planned before
 
 
-def look_at_title(storage: Storage, planned: PlannedTitle) -> TitleLook:
-    """Look how much of a title is there."""
+def read_planned(storage: Storage, planned: PlannedTitle) -> PlannedState:
+    """Read how much of a planned title is finished."""
     inputs = len(planned.inputs) + len(planned.failures)
     title = None if planned.again else planned.title
     if title is None:
-        return TitleLook(inputs, planned.failures, None)
+        return PlannedState(inputs, planned.failures, None)
     try:
-        return TitleLook(inputs, planned.failures, read_state(title, storage))
+        return PlannedState(inputs, planned.failures, read_state(title, storage))
     except Exception as error:  # one damaged result must not stop the others
         failure = failure_of(title.where, "cluster", error)
-        return TitleLook(inputs, (*planned.failures, failure), None)
+        return PlannedState(inputs, (*planned.failures, failure), None)
 
 
 @dataclass(slots=True)
 class Outlook:
-    """Sums over a catalog; of its titles only the first lines are kept."""
+    """Sums over a catalog, and lines on its first titles."""
 
     left: Left = field(default_factory=Left)
     lines: list[list[str]] = field(default_factory=list)
@@ -52,11 +52,11 @@ class Outlook:
     seconds: float = 0.0
     failures: int = 0
 
-    def add(self, look: TitleLook) -> None:
-        """Count a title."""
-        self.inputs += look.inputs
-        self.failures += len(look.failures)
-        state = look.state
+    def add(self, planned: PlannedState) -> None:
+        """Add a title."""
+        self.inputs += planned.inputs
+        self.failures += len(planned.failures)
+        state = planned.state
         if state is None:
             return
         self.left.add(state)
@@ -64,7 +64,7 @@ class Outlook:
         self.videos += len(state.title.videos)
         self.segments += state.segments
         self.seconds += state.seconds
-        if len(self.lines) < MOST_LINES:
+        if len(self.lines) < MAX_LINES:
             self.lines.append(
                 [
                     state.title.title,
@@ -77,11 +77,11 @@ class Outlook:
 
     @property
     def titles(self) -> int:
-        """How many there are."""
+        """Number of titles."""
         return self.actions.total()
 
     def summary(self, rest: Estimate | None) -> dict[str, Any]:
-        """The same for machines."""
+        """The sums as JSON."""
         return {
             "titles": self.titles,
             "titles_finished": self.actions["nothing"],
@@ -103,8 +103,8 @@ def _ends(name: str, band: Band | None) -> dict[str, float | None]:
 
 
 def show_outlook(outlook: Outlook, rest: Estimate | None, prices: PriceConfig) -> None:
-    """Print it for people."""
-    columns = ["title", "videos", "length", "segments there", "what index would do"]
+    """Print the sums, the first titles and the estimate."""
+    columns = ["title", "videos", "length", "segments done", "what index would do"]
     show_table("Titles", columns, outlook.lines)
     if outlook.titles > len(outlook.lines):
         say(f"... and {count(outlook.titles - len(outlook.lines), 'more title')}")
@@ -120,14 +120,14 @@ def _estimate_lines(outlook: Outlook, rest: Estimate | None, prices: PriceConfig
         return ["time: none, there is nothing to do"]
     if rest is None:
         return [
-            "time: not known yet; run the same words with vcn index and --sample 0.01, which does "
-            "a hundredth of the titles first"
+            "time: unknown until a title is finished; vcn index with the same arguments and "
+            "--sample 0.01 does a hundredth of the titles first"
         ]
     settings = "these settings" if rest.same_settings else "other settings of this pack"
     lines = [
-        f"time: {_between(rest.seconds, minutes)}, {rest.at_a_time:.1f} steps at a time; "
-        f"known from {count(rest.titles, 'title')} under {settings}",
-        f"work: {_between(rest.cpu_seconds, _hours)} of CPUs; what stands idle comes on top",
+        f"time: {_between(rest.seconds, minutes)}, {rest.parallel_steps:.1f} steps in parallel; "
+        f"estimated from {count(rest.titles, 'title')} with {settings}",
+        f"work: {_between(rest.cpu_seconds, _hours)} of CPUs, idle time excluded",
     ]
     if rest.gpu_seconds.likely:
         lines.append(f"      {_between(rest.gpu_seconds, _hours)} of GPUs")
@@ -138,7 +138,7 @@ def _estimate_lines(outlook: Outlook, rest: Estimate | None, prices: PriceConfig
 
 def _between(band: Band, words: Callable[[float], str]) -> str:
     if band.low is None or band.high is None:
-        return f"about {words(band.likely)} (how far off is not known from one title)"
+        return f"about {words(band.likely)} (the error is unknown from one title)"
     return f"about {words(band.likely)} ({words(band.low)} to {words(band.high)})"
 
 

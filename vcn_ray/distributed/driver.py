@@ -210,11 +210,11 @@ class _Driver:
     def _show(self, video: OpenVideo, ended: int) -> None:
         if video.segments:
             name = video.plan.video_id
-            self.run_log.tell(StepProgress(DETECT.name, name, ended, video.segments))
+            self.run_log.emit(StepProgress(DETECT.name, name, ended, video.segments))
 
     def _report_progress(self) -> None:
         for subject, progress in self.pools.progress().items():
-            self.run_log.tell(StepProgress(ADAPT.name, subject, min(progress, 1.0), 1.0))
+            self.run_log.emit(StepProgress(ADAPT.name, subject, min(progress, 1.0), 1.0))
         self.metrics.set("vcn_videos_open", self.books.untracked)
         self.metrics.set("vcn_segments_open", self.pools.segments.open)
 

@@ -1,8 +1,8 @@
-"""What the user names on the command line, as a list of videos; it opens no video.
+"""Lists the videos that the user names on the command line; it opens none of them.
 
-An input is a video file, a folder (searched below, by file ending) or a manifest: `.csv`, `.jsonl`
-or `.parquet` with a column `uri` and, where several videos are one title, a column `title`. Each
-may lie on this machine or on S3, and a manifest may name videos of both.
+An input is a video file, a folder (searched with its subfolders, by file ending) or a manifest:
+`.csv`, `.jsonl` or `.parquet` with a column `uri` and, if several videos form one title, a column
+`title`. Each may be on this machine or on S3, and one manifest may name videos of both.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 from vcn_ray.errors import S3Error, UsageError
 from vcn_ray.io.s3 import SCHEME, S3Config, split_uri
 from vcn_ray.io.s3_objects import S3Objects
-from vcn_ray.io.storage import is_remote, one_line
-from vcn_ray.redact import redact
+from vcn_ray.io.storage import is_remote
+from vcn_ray.redact import one_line, redact
 
 VIDEO_ENDINGS = frozenset(
     [
@@ -53,19 +53,19 @@ MANIFEST_COLUMNS = ("uri", "title")
 
 @dataclass(frozen=True, slots=True, order=True)
 class CatalogVideo:
-    """A video to be done."""
+    """A video to process."""
 
     uri: str
     title: str | None = None  # None: the video is a title of its own
-    # What a listing of S3 told on the way, so that nobody has to ask again.
+    # An S3 listing contains the next two, which saves one HEAD request per video.
     etag: str = field(default="", compare=False)
-    size: int = field(default=0, compare=False)  # bytes; counts where there is an etag
+    size: int = field(default=0, compare=False)  # bytes; valid if there is an etag
 
 
 def read_catalog(inputs: list[str], s3: S3Config | None = None) -> list[CatalogVideo]:
-    """All videos of the inputs, in the order given, each uri once.
+    """List all videos of the inputs in their order, each uri once.
 
-    A file that does not exist is listed too: that it is missing is a failure of that video alone.
+    A file that does not exist is listed too: it becomes a failure of that video alone.
 
     Args:
         inputs: Files, folders and manifests, as paths or `s3://` addresses.
@@ -146,7 +146,7 @@ def _list_videos(objects: S3Objects, prefix: str) -> list[CatalogVideo]:
         for entry in objects.list(prefix)
         if posixpath.splitext(entry.key)[1].lower() in VIDEO_ENDINGS
     ]
-    found.sort(key=lambda entry: entry.key.split("/"))  # as a folder of the same files is
+    found.sort(key=lambda entry: entry.key.split("/"))  # same order as for a local folder
     return [
         CatalogVideo(f"{SCHEME}{objects.bucket}/{entry.key}", None, entry.etag, entry.size)
         for entry in found
@@ -154,11 +154,11 @@ def _list_videos(objects: S3Objects, prefix: str) -> list[CatalogVideo]:
 
 
 def _local_path(name: str) -> Path:
-    # A name that is not UTF-8 fits in no table: it is spelled out, and then fails as missing.
+    # Tables hold UTF-8 alone: bytes of another name are escaped, and it then fails as missing.
     plain = name.encode("utf-8", "backslashreplace").decode()
     try:
         return Path(plain.removeprefix("file://")).expanduser()
-    except RuntimeError as error:  # "~somebody" who is not there
+    except RuntimeError as error:  # "~somebody" is no user of this machine
         raise UsageError(f"{plain}: {one_line(error)}") from error
 
 
@@ -190,9 +190,9 @@ def _read_manifest(place: str, read: Callable[[], bytes]) -> Iterator[CatalogVid
 
 
 def _beside(place: str, uri: str) -> str:
-    """A manifest's uri in full: a relative one is meant from where the manifest lies.
+    """A manifest's uri in full.
 
-    So both can be moved together.
+    A relative one starts at the manifest's folder, so that both can be moved together.
     """
     if is_remote(uri):
         return _remote_uri(uri)

@@ -1,4 +1,4 @@
-"""The decoder process as its parent sees it: started, spoken to, ended, lent to one job at a time.
+"""Starts, reuses and ends decoder processes; each runs one job at a time.
 
 It knows nothing of what jobs are.
 """
@@ -24,29 +24,29 @@ from vcn_ray.io.wire import EXIT_OUT_OF_MEMORY, Content, Message, Wire
 
 START_SECONDS = 120.0  # a decoder that is not ready by then never will be; a busy machine takes 10
 END_SECONDS = 10.0  # for the kernel to end a killed process; one that waits for a dead disk stays
-BUSY_SHARE = 0.5  # of the time waited that a decoder computed, from which on the file is to blame
-FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)  # no process does it to itself
+BUSY_FRACTION = 0.5  # a decoder that computed for more of its silence was stuck in the file
+FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)  # other processes sent these
 
 COMMAND = (sys.executable, "-P", "-m", "vcn_ray.io.decoder_child")
 
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "PYTHONHOME")
-"""Environment variables that a decoder gets. Credentials are in none of them."""
+"""Environment variables that a decoder inherits. None of them contains credentials."""
 
-OF_DECODERS = {
-    "OMP_NUM_THREADS": "1",  # numpy would reserve stacks for threads that never work
+SET_FOR_DECODERS = {
+    "OMP_NUM_THREADS": "1",  # numpy would reserve stacks for threads that never run
     "OPENBLAS_NUM_THREADS": "1",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
 
 
 class DecoderError(MediaError):
-    """A decoder process died, or had to be ended.
+    """A decoder process died, or had to be killed.
 
     Args:
         reason: `crash`, `timeout` or `out_of_memory`.
         message: One line for people.
-        content_fault: False where something else than the file may be to blame: a disk that does
-            not answer, a machine with too much to do or out of memory.
+        content_fault: False if the cause may lie outside the file: a disk that does not answer, a
+            machine that is overloaded or out of memory.
     """
 
     def __init__(self, reason: Reason, message: str, content_fault: bool = True) -> None:
@@ -55,27 +55,29 @@ class DecoderError(MediaError):
 
 
 class Decoder:
-    """A child process that decodes, and the memory it hands frames over in.
+    """A child process that decodes, and the memory that it shares with this process.
 
     Attributes:
-        ring: The shared memory. It has no name, so nothing is left of it once both are gone.
+        ring: The shared memory. It has no name, so it vanishes with the two processes.
     """
 
     def __init__(self, ring_bytes: int) -> None:
         if os.name != "posix":
-            raise UsageError("no decoder process on this system: set isolation.isolate to false")
+            raise UsageError(
+                "this system cannot run decoder processes: set isolation.isolate to false"
+            )
         self._busy = False
         ring = _shared_memory(ring_bytes)
         ours, theirs = socket.socketpair()
         self.ring = mmap.mmap(ring, ring_bytes)
         self._wire = Wire(ours)
-        with tempfile.TemporaryFile() as complaints:
+        with tempfile.TemporaryFile() as stderr:
             # A session of its own, so that Ctrl-C ends the run and not the decoder first.
             self._process = subprocess.Popen(
                 [*COMMAND, str(theirs.fileno()), str(ring)],
-                stdin=subprocess.PIPE,  # never written to: it ends when this process does
+                stdin=subprocess.PIPE,  # never written to: it closes when this process ends
                 stdout=subprocess.DEVNULL,
-                stderr=complaints,
+                stderr=stderr,
                 env=_environment(os.environ),
                 cwd="/",
                 pass_fds=(theirs.fileno(), ring),
@@ -83,7 +85,7 @@ class Decoder:
             )
             theirs.close()
             os.close(ring)
-            self._await_start(complaints.fileno())
+            self._await_start(stderr.fileno())
 
     @property
     def pid(self) -> int:
@@ -92,19 +94,19 @@ class Decoder:
 
     @property
     def usable(self) -> bool:
-        """True where it lives and has no job."""
+        """True if the process lives and has no job."""
         return not self._busy and self._process.poll() is None
 
     def start(self, job: Content) -> None:
-        """Give it a job; `receive` until "end" or "failed"."""
+        """Send it a job; `receive` until "end" or "failed"."""
         self._busy = True
         self.send("job", **job)
 
     def send(self, kind: str, **content: object) -> None:
-        """Say something.
+        """Send it a message.
 
         Raises:
-            MediaError: It died (`crash`, `out_of_memory`, `timeout`).
+            DecoderError: It died (`crash`, `out_of_memory`, `timeout`).
         """
         try:
             self._wire.send(kind, **content)
@@ -112,58 +114,58 @@ class Decoder:
             self._explain_death()
 
     def receive(self, stall_seconds: float) -> Message:
-        """What it says next.
+        """Wait for its next message.
 
         Raises:
-            MediaError: It died (`crash`, `out_of_memory`, `timeout`), or was killed because it said
-                nothing for so long (`timeout`).
+            DecoderError: It died (`crash`, `out_of_memory`, `timeout`), or was killed because no
+                message came within `stall_seconds` (`timeout`).
         """
         try:
             message = self._receive_in_time(stall_seconds)
         except EOFError:
             self._explain_death()
         except ValueError as error:
-            raise DecoderError("crash", f"its decoder talks nonsense: {error}") from error
+            raise DecoderError("crash", f"its decoder sent an invalid message: {error}") from error
         self._busy = message.kind not in ("end", "failed")
         return message
 
     def kill(self) -> None:
-        """End it, whatever it does; any number of times."""
+        """Kill the process; may be called any number of times."""
         self._process.kill()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(END_SECONDS)
         self._wire.close()
         if self._process.stdin:
             self._process.stdin.close()
-        with suppress(BufferError):  # a traceback may still look at a picture; it goes with that
+        with suppress(BufferError):  # a traceback may hold a picture; the memory goes with that
             self.ring.close()
 
     def _receive_in_time(self, stall_seconds: float) -> Message:
         half = stall_seconds / 2
         with suppress(TimeoutError):
             return self._wire.receive(half)
-        before = self.cpu_seconds()  # not looked at as long as all goes well
+        before = self.cpu_seconds()  # read only once the decoder is late
         try:
             return self._wire.receive(half)
         except TimeoutError as error:
             computed = self.cpu_seconds() - before
             self.kill()
-            told = f"its decoder gave no sign of life for {stall_seconds:g} s"
-            busy = computed > BUSY_SHARE * half
-            told += " and computed all the while" if busy else " and hardly computed"
-            raise DecoderError("timeout", told, content_fault=busy) from error
+            busy = computed > BUSY_FRACTION * half
+            text = f"its decoder gave no sign of life for {stall_seconds:g} s"
+            text += " and computed all the while" if busy else " and hardly computed"
+            raise DecoderError("timeout", text, content_fault=busy) from error
 
-    def _await_start(self, complaints: int) -> None:
+    def _await_start(self, stderr: int) -> None:
         try:
             self._wire.receive(START_SECONDS)
         except (TimeoutError, EOFError, ValueError) as error:
             self.kill()
-            last = os.pread(complaints, 1 << 16, 0).decode(errors="replace").strip().splitlines()
+            last = os.pread(stderr, 1 << 16, 0).decode(errors="replace").strip().splitlines()
             code = self._process.returncode
             raise RuntimeError(
                 f"the decoder process cannot be started (exit code {code}):"
                 f" {last[-1] if last else str(error) or 'it was too slow'};"
-                " isolation.isolate = false does without it"
+                " set isolation.isolate to false to run without one"
             ) from error
 
     def _explain_death(self) -> NoReturn:
@@ -172,18 +174,19 @@ class Decoder:
         code = self._process.returncode
         self.kill()
         if code == EXIT_OUT_OF_MEMORY:
-            raise DecoderError("out_of_memory", "its decoder took more than isolation.memory_bytes")
+            raise DecoderError("out_of_memory", "its decoder used more than isolation.memory_bytes")
         if code == -signal.SIGXCPU:
-            told = "its decoder computed for longer than isolation.cpu_seconds"
-            raise DecoderError("timeout", told)
+            raise DecoderError(
+                "timeout", "its decoder computed for longer than isolation.cpu_seconds"
+            )
         how = f"exit code {code}" if code is None or code >= 0 else signal.Signals(-code).name
         if code in FROM_OUTSIDE:
-            told = f"its decoder was killed ({how}), as by a machine that runs out of memory"
-            raise DecoderError("crash", told, content_fault=False)
+            text = f"its decoder was killed ({how}), as by a machine that runs out of memory"
+            raise DecoderError("crash", text, content_fault=False)
         raise DecoderError("crash", f"its decoder crashed ({how})")
 
     def cpu_seconds(self) -> float:
-        """What the process has computed so far; 0 where the system does not tell."""
+        """CPU time of the process so far; 0 if the system does not report it."""
         try:
             stat = Path(f"/proc/{self.pid}/stat").read_text()
         except OSError:
@@ -193,21 +196,21 @@ class Decoder:
 
 
 _idle: dict[int, list[Decoder]] = {}
-"""Decoders without a job, by the process that started them: a fork must not use its parent's."""
+"""Decoders without a job by the process that started them: a fork must not use its parent's."""
 _lock = threading.Lock()
-_kept = 1
-"""Idle decoders, at most."""
+_max_idle = 1
+"""Number of idle decoders that are kept."""
 
 
 @contextmanager
 def borrowed(ring_bytes: int) -> Iterator[Decoder]:
-    """A decoder for one job: an idle one or a new one; it is ended unless the job came to its end.
+    """Lend an idle or a new decoder for one job; it is killed unless the job ran to its end.
 
     Args:
-        ring_bytes: The least size of its shared memory.
+        ring_bytes: Minimum size of its shared memory.
 
     Raises:
-        RuntimeError: None can be started.
+        RuntimeError: No decoder can be started.
     """
     decoder = _take(ring_bytes) or Decoder(ring_bytes)
     try:
@@ -219,18 +222,18 @@ def borrowed(ring_bytes: int) -> Iterator[Decoder]:
 
 @contextmanager
 def decoders_kept(count: int) -> Iterator[None]:
-    """Keep so many decoders for as long as several jobs are done at a time; no idle one after."""
-    global _kept
-    before, _kept = _kept, count
+    """Keep up to `count` idle decoders while several jobs run in parallel; end them afterwards."""
+    global _max_idle
+    before, _max_idle = _max_idle, count
     try:
         yield
     finally:
-        _kept = before
+        _max_idle = before
         close_idle()
 
 
 def close_idle() -> None:
-    """End the decoders of this process that have no job; the next job starts one."""
+    """End the idle decoders of this process; the next job starts a new one."""
     with _lock:
         decoders = _idle.pop(os.getpid(), [])
     for decoder in decoders:
@@ -255,20 +258,20 @@ def _take(ring_bytes: int) -> Decoder | None:
 def _keep(decoder: Decoder) -> bool:
     with _lock:
         decoders = _idle.setdefault(os.getpid(), [])
-        kept = len(decoders) < _kept
+        kept = len(decoders) < _max_idle
         decoders += [decoder] if kept else []
         return kept
 
 
 def _environment(ours: Mapping[str, str]) -> dict[str, str]:
-    """What a decoder sees of this process's environment, and where it finds the package."""
+    """The environment of a decoder, with the import path of this process."""
     passed = {name: ours[name] for name in PASSED_ON if name in ours}
-    path = os.pathsep.join(os.path.abspath(place) for place in sys.path)
-    return passed | OF_DECODERS | {"PYTHONPATH": path}
+    path = os.pathsep.join(os.path.abspath(folder) for folder in sys.path)
+    return passed | SET_FOR_DECODERS | {"PYTHONPATH": path}
 
 
 def _shared_memory(size: int) -> int:
-    """A file in memory without a name, to be mapped by two processes."""
+    """Create a nameless file in memory for two processes to map."""
     if not hasattr(os, "memfd_create"):  # not Linux
         with tempfile.TemporaryFile() as file:
             file.truncate(size)
@@ -277,8 +280,8 @@ def _shared_memory(size: int) -> int:
     # /dev/shm, which has 64 MB in many containers.
     handle = os.memfd_create("vcn-frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(handle, size)
-    import fcntl  # unknown to systems that never come here
+    import fcntl  # missing on Windows
 
-    # A decoder that shrank it would make this process die of SIGBUS.
+    # If a decoder shrank the file, this process would die of SIGBUS.
     fcntl.fcntl(handle, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
     return handle

@@ -1,8 +1,8 @@
-"""The decoder process: opens untrusted files within limits and hands their frames on.
+"""The decoder process: opens untrusted files within limits and sends their frames to its parent.
 
-`python -m vcn_ray.io.decoder_child SOCKET RING` is started by `vcn_ray.io.decoder` and is told what
-to do over the socket; pixels go through the ring, memory that both processes see. It knows no
-credentials: a file that is not a local path is read by the other side, on request.
+`vcn_ray.io.decoder` starts `python -m vcn_ray.io.decoder_child SOCKET RING`. Jobs and messages go
+over the socket, pixels through the ring, memory that both processes see. This process knows no
+credentials: the parent reads any file that is not a local path, on request.
 """
 
 from __future__ import annotations
@@ -28,32 +28,33 @@ import numpy as np
 
 from vcn_ray.errors import MediaError
 from vcn_ray.io.frames import DecodedFrame, read_segment
-from vcn_ray.io.video import DecodeConfig, open_file, plan_segments, probe, source_name
-from vcn_ray.io.wire import EXIT_OUT_OF_MEMORY, WINDOW_BYTES, Content, Message, Wire
+from vcn_ray.io.keyframes import plan_segments
+from vcn_ray.io.video import DecodeConfig, open_file, probe, source_name
+from vcn_ray.io.wire import EXIT_OUT_OF_MEMORY, WINDOW_BYTES, Content, Message, Wire, frame_content
 from vcn_ray.records import U8, Segment
 
-MOST_FILES = 64  # open at a time
-MOST_SLOTS = 64  # frames in the ring; each has one answer under way, which sockets must hold
-WATCH_SECONDS = 0.05  # between two looks at memory
+MAX_OPEN_FILES = 64
+MAX_SLOTS = 64  # frames in the ring; the socket must hold one unread `free` for each
+WATCH_SECONDS = 0.05  # between two checks of memory
 SIGN_SECONDS = 1.0  # between two signs of life while a file is read
 NO_NEW_PRIVILEGES = 38  # PR_SET_NO_NEW_PRIVS of linux/prctl.h
 
-Give = Callable[[DecodedFrame], None]
+SendFrame = Callable[[DecodedFrame], None]
 
 
-class Other:
-    """The other side: takes frames, answers reads; frees of ring slots may come at any time."""
+class Parent:
+    """The parent process: takes frames and serves reads; it may free ring slots at any time."""
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._frees = 0
 
     def send(self, kind: str, **content: Any) -> None:
-        """Say something."""
+        """Send a message."""
         self._wire.send(kind, **content)
 
     def expect(self, kind: str) -> Message:
-        """The next message of a kind; slots that are freed meanwhile are counted."""
+        """Wait for the next message of a kind; count the slots that are freed meanwhile."""
         while True:
             message = self._wire.receive()
             self._frees += message.kind == "free"
@@ -61,39 +62,39 @@ class Other:
                 return message
 
     def take_frees(self) -> int:
-        """Wait for at least one freed slot; how many there are."""
+        """Wait for at least one freed slot; returns how many there are."""
         if not self._frees:
             self.expect("free")
         frees, self._frees = self._frees, 0
         return frees
 
     def forget_frees(self) -> None:
-        """Start a new job: all that came before it was of the last one."""
+        """Ignore the slots freed so far, which belong to the previous job."""
         self._frees = 0
 
 
 class Ring:
     """Slots for frames in shared memory, filled in turn and freed in the same order."""
 
-    def __init__(self, memory: mmap.mmap, other: Other) -> None:
+    def __init__(self, memory: mmap.mmap, parent: Parent) -> None:
         self._bytes = np.frombuffer(memory, np.uint8, offset=WINDOW_BYTES)
-        self._other = other
-        self._slot = 0  # bytes of one
+        self._parent = parent
+        self._slot = 0  # size in bytes
         self._taken = 0
         self._next = 0
 
     def put(self, pictures: list[U8]) -> int:
-        """Copy pictures into a slot, one behind the other; where in memory it begins.
+        """Copy pictures into a slot, one behind the other; returns where in memory it begins.
 
-        The first frame is the largest kind there is in a segment, so it sets the size of slots.
+        The first frame of a segment is analysed, so none is larger: it sets the size of slots.
         """
         size = sum(picture.nbytes for picture in pictures)
         self._slot = self._slot or size
-        slots = min(MOST_SLOTS, len(self._bytes) // self._slot)
+        slots = min(MAX_SLOTS, len(self._bytes) // self._slot)
         if size > self._slot or not slots:
-            raise ValueError(f"{size} bytes of a frame, slots of {self._slot}, {slots} of these")
+            raise ValueError(f"a frame of {size} bytes, {slots} slots of {self._slot} bytes")
         if self._taken == slots:
-            self._taken -= self._other.take_frees()
+            self._taken -= self._parent.take_frees()
         start = position = self._next * self._slot
         for picture in pictures:
             self._bytes[position : position + picture.nbytes] = picture.ravel()
@@ -104,102 +105,102 @@ class Ring:
 
 
 class LocalFile:
-    """A file of this machine that gives a sign of life whenever it could be read."""
+    """A file of this machine; reading it sends signs of life, at most one per SIGN_SECONDS."""
 
-    def __init__(self, file: BinaryIO, name: str, other: Other) -> None:
+    def __init__(self, file: BinaryIO, name: str, parent: Parent) -> None:
         self.name = name
         self.seek, self.tell = file.seek, file.tell
         self._file = file
-        self._other = other
+        self._parent = parent
         self._last_sign = time.monotonic()
 
     def read(self, size: int = -1) -> bytes:
-        """Read on from where it stands."""
+        """Read from the current position."""
         data = self._file.read(size)
         if time.monotonic() - self._last_sign > SIGN_SECONDS:
             self._last_sign = time.monotonic()
-            self._other.send("alive")
+            self._parent.send("alive")
         return data
 
 
 class RemoteFile:
-    """A file that the other side reads."""
+    """A file that the parent reads."""
 
-    def __init__(self, size: int, name: str, memory: mmap.mmap, other: Other) -> None:
+    def __init__(self, size: int, name: str, memory: mmap.mmap, parent: Parent) -> None:
         self.name = name
         self._memory = memory
         self._size = size
-        self._other = other
-        self._at = 0
+        self._parent = parent
+        self._position = 0
 
     def read(self, size: int = -1) -> bytes:
-        """Read on from where it stands; at most as much as the window holds."""
-        rest = max(0, self._size - self._at)
+        """Read from the current position, at most as much as the window holds."""
+        rest = max(0, self._size - self._position)
         wanted = min(rest if size < 0 else min(size, rest), WINDOW_BYTES)
         if not wanted:
             return b""
-        self._other.send("read", offset=self._at, size=wanted)
-        got = self._other.expect("data").content["size"]
-        self._at += got
+        self._parent.send("read", offset=self._position, size=wanted)
+        got = self._parent.expect("data").content["size"]
+        self._position += got
         return self._memory[:got]
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Stand elsewhere."""
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        """Move the current position."""
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         if start + offset < 0:
-            raise ValueError(f"{self.name}: cannot stand before the start")
-        self._at = start + offset
-        return self._at
+            raise ValueError(f"{self.name}: cannot seek before the start")
+        self._position = start + offset
+        return self._position
 
     def tell(self) -> int:
-        """Where it stands."""
-        return self._at
+        """The current position."""
+        return self._position
 
 
-def main(words: list[str]) -> int:
-    """Serve until the other side is gone."""
-    wire = Wire(socket.socket(fileno=int(words[0])))
-    memory = mmap.mmap(int(words[1]), 0)
+def main(arguments: list[str]) -> int:
+    """Run jobs until the parent is gone."""
+    wire = Wire(socket.socket(fileno=int(arguments[0])))
+    memory = mmap.mmap(int(arguments[1]), 0)
     limit = MemoryLimit()
     _confine()
     threading.Thread(target=_watch, args=(limit,), daemon=True).start()
-    other = Other(wire)
+    parent = Parent(wire)
     with suppress(EOFError, OSError):
-        other.send("ready")
+        parent.send("ready")
         while True:
-            _serve(other.expect("job").content, memory, other, limit)
+            _serve(parent.expect("job").content, memory, parent, limit)
     return 0
 
 
 class MemoryLimit:
-    """How much of the machine's memory this process may hold.
+    """Limits the physical memory of this process.
 
-    Physical memory is watched, because a decoder that is refused address space takes that for a
-    damaged file and goes on: a memory bomb would look like a scratch. Address space is limited too,
-    to twice as much more, as the net below.
+    A decoder that is refused address space reports a damaged file and continues, so a memory bomb
+    would look like a scratch. Physical memory is therefore watched; address space is also limited,
+    to twice as much more, as a safety net.
     """
 
     def __init__(self) -> None:
-        self._most = math.inf
+        self._max_bytes = math.inf
 
-    def set(self, most: int) -> None:
-        """Allow this many bytes from now on, and forget what was used before."""
-        with suppress(OSError):  # where there is no Linux, the peak is that of all jobs so far
+    def set(self, max_bytes: int) -> None:
+        """Allow this many bytes from now on, and reset the peak."""
+        with suppress(OSError):  # without Linux the peak is that of all jobs so far
             Path("/proc/self/clear_refs").write_text("5")
-        self._most = most
+        self._max_bytes = max_bytes
         with suppress(OSError):
             pages = int(Path("/proc/self/statm").read_text().split()[0])
-            space = pages * resource.getpagesize() + 2 * most
+            space = pages * resource.getpagesize() + 2 * max_bytes
             _lower_limit(resource.RLIMIT_AS, space)
 
     def check(self) -> None:
-        """End this process if it holds, or held at any time, too much."""
-        if peak_bytes() > self._most:
+        """End this process if it uses, or ever used, too much."""
+        if peak_bytes() > self._max_bytes:
             _end_out_of_memory()
 
 
 def peak_bytes() -> int:
-    """The most physical memory that this process held, all that it shares included."""
+    """Peak physical memory of this process, shared memory included."""
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -209,11 +210,11 @@ def peak_bytes() -> int:
 
 
 def _watch(limit: MemoryLimit) -> NoReturn:
-    """Die with the other side, or of too much memory, whatever the decoder is busy with.
+    """End this process with its parent or over its memory limit, even while it decodes.
 
-    The other side never writes to standard input: it is readable once that side is gone. The
-    kernel's own signal for that (PR_SET_PDEATHSIG) comes when the thread that started this process
-    ends, which may be soon.
+    The parent never writes to standard input, which is readable once the parent is gone. The
+    kernel's own signal for that (PR_SET_PDEATHSIG) would come as soon as the thread that started
+    this process ends.
     """
     while True:
         if select.select([0], [], [], WATCH_SECONDS)[0]:
@@ -222,102 +223,89 @@ def _watch(limit: MemoryLimit) -> NoReturn:
 
 
 def _confine() -> None:
-    """Give up what decoding does not need."""
-    for name, most in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, MOST_FILES)):
-        resource.setrlimit(name, (most, most))
+    """Give up rights that decoding does not need."""
+    for name, limit in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, MAX_OPEN_FILES)):
+        resource.setrlimit(name, (limit, limit))
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0)
-    # Standard error is a file until here, for what goes wrong at the start; later it has no reader.
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
+    # Standard error is a file until here, for errors at the start; nobody reads it later.
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
 
 def _limit_cpu(seconds: float) -> None:
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    most = math.ceil(usage.ru_utime + usage.ru_stime + seconds)
-    _lower_limit(resource.RLIMIT_CPU, most)
+    _lower_limit(resource.RLIMIT_CPU, math.ceil(usage.ru_utime + usage.ru_stime + seconds))
 
 
-def _lower_limit(name: int, most: int) -> None:
-    """Limit this process within what it was given, which it could not raise again."""
+def _lower_limit(name: int, limit: int) -> None:
+    """Set the soft limit alone, so that the next job may have a higher one."""
     hard = resource.getrlimit(name)[1]
-    allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
     resource.setrlimit(name, (allowed, hard))
 
 
-def _serve(job: Content, memory: mmap.mmap, other: Other, limit: MemoryLimit) -> None:
-    """Do one job; whatever happens, the other side hears how it ended."""
-    other.forget_frees()
+def _serve(job: Content, memory: mmap.mmap, parent: Parent, limit: MemoryLimit) -> None:
+    """Run one job and report its end to the parent, whatever happens."""
+    parent.forget_frees()
     limit.set(job["memory_bytes"])
     _limit_cpu(job["cpu_seconds"])
-    ring = Ring(memory, other)
+    ring = Ring(memory, parent)
 
-    def give(frame: DecodedFrame) -> None:
+    def send_frame(frame: DecodedFrame) -> None:
         limit.check()
-        _send_frame(frame, ring, other)
+        pictures = [frame.small] if frame.image is None else [frame.small, frame.image]
+        parent.send("frame", **frame_content(frame, pictures, ring.put(pictures)))
 
     try:
-        with _source(job, memory, other) as source:
-            content = _JOBS[job["do"]](job, source, give)
+        with _source(job, memory, parent) as source:
+            content = _JOBS[job["do"]](job, source, send_frame)
         limit.check()
-        other.send("end", **content)
+        parent.send("end", **content)
     except MediaError as error:
         limit.check()
-        other.send("failed", reason=error.reason, message=error.message)
+        parent.send("failed", reason=error.reason, message=error.message)
     except MemoryError:
         _end_out_of_memory()
     except (EOFError, ConnectionError):
         raise
-    except OSError as error:  # of the file: a disk that fails
+    except OSError as error:  # reading the file failed, as on a failing disk
         reason = error.strerror or type(error).__name__
-        other.send("failed", reason="unreadable", message=f"it cannot be read: {reason}")
+        parent.send("failed", reason="unreadable", message=f"it cannot be read: {reason}")
     except Exception:
-        other.send("bug", text=traceback.format_exc())
+        parent.send("bug", text=traceback.format_exc())
 
 
 def _end_out_of_memory() -> NoReturn:
-    os._exit(EXIT_OUT_OF_MEMORY)  # in no state to say it in words
+    os._exit(EXIT_OUT_OF_MEMORY)  # there may be no memory left to send a message
 
 
 @contextmanager
-def _source(job: Content, memory: mmap.mmap, other: Other) -> Iterator[BinaryIO]:
+def _source(job: Content, memory: mmap.mmap, parent: Parent) -> Iterator[BinaryIO]:
     if job["path"] is None:
-        yield cast(BinaryIO, RemoteFile(job["size"], job["name"], memory, other))
+        yield cast(BinaryIO, RemoteFile(job["size"], job["name"], memory, parent))
         return
     with open_file(job["path"]) as file:
-        yield cast(BinaryIO, LocalFile(file, source_name(job["path"]), other))
+        yield cast(BinaryIO, LocalFile(file, source_name(job["path"]), parent))
 
 
-def _probe(job: Content, source: BinaryIO, give: Give) -> Content:
-    return {"info": asdict(probe(source, job["most_pixels"]))}
+def _probe(job: Content, source: BinaryIO, send_frame: SendFrame) -> Content:
+    return {"info": asdict(probe(source, job["max_pixels"]))}
 
 
-def _plan(job: Content, source: BinaryIO, give: Give) -> Content:
-    segments = plan_segments(source, DecodeConfig(**job["config"]), job["most_pixels"])
+def _plan(job: Content, source: BinaryIO, send_frame: SendFrame) -> Content:
+    segments = plan_segments(source, DecodeConfig(**job["config"]), job["max_pixels"])
     return {"segments": [astuple(segment) for segment in segments]}
 
 
-def _read(job: Content, source: BinaryIO, give: Give) -> Content:
+def _read(job: Content, source: BinaryIO, send_frame: SendFrame) -> Content:
     config, segment = DecodeConfig(**job["config"]), Segment(*job["segment"])
-    frames = read_segment(source, segment, config, job["most_pixels"])
+    frames = read_segment(source, segment, config, job["max_pixels"])
     for frame in frames:
-        give(frame)
+        send_frame(frame)
     return {"problems": frames.problems}
-
-
-def _send_frame(frame: DecodedFrame, ring: Ring, other: Other) -> None:
-    pictures = [frame.small] if frame.image is None else [frame.small, frame.image]
-    other.send(
-        "frame",
-        at=ring.put(pictures),
-        shapes=[picture.shape for picture in pictures],
-        number=frame.number_in_segment,
-        seconds=frame.seconds,
-        scale=frame.scale,
-        width=frame.displayed_width,
-    )
 
 
 _JOBS = {"probe": _probe, "plan": _plan, "read": _read}

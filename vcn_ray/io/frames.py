@@ -1,4 +1,4 @@
-"""The frames of one segment, decoded once; it knows nothing of faces, shots or where results go."""
+"""Reads the frames of one segment, each once; it knows nothing of faces, shots or results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from av.video.reformatter import VideoReformatter
 
 from vcn_ray.errors import MediaError
 from vcn_ray.io.video import (
-    MOST_PIXELS,
+    MAX_PIXELS,
     DecodeConfig,
     OpenVideo,
     Source,
@@ -24,12 +24,12 @@ from vcn_ray.io.video import (
 )
 from vcn_ray.records import U8, Segment
 
-SMALL_LONG_SIDE = 256  # pixels of the picture that shot and motion signals are read from
-STEPS_BACK_SECONDS = (0.0, 1.0, 4.0, 16.0, math.inf)  # where to seek when a start does not decode
-END_SLACK_SECONDS = 1.0  # containers round a stream's duration up
-FILE_SLACK_SECONDS = 10.0  # sound may go on after the picture
+SMALL_LONG_SIDE = 256  # pixels of the picture from which shot and motion signals are computed
+STEPS_BACK_SECONDS = (0.0, 1.0, 4.0, 16.0, math.inf)  # seek this far back until the start decodes
+END_SLACK_SECONDS = 1.0  # containers round up the duration of a stream
+FILE_SLACK_SECONDS = 10.0  # the duration of a file includes sound, which may outlast the picture
 UNSPECIFIED = 2  # colour matrix of ISO/IEC 23091-2
-HD_LINES = 720  # from here on players take an unspecified matrix for BT.709
+HD_LINES = 720  # from this height on, players assume BT.709 where no matrix is specified
 
 
 class DecodedFrame(NamedTuple):
@@ -37,7 +37,7 @@ class DecodedFrame(NamedTuple):
 
     number_in_segment: int  # 0, 1, ... in order of presentation
     seconds: float  # from the start of the video
-    analysed: bool  # faces are looked for in this frame
+    analysed: bool  # faces are detected in this frame
     image: U8 | None  # (h, w, 3) RGB at analysis size; None unless analysed
     small: U8  # (h, w, 3) RGB, SMALL_LONG_SIDE at most; one size throughout a video
     scale: float  # displayed pixels in one pixel of `image`
@@ -45,7 +45,7 @@ class DecodedFrame(NamedTuple):
 
 
 def read_segment(
-    source: Source, segment: Segment, config: DecodeConfig, most_pixels: int = MOST_PIXELS
+    source: Source, segment: Segment, config: DecodeConfig, max_pixels: int = MAX_PIXELS
 ) -> SegmentFrames:
     """Read the frames that a segment owns, each once and in order of presentation.
 
@@ -53,38 +53,38 @@ def read_segment(
         source: Path or seekable binary file.
         segment: One of `plan_segments` for the same file.
         config: Which frames are analysed, and how large.
-        most_pixels: Of one picture.
+        max_pixels: Of one picture.
 
     Returns:
-        An iterator; `problems` on it tells, at its end, whether the segment was read in full.
+        An iterable; once it has ended, its `problems` lists what could not be read.
     """
-    return SegmentFrames(source, segment, config, most_pixels)
+    return SegmentFrames(source, segment, config, max_pixels)
 
 
 class SegmentFrames:
     """Iterates over a segment's frames.
 
-    What is damaged is skipped and told in `problems`; only a segment of which not one frame decodes
-    raises MediaError (`decode_error`), as does a file that cannot be opened (its own reason) or has
-    a picture over the limit (`too_large`).
+    Damaged parts are skipped and listed in `problems`. MediaError is raised for a segment without
+    one decodable frame (`decode_error`), a picture over the limit (`too_large`) and a file that
+    cannot be opened (with the reason that `open_video` gives).
 
     Attributes:
-        problems: One line for each thing that was wrong; empty when all was read. It is complete
-            once the iterator has ended.
+        problems: One line per problem, complete once the iteration has ended; empty if every frame
+            was read.
     """
 
     def __init__(
-        self, source: Source, segment: Segment, config: DecodeConfig, most_pixels: int
+        self, source: Source, segment: Segment, config: DecodeConfig, max_pixels: int
     ) -> None:
         self.problems: list[str] = []
         self._source = source
         self._segment = segment
         self._config = config
-        self._most_pixels = most_pixels
+        self._max_pixels = max_pixels
 
     def __iter__(self) -> Iterator[DecodedFrame]:
         self.problems.clear()
-        with open_video(self._source, self._config.threads, self._most_pixels) as video:
+        with open_video(self._source, self._config.threads, self._max_pixels) as video:
             clock = _Clock(video)
             converter: _Converter | None = None
             slot = None
@@ -97,7 +97,7 @@ class SegmentFrames:
             self._check_end(video, clock.last)
 
     def _owned(self, video: OpenVideo) -> Iterator[VideoFrame]:
-        """The frames that belong to the segment, however far before it decoding has to start."""
+        """The frames that belong to the segment, even if decoding has to start far before it."""
         self._reached_end = False
         corrupt = 0
         for frame in self._from_start(video):
@@ -106,14 +106,14 @@ class SegmentFrames:
                 self._reached_end = True
                 break
             if self._is_before(frame):
-                continue  # leads an open group of pictures: the segment before owns it
+                continue  # leads an open group of pictures: the previous segment owns it
             corrupt += frame.is_corrupt
             yield frame
         if corrupt:
             self.problems.append(f"{corrupt} frames are damaged")
 
     def _from_start(self, video: OpenVideo) -> Iterator[VideoFrame]:
-        """Frames from the segment's first on; earlier ones may precede it."""
+        """Frames from the segment's first one on, possibly preceded by earlier ones."""
         if self._segment.index == 0:
             return decode_frames(video, self.problems)
         for step in STEPS_BACK_SECONDS:
@@ -121,7 +121,7 @@ class SegmentFrames:
             self._seek(video, step)
             frames = decode_frames(video, self.problems)
             first = next((frame for frame in frames if not self._is_before(frame)), None)
-            # Some demuxers land behind the keyframe, and some keyframes need frames before them.
+            # Some demuxers seek past the keyframe, and some keyframes need frames before them.
             if first and first.pts == self._segment.start_pts and not first.is_corrupt:
                 break
         return frames if first is None else itertools.chain((first,), frames)
@@ -173,7 +173,7 @@ class _Clock:
         else:
             seconds = self._video.seconds(frame.pts) + self._offset
         if self.last is not None and seconds < self.last - 1.0:
-            # Time stamps start anew, as where two recordings are joined: time goes on.
+            # Time stamps restart where two recordings are joined: count on from the last frame.
             self._offset += self.last + self._period - seconds
             seconds = self.last + self._period
         self.last = max(seconds, self.last or 0.0)
@@ -188,7 +188,7 @@ class _Converter:
         shape = (self._displayed_width, height)
         self._size = _fit(*shape, config.long_side_pixels)
         self._small_size = _fit(*shape, SMALL_LONG_SIDE)
-        # A reformatter keeps its tables as long as the sizes stay the same.
+        # A reformatter reuses its tables while the sizes stay the same.
         self._to_image = VideoReformatter()
         self._to_small = VideoReformatter()
 

@@ -1,9 +1,10 @@
-"""Decoding in a process of its own, so that a file can crash, hang or fill that process alone.
+"""Decodes in a child process, so that a file can crash, hang or fill that process alone.
 
-`probe`, `plan_segments` and `read_segment` are those of `video` and `frames`, and give the same to
-the last bit. They run in a child that is started once and serves file after file; one that dies or
-is ended is replaced at the next call. The child gets no environment variables but harmless ones: it
-opens local paths itself, and of any other source it asks this process for ranges of bytes.
+`probe`, `plan_segments` and `read_segment` give the same, bit by bit, as those of `video`,
+`keyframes` and `frames`. They run in a child process that starts once and serves file after file; a
+child that died or was killed is replaced at the next call. The child gets only harmless environment
+variables: it opens local paths itself, and requests byte ranges of any other source from this
+process.
 
 This guards against faults of decoders, not against an attacker who takes one over: the child runs
 as the same user. It knows nothing of faces, retries or rows of failures.
@@ -13,44 +14,37 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, astuple, dataclass, fields
-from typing import BinaryIO, Protocol
+from dataclasses import asdict, astuple
+from typing import Annotated, BinaryIO, Protocol
 
-import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
-from vcn_ray.errors import ConfigError, MediaError
-from vcn_ray.io import frames as in_process
-from vcn_ray.io import video
+from vcn_ray.bounds import STRICT, Count, Positive
+from vcn_ray.errors import MediaError
+from vcn_ray.io import frames, keyframes, video
 from vcn_ray.io.decoder import Decoder, DecoderError, borrowed
 from vcn_ray.io.frames import SMALL_LONG_SIDE, DecodedFrame
-from vcn_ray.io.video import MOST_PIXELS, DecodeConfig, Source
-from vcn_ray.io.wire import WINDOW_BYTES, Content, Message
-from vcn_ray.records import U8, Segment, VideoInfo
+from vcn_ray.io.video import MAX_PIXELS, DecodeConfig, Source
+from vcn_ray.io.wire import WINDOW_BYTES, Content, Message, read_frame
+from vcn_ray.records import Segment, VideoInfo
 
-LEAST_MEMORY_BYTES = 128 << 20  # an idle decoder and its frames under way take nearly as much
-RING_BYTES = 64 << 20  # of frames under way; some 40 at 960 x 540
+MIN_MEMORY_BYTES = 128 << 20  # an idle decoder and the frames in shared memory take nearly as much
+RING_BYTES = 48 << 20  # of shared memory for frames; some 30 at 960 x 540
+
+MemoryBytes = Annotated[int, Field(ge=MIN_MEMORY_BYTES)]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class IsolationConfig:
-    """What a file may take before its decoder is stopped; results do not depend on it."""
+    """What a file may use before its decoder is stopped; results do not depend on it."""
 
-    isolate: bool = True  # decode in a child process; false: in the worker, with most_pixels alone
-    memory_bytes: int = 4 << 30  # of physical memory of the child; 8K HEVC of 10 bits took 0.8 GB
-    stall_seconds: float = 60.0  # without a frame or a byte read, while the worker waits for it
-    cpu_seconds: float = 1800.0  # that planning a video or reading a segment may take, and
-    cpu_seconds_per_second: float = 30.0  # as much more for each second of a segment
-    most_pixels: int = MOST_PIXELS  # of one picture
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            if field.name != "isolate" and not getattr(self, field.name) > 0:
-                raise ConfigError(f"{field.name} must be over 0, got {getattr(self, field.name)}")
-        if self.memory_bytes < LEAST_MEMORY_BYTES:
-            raise ConfigError(
-                f"memory_bytes must be at least {LEAST_MEMORY_BYTES}, which a decoder needs for"
-                f" itself, got {self.memory_bytes}"
-            )
+    isolate: bool = True  # decode in a child process; false: in the worker, checking pixels alone
+    memory_bytes: MemoryBytes = 4 << 30  # of the child; decoding 8K HEVC of 10 bits used 0.8 GB
+    stall_seconds: Positive = 60.0  # without a frame or a byte read, while the worker waits for it
+    cpu_seconds: Positive = 1800.0  # to plan a video or to read a segment
+    cpu_seconds_per_second: Positive = 30.0  # in addition, for each second of a segment
+    max_pixels: Count = MAX_PIXELS  # of one picture
 
 
 class Frames(Protocol):
@@ -62,18 +56,18 @@ class Frames(Protocol):
 
 
 def probe(source: Source, limits: IsolationConfig) -> VideoInfo:
-    """Say what a video is, from its container and its first frame.
+    """Read a video's properties from its container and its first frame.
 
     Args:
         source: Path or seekable binary file.
-        limits: What that may take.
+        limits: What that may use.
 
     Raises:
         MediaError: As `video.probe`; or `crash`, `timeout`, `out_of_memory`.
     """
     if not limits.isolate:
-        return video.probe(source, limits.most_pixels)
-    return VideoInfo(**_ask({"do": "probe"}, source, limits)["info"])
+        return video.probe(source, limits.max_pixels)
+    return VideoInfo(**_run_for_result({"do": "probe"}, source, limits)["info"])
 
 
 def plan_segments(
@@ -84,14 +78,15 @@ def plan_segments(
     Args:
         source: Path or seekable binary file.
         config: How long segments are.
-        limits: What that may take.
+        limits: What that may use.
 
     Raises:
-        MediaError: As `video.plan_segments`; or `crash`, `timeout`, `out_of_memory`.
+        MediaError: As `keyframes.plan_segments`; or `crash`, `timeout`, `out_of_memory`.
     """
     if not limits.isolate:
-        return video.plan_segments(source, config, limits.most_pixels)
-    segments = _ask({"do": "plan", "config": asdict(config)}, source, limits)["segments"]
+        return keyframes.plan_segments(source, config, limits.max_pixels)
+    job = {"do": "plan", "config": asdict(config)}
+    segments = _run_for_result(job, source, limits)["segments"]
     return tuple(Segment(*segment) for segment in segments)
 
 
@@ -104,19 +99,19 @@ def read_segment(
         source: Path or seekable binary file.
         segment: One of `plan_segments` for the same file.
         config: Which frames are analysed, and how large.
-        limits: What that may take.
+        limits: What that may use.
 
     Returns:
         An iterable that raises MediaError as `frames.read_segment` does, or with `crash`,
         `timeout`, `out_of_memory`.
     """
     if not limits.isolate:
-        return in_process.read_segment(source, segment, config, limits.most_pixels)
+        return frames.read_segment(source, segment, config, limits.max_pixels)
     return IsolatedFrames(source, segment, config, limits)
 
 
 class IsolatedFrames:
-    """Iterates over a segment's frames, decoded elsewhere.
+    """Iterates over a segment's frames, decoded in the child process.
 
     Attributes:
         problems: As of SegmentFrames.
@@ -146,17 +141,17 @@ class IsolatedFrames:
                 if message.kind == "end":
                     self.problems += [str(line) for line in message.content["problems"]]
                 else:
-                    yield _frame_of(message.content, decoder)
+                    yield _take_frame(message.content, decoder)
 
 
 def _ring_bytes(config: DecodeConfig, limits: IsolationConfig) -> int:
-    """Room for frames under way: as usual, but at least for the largest frame there can be."""
-    largest = min(config.long_side_pixels**2, limits.most_pixels) + SMALL_LONG_SIDE**2
+    """Size of the shared memory: at least enough for the largest possible frame."""
+    largest = min(config.long_side_pixels**2, limits.max_pixels) + SMALL_LONG_SIDE**2
     return max(RING_BYTES, WINDOW_BYTES + 3 * largest)
 
 
-def _ask(job: Content, source: Source, limits: IsolationConfig) -> Content:
-    """Have a job done that has one answer."""
+def _run_for_result(job: Content, source: Source, limits: IsolationConfig) -> Content:
+    """Run a job that has one result and no frames."""
     with borrowed(RING_BYTES) as decoder:
         *_, last = _run(decoder, {"cpu_seconds": limits.cpu_seconds} | job, source, limits)
         return last.content
@@ -165,25 +160,26 @@ def _ask(job: Content, source: Source, limits: IsolationConfig) -> Content:
 def _run(
     decoder: Decoder, job: Content, source: Source, limits: IsolationConfig
 ) -> Iterator[Message]:
-    """What a decoder has to say on a job, up to its end; reads of the source are answered here."""
-    job = {"memory_bytes": limits.memory_bytes, "most_pixels": limits.most_pixels} | job
+    """Run a job and yield its frames and its end; serve the decoder's reads of the source."""
+    job = {"memory_bytes": limits.memory_bytes, "max_pixels": limits.max_pixels} | job
     if isinstance(source, str | os.PathLike):
-        path = os.path.abspath(source)  # the child stands elsewhere
-        yield from _talk(decoder, {**job, "path": os.fsdecode(path)}, None, limits)
+        path = os.path.abspath(source)  # the child has another working directory
+        yield from _converse(decoder, {**job, "path": os.fsdecode(path)}, None, limits)
         return
     with video.open_file(source) as file:
         size, name = file.seek(0, os.SEEK_END), video.source_name(source)
-        yield from _talk(decoder, {**job, "path": None, "size": size, "name": name}, file, limits)
+        job = {**job, "path": None, "size": size, "name": name}
+        yield from _converse(decoder, job, file, limits)
 
 
-def _talk(
+def _converse(
     decoder: Decoder, job: Content, file: BinaryIO | None, limits: IsolationConfig
 ) -> Iterator[Message]:
     decoder.start(job)
     while True:
         message = decoder.receive(limits.stall_seconds)
         if message.kind == "read" and file is not None:
-            decoder.send("data", size=_read_on(file, message.content, decoder))
+            decoder.send("data", size=_serve_read(file, message.content, decoder))
         elif message.kind == "failed":
             raise MediaError(message.content["reason"], message.content["message"])
         elif message.kind == "bug":
@@ -194,51 +190,29 @@ def _talk(
             return
 
 
-def _read_on(file: BinaryIO, asked: Content, decoder: Decoder) -> int:
-    """Put a range of the source where the decoder sees it; how much of it there was.
+def _serve_read(file: BinaryIO, request: Content, decoder: Decoder) -> int:
+    """Copy a range of the source into shared memory; returns how many bytes it has.
 
-    What its reading raises is no decoder's fault and goes on as it is.
+    Errors of the source pass through unchanged: they are no fault of the decoder.
     """
-    offset, size = asked["offset"], asked["size"]
+    offset, size = request["offset"], request["size"]
     if not (isinstance(offset, int) and isinstance(size, int) and offset >= 0 and size > 0):
-        raise DecoderError("crash", f"its decoder asked to read {size!r} at {offset!r}")
+        raise DecoderError("crash", f"its decoder asked to read {size!r} bytes at {offset!r}")
     file.seek(offset)
     data = file.read(min(size, WINDOW_BYTES)) or b""
     decoder.ring[: len(data)] = data
     return len(data)
 
 
-def _frame_of(said: Content, decoder: Decoder) -> DecodedFrame:
-    """A frame that lies in shared memory, copied so that its slot is free at once.
+def _take_frame(content: Content, decoder: Decoder) -> DecodedFrame:
+    """Copy a frame out of shared memory and free its slot at once.
 
     Raises:
-        MediaError: `crash`: the child said what makes no sense, so it is damaged.
+        DecoderError: `crash`: the message makes no sense, so the child is damaged.
     """
     try:
-        shapes = [tuple(int(side) for side in shape) for shape in said["shapes"]]
-        small, *images = _copy(shapes, int(said["at"]), decoder)
-        frame = DecodedFrame(
-            number_in_segment=int(said["number"]),
-            seconds=float(said["seconds"]),
-            analysed=bool(images),
-            image=images[0] if images else None,
-            small=small,
-            scale=float(said["scale"]),
-            displayed_width=int(said["width"]),
-        )
+        frame = read_frame(content, decoder.ring)
     except (KeyError, TypeError, ValueError) as error:
-        raise DecoderError("crash", f"its decoder sent what is no frame: {error}") from error
+        raise DecoderError("crash", f"its decoder sent an invalid frame: {error}") from error
     decoder.send("free")
     return frame
-
-
-def _copy(shapes: list[tuple[int, ...]], start: int, decoder: Decoder) -> list[U8]:
-    pictures = []
-    for height, width, channels in shapes:
-        size = height * width * channels
-        if min(start, height, width) < 0 or channels != 3:
-            raise ValueError(f"a picture of {height} x {width} x {channels} at {start}")
-        flat = np.frombuffer(decoder.ring, np.uint8, size, start)
-        pictures.append(flat.reshape(height, width, channels).copy())
-        start += size
-    return pictures

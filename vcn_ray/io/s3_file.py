@@ -1,4 +1,4 @@
-"""An object on S3 as a seekable file that is read by range; it knows nothing of videos.
+"""An object on S3 as a seekable file that is read by range; it knows no video formats.
 
 Each block of 1 MiB is one GET that names the expected ETag. The file keeps a few blocks, because a
 demuxer jumps between a file's index and its frames.
@@ -9,12 +9,13 @@ from __future__ import annotations
 import io
 import os
 from collections import OrderedDict
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from vcn_ray.errors import MediaError, Reason, S3Error
 from vcn_ray.io.meter import count_bytes
-from vcn_ray.io.s3 import S3Config, split_uri
+from vcn_ray.io.s3 import SCHEME, S3Config, split_uri
 from vcn_ray.io.s3_objects import S3Objects
+from vcn_ray.io.video import Source
 from vcn_ray.redact import redact
 
 BLOCK_BYTES = 1 << 20
@@ -120,3 +121,22 @@ class S3File(io.RawIOBase):
         if len(self._blocks) > KEPT_BLOCKS:
             self._blocks.popitem(last=False)
         return part.data
+
+
+def open_source(uri: str, etag: str, s3: S3Config) -> Source:
+    """Turn the uri of a video into something that can be opened; nothing is read yet.
+
+    Args:
+        uri: A path, or `s3://bucket/key`.
+        etag: The version of the object to read, so that any other is an error; empty: any version.
+        s3: How S3 is reached.
+
+    Returns:
+        The path of a local file; a seekable file that reads an object by range.
+
+    Raises:
+        UsageError: An S3 uri that names no object.
+    """
+    if not uri.startswith(SCHEME):
+        return uri
+    return cast(BinaryIO, S3File(uri, etag, config=s3))  # a RawIOBase, which typeshed keeps apart

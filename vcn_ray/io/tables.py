@@ -1,25 +1,29 @@
-"""Rows to Parquet tables with the columns of `schema`, sorted as it says; it computes nothing."""
+"""Rows as Arrow tables, pictures as JPEG or PNG, arrays as safetensors; it opens no file."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import safetensors.numpy
 from PIL import Image
+from safetensors import SafetensorError
 
-from vcn_ray.records import F32, U8
+from vcn_ray.errors import StorageError
+from vcn_ray.records import F32, U8, TrackOutputs
 from vcn_ray.schema import BOX_COLUMNS
 
-JPEG_QUALITY = (
-    95  # crops feed the encoder: at 95 the embedding moves by far less than between frames
-)
+JPEG_QUALITY = 95  # crops feed the encoder; at 95, embeddings move far less than between frames
+
+Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 def make_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Rows to a table with exactly the columns of a schema, in the order given.
+    """Rows as a table with exactly the columns of a schema, in the given order.
 
     Raises:
         KeyError: A row lacks a column.
@@ -27,11 +31,6 @@ def make_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table
     listed = list(rows)
     columns = {name: [row[name] for row in listed] for name in schema.names}
     return pa.table(columns, schema=schema)
-
-
-def empty_table(schema: pa.Schema) -> pa.Table:
-    """A table with no rows."""
-    return schema.empty_table()
 
 
 def box_fields(box: Sequence[float] | F32) -> dict[str, float]:
@@ -72,3 +71,43 @@ def decode_image(data: bytes) -> U8:
     """A JPEG or PNG as (h, w, 3) or (h, w) uint8."""
     with Image.open(io.BytesIO(data)) as image:
         return np.asarray(image).copy()
+
+
+def save_arrays(arrays: Mapping[str, Any]) -> bytes:
+    """Arrays or torch CPU tensors by name as safetensors, which contain numbers and no code."""
+    contiguous = {name: np.asarray(value, order="C") for name, value in arrays.items()}
+    return bytes(safetensors.numpy.save(contiguous))
+
+
+def load_arrays(data: bytes) -> Arrays:
+    """The arrays of `save_arrays`.
+
+    Raises:
+        StorageError: The bytes are not safetensors.
+    """
+    try:
+        return dict(safetensors.numpy.load(data))
+    except SafetensorError as error:
+        raise StorageError(f"stored arrays cannot be read: {error}") from error
+
+
+def save_outputs(outputs: TrackOutputs) -> bytes:
+    """The student's outputs for each track, as bytes."""
+    return save_arrays(outputs_as_arrays(outputs))
+
+
+def load_outputs(data: bytes) -> TrackOutputs:
+    """The record of `save_outputs`, equal to the bit."""
+    return outputs_of_arrays(load_arrays(data))
+
+
+def outputs_as_arrays(outputs: TrackOutputs) -> Arrays:
+    """The fields of the record by name; numbers are arrays of no dimension."""
+    return {f.name: np.asarray(getattr(outputs, f.name)) for f in fields(outputs)}
+
+
+def outputs_of_arrays(arrays: Arrays) -> TrackOutputs:
+    """The record of `outputs_as_arrays`."""
+    stored = {f.name: arrays[f.name] for f in fields(TrackOutputs)}
+    values: dict[str, Any] = {name: a if a.ndim else float(a) for name, a in stored.items()}
+    return TrackOutputs(**values)

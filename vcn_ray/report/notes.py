@@ -7,15 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vcn_ray.report.words import count, length, percent, readable, rejected_words, sentence
+from vcn_ray.report.words import capitalised, count, length, percent, rejected_words, sentence
 from vcn_ray.run.summary import warning_text
-
-STAGE_NAMES = {
-    "faces": "Finding faces",
-    "tracks": "Following faces",
-    "adapt": "Learning this title",
-    "result": "Grouping",
-}
+from vcn_ray.steps import STEPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +118,7 @@ def _pack_view(pack: Mapping[str, Any]) -> PackView:
 
 def _listings(result: Mapping[str, Any]) -> list[Listing]:
     seconds = [
-        (STAGE_NAMES.get(name, readable(name)), _seconds_text(value))
-        for name, value in result["seconds"].items()
+        (capitalised(step.doing), _seconds_text(result["seconds"][step.name])) for step in STEPS
     ]
     listings = [
         Listing("Videos", [(str(video["uri"]), _video_text(video)) for video in result["videos"]]),

@@ -179,7 +179,7 @@ def choose(
         cover=cover,
         faces=_card_faces(tracks, crops, cover),
         listed=_longest(tracks, MAX_TRACKS_LISTED),
-        merges=sorted(closest, key=lambda row: row["step"]),
+        merges=sorted(closest, key=lambda row: row["number"]),
         merges_left_out=len(merges) - len(closest),
     )
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vcn_ray.core.track import co_occurring
-from vcn_ray.io.tables import column_array, decode_image, empty_table
+from vcn_ray.io.tables import column_array, decode_image
 from vcn_ray.records import I64, TitleCrops
 from vcn_ray.schema import CROPS, VIDEO_TRACKS
 
@@ -34,10 +34,10 @@ def gather_tracks(tracks: list[pa.Table], crops: list[pa.Table]) -> TitleTracks:
     Returns:
         The title's tracks; no rows where no video has a face.
     """
-    joined = pa.concat_tables(tracks) if tracks else empty_table(VIDEO_TRACKS)
+    joined = pa.concat_tables(tracks) if tracks else VIDEO_TRACKS.empty_table()
     keys = [("video_id", "ascending"), ("start_frame", "ascending"), ("track_id", "ascending")]
     joined = joined.sort_by(keys)
-    faces = pa.concat_tables(crops) if crops else empty_table(CROPS)
+    faces = pa.concat_tables(crops) if crops else CROPS.empty_table()
     row = {name: number for number, name in enumerate(joined.column("track_id").to_pylist())}
     owner = np.array([row[name] for name in faces.column("track_id").to_pylist()], np.int64)
     order = np.lexsort((column_array(faces, "frame"), owner))

@@ -1,4 +1,4 @@
-"""Where a fine-tuning that is under way keeps its last state; it does not know what is in it."""
+"""The checkpoint of a fine-tuning in storage; it does not know what is in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StoredCheckpoint:
-    """The last state of a fine-tuning in a file; training goes on without where that fails."""
+    """The last state of a fine-tuning, in a file; training continues where writing it fails."""
 
     storage: Storage
     path: str
@@ -24,7 +24,7 @@ class StoredCheckpoint:
         try:
             return self.storage.read_bytes(self.path) if self.storage.exists(self.path) else None
         except StorageError as error:
-            log.warning("training starts anew: %s", error)
+            log.warning("training starts from scratch: %s", error)
             return None
 
     def save(self, data: bytes) -> None:
@@ -32,10 +32,10 @@ class StoredCheckpoint:
         try:
             self.storage.write_bytes(self.path, data)
         except StorageError as error:
-            log.warning("training goes on without a checkpoint: %s", error)
+            log.warning("training continues without a checkpoint: %s", error)
 
     def discard(self) -> None:
-        """Drop the file, which nothing needs once the title is committed."""
+        """Delete the file; nothing needs it once the title is committed."""
         try:
             self.storage.delete(self.path)
         except StorageError as error:

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from vcn_ray.config import RunConfig
 from vcn_ray.errors import MediaError
-from vcn_ray.io.source import open_source
+from vcn_ray.io.s3_file import open_source
 from vcn_ray.io.storage import Storage
-from vcn_ray.io.weights import load_outputs, save_arrays, save_outputs
+from vcn_ray.io.tables import load_outputs, save_arrays, save_outputs
 from vcn_ray.learn.hooks import NO_HOOKS, Hooks
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.find import check_planned

@@ -19,7 +19,7 @@ def device_for(gpus: float) -> str:
     """The torch device of a worker.
 
     Args:
-        gpus: The worker's share of a GPU, as the settings have it.
+        gpus: The worker's fraction of a GPU, as in the settings.
 
     Raises:
         UsageError: A GPU was asked for and torch sees none.

@@ -1,4 +1,4 @@
-"""What a run tells whoever watches it: small records, the same locally and on Ray."""
+"""Events of a run for its observers: small records, the same locally and on Ray."""
 
 from __future__ import annotations
 
@@ -52,47 +52,47 @@ Watch = Callable[[Event], None]
 
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
-    """All that a run did."""
+    """Everything that a run did."""
 
     titles: tuple[TitleStatus, ...]
     failures: tuple[Failure, ...]
     inputs: dict[str, InputNote]  # by uri; those that could be read
     work: dict[str, dict[str, Any]]  # by step, from Ledger
-    gave_up: bool = False  # more failed than was allowed
+    gave_up: bool = False  # more failed than allowed
     span_seconds: float = 0.0  # from the start of the first step to the end of the last
 
 
 class RunLog:
-    """What a run has come to so far; whoever watches it is told as it comes.
+    """The finished titles and failures of a run so far; it passes each event on to observers.
 
     Args:
-        watches: Are told of every event.
-        inputs: How many videos the catalog has.
+        watches: Called with every event.
+        inputs: Number of videos in the catalog.
         max_failures: Inputs that may fail before the run gives up; None: all of them.
 
     Attributes:
         titles: How finished titles went.
-        failures: What will not be in the results.
+        failures: What will be missing in the results.
     """
 
     def __init__(self, *watches: Watch, inputs: int, max_failures: int | None = None) -> None:
         self.titles: list[TitleStatus] = []
         self.failures: list[Failure] = []
         self._inputs: dict[str, InputNote] = {}
-        self._looked_at, self._all = 0, inputs
+        self._planned, self._all = 0, inputs
         self._watches = watches
-        self._most = max_failures
+        self._max_failures = max_failures
         self._failed: set[str] = set()  # inputs, in this run
         self._ledger = Ledger()
         self._first, self._last = math.inf, 0.0  # start and end of steps
 
-    def tell(self, event: Event) -> None:
+    def emit(self, event: Event) -> None:
         """Pass an event on."""
         for watch in self._watches:
             watch(event)
 
     def watch(self, watch: Watch) -> None:
-        """Have one more told of every event, those of failures and titles so far included."""
+        """Add an observer; it receives the failures and titles so far, and then every event."""
         for failure in self.failures:
             watch(Failed(failure))
         for status in self.titles:
@@ -100,46 +100,46 @@ class RunLog:
         self._watches = (*self._watches, watch)
 
     def plan(self, planned: PlannedTitle) -> None:
-        """Note a title whose videos have been looked at."""
+        """Record a planned title."""
         self._inputs |= planned.inputs
-        self._looked_at += len(planned.inputs) + len(planned.failures)
-        self.tell(StepProgress("plan", "", self._looked_at, self._all))
+        self._planned += len(planned.inputs) + len(planned.failures)
+        self.emit(StepProgress("plan", "", self._planned, self._all))
         for failure in planned.failures:
             self.fail(failure)
 
     def reuse(self, found: FoundResult) -> None:
-        """Note a title whose result was there before, and what it was made without."""
+        """Record a title with a result of an earlier run, and the segments that it lacks."""
         for failure in found.failures:
             self.fail(failure, new=False)
         self.finish(found.status)
 
     def finish(self, status: TitleStatus) -> None:
-        """Note a title that has a result."""
+        """Record a title that has a result."""
         self.titles.append(status)
-        self.tell(TitleDone(status))
+        self.emit(TitleDone(status))
 
     def fail(self, failure: Failure, new: bool = True) -> None:
-        """Note a failure; one of an earlier run is not `new`, and must not end every run after."""
+        """Record a failure; one of an earlier run is not `new` and does not count for giving up."""
         self.failures.append(failure)
         if new:
             self._failed.add(failure.uri)
-        self.tell(Failed(failure))
+        self.emit(Failed(failure))
 
     def count(self, work: Work | None) -> None:
-        """Note a step, if anything was done."""
+        """Record a step, if it did any work."""
         if work is not None:
             self._last = time.monotonic()
             self._first = min(self._first, self._last - work.seconds)
             self._ledger.add(work)
-            self.tell(WorkDone(work))
+            self.emit(WorkDone(work))
 
     @property
     def gave_up(self) -> bool:
-        """Whether more has failed than may."""
-        return self._most is not None and len(self._failed) > self._most
+        """Whether more inputs failed than allowed."""
+        return self._max_failures is not None and len(self._failed) > self._max_failures
 
     def outcome(self) -> RunOutcome:
-        """All of it."""
+        """Everything that the run did."""
         return RunOutcome(
             tuple(self.titles),
             tuple(self.failures),

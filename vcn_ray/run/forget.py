@@ -1,4 +1,4 @@
-"""Forgetting what failed, so that the next run tries it again; results stay until replaced."""
+"""Erases permanent failures, so that the run retries them; results stay until they are replaced."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ log = logging.getLogger(__name__)
 
 
 class FailureEraser:
-    """Takes back the commit of every segment that failed, and of all that was made without it.
+    """Removes the commit of each segment that failed, and of everything made without it.
 
-    A fault of the content is committed with its segment and not tried again, because it would be as
-    wrong the next time: unless the decoder is another one now, or its limits are wider.
+    A retry is worth while where the decoder is a newer one, or its limits are wider.
 
     Args:
-        storage: Where results lie.
+        storage: The output.
 
     Attributes:
-        again: Uris of the videos that are tried again, so far.
+        again: Uris of the videos that are retried, so far.
     """
 
     def __init__(self, storage: Storage) -> None:
         self.again: list[str] = []
         self._storage = storage
-        self._seen: set[str] = set()  # ids of videos: one in two titles must not be erased at work
+        self._seen: set[str] = set()  # video ids: a video of two titles is erased only once
         self._made_of: dict[str, list[str]] | None = None
 
     def pass_on(self, titles: Iterable[PlannedTitle]) -> Iterator[PlannedTitle]:
@@ -40,7 +39,7 @@ class FailureEraser:
                         self._seen.add(video.video_id)
                         self._erase(video)
             except Exception as error:  # one title must never stop the others
-                log.warning("what failed is not tried again: %s", one_line(error))
+                log.warning("failures are not retried: %s", one_line(error))
             yield planned
 
     def _erase(self, video: VideoPlan) -> None:
@@ -49,8 +48,8 @@ class FailureEraser:
             return
         if self._made_of is None:
             self._made_of = made_of_tracks(self._storage)
-        # From the end to the start: a run that is killed here never finds a result whose inputs are
-        # open. Results of other settings and of other titles that hold the video are made of it.
+        # Results go first: a run killed here leaves no result whose inputs are open. Results
+        # of other settings, and of other titles with this video, were made without it too.
         for folder in (
             *self._made_of.pop(video.track_folder, ()),
             video.track_folder,
@@ -63,7 +62,7 @@ class FailureEraser:
 
 
 def made_of_tracks(storage: Storage) -> dict[str, list[str]]:
-    """Committed folders of titles that were made of each video's tracks, results first."""
+    """Committed folders of titles by the track folders they were made of, results first."""
     found: dict[str, list[str]] = {}
     for title in storage.names("titles"):
         # "cluster-..." comes before "adapt-..." when names are read from the end
@@ -80,13 +79,12 @@ def _tracks_of(folder: str, name: str, storage: Storage) -> list[str]:
         return list(summary["keys"]["track"]) if summary else []
     if name.startswith("adapt-"):
         manifest = storage.find_json(f"{folder}/{MANIFEST}")
-        # One of an earlier version names none; its key is another one, and never looked at.
-        return list(manifest.get("tracks", ())) if manifest else []
+        return list(manifest["tracks"]) if manifest else []
     return []
 
 
 def _failed_segments(video: VideoPlan, storage: Storage) -> list[int]:
-    """Segments whose committed output tells of a failure."""
+    """Segments whose committed output is a failure."""
     if storage.is_committed(video.track_folder):
         failures = storage.read_manifest(video.track_folder)["detect"]["failures"]
         return [failure["segment"] for failure in failures]

@@ -73,4 +73,4 @@ class LocalExecutor:
         )
 
     def _show(self, step: StepName, subject: str, done: float, total: float) -> None:
-        self.run_log.tell(StepProgress(step, subject, done, total))
+        self.run_log.emit(StepProgress(step, subject, done, total))

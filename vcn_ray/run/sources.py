@@ -19,9 +19,8 @@ from vcn_ray.io.catalog import CatalogVideo
 from vcn_ray.io.identity import digest, object_hash, stream_hash, video_id
 from vcn_ray.io.isolation import plan_segments, probe
 from vcn_ray.io.s3 import S3Config, split_uri
-from vcn_ray.io.s3_file import media_error
+from vcn_ray.io.s3_file import media_error, open_source
 from vcn_ray.io.s3_objects import S3Objects, StoredObject
-from vcn_ray.io.source import open_source
 from vcn_ray.io.storage import Storage, is_remote, one_line
 from vcn_ray.io.video import DecodeConfig, Source
 from vcn_ray.records import Segment, VideoInfo

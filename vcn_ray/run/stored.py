@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,9 @@ from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import column_array, read_boxes
 from vcn_ray.records import F32, F64, I64, Mask
 from vcn_ray.run.commit import segment_file
-from vcn_ray.schema import BOX_COLUMNS, CROPS, SHOTS
+from vcn_ray.schema import BOX_COLUMNS, CROPS, SCHEMA_VERSION, SHOTS
+
+MAX_NAMED = 5  # titles in an error
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,13 +68,69 @@ def find_titles(storage: Storage) -> Iterator[str]:
             yield title_id
 
 
-def read_title(title_id: str, storage: Storage) -> StoredTitle:
+class LatestResult(NamedTuple):
     """The newest result of a title."""
-    latest = storage.read_json(f"titles/{title_id}/latest.json")
+
+    folder: str  # below the output
+    summary: dict[str, Any]  # result.json, with the present places of the videos
+
+
+def latest_result(title_id: str, storage: Storage) -> LatestResult | None:
+    """The newest result of a title; None where it has none.
+
+    Raises:
+        UsageError: Another version made it.
+        StorageError: It cannot be read.
+    """
+    latest = storage.find_json(f"titles/{title_id}/latest.json")
+    if latest is None:
+        return None
     folder = f"titles/{title_id}/{latest['result']}"
     summary = storage.read_json(f"{folder}/result.json")
+    version = summary.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise UsageError(
+            f"{storage.locate(folder)} has schema version {version}, and this "
+            f"version of vcn-ray reads {SCHEMA_VERSION}: index the title again"
+        )
     for video in summary["videos"]:  # a file may have moved since
         video["uri"] = latest["uris"].get(video["video_id"], video["uri"])
+    return LatestResult(folder, summary)
+
+
+def find_title(storage: Storage, wanted: str | None) -> LatestResult:
+    """The title with a name or id; the only title where none is named.
+
+    Raises:
+        UsageError: There is no such title, or more than one.
+    """
+    ids = list(find_titles(storage))
+    found = {i: latest_result(i, storage) for i in ([wanted] if wanted in ids else ids)}
+    known = {i: result for i, result in found.items() if result}
+    if not known:
+        raise UsageError(f"{storage.uri} holds no results: run vcn index --output {storage.uri}")
+    fits = [i for i, each in known.items() if wanted in (None, i, each.summary["title"])]
+    if len(fits) != 1:
+        shown = {i: known[i].summary["title"] for i in fits or known}
+        some = ", ".join([f"{title} ({i})" for i, title in shown.items()][:MAX_NAMED])
+        more = ", ..." if len(shown) > MAX_NAMED else ""
+        what = "" if wanted is None else f" and {len(fits)} called {wanted!r}"
+        raise UsageError(
+            f"{storage.uri} holds {len(known)} titles{what}: name one by --title, of {some}{more}"
+        )
+    return known[fits[0]]
+
+
+def read_title(title_id: str, storage: Storage) -> StoredTitle:
+    """The newest result of a title, with its tables.
+
+    Raises:
+        UsageError: It has no result.
+    """
+    latest = latest_result(title_id, storage)
+    if latest is None:
+        raise UsageError(f"{storage.uri} holds no result of {title_id}")
+    folder, summary = latest
     tables = {
         name: storage.read_table(f"{folder}/{name}.parquet")
         for name in ("people", "tracks", "appearances", "merges")

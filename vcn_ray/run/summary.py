@@ -98,7 +98,7 @@ def build_summary(
             "detector_hash": pack.detector_hash,
             "encoder_hash": pack.encoder_hash,
         },
-        "seeds": {"finetune": config.seed},
+        "seeds": {"adapt": config.seed},
         "seconds": {
             "detect": round(sum(manifest["seconds"] for manifest in faces), 3),
             "track": round(sum(manifest["seconds"] for manifest in tracks), 3),

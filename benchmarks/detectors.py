@@ -135,11 +135,11 @@ def network_alone(ours: YuNetDetector | ScrfdDetector) -> Callable[[F32], object
     session = ours._session
 
     def run(planes: F32) -> object:
-        usual, session.at_once = session.at_once, len(planes)
+        usual, session.max_batch = session.max_batch, len(planes)
         try:
             return session.run(planes)
         finally:
-            session.at_once = usual
+            session.max_batch = usual
 
     return run
 

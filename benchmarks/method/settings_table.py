@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.method.cache import PACKAGE, sources
 from vcn_ray.config import RunConfig, load_config
 
-SECTIONS = ("adapt", "cluster.cut", "quality")
+SECTIONS = ("adapt", "cluster")
 """Settings of METHOD 2 to 4. The steps before need a video, not tracks."""
 
 GROUPS = {

@@ -186,7 +186,7 @@ def test_a_copy_learns_for_itself(files: dict[tuple[str, bool], Path]) -> None:
     assert torch.equal(student(student.prepare(pictures(1))), before)
 
 
-def test_pixels_are_scaled_as_told(files: dict[tuple[str, bool], Path]) -> None:
+def test_pixels_are_scaled_as_described(files: dict[tuple[str, bool], Path]) -> None:
     crops = pictures(1)
     plain = OnnxEncoder.from_file(files["iresnet", True], InputScale())
     assert torch.allclose(plain.prepare(crops), (crops.permute(0, 3, 1, 2).float() - 127.5) / 127.5)
@@ -222,13 +222,13 @@ def _graph(op: str, side: int | str = 112) -> onnx.ModelProto:
         (_graph("Relu", side="p"), "an encoder takes"),
     ],
 )
-def test_what_is_no_encoder_is_told(tmp_path: Path, model: onnx.ModelProto, told: str) -> None:
+def test_what_is_no_encoder_is_refused(tmp_path: Path, model: onnx.ModelProto, told: str) -> None:
     onnx.save(model, str(tmp_path / "net.onnx"))
     with pytest.raises(PackError, match=told):
         OnnxEncoder.from_file(tmp_path / "net.onnx", InputScale())
 
 
-def test_files_that_are_no_graphs_are_told(
+def test_files_that_are_no_graphs_are_refused(
     tmp_path: Path, files: dict[tuple[str, bool], Path]
 ) -> None:
     path = tmp_path / "net.onnx"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from functools import partial
 
 from vcn_ray.cli.options import given_settings
@@ -49,7 +49,7 @@ def _list(options: argparse.Namespace) -> int:
             _megabytes(info),
             *speeds.get(info.place, []),
             info.licence,
-            "yes" if info.commercial_use else "no",
+            _yes(info.commercial_use),
             info.problem or info.place,
         ]
         for info in infos
@@ -87,10 +87,7 @@ def _speed(info: PackInfo, settings: RunConfig, display: ProgressDisplay) -> lis
 
 
 def _show(options: argparse.Namespace) -> int:
-    shown = asdict(find_pack(_pack_settings(options)))
-    for part in ("detector", "encoder"):
-        shown[f"{part}_MB"] = shown.pop(f"{part}_bytes") / MEGABYTE
-    _say_fields(shown)
+    _say_fields(_info_fields(find_pack(_pack_settings(options))))
     return 0
 
 
@@ -138,6 +135,27 @@ def _pack_settings(options: argparse.Namespace) -> RunConfig:
     """The settings with the resolved pack that the user named."""
     settings = given_settings(options)
     return with_pack(settings, resolve_pack(options.pack, settings.s3))
+
+
+def _info_fields(info: PackInfo) -> dict[str, object]:
+    """The lines about a pack, in order."""
+    return {
+        "name": info.name,
+        "licence": info.licence,
+        "commercial use": _yes(info.commercial_use),
+        "source": info.source,
+        "place": info.place,
+        "detector": info.detector,
+        "encoder": info.encoder,
+        "detector MB": info.detector_bytes / MEGABYTE,
+        "encoder MB": info.encoder_bytes / MEGABYTE,
+        "detector hash": info.detector_hash,
+        "encoder hash": info.encoder_hash,
+    }
+
+
+def _yes(answer: bool) -> str:
+    return "yes" if answer else "no"
 
 
 def _check_fields(check: PackCheck) -> dict[str, object]:
@@ -209,7 +227,7 @@ def _net_fields(added: AddedPack) -> dict[str, object]:
         "encoder": f"{encoder.kind}, {encoder.file}, takes crops of {encoder.input_pixels} pixels",
         "input scale of the encoder": scale,
         "licence": added.spec.licence,
-        "commercial use": "yes" if added.spec.commercial_use else "no",
+        "commercial use": _yes(added.spec.commercial_use),
         "source": added.spec.source,
     }
 
@@ -217,7 +235,7 @@ def _net_fields(added: AddedPack) -> dict[str, object]:
 def _say_fields(values: Mapping[str, object]) -> None:
     for name, value in values.items():
         shown = f"{value:.4f}" if isinstance(value, float) else value
-        say(f"{name.replace('_', ' ')}: {shown if shown not in ('', None) else '-'}")
+        say(f"{name}: {shown if shown not in ('', None) else '-'}")
 
 
 def _say_problems(problems: list[str]) -> None:

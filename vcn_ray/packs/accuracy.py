@@ -1,4 +1,4 @@
-"""Measures a pack on labelled faces: how many it finds, and how well it tells people apart.
+"""Measures a pack on labelled faces: how many it finds, and how well it separates people.
 
 The folder has one sub-folder for each person. One face of each picture counts, the most central
 one, because labels say nothing of other people behind. A face that fills a large picture exceeds

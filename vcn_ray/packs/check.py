@@ -79,7 +79,7 @@ def check_pack(name_or_folder: str) -> PackCheck:
 
 
 def check_loaded(pack: FacePack) -> PackCheck:
-    """Check whether a pack finds six people in a picture, and tells them apart.
+    """Check whether a pack finds six people in a picture and can tell them apart.
 
     Raises:
         PackError: The encoder cannot be read.
@@ -252,7 +252,7 @@ def views_of(crops: U8) -> list[U8]:
 def find_better_scale(
     encoder: Backbone, crops: U8, separation: float
 ) -> tuple[InputScale | None, list[str]]:
-    """Find a usual input scale that tells people apart clearly better, and say so in a sentence."""
+    """Find a usual input scale that separates people clearly better, and say so in a sentence."""
     if not isinstance(encoder, OnnxEncoder):
         return None, []
     scale, best = _best_scale(encoder, crops)

@@ -33,7 +33,6 @@ def numbers(values: dict[str, Any], inside: str) -> set[str]:
 def test_every_number_of_the_method_is_varied() -> None:
     config = RunConfig()
     there = numbers(asdict(config.adapt), "adapt.")
-    there |= numbers(asdict(config.cluster.quality), "cluster.quality.")
     there |= numbers(asdict(config.cluster), "cluster.")
     constants = find_constants(config)
     names = [constant.name for constant in constants]

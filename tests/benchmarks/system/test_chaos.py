@@ -16,7 +16,7 @@ def test_the_epochs_of_a_checkpoint_are_read_from_outside(tmp_path: Path) -> Non
     assert epochs_saved(tmp_path) is None
     epochs = [EpochRecord(number, 0, "head", *[0.0] * 4) for number in range(3)]
     kept = Checkpoint(epochs, [], {}, torch.get_rng_state(), {})
-    path = tmp_path / "titles/film/adapted-1/checkpoint.safetensors"
+    path = tmp_path / "titles/film/adapt-1/checkpoint.safetensors"
     path.parent.mkdir(parents=True)
     path.write_bytes(pack(kept, "of a title"))
     assert epochs_saved(tmp_path) == 3

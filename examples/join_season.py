@@ -36,7 +36,7 @@ def main() -> None:
     seconds = (seen["end_seconds"] - seen["start_seconds"]).groupby(
         [seen["person_id"], seen["video_id"]]
     )
-    print(seconds.sum().unstack(fill_value=0.0).round(1))
+    print(seconds.sum().unstack(fill_value=0).round(1))
 
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ def yunet_comparison(path: Path, pixels: int, threads: int) -> Comparison:
     original = cv2.FaceDetectorYN.create(str(path), "", (320, 320), MIN_SCORE)
 
     def detect(frame: U8) -> object:
-        height, width = fit_within(*frame.shape[:2], pixels)
+        height, width = fit_within(frame.shape[0], frame.shape[1], pixels)
         original.setInputSize((width, height))
         picture = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
         return original.detect(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
@@ -165,9 +165,9 @@ def detector_row(
 ) -> dict[str, Cell]:
     """The three ways on one batch."""
     batch = len(frames)
-    height, width = fit_within(*frames.shape[1:3], options.pixels)
+    height, width = fit_within(frames.shape[1], frames.shape[2], options.pixels)
     size = round_up(height, STRIDE), round_up(width, STRIDE)
-    tall, wide = fit_to(*frames.shape[1:3], size)
+    tall, wide = fit_to(frames.shape[1], frames.shape[2], size)
     planes = np.zeros((batch, 3, *size), np.float32)
     shrunk = cv2.resize(frames[0], (wide, tall)).transpose(2, 0, 1)
     normalised = isinstance(comparison.ours, ScrfdDetector)

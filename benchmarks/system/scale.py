@@ -133,7 +133,7 @@ def made_block(cast: Cast, people: I64, rng: np.random.Generator) -> dict[str, A
         "output": mean(z),
         "embedding": unit_rows(near(cast.encoder[people], ADAPTED_NOISE)).astype(np.float32),
         "pretrained": unit_rows(mean(views[0])).astype(np.float32),
-        "pretrained_views": 1 + mean_within_groups(*views, track, k),
+        "pretrained_views": 1 + mean_within_groups(views[0], views[1], track, k),
         "quality": np.full(k, 0.5, np.float32),
     }
 

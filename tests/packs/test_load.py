@@ -124,7 +124,7 @@ def test_settings_take_effect(folder: Path) -> None:
         (lambda c: c.pop("aligner"), "the key aligner is missing"),
         (
             lambda c: c["detector"].update(kind="haar"),
-            "'haar' is not valid: Input should be 'yunet'",
+            "'haar' is not valid: input should be 'yunet'",
         ),
         (lambda c: c["encoder"].update(kind="arcface"), "encoder.kind = 'arcface' is not valid"),
         (lambda c: c["encoder"].update(channels="bgr"), "only an encoder of kind onnx"),

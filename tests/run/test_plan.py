@@ -190,9 +190,13 @@ def test_work_planned_with_another_pack_is_refused(films: Path, tmp_path: Path) 
     title = only(plan(films, "three"))
     storage = Storage.open(str(tmp_path / "out"))
     other = pack_of(PackHashes("detector of another machine", "encoder of another machine"))
-    with pytest.raises(PackError, match="pack mine is another one on this machine"):
+    with pytest.raises(
+        PackError, match="pack mine differs between this machine and the one that planned"
+    ):
         commit_detect(title.videos[0].jobs()[0], other, RunConfig(), storage)
-    with pytest.raises(PackError, match="pack mine is another one on this machine"):
+    with pytest.raises(
+        PackError, match="pack mine differs between this machine and the one that planned"
+    ):
         commit_adapt(title, other, RunConfig(), storage)
     assert storage.names("") == []
 

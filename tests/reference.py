@@ -1,4 +1,4 @@
-"""The formulas of METHOD written out slowly, one pair at a time: what fast versions must equal."""
+"""The formulas of METHOD written out slowly, one pair at a time; fast versions must equal them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def loss(teacher_output, student_output, centre, teacher_temperature, student_te
 
 
 def soft_loss(p, q):
-    """The same from P and Q."""
+    """METHOD 2.3 from P and Q."""
     return -sum(float(a) * float(b) for a, b in zip(p, q, strict=True))
 
 
@@ -47,24 +47,23 @@ def mean_between(teacher_a, student_a, teacher_b, student_b):
     return (sum(there) / len(there) + sum(back) / len(back)) / 2
 
 
-def link_best_first(distance, limits, cannot_link):
-    """Average linkage, one best allowed pair at a time, from a full matrix of pairs."""
-    clusters = [[track] for track in range(len(limits))]
-    barred = {frozenset(map(int, pair)) for pair in cannot_link}
+def average_linkage(distance, cut, cannot_link):
+    """Average linkage, one nearest pair at a time, from a full matrix of pairs."""
+    clusters = [[track] for track in range(len(distance))]
+    apart = {frozenset(map(int, pair)) for pair in cannot_link}
     while True:
-        allowed = []
+        linkable = []
         for a, b in itertools.combinations(clusters, 2):
             pairs = list(itertools.product(a, b))
             mean = sum(distance[i, k] for i, k in pairs) / len(pairs)
-            limit = max(limits[track] for track in a + b)
-            if mean < limit and not any(frozenset(pair) in barred for pair in pairs):
-                allowed.append((mean, a, b))
-        if not allowed:
+            if mean < cut and not any(frozenset(pair) in apart for pair in pairs):
+                linkable.append((mean, a, b))
+        if not linkable:
             break
-        _, a, b = min(allowed)
+        _, a, b = min(linkable)
         clusters.remove(b)
         a.extend(b)
-    label = np.zeros(len(limits), int)
+    label = np.zeros(len(distance), int)
     for number, cluster in enumerate(sorted(clusters, key=min)):
         label[cluster] = number
     return label
@@ -107,8 +106,8 @@ def close(crop_outputs, centre, teacher_temperature, student_temperature):
     return label
 
 
-def match_tracks(embeddings, track, tail_share):
-    """METHOD 2.5 in all dimensions, the covariance pooled within tracks: set of pairs i < j."""
+def match_tracks(embeddings, track, tail_fraction):
+    """METHOD 2.5 in all dimensions, covariance pooled within tracks: the set of pairs i < j."""
     tracks = sorted(set(track.tolist()))
     means = {j: embeddings[track == j].mean(axis=0) for j in tracks}
     covariance = np.zeros((embeddings.shape[1],) * 2)
@@ -124,7 +123,7 @@ def match_tracks(embeddings, track, tail_share):
     found = set()
     for j in tracks:
         own = sorted(density(row, j) for row in embeddings[track == j])
-        lowest = own[: max(1, math.ceil(tail_share * len(own)))]
+        lowest = own[: max(1, math.ceil(tail_fraction * len(own)))]
         threshold = sum(lowest) / len(lowest)
         for i in tracks:
             if i != j and density(means[i], j) >= threshold:
@@ -152,7 +151,7 @@ def purity(truth, predicted):
 
 
 def bcubed(truth, predicted):
-    """METHOD 5, B-cubed precision and recall: for each track, over the tracks beside it."""
+    """METHOD 5, B-cubed precision and recall: means over the tracks."""
     precision = recall = 0.0
     for i in range(len(truth)):
         beside = [k for k in range(len(truth)) if predicted[k] == predicted[i]]
@@ -167,8 +166,8 @@ def mutual_information(truth, predicted):
     """METHOD 5, NMI with the arithmetic mean of the entropies."""
 
     def entropy(labels):
-        shares = [labels.count(value) / len(labels) for value in set(labels)]
-        return -sum(share * math.log(share) for share in shares)
+        parts = [labels.count(value) / len(labels) for value in set(labels)]
+        return -sum(part * math.log(part) for part in parts)
 
     truth, predicted = list(truth), list(predicted)
     joint = entropy(list(zip(truth, predicted, strict=True)))
@@ -187,7 +186,7 @@ def cosines_of_pairs(embeddings, identity):
 
 
 def accepted_at(embeddings, identity, rate):
-    """TAR at FAR: the share of same pairs over the first different pair that is refused."""
+    """TAR at FAR: the fraction of same pairs over the first different pair that is refused."""
     same, different = cosines_of_pairs(embeddings, identity)
     wrong = int(rate * len(different))
     if not same or not wrong:

@@ -428,5 +428,5 @@ def test_commands_of_the_readmes_are_ours() -> None:
     for name, value in re.findall(r"--set ([\w.]+)=(\S+?)[`\s:;,]", text):
         if value != "...":
             load_config(None, {name: value})
-    for path in re.findall(r"(?<!tests/)\b((?:jobs|cluster_configs)/[\w./-]+\.\w+)", text):
+    for path in re.findall(r"(?<![\w/])((?:jobs|cluster_configs)/[\w./-]+\.\w+)", text):
         assert (PROJECT / path).is_file(), path

@@ -66,7 +66,7 @@ def test_a_file_keeps_its_profile(tmp_path: Path) -> None:
         ({"detect": "4"}, "'detect' is a section"),
         ({"resources.adapt_workers": "0"}, "resources.adapt_workers: .* equal to 1"),
         ({"detect.analysis_fps": "inf"}, "detect.analysis_fps: .* finite"),
-        ({"cluster.quality.lowest_score": "nan"}, "cluster.quality.lowest_score: .* finite"),
+        ({"cluster.quality.min_score": "nan"}, "cluster.quality.min_score: .* finite"),
         ({"track.max_crops": "0"}, "track.max_crops: .* equal to 1"),
         ({"track.sample_seconds": "0"}, "track.sample_seconds: .* greater than 0"),
         ({"track.min_overlap": "7"}, "track.min_overlap: .* equal to 1"),

@@ -35,10 +35,10 @@ PRESIGNED = (
     ],
 )
 def test_credentials_are_hidden(text: str) -> None:
-    told = one_line(OSError(text))
-    assert HIDDEN in told
+    shown = one_line(OSError(text))
+    assert HIDDEN in shown
     for part in (SECRET, SECRET.split("/")[1], "IOSFODNN7EXAMPLE"):
-        assert part not in told
+        assert part not in shown
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,9 @@ def test_log_entries_are_redacted_with_their_tracebacks() -> None:
     except OSError as error:
         record = logging.LogRecord("a", 30, "f", 1, "of %s", (PRESIGNED,), None)
         record.exc_info = (type(error), error, error.__traceback__)
-    told = RedactingFormatter("%(message)s").format(record)
-    assert "Traceback" in told
-    assert SECRET not in told
+    shown = RedactingFormatter("%(message)s").format(record)
+    assert "Traceback" in shown
+    assert SECRET not in shown
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,9 @@ def test_log_entries_are_redacted_with_their_tracebacks() -> None:
         ({"secret_key": SECRET}, "unknown setting 's3.secret_key'"),
     ],
 )
-def test_wrong_settings_are_told_without_secrets(settings: dict[str, str], message: str) -> None:
+def test_wrong_settings_are_reported_without_secrets(
+    settings: dict[str, str], message: str
+) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         load_config(None, {f"s3.{name}": value for name, value in settings.items()})
     assert SECRET not in str(caught.value)

@@ -59,7 +59,7 @@ def test_every_setting_of_the_method_is_in_a_key() -> None:
         ("track.max_crops", "7", {TRACK}),
         ("adapt.epochs", "7", {ADAPT}),
         ("cluster.cut.fusion.ridge", "0.2", {ADAPT, CLUSTER}),
-        ("cluster.quality.lowest_score", "-3", {CLUSTER}),
+        ("cluster.quality.min_score", "-3", {CLUSTER}),
         ("resources.detect_gpus", "0.5", {DETECT}),
         ("resources.detect_cpus", "2", set()),
         ("s3.region", "eu-north-1", set()),

@@ -20,12 +20,12 @@ import numpy.typing as npt
 
 from vcn_ray.config import RunConfig, load_config, with_pack
 from vcn_ray.console import ProgressDisplay
-from vcn_ray.core.track import co_occurring
+from vcn_ray.core.track import cannot_link_pairs
 from vcn_ray.io.catalog import CatalogVideo, read_catalog
 from vcn_ray.io.storage import Storage
 from vcn_ray.learn.hooks import Hooks
 from vcn_ray.packs.face_pack import FacePack
-from vcn_ray.packs.find import open_pack, resolve_pack
+from vcn_ray.packs.find import find_pack, open_pack, resolve_pack
 from vcn_ray.records import I64, U8, TitleCrops
 from vcn_ray.results import Results
 from vcn_ray.run.devices import device_for
@@ -191,8 +191,7 @@ def run_index(request: IndexRequest, display: Display, clock: RunClock) -> Index
     log = RunLog(display, inputs=len(catalog), max_failures=request.max_failures)
     eraser = FailureEraser(storage)
     with display:
-        device = device_for(config.resources.detect_gpus) if request.local else "cpu"
-        pack = open_pack(config, device, partial(display.advance, "download"))
+        pack = find_pack(config, partial(display.advance, "download"))
         if not pack.commercial_use:
             display.note(f"note: pack {pack.name}: {pack.licence}")
         hashes = PackHashes(pack.detector_hash, pack.encoder_hash)
@@ -204,7 +203,8 @@ def run_index(request: IndexRequest, display: Display, clock: RunClock) -> Index
             if not new:
                 storage.check_writable()
             if request.local:
-                LocalExecutor(pack, config, storage, log).run(rest)
+                device = device_for(config.resources.detect_gpus)
+                LocalExecutor(open_pack(config, device), config, storage, log).run(rest)
             else:
                 _run_on_ray(rest, config, storage, clock.run_id, log)
     outcome = log.outcome()
@@ -257,7 +257,7 @@ def run_title(
     owner = owner.astype(np.int64)
     pairs: I64 = np.zeros((0, 2), np.int64)
     if frame is not None:
-        pairs = co_occurring(np.asarray(frame, np.int64), owner)
+        pairs = cannot_link_pairs(np.asarray(frame, np.int64), owner)
     title = TitleCrops(crops, owner, pairs)
     people = run_crops(title, pack.load_encoder(), config, Hooks(progress))
     return replace(people, track=numbers)

@@ -19,16 +19,16 @@ from pydantic.dataclasses import dataclass
 
 from vcn_ray.bounds import STRICT, Count, Natural, NonNegative, Positive
 from vcn_ray.core.cluster import ClusterConfig
-from vcn_ray.core.detect import FilterConfig
+from vcn_ray.core.filter import FilterConfig
 from vcn_ray.core.quality import QualityConfig
 from vcn_ray.core.shots import ShotConfig
-from vcn_ray.core.track import TrackConfig as TrackerConfig
+from vcn_ray.core.track import TrackerConfig
 from vcn_ray.errors import ConfigError
 from vcn_ray.io.isolation import IsolationConfig
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.video import DecodeConfig
 from vcn_ray.learn.adapt_config import AdaptConfig
-from vcn_ray.packs.download import DownloadConfig
+from vcn_ray.packs.fetch import DownloadConfig
 from vcn_ray.redact import redact
 
 T = TypeVar("T")
@@ -100,7 +100,10 @@ PROFILES: dict[str, dict[str, Any]] = {
         "adapt": {"encoder": "all", "matcher": "gaussian"},  # METHOD 2.4, 2.5
         "cluster": {
             "rule": "paper",  # METHOD 4
-            "quality": {"lowest_score": -3.5, "largest_share": 1.0},  # METHOD 3.2, the usual limit
+            "quality": {
+                "min_score": -3.5,
+                "max_unknown_fraction": 1.0,
+            },  # METHOD 3.2, the usual limit
         },
     },
 }

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-from vcn_ray.core.boxes import pairwise_iou
 from vcn_ray.core.metrics import ClusterScores, evaluate_clustering
+from vcn_ray.core.vectors import pairwise_iou
 from vcn_ray.errors import UsageError
 from vcn_ray.io.storage import Storage, one_line
 from vcn_ray.io.tables import column_array, read_boxes
@@ -68,7 +68,7 @@ class TitleScores:
             f"{s.pcr:.2f} ({s.clusters}/{s.identities})",
             f"{s.nmi:.4f}",
             f"{s.bcubed_precision:.4f} / {s.bcubed_recall:.4f} / {s.bcubed_f:.4f}",
-            f"{s.unknown_share:.1%}",
+            f"{s.unknown_fraction:.1%}",
             f"{self.detection_recall:.4f}",
             f"{self.tracks_scored} (+{self.tracks_unlabelled} without label)",
         ]
@@ -86,7 +86,7 @@ class TitleScores:
             "bcubed_precision": s.bcubed_precision,
             "bcubed_recall": s.bcubed_recall,
             "bcubed_f": s.bcubed_f,
-            "unknown_share": s.unknown_share,
+            "unknown_share": s.unknown_fraction,
             "detection_recall": self.detection_recall,
             "track_recall": self.track_recall,
             "tracks_scored": self.tracks_scored,

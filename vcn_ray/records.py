@@ -1,13 +1,20 @@
-"""Arrays that travel together; it knows nothing of files, networks or Ray.
+"""Arrays that belong together; it knows nothing of files, networks or Ray.
 
-Letters of shapes: t frames, n faces, m crops, k tracks, d embedding, o head outputs.
+Letters of shapes: t frames, s shots, n faces, m crops, k tracks, d embedding, o head outputs.
 Times are seconds from the start of the video; boxes are x0 y0 x1 y1 in displayed pixels.
+
+A record prints the shapes of its arrays. A record of rows can be indexed, which gives a record:
+
+    >>> faces
+    Faces(frame=int64[2], boxes=float32[2,4], scores=float32[2], kept=bool[2])
+    >>> faces[faces.kept]
+    Faces(frame=int64[1], boxes=float32[1,4], scores=float32[1], kept=bool[1])
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -20,18 +27,64 @@ I64 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
+Index = slice | int | I64 | Mask | list[int]
+"""Chooses rows; an int chooses one row and keeps the axis."""
+
 KEPT = "kept"
-"""Status of a face that passed the filters of METHOD 1.3; the others say why it was marked."""
+"""Status of a face that passes the filters of METHOD 1.3; the other statuses are reasons."""
 
 
 def check_rows(record: Any, count: int) -> None:
-    """Raise ShapeError unless every array field of `record` has `count` rows."""
-    for field in fields(record):
-        value = getattr(record, field.name)
-        if isinstance(value, np.ndarray) and len(value) != count:
+    """Raise ShapeError unless every array of `record` has `count` rows, except its SHARED ones."""
+    for name, value in _arrays(record).items():
+        if len(value) != count:
             raise ShapeError(
-                f"{type(record).__name__}.{field.name} needs {count} rows, got {value.shape}"
+                f"{type(record).__name__}.{name} needs {count} rows, got {value.shape}"
             )
+
+
+def _arrays(record: Any) -> dict[str, npt.NDArray[Any]]:
+    shared = getattr(record, "SHARED", ())
+    values = {f.name: getattr(record, f.name) for f in fields(record) if f.name not in shared}
+    return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+
+
+class Record:
+    """Base of records with arrays: it prints their types and shapes, not their values."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        record: Any = self
+        parts = (f"{f.name}={_show(getattr(record, f.name))}" for f in fields(record))
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+
+def _show(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype}[{','.join(map(str, value.shape))}]"
+    if isinstance(value, tuple) and len(value) > 3:
+        return f"<{len(value)} {type(value[0]).__name__}>"
+    return repr(value)
+
+
+class Rows(Record):
+    """Base of records whose arrays have one row for each item; SHARED names the arrays without."""
+
+    __slots__ = ()
+    SHARED: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        check_rows(self, len(self))
+
+    def __len__(self) -> int:
+        return len(next(iter(_arrays(self).values())))
+
+    def __getitem__(self, rows: Index) -> Self:
+        chosen: Any = [rows] if isinstance(rows, int | np.integer) else rows
+        record: Any = self
+        result: Self = replace(record, **{n: value[chosen] for n, value in _arrays(self).items()})
+        return result
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,92 +92,66 @@ class Segment:
     """A keyframe-aligned time range of a video: the unit of distribution."""
 
     index: int  # 0, 1, ... in order of time
-    start_pts: int  # first presentation time stamp that belongs to it, in the stream's time base
-    end_pts: int | None  # first one that does not; None: up to the end
+    start_pts: int  # first presentation time stamp inside it, in the stream's time base
+    end_pts: int | None  # first one after it; None: it ends with the video
     start_seconds: float
     end_seconds: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VideoInfo:
-    """What the container says of a video."""
+    """Facts from the header of a video's container."""
 
     width: int  # pixels of the displayed frame: rotation and sample aspect applied
     height: int
-    rotation: (
-        int  # degrees counter-clockwise that the decoder's frames must be turned: 0 90 180 270
-    )
+    rotation: int  # degrees counter-clockwise by which to turn decoded frames: 0 90 180 270
     duration_seconds: float
-    frame_rate: float  # average; VFR files have no one rate, so times always come from frames
+    frame_rate: float  # average; the rate may vary, so times always come from the frames
     codec: str
     hdr: bool  # PQ or HLG transfer; frames are not tone-mapped
     interlaced: bool  # flagged by the stream; frames are not deinterlaced
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Detections:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Detections(Rows):
     """Faces found in one frame, best score first."""
 
     boxes: F32  # (n, 4) x0 y0 x1 y1, pixels of the frame given to the detector
-    scores: F32  # (n,) larger is surer; the scale is the detector's own
-    landmarks: F32  # (n, 5, 2) x y; which five points is between a pack's detector and its aligner
-
-    def __post_init__(self) -> None:
-        check_rows(self, len(self.boxes))
-
-    def __len__(self) -> int:
-        return len(self.boxes)
+    scores: F32  # (n,) larger is more certain; each detector has its own scale
+    landmarks: F32  # (n, 5, 2) x y; the pack's detector and aligner agree on the five points
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FrameSignals:
-    """What remains of every frame of a video once its pixels are gone, in order of time."""
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class FrameSignals(Rows):
+    """What is kept of every frame of a video besides its faces, in order of time."""
 
     seconds: F64  # (t,)
-    analysed: Mask  # (t,) true where faces were looked for
-    content: F32  # (t,) change of picture from the frame before, 0..255; 0 for the first
+    analysed: Mask  # (t,) true where the detector ran
+    content: F32  # (t,) change of the picture since the previous frame, 0..255; 0 for the first
     histogram: F32  # (t, b) colour histogram, rows sum to 1
-    motion: F32  # (t, 2, 3) camera motion from the last analysed frame, in displayed pixels
-
-    def __post_init__(self) -> None:
-        check_rows(self, len(self.seconds))
-
-    def __len__(self) -> int:
-        return len(self.seconds)
+    motion: F32  # (t, 2, 3) camera motion since the last analysed frame, in displayed pixels
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Shots:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Shots(Rows):
     """Runs of frames without a cut, in order; together they cover the video."""
 
     starts: I64  # (s,) first frame
     ends: I64  # (s,) one past the last frame
 
-    def __post_init__(self) -> None:
-        check_rows(self, len(self.starts))
 
-    def __len__(self) -> int:
-        return len(self.starts)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Faces:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Faces(Rows):
     """All faces of a video, in order of frame."""
 
     frame: I64  # (n,) frame number in the video
     boxes: F32  # (n, 4) pixels of the displayed frame
     scores: F32  # (n,)
-    kept: Mask  # (n,) true where the filters of METHOD 1.3 passed it
-
-    def __post_init__(self) -> None:
-        check_rows(self, len(self.frame))
-
-    def __len__(self) -> int:
-        return len(self.frame)
+    kept: Mask  # (n,) true for a face that passes the filters of METHOD 1.3
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TitleCrops:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class TitleCrops(Record):
     """The sampled crops of a title's tracks: what a model adapts to."""
 
     crops: U8  # (m, p, p, 3) RGB, aligned for the encoder
@@ -152,37 +179,36 @@ class TitleCrops:
 
 
 class SoftAssignments(NamedTuple):
-    """The two sides of the loss for a set of head outputs (METHOD 4): all that clustering needs."""
+    """Both sides of the loss for a set of head outputs (METHOD 2.3)."""
 
     teacher: F32  # (m, o) P = softmax((z - c) / tau_t)
     student: F32  # (m, o) Q = log softmax(z / tau_s)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TrackOutputs:
-    """What the adapted student says of each track: all that quality and clustering need.
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class TrackOutputs(Rows):
+    """What the adapted student gives for each track: the input of quality and clustering.
 
     The loss is bilinear in the two sides of SoftAssignments (METHOD 4, closed form), so means over
     a track's crops are enough.
     """
 
-    crops: I64  # (k,) crops of each track, at least 1
+    SHARED: ClassVar[frozenset[str]] = frozenset({"centre"})
+
+    crops: I64  # (k,) number of crops, at least 1
     teacher: F32  # (k, o) mean P over the plain crops of a track
     student: F32  # (k, o) mean Q over the plain crops of a track
-    within: F64  # (k,) METHOD 4.2 over the plain crops; over its views where a track has one crop
-    within_views: F64  # (k,) the same between two augmented views of distinct crops
+    within: F64  # (k,) METHOD 4.2 over the plain crops; for a track of one crop, over its views
+    within_views: F64  # (k,) METHOD 4.2 between two augmented views of distinct crops
     output: F32  # (k, o) mean head output z
     embedding: F32  # (k, d) unit mean embedding of the adapted encoder
-    pretrained: F32  # (k, d) unit mean embedding of the encoder as the pack ships it
+    pretrained: F32  # (k, d) unit mean embedding of the pretrained encoder
     pretrained_views: F64  # (k,) mean cosine distance, pretrained encoder, between two augmented
-    # views of distinct crops; between two views of the one crop where a track has only one
+    # views of distinct crops; for a track of one crop, between two views of that crop
     quality: F32  # (k,) METHOD 3.1-3.2, in [0, 1]
     centre: F32  # (o,) c
     teacher_temperature: float  # tau_t
     student_temperature: float  # tau_s
-
-    def __len__(self) -> int:
-        return len(self.crops)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -190,21 +216,21 @@ class Merge:
     """One merge of METHOD 4: why the tracks of two clusters are one person."""
 
     round: int  # 1, 2, ...
-    rule: str  # which rule merged them, for instance "closure" or "title_cut"
-    left: int  # lowest track row of either side
-    right: int
-    left_tracks: int  # tracks on either side before the merge
+    rule: str  # the rule that merged them, for instance "closure" or "title_cut"
+    left: int  # lowest track row of the left cluster
+    right: int  # and of the right one
+    left_tracks: int  # size of the left cluster before the merge
     right_tracks: int
-    distance: float  # D of the two sides (METHOD 4.3)
-    left_threshold: float  # of either side (METHOD 4.2), or the title's cut
+    distance: float  # between the two clusters (METHOD 4.3)
+    left_threshold: float  # of the left cluster (METHOD 4.2), or the title's cut
     right_threshold: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Clustering:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Clustering(Record):
     """Which tracks are one person (METHOD 4)."""
 
-    label: I64  # (k,) cluster number 0.. of each track, by its first track; -1: unknown
+    label: I64  # (k,) cluster of each track, numbered 0.. by first track; -1: unknown
     confidence: F32  # (k,) in [0, 1]; 0 for unknown
     merges: tuple[Merge, ...]  # in the order they were made
     warnings: tuple[str, ...] = ()

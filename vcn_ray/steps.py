@@ -17,11 +17,11 @@ import numpy as np
 
 from vcn_ray.config import ResourceConfig, RunConfig, part_of, select
 from vcn_ray.core.cluster import UNKNOWN, cluster_tracks
-from vcn_ray.core.detect import face_sharpness, mark_faces
+from vcn_ray.core.filter import face_sharpness, mark_faces
 from vcn_ray.core.quality import low_outliers
 from vcn_ray.core.shots import find_shots
 from vcn_ray.core.signals import SignalReader
-from vcn_ray.core.track import link_tracks, sample_crops
+from vcn_ray.core.track import sample_crops, track_faces
 from vcn_ray.io.frames import DecodedFrame
 from vcn_ray.io.identity import digest
 from vcn_ray.io.isolation import read_segment
@@ -164,7 +164,7 @@ def track_video(
     sharpness = column_array(video.rows, "sharpness").astype(np.float32)  # (n,)
 
     shots = find_shots(video.signals, config.track)  # METHOD 1.1
-    track = link_tracks(video.faces, shots, video.signals, config.track)  # (n,), METHOD 1.4
+    track = track_faces(video.faces, shots, video.signals, config.track)  # (n,), METHOD 1.4
     sampled = sample_crops(seconds, track, sharpness, config.track)  # (n,), METHOD 1.5
     return video_tables(video_id, video, shots, track, sampled)
 

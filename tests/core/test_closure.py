@@ -3,14 +3,12 @@ from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
-import torch
 
 from tests import reference
 from tests.helpers.core_data import made_title
 from vcn_ray.core import forest, vectors
 from vcn_ray.core.closure import close, thresholds
-from vcn_ray.core.distance import mean_within_groups, soft_assign
-from vcn_ray.core.spaces import row_span
+from vcn_ray.core.distance import mean_within_groups, row_span, soft_assign
 from vcn_ray.core.vectors import group_sums, log_softmax, softmax, unit_rows
 
 TAU_T, TAU_S = 0.07, 0.1
@@ -72,18 +70,33 @@ def test_the_letter_of_the_method_with_a_head_of_a_narrow_last_layer(seed):
     assert 1 < found.label.max() + 1 < 12
 
 
+@pytest.mark.parametrize("noise", [0.1, 1.0])
 @pytest.mark.parametrize("fold_edges", [0, 1_000_000])
-def test_tensors_give_the_labels_and_merges_of_numpy(fold_edges, monkeypatch):
+def test_folding_changes_no_label_and_no_merge(fold_edges, noise, monkeypatch):
+    title = made_title(np.arange(90) % 8, noise=noise, wobble=6)
+    whole = close(title, "closure")
     monkeypatch.setattr(forest, "FOLD_EDGES", fold_edges)
     monkeypatch.setattr(vectors, "BLOCK_CELLS", 1600)
-    for noise in (0.1, 1.0):
-        title = made_title(np.arange(90) % 8, noise=noise, wobble=6)
-        plain, there = close(title, "closure"), close(title, "closure", torch.zeros(1))
-        assert np.array_equal(plain.label, there.label)
-        assert len(plain.merges) == 90 - (plain.label.max() + 1) > 60
-        for merge, other in zip(plain.merges, there.merges, strict=True):
-            assert astuple(merge)[:6] == astuple(other)[:6]
-            assert astuple(merge)[6:] == pytest.approx(astuple(other)[6:], abs=1e-12)
+    tiled = close(title, "closure")
+    assert np.array_equal(whole.label, tiled.label)
+    assert len(whole.merges) == 90 - (whole.label.max() + 1) > 60
+    for merge, other in zip(whole.merges, tiled.merges, strict=True):
+        assert astuple(merge)[:6] == astuple(other)[:6]
+        assert astuple(merge)[6:] == pytest.approx(astuple(other)[6:], abs=1e-12)
+
+
+@pytest.mark.parametrize("cells", [4, 4_000_000])
+def test_the_distance_of_two_tracks_is_the_mean_loss_of_their_crops(cells, monkeypatch):
+    monkeypatch.setattr(vectors, "BLOCK_CELLS", cells)
+    outputs, track = made_outputs([0, 1, 2, 0, 1, 0, 3, 0], 0, 0.07)
+    found = close(title_of(outputs, track, np.zeros(10)), "closure")
+    teacher, student = softmax(outputs / TAU_T), log_softmax(outputs / TAU_S)
+    first = [merge for merge in found.merges if merge.round == 1]
+    assert len(first) > 2
+    for merge in first:
+        a, b = track == merge.left, track == merge.right
+        literal = reference.mean_between(teacher[a], student[a], teacher[b], student[b])
+        assert merge.distance == pytest.approx(literal, abs=1e-10)
 
 
 def test_no_copy_of_all_outputs_and_no_table_of_all_pairs_is_held(monkeypatch):

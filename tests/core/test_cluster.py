@@ -1,14 +1,14 @@
-from dataclasses import astuple, fields, replace
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
-import torch
+from pydantic import ValidationError
 
 from tests.helpers.core_data import made_title, no_pairs
-from vcn_ray.core.cluster import ClusterConfig, cluster_tracks, confidence
-from vcn_ray.core.spaces import cosine_space
+from vcn_ray.core.cluster import ClusterConfig, broken_fraction, cluster_tracks, confidence
+from vcn_ray.core.distance import cosine_space
 from vcn_ray.core.vectors import renumber
-from vcn_ray.errors import ConfigError, ShapeError
+from vcn_ray.errors import ShapeError
 
 BOTH = pytest.mark.parametrize("rule", ["adaptive", "paper"])
 
@@ -24,16 +24,6 @@ def cluster(outputs, cannot_link=None, valid=None, rule="adaptive"):
         no_pairs() if cannot_link is None else np.array(cannot_link),
         ClusterConfig(rule=rule),
     )
-
-
-def taken(outputs, rows):
-    values = {f.name: getattr(outputs, f.name) for f in fields(outputs)}
-    chosen = {
-        name: value[rows]
-        for name, value in values.items()
-        if isinstance(value, np.ndarray) and name != "centre"
-    }
-    return replace(outputs, **chosen)
 
 
 @BOTH
@@ -111,24 +101,12 @@ def test_the_order_of_tracks_does_not_matter(rule):
     shuffled = np.random.default_rng(2).permutation(40)
     place = np.argsort(shuffled)
     plain = cluster(outputs, cannot, rule=rule)
-    other = cluster(taken(outputs, shuffled), place[cannot], rule=rule)
+    other = cluster(outputs[shuffled], place[cannot], rule=rule)
     assert np.array_equal(plain.label, renumber(other.label[place]))
     assert np.allclose(plain.confidence, other.confidence[place], atol=1e-5)
     again = cluster(outputs, cannot, rule=rule)
     assert np.array_equal(plain.label, again.label)
     assert list(map(astuple, plain.merges)) == list(map(astuple, again.merges))
-
-
-@BOTH
-def test_the_same_people_on_a_device(rule):
-    people = np.random.default_rng(1).integers(0, 7, 40)
-    outputs, cannot = made_title(people, noise=0.7), np.array([[0, 5], [8, 30]])
-    config = ClusterConfig(rule=rule)
-    plain = cluster_tracks(outputs, everything(outputs), cannot, config)
-    other = cluster_tracks(outputs, everything(outputs), cannot, config, torch.zeros(0))
-    assert np.array_equal(plain.label, other.label)
-    assert np.allclose(plain.confidence, other.confidence, atol=1e-6)
-    assert plain.warnings == other.warnings
 
 
 def test_confidence_is_a_silhouette_written_out():
@@ -165,11 +143,16 @@ def test_a_face_seen_twice_in_one_frame_is_one_person_and_the_title_says_so():
     assert [w.split(":")[0] for w in found.warnings] == ["seen_twice"]
 
 
+def test_the_fraction_of_broken_pairs():
+    assert broken_fraction(np.array([0, 0, 1]), np.array([[0, 1], [0, 2]])) == 0.5
+    assert broken_fraction(np.array([0, 0, 1]), no_pairs()) == 0
+
+
 def test_senseless_input_is_refused():
     outputs = made_title([0, 1])
     with pytest.raises(ShapeError, match="marks"):
         cluster(outputs, valid=np.ones(3, bool))
     with pytest.raises(ShapeError, match="rows"):
         cluster(outputs, [[0, 2]])
-    with pytest.raises(ConfigError, match="adaptive"):
+    with pytest.raises(ValidationError, match="adaptive"):
         ClusterConfig(rule="best")

@@ -1,22 +1,34 @@
+import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from tests.helpers.core_data import made_title, no_pairs
 from vcn_ray.core import cut, vectors
 from vcn_ray.core.cut import (
+    CUT,
     CutConfig,
+    Fusion,
+    FusionConfig,
+    chance_limit,
+    crossing,
     cut_title,
-    drawn_rows,
+    fuse,
     fused_space,
     learn_fusion,
-    link_to_cut,
+    pair_distances,
     pairs_among,
+    same_pairs,
+    sample_rows,
+    seen_twice,
+    view_distance,
 )
-from vcn_ray.core.evidence import Fusion, FusionConfig, pair_distances, same_pairs
-from vcn_ray.core.spaces import cosine_space
-from vcn_ray.errors import ConfigError
+from vcn_ray.core.distance import cosine_space
+from vcn_ray.core.linkage import agglomerate
+from vcn_ray.errors import ShapeError
 
 EXTREMES = {
     "one track": [0],
@@ -44,14 +56,14 @@ def found(people, cannot_link=None, **settings):
 @pytest.mark.parametrize("offset", [0.0, 2.0], ids=["centred encoder", "offset encoder"])
 @pytest.mark.parametrize("people", EXTREMES.values(), ids=EXTREMES.keys())
 def test_few_and_many_people_are_counted_right(people, offset):
-    label = found(people, offset=offset).linked.label
+    label = found(people, offset=offset).partition.label
     assert np.array_equal(label, vectors.renumber(np.array(people)))
 
 
 @pytest.mark.parametrize("factor", [0.8, 2.3])
 def test_where_the_learning_begins_does_not_matter_with_many_people(factor):
     people = np.random.default_rng(3).integers(0, 30, 200)
-    label = found(people, view_factor=factor).linked.label
+    label = found(people, view_factor=factor).partition.label
     assert np.array_equal(label, vectors.renumber(people))
 
 
@@ -63,57 +75,57 @@ def test_learning_ends_before_it_splits_people_who_overlap():
     same = same_pairs(people)
     view = pair_distances(spaces)[same, 0].mean()  # as on films: a person's tracks are as near
 
-    def people_found(least_reach):
-        config = CutConfig(view_factor=1.3, least_reach=least_reach)
+    def people_found(min_reach):
+        config = CutConfig(view_factor=1.3, min_reach=min_reach)
         fusion = learn_fusion(spaces, view, no_pairs(), config)
-        return link_to_cut(fused_space(spaces, fusion), no_pairs(), "").label.max() + 1
+        return agglomerate(fused_space(spaces, fusion), CUT, no_pairs(), "").label.max() + 1
 
     assert people_found(0.0) > 4 * 30
-    assert people_found(CutConfig().least_reach) < 2.5 * 30
+    assert people_found(CutConfig().min_reach) < 2.5 * 30
 
 
 def test_what_all_outputs_have_in_common_does_not_matter():
     people = np.random.default_rng(6).integers(0, 12, 90)
     outputs = made_title(people)
     moved = replace(outputs, output=outputs.output + np.float32(3))
-    label = cut_title(moved, no_pairs(), CutConfig(), "cut").linked.label
+    label = cut_title(moved, no_pairs(), CutConfig(), "cut").partition.label
     assert np.array_equal(label, vectors.renumber(people))
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
-@pytest.mark.parametrize("name", ["ridge", "odds", "false_share"])
+@pytest.mark.parametrize("name", ["ridge", "odds", "max_false_fraction"])
 def test_halving_and_doubling_a_constant_changes_nothing(name, factor):
     people = np.random.default_rng(4).integers(0, 12, 90)
     fusion = FusionConfig(**{name: factor * getattr(FusionConfig(), name)})
-    label = found(people, fusion=fusion).linked.label
+    label = found(people, fusion=fusion).partition.label
     assert np.array_equal(label, vectors.renumber(people))
 
 
 def test_the_merges_are_those_of_the_partition():
-    linked = found(list(range(5)) * 4).linked
-    assert len(linked.merges) == 20 - 5
-    assert all(merge.distance < 1 == merge.left_threshold for merge in linked.merges)
+    partition = found(list(range(5)) * 4).partition
+    assert len(partition.merges) == 20 - 5
+    assert all(merge.distance < 1 == merge.left_threshold for merge in partition.merges)
 
 
 def test_tracks_that_cannot_link_stay_apart():
-    label = found([0] * 6 + [1] * 6, cannot_link=[[0, 1]]).linked.label
+    label = found([0] * 6 + [1] * 6, cannot_link=[[0, 1]]).partition.label
     assert label[0] != label[1]
 
 
 def test_a_large_title_is_learned_from_some_of_its_tracks(monkeypatch):
     monkeypatch.setattr(cut, "LEARNING_TRACKS", 60)
     people = np.random.default_rng(5).integers(0, 12, 240)
-    rows = drawn_rows(240, 60)
+    rows = sample_rows(240, 60)
     assert len(rows) == 60
     assert (np.diff(rows) > 0).all()
-    assert np.array_equal(found(people).linked.label, vectors.renumber(people))
+    assert np.array_equal(found(people).partition.label, vectors.renumber(people))
 
 
-def test_all_tracks_are_drawn_where_they_are_few():
-    assert drawn_rows(7, 60).tolist() == list(range(7))
+def test_few_tracks_are_all_sampled():
+    assert sample_rows(7, 60).tolist() == list(range(7))
 
 
-def test_pairs_among_drawn_rows_keep_their_places():
+def test_pairs_among_sample_rows_keep_their_places():
     pairs = np.array([[0, 3], [2, 3], [1, 2]])
     assert pairs_among(pairs, np.array([0, 2, 3]), 4).tolist() == [[0, 2], [1, 2]]
     assert pairs_among(no_pairs(), np.array([0, 2]), 4).shape == (0, 2)
@@ -122,14 +134,193 @@ def test_pairs_among_drawn_rows_keep_their_places():
 def test_a_fused_distance_is_the_weighted_sum_in_units_of_its_cut():
     rng = np.random.default_rng(0)
     spaces = [cosine_space(rng.normal(size=(6, width))) for width in (3, 4, 5)]
-    tables = [space.offset - space.left @ space.right.T for space in spaces]
+    tables = [space.offset - space.rows @ space.rows.T for space in spaces]
     fused = fused_space(spaces, Fusion(np.array([0.5, 0.0, 2.0]), 4.0))
     want = (0.5 * tables[0] + 2 * tables[2]) / 4
-    assert np.allclose(fused.offset - fused.left @ fused.right.T, want)
+    assert np.allclose(fused.offset - fused.rows @ fused.rows.T, want)
 
 
-def test_senseless_settings_are_refused():
-    with pytest.raises(ConfigError, match="view_factor"):
-        CutConfig(view_factor=0)
-    with pytest.raises(ConfigError, match="least_reach"):
-        CutConfig(least_reach=-1)
+def test_the_view_distance_prefers_tracks_with_several_crops():
+    outputs = replace(
+        made_title([0, 1, 2]), crops=np.array([1, 4, 4]), pretrained_views=np.array([9.0, 0.2, 0.4])
+    )
+    assert view_distance(outputs) == pytest.approx(0.3)
+    alone = replace(outputs, crops=np.ones(3, np.int64))
+    assert view_distance(alone) == pytest.approx(3.2)
+
+
+def test_a_copy_of_a_track_is_one_face_and_a_stranger_is_not():
+    outputs = made_title([0, 1, 0])
+    pretrained = outputs.pretrained.copy()
+    pretrained[2] = pretrained[0] + np.float32(0.01)  # its mirror image, a little off
+    pretrained[2] /= np.linalg.norm(pretrained[2])
+    pairs = np.array([[0, 2], [0, 1], [1, 2]])
+    assert seen_twice(replace(outputs, pretrained=pretrained), pairs).tolist() == [
+        True,
+        False,
+        False,
+    ]
+    assert seen_twice(outputs, no_pairs()).tolist() == []
+
+
+def test_two_tracks_of_one_person_are_not_one_face():
+    outputs = made_title([0] * 8)
+    pairs = np.array([[0, i] for i in range(1, 8)])
+    assert not seen_twice(outputs, pairs).any()
+
+
+def test_pairs_of_other_tracks_are_refused():
+    with pytest.raises(ShapeError, match="rows"):
+        seen_twice(made_title([0, 1]), np.array([[0, 2]]))
+
+
+EVEN = FusionConfig(ridge=1e-9, odds=1.0, max_false_fraction=1.0)
+
+
+def random_spaces(tracks, seed=0):
+    rng = np.random.default_rng(seed)
+    return [cosine_space(rng.normal(size=(tracks, width))) for width in (4, 7)]
+
+
+def learned(near, far, config):
+    rows = np.concatenate([near, far])
+    return fuse(rows, np.arange(len(rows)) < len(near), config)
+
+
+def kinds(seed=0, same=400, different=4000):
+    """Distances of two kinds of pairs in two spaces, the second of which says more."""
+    rng = np.random.default_rng(seed)
+    near = rng.multivariate_normal([0.5, 0.3], [[0.02, 0.005], [0.005, 0.01]], same)
+    far = rng.multivariate_normal([0.9, 1.0], [[0.02, 0.005], [0.005, 0.02]], different)
+    return near, far
+
+
+@pytest.mark.parametrize("cells", [1, 4_000_000])
+def test_distances_are_those_of_every_pair_written_out(cells, monkeypatch):
+    monkeypatch.setattr(vectors, "BLOCK_CELLS", cells)
+    spaces, label = random_spaces(14), np.arange(14) % 4
+    tables = [space.offset - space.rows @ space.rows.T for space in spaces]
+    pairs = list(itertools.combinations(range(14), 2))
+    want = [[table[i, k] for table in tables] for i, k in pairs]
+    assert np.allclose(pair_distances(spaces), want)
+    assert same_pairs(label).tolist() == [label[i] == label[k] for i, k in pairs]
+
+
+def test_the_direction_is_fishers():
+    near, far = kinds(same=3000, different=3000)
+    fusion = learned(near, far, EVEN)
+    rows = np.concatenate([near, far])
+    lda = LinearDiscriminantAnalysis().fit(rows, np.repeat([0, 1], 3000))
+    assert fusion.weights / fusion.weights.sum() == pytest.approx(
+        lda.coef_[0] / lda.coef_[0].sum(), abs=1e-6
+    )
+    assert (far.mean(axis=0) - near.mean(axis=0)) @ fusion.weights == pytest.approx(1)
+
+
+def test_the_cut_is_where_both_densities_are_as_high():
+    near, far = kinds()
+    fusion = learned(near, far, FusionConfig(odds=2.0, max_false_fraction=1.0))
+
+    def density(rows, weight):
+        x = rows @ fusion.weights
+        z = (fusion.cut - x.mean()) / x.std()
+        return weight * len(x) / x.std() * np.exp(-(z**2) / 2)
+
+    assert density(near, 2.0) == pytest.approx(density(far, 1.0), rel=0.02)
+    assert (near @ fusion.weights).mean() < fusion.cut < (far @ fusion.weights).mean()
+
+
+def test_two_distances_separate_better_than_one():
+    near, far = kinds()
+    both = learned(near, far, EVEN)
+
+    def wrong(weights, limit):
+        return (near @ weights >= limit).mean() + (far @ weights < limit).mean()
+
+    for alone in np.eye(2):
+        limit = crossing(near @ alone, far @ alone, 1.0)
+        assert wrong(both.weights, both.cut) < wrong(alone, limit)
+
+
+def test_a_distance_that_separates_nothing_gets_no_weight():
+    near, far = kinds()
+    backwards = np.random.default_rng(1).normal(0, 0.1, len(near) + len(far))
+    near = np.column_stack([near, backwards[: len(near)] + 0.1])
+    far = np.column_stack([far, backwards[len(near) :]])
+    fusion = learned(near, far, FusionConfig())
+    assert fusion.weights[2] == 0
+    assert (fusion.weights[:2] > 0).all()
+
+
+def test_equal_distances_share_the_weight():
+    near, far = (np.column_stack([rows, rows[:, 1]]) for rows in kinds())
+    weights = learned(near, far, FusionConfig()).weights
+    assert weights[1] == pytest.approx(weights[2])
+
+
+def test_nothing_to_learn_from():
+    near, far = kinds()
+    assert learned(near[:0], far, FusionConfig()) is None
+    assert learned(near, far[:0], FusionConfig()) is None
+    assert learned(far, near, FusionConfig()) is None  # strangers nearer than a person to itself
+
+
+def test_one_pair_of_a_kind_is_enough():
+    near, far = kinds()
+    fusion = learned(near[:1], far, EVEN)
+    assert near[0] @ fusion.weights <= fusion.cut < (far @ fusion.weights).mean()
+
+
+def test_one_pair_has_no_covariance():
+    distances = np.array([[0.3, 0.3, 0.2], [0.7, 0.6, 1.1], [0.8, 0.75, 0.9]])
+    found = fuse(distances, np.array([True, False, False]), FusionConfig())
+    scatter = np.cov(distances[1:].T, ddof=0) / 2
+    scatter += 0.1 * np.diag(np.diag(scatter))
+    want = np.maximum(np.linalg.solve(scatter, distances[1:].mean(axis=0) - distances[0]), 0)
+    assert np.allclose(found.weights / found.weights.sum(), want / want.sum())
+
+
+def test_the_crossing_stays_between_the_means():
+    wide, narrow = np.linspace(-3, 5, 10_000), np.full(10, 0.9)
+    assert crossing(narrow, wide, 1.0) == pytest.approx(0.9, abs=0.01)
+    assert crossing(wide, np.full(1, 2.0), 1.0) <= 2
+
+
+def test_where_nobody_is_seen_twice_the_nearest_strangers_stay_apart():
+    distances = np.sort(np.random.default_rng(0).normal(1, 0.1, (4950, 1)), axis=0)
+    nearest, rest = distances[:9], distances[9:]
+    fusion = learned(nearest, rest, FusionConfig())
+    near, far = nearest @ fusion.weights, rest @ fusion.weights
+    assert crossing(near, far, 2.0) > fusion.cut
+    assert (near < fusion.cut).sum() <= 1
+
+
+def test_the_chance_limit_is_a_fraction_of_a_normal_tail():
+    rng = np.random.default_rng(0)
+    far = rng.normal(2, 0.5, 200_000)
+    limit = chance_limit(np.ones(20_000), far, 0.1)
+    assert (far < limit).sum() == pytest.approx(0.1 * 20_000, rel=0.05)
+    assert chance_limit(far, np.ones(10), 0.5) == np.inf
+
+
+def test_one_person_in_two_clusters_does_not_move_the_chance_limit():
+    rng = np.random.default_rng(0)
+    far, missed = rng.normal(2, 0.1, 1000), rng.normal(0.2, 0.1, 150)
+    alone = chance_limit(np.ones(100), far, 0.05)
+    assert chance_limit(np.ones(100), np.concatenate([far, missed]), 0.05) > alone - 0.1
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"view_factor": 0}, {"min_reach": -1}, {"view_factor": np.inf}, {"unknown": 1}]
+)
+def test_senseless_settings_of_the_cut_are_refused(wrong):
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        CutConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"odds": 0}, {"ridge": 0}, {"max_false_fraction": 0}, {"max_false_fraction": 1.1}]
+)
+def test_senseless_settings_of_the_fusion_are_refused(wrong):
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        FusionConfig(**wrong)

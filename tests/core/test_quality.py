@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from tests import reference
 from vcn_ray.core import vectors
 from vcn_ray.core.quality import QualityConfig, crop_quality, low_outliers, track_quality
-from vcn_ray.errors import ConfigError, ShapeError
+from vcn_ray.errors import ShapeError
 
 
 @pytest.mark.parametrize("cells", [1, 4_000_000])
@@ -45,15 +46,15 @@ def test_only_the_low_side_is_dropped():
 def test_the_cut_is_the_modified_z_score():
     quality = np.array([0.0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10])  # median 5, MAD 3, sd 4.45
     lenient, strict = (
-        QualityConfig(lowest_score=score, largest_share=0.1) for score in (-1.13, -1.11)
+        QualityConfig(min_score=score, max_unknown_fraction=0.1) for score in (-1.13, -1.11)
     )
     assert low_outliers(quality, lenient).sum() == 0
     assert np.flatnonzero(low_outliers(quality, strict)).tolist() == [0]
 
 
-def test_never_more_than_the_largest_share_and_the_lowest_first():
+def test_never_more_than_the_largest_fraction_and_the_lowest_first():
     quality = np.r_[np.full(60, 0.6) + np.linspace(0, 1e-3, 60), np.linspace(0.1, 0.2, 40)]
-    outlier = low_outliers(quality, QualityConfig(largest_share=0.1))
+    outlier = low_outliers(quality, QualityConfig(max_unknown_fraction=0.1))
     assert np.flatnonzero(outlier).tolist() == list(range(60, 70))
 
 
@@ -71,8 +72,8 @@ def test_few_tracks_are_all_kept(tracks):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"lowest_score": 1.0}, {"largest_share": 1.5}, {"fewest_tracks": 2}]
+    "wrong", [{"min_score": 1.0}, {"min_score": 0.0}, {"max_unknown_fraction": 1.5}]
 )
 def test_senseless_settings_are_refused(wrong):
-    with pytest.raises(ConfigError):
+    with pytest.raises(ValidationError):
         QualityConfig(**wrong)

@@ -8,14 +8,20 @@ import pytest
 
 from vcn_ray.core.shots import ShotConfig, find_shots
 from vcn_ray.core.signals import SignalReader, join_signals
-from vcn_ray.core.track import TrackConfig, co_occurring, link_tracks, sample_crops
+from vcn_ray.core.track import (
+    TrackerConfig,
+    cannot_link_pairs,
+    carry_box,
+    sample_crops,
+    track_faces,
+)
 from vcn_ray.errors import ShapeError
 from vcn_ray.io.frames import read_segment
 from vcn_ray.io.keyframes import plan_segments
 from vcn_ray.io.video import DecodeConfig
 from vcn_ray.records import Faces, FrameSignals, Shots
 
-RATE, EVERY = 24, 3  # faces are looked for in every third frame: 8 a second
+RATE, EVERY = 24, 3  # every third frame is analysed: 8 per second
 
 
 def signals_for(frames: int, motion: np.ndarray | None = None) -> FrameSignals:
@@ -48,9 +54,9 @@ def faces_of(rows, scores=0.9, kept=True) -> Faces:
     )
 
 
-def link(faces: Faces, frames: int, shots: Shots | None = None, motion=None, **settings):
-    return link_tracks(
-        faces, shots or shots_of(0, frames), signals_for(frames, motion), TrackConfig(**settings)
+def track_of(faces: Faces, frames: int, shots: Shots | None = None, motion=None, **settings):
+    return track_faces(
+        faces, shots or shots_of(0, frames), signals_for(frames, motion), TrackerConfig(**settings)
     )
 
 
@@ -61,21 +67,21 @@ def walk(frames, x: float, step: float, y: float = 100.0):
 def test_two_people_are_two_tracks_from_their_first_face_on():
     frames = range(0, 48, EVERY)
     faces = faces_of(walk(frames, 400, -5) + walk(frames, 100, 5))
-    track = link(faces, 48)
+    track = track_of(faces, 48)
     assert track[:2].tolist() == [1, 0]  # the left one counts first
     assert all(len(set(track[n::2])) == 1 for n in range(2))
 
 
 def test_numbers_follow_the_first_frame():
     faces = faces_of(walk(range(9, 48, EVERY), 0, 1) + walk(range(0, 30, EVERY), 500, 1))
-    track = link(faces, 48)
+    track = track_of(faces, 48)
     assert track[0] == 0
     assert track[faces.frame == 9].tolist() == [1, 0]  # from left to right
 
 
 def test_a_track_ends_at_a_cut():
     faces = faces_of(walk(range(0, 48, EVERY), 100, 2))
-    track = link(faces, 48, shots_of(0, 24, 48))
+    track = track_of(faces, 48, shots_of(0, 24, 48))
     assert track.tolist() == [0] * 8 + [1] * 8
 
 
@@ -84,7 +90,7 @@ def test_the_camera_may_move_faster_than_the_faces():
     motion = np.array([[1, 0, -step], [0, 1, 0]], np.float32)
     frames = range(0, 48, EVERY)
     faces = faces_of(walk(frames, 800, -step) + walk(frames, 870, -step))
-    still, moving = link(faces, 48), link(faces, 48, motion=motion)
+    still, moving = track_of(faces, 48), track_of(faces, 48, motion=motion)
     assert moving.tolist() == [0, 1] * 16
     assert still.tolist() != moving.tolist()
 
@@ -94,18 +100,18 @@ def test_short_tracks_and_marked_faces_belong_to_none():
     rows = walk(frames, 100, 2) + walk(frames[:2], 600, 0)
     kept = np.array([number % 4 != 1 for number in range(len(frames))] + [True] * 2)
     faces = faces_of(rows, kept=kept)
-    track = link(faces, 48)
+    track = track_of(faces, 48)
     assert set(track[faces.boxes[:, 0] > 500]) == {-1}
     assert np.array_equal(track[faces.boxes[:, 0] < 500] >= 0, kept[:16])
     assert set(track) == {-1, 0}  # the marked faces kept the track together
-    assert set(link(faces, 48, min_faces=2)) == {-1, 0, 1}
+    assert set(track_of(faces, 48, min_faces=2)) == {-1, 0, 1}
 
 
 def test_somebody_else_behind_an_occlusion_is_another_track():
     before, after = range(0, 18, EVERY), range(30, 60, EVERY)
-    there = link(faces_of(walk(before, 100, 0) + walk(after, 105, 0)), 60)
-    beside = link(faces_of(walk(before, 100, 0) + walk(after, 130, 0)), 60)
-    later = link(faces_of(walk(before, 100, 0) + walk(range(60, 90, EVERY), 100, 0)), 90)
+    there = track_of(faces_of(walk(before, 100, 0) + walk(after, 105, 0)), 60)
+    beside = track_of(faces_of(walk(before, 100, 0) + walk(after, 130, 0)), 60)
+    later = track_of(faces_of(walk(before, 100, 0) + walk(range(60, 90, EVERY), 100, 0)), 90)
     assert set(there) == {0}
     assert set(beside) == set(later) == {0, 1}
 
@@ -116,7 +122,7 @@ def test_the_scale_of_scores_does_not_matter(scale):
     frames = range(0, 72, EVERY)
     faces = faces_of(walk(frames, 100, 3) + walk(frames, 300, 3), rng.uniform(0.4, 0.9, 48))
     scaled = Faces(faces.frame, faces.boxes, faces.scores * np.float32(scale), faces.kept)
-    assert link(scaled, 72).tolist() == link(faces, 72).tolist()
+    assert track_of(scaled, 72).tolist() == track_of(faces, 72).tolist()
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -128,26 +134,26 @@ def test_no_two_faces_of_a_frame_share_a_track(seed):
         for _ in range(rng.integers(0, 7))
     ]
     faces = faces_of(rows, rng.uniform(0.1, 1, len(rows)), rng.random(len(rows)) < 0.9)
-    track = link(faces, 90, shots_of(0, 40, 90), min_faces=1)
+    track = track_of(faces, 90, shots_of(0, 40, 90), min_faces=1)
     assert track.max() > 3
     for frame in np.unique(faces.frame):
         numbers = track[(faces.frame == frame) & (track >= 0)]
         assert len(set(numbers)) == len(numbers)
-    np.testing.assert_array_equal(track, link(faces, 90, shots_of(0, 40, 90), min_faces=1))
+    np.testing.assert_array_equal(track, track_of(faces, 90, shots_of(0, 40, 90), min_faces=1))
 
 
 def test_no_faces_no_tracks():
-    assert link(faces_of([]), 30).shape == (0,)
-    assert link(faces_of([(0, 1, 1)], kept=False), 30).tolist() == [-1]
+    assert track_of(faces_of([]), 30).shape == (0,)
+    assert track_of(faces_of([(0, 1, 1)], kept=False), 30).tolist() == [-1]
     with pytest.raises(ShapeError, match="analysed"):
-        link(faces_of([(1, 0, 0)]), 30)
+        track_of(faces_of([(1, 0, 0)]), 30)
 
 
 def sample(track, sharpness=None, step=1 / 8, **settings):
     track = np.array(track)
     sharp = np.ones(len(track)) if sharpness is None else np.array(sharpness)
     seconds = np.arange(len(track)) * step
-    return sample_crops(seconds, track, sharp.astype(np.float32), TrackConfig(**settings))
+    return sample_crops(seconds, track, sharp.astype(np.float32), TrackerConfig(**settings))
 
 
 def test_one_crop_in_each_interval_the_sharpest():
@@ -186,8 +192,20 @@ def test_tracks_that_share_a_frame():
         for f in frame
         for pair in itertools.combinations(track[(frame == f) & (track >= 0)].tolist(), 2)
     }
-    assert co_occurring(frame, track).tolist() == sorted(map(list, expected)) == [[0, 1], [0, 2]]
-    assert co_occurring(frame[:0], track[:0]).shape == (0, 2)
+    assert (
+        cannot_link_pairs(frame, track).tolist() == sorted(map(list, expected)) == [[0, 1], [0, 2]]
+    )
+    assert cannot_link_pairs(frame[:0], track[:0]).shape == (0, 2)
+
+
+def test_a_box_goes_with_the_camera():
+    box = np.array([10, 20, 30, 60], np.float32)
+    shift = np.array([[1, 0, 5], [0, 1, -7]], np.float32)
+    assert carry_box(box, shift).tolist() == [15, 13, 35, 53]
+    zoom = np.array([[2, 0, 0], [0, 2, 0]], np.float32)
+    assert carry_box(box, zoom).tolist() == [20, 40, 60, 120]
+    quarter = np.array([[0, -1, 100], [1, 0, 0]], np.float32)  # the face stays upright in its box
+    assert carry_box(box, quarter).tolist() == [50, 0, 70, 40]
 
 
 def test_a_crowd_has_tracks_of_one_face_each(shared):
@@ -214,10 +232,10 @@ def test_a_crowd_has_tracks_of_one_face_each(shared):
         kept=np.ones(len(table), bool),
     )
     signals = join_signals([reader.result()])
-    track = link_tracks(faces, find_shots(signals, ShotConfig()), signals, TrackConfig())
-    linked = track >= 0
-    assert linked.mean() > 0.8
+    track = track_faces(faces, find_shots(signals, ShotConfig()), signals, TrackerConfig())
+    tracked = track >= 0
+    assert tracked.mean() > 0.8
     assert 12 <= track.max() + 1 <= 26  # about ten people, who hide one another
-    assert len(set(zip(faces.frame[linked], track[linked], strict=True))) == linked.sum()
+    assert len(set(zip(faces.frame[tracked], track[tracked], strict=True))) == tracked.sum()
     # The woman in front on the left stays one track as long as she is seen.
-    assert np.bincount(track[linked]).max() >= 28
+    assert np.bincount(track[tracked]).max() >= 28

@@ -1,15 +1,14 @@
 import numpy as np
 import pytest
-import torch
 
 from vcn_ray.core import vectors
 from vcn_ray.core.vectors import (
     add_groups,
-    beside,
+    area,
     check_pairs,
     group_sums,
     log_softmax,
-    on_host,
+    pairwise_iou,
     renumber,
     row_blocks,
     row_dots,
@@ -38,14 +37,6 @@ def test_tiles_cover_every_pair_once(cells, above, monkeypatch):
     assert (seen[np.triu_indices(13)] == 1).all()
     assert (seen == 1).all() or above
     assert list(tiles(0, 5)) == list(tiles(5, 0)) == []
-
-
-def test_values_come_and_go_between_libraries():
-    values = np.arange(3.0)
-    there = beside(values, torch.zeros(1))
-    assert isinstance(there, torch.Tensor)
-    assert on_host(there).tolist() == [0, 1, 2]
-    assert beside(values, np.zeros(1)) is values is on_host(values)
 
 
 def test_unit_rows_leave_the_input_and_a_zero_row_alone():
@@ -99,3 +90,33 @@ def test_pairs_beyond_the_rows_are_refused(pairs):
 def test_pairs_of_the_wrong_shape_are_refused():
     with pytest.raises(ShapeError, match="shape"):
         check_pairs(np.zeros(4, np.int64), 3)
+
+
+def iou_of_pixels(left, right) -> float:
+    """Counts the pixels of two boxes with whole corners."""
+    canvas = np.zeros((2, 40, 40), bool)
+    for layer, (x0, y0, x1, y1) in zip(canvas, (left, right), strict=True):
+        layer[y0:y1, x0:x1] = True
+    union = canvas.any(axis=0).sum()
+    return float(canvas.all(axis=0).sum() / union) if union else 0.0
+
+
+def test_iou_counts_pixels():
+    rng = np.random.default_rng(0)
+    boxes = np.sort(rng.integers(0, 40, (30, 2, 2)), axis=1).reshape(30, 4)
+    found = pairwise_iou(boxes[:12].astype(np.float32), boxes[12:].astype(np.float32))
+    expected = [[iou_of_pixels(a, b) for b in boxes[12:]] for a in boxes[:12]]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_iou_and_area_of_empty_and_equal_boxes():
+    box = np.array([[2, 2, 6, 6]], np.float32)
+    none = np.zeros((0, 4), np.float32)
+    inside_out = np.array([[6, 6, 2, 2]], np.float32)
+    assert pairwise_iou(box, box).tolist() == [[1.0]]
+    assert pairwise_iou(box, box + 4).tolist() == [[0.0]]
+    assert pairwise_iou(box, none).shape == (1, 0)
+    assert pairwise_iou(inside_out, inside_out).tolist() == [[0.0]]
+    assert area(np.concatenate([box, inside_out])).tolist() == [16.0, 0.0]
+    with pytest.raises(ShapeError, match=r"\(n, 4\)"):
+        area(np.zeros((3, 5), np.float32))

@@ -125,7 +125,7 @@ def test_a_title_that_was_tracked_before_is_clustered_again(
     both: dict[str, tuple[Ran, Path]], catalog: Path, yunet_pack: Path
 ) -> None:
     output = both["ray"][1]
-    words = [*SMALL, "--set", "cluster.quality.fewest_tracks=5"]
+    words = [*SMALL, "--set", "cluster.quality.min_score=-2.4"]
     again = vcn("index", catalog, "--output", output, "--pack", yunet_pack, *words)
     titles = {title["title"]: title["reused"] for title in again.record["titles"]}
     assert titles == {"Series": False, "grid_bbaf2n": False}

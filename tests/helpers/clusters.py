@@ -8,7 +8,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,20 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.system.processes import end_marked, free_ray_ports
+
 PROJECT = Path(__file__).resolve().parents[2]
 RAY = Path(sys.executable).with_name("ray")
 LOG = "head.log"
 TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
-# Named, for other clusters on the machine may have Ray's own choice.
-PORTS = (
-    "--port",
-    "--dashboard-port",
-    "--dashboard-agent-listen-port",
-    "--dashboard-agent-grpc-port",
-    "--runtime-env-agent-port",
-    "--metrics-export-port",
-    "--ray-client-server-port",
-)
 
 
 @dataclass(frozen=True)
@@ -94,7 +85,7 @@ def _make_head(folder: Path) -> Head:
     token_file = folder / "token"
     token_file.touch(mode=0o600)
     token_file.write_text(token, encoding="utf-8")
-    ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+    ports = free_ray_ports()
     address = f"http://127.0.0.1:{ports['--dashboard-port']}"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {
         "RAY_AUTH_MODE": "token",
@@ -124,17 +115,6 @@ def _start(head: Head, folder: Path, cpus: int) -> subprocess.Popen[bytes]:
         )
 
 
-def free_ports(number: int) -> list[int]:
-    """Ports that nobody listens on, below those that the system gives to outgoing connections."""
-    found: list[int] = []
-    while len(found) < number:
-        port = 20_000 + secrets.randbelow(12_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            found += [] if port in found else [port]
-    return found
-
-
 def _takes_jobs(head: Head, process: subprocess.Popen[bytes], folder: Path) -> bool:
     request = urllib.request.Request(f"{head.address}/api/jobs/")
     request.add_header("Authorization", f"Bearer {head.token}")
@@ -153,22 +133,5 @@ def _end(process: subprocess.Popen[bytes], token_file: Path) -> None:
         process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=5)
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        for pid in _processes_of(token_file):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, sign)
-        deadline = time.monotonic() + 5
-        while _processes_of(token_file) and time.monotonic() < deadline:
-            time.sleep(0.2)
+    end_marked(TOKEN_PATH, str(token_file), seconds=5)
     process.wait(timeout=20)
-
-
-def _processes_of(token_file: Path) -> list[int]:
-    mark = f"{TOKEN_PATH}={token_file}".encode()
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and int(folder.name) != os.getpid():
-            with contextlib.suppress(OSError):
-                if mark in (folder / "environ").read_bytes().split(b"\0"):
-                    found.append(int(folder.name))
-    return found

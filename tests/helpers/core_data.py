@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from vcn_ray.core.distance import mean_within_groups, soft_assign
 from vcn_ray.core.vectors import group_sums, unit_rows
-from vcn_ray.records import TrackOutputs
+from vcn_ray.records import F32, F64, I64, TrackOutputs
 
 OUTPUTS, DIM = 64, 128
 
 
-def spread(rng, rows, size):
+def scatter(rng: np.random.Generator, rows: F64, size: float) -> F64:
+    """Noise for each row: a vector of about length `size` in a random direction."""
     return rng.normal(0, size / np.sqrt(rows.shape[1]), rows.shape)
 
 
-def no_pairs():
+def no_pairs() -> I64:
     return np.zeros((0, 2), np.int64)
 
 
-def made_title(people, crops=6, seed=0, noise=0.7, wobble=1.5, offset=0.0):
+def made_title(
+    people: Sequence[int] | I64,
+    crops: int = 6,
+    seed: int = 0,
+    noise: float = 0.7,
+    wobble: float = 1.5,
+    offset: float = 0.0,
+) -> TrackOutputs:
     """Tracks of people given as their numbers, one for each track.
 
     The encoder puts people in random directions, tracks at `noise` from their person and views
@@ -29,15 +41,15 @@ def made_title(people, crops=6, seed=0, noise=0.7, wobble=1.5, offset=0.0):
     title's mean, as centering does.
     """
     rng = np.random.default_rng(seed)
-    people = np.asarray(people, np.int64)
-    k = len(people)
+    person = np.asarray(people, np.int64)
+    k = len(person)
     track = np.repeat(np.arange(k), crops)
-    directions = unit_rows(rng.normal(size=(int(people.max(initial=0)) + 1, DIM)))
-    centre = directions[people].reshape(k, DIM)
-    centre = centre + spread(rng, centre, noise)
+    directions = unit_rows(rng.normal(size=(int(person.max(initial=0)) + 1, DIM)))
+    centre = directions[person].reshape(k, DIM)
+    centre = centre + scatter(rng, centre, noise)
     views = []
     for _ in range(3):
-        rows = centre[track] + spread(rng, centre[track], wobble * noise)
+        rows = centre[track] + scatter(rng, centre[track], wobble * noise)
         rows[:, 0] += offset
         views.append(unit_rows(rows))
     head = rng.normal(size=(DIM, OUTPUTS)) / np.sqrt(OUTPUTS)
@@ -47,10 +59,10 @@ def made_title(people, crops=6, seed=0, noise=0.7, wobble=1.5, offset=0.0):
     plain, left, right = (soft_assign(rows, zero, 0.07, 0.1) for rows in z)
     n = np.bincount(track, minlength=k)
 
-    def mean(rows):
+    def mean(rows: npt.NDArray[Any]) -> F32:
         return (group_sums(rows, track, k) / n[:, None]).astype(np.float32)
 
-    def within(a, b):
+    def within(a: F32 | F64, b: F32 | F64) -> F64:
         return mean_within_groups(a, b, track, k)
 
     loss_views = (within(left.teacher, right.student) + within(right.teacher, left.student)) / 2

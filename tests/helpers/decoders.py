@@ -1,4 +1,4 @@
-"""What the tests of decoder processes share."""
+"""Helpers of the tests of decoder processes."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -42,7 +43,7 @@ def write_distance_graph(
     order = [0, 2, 3, 1] if by_picture else [2, 3, 0, 1]
     for stride in strides:
         cells = f"cells_{stride}"
-        sides = {"kernel_shape": [stride, stride], "strides": [stride, stride]}
+        sides: dict[str, Any] = {"kernel_shape": [stride, stride], "strides": [stride, stride]}
         nodes.append(helper.make_node("AveragePool", [source], [cells], **sides))
         for head, columns in (("score", 1), ("box", 4), ("points", 10)):
             name = f"{head}_{stride}"

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import itertools
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pyarrow as pa
-import skimage.data
 
+from tests.helpers import photographs
+from vcn_ray.records import U8
 from vcn_ray.run.stored import StoredTitle
 from vcn_ray.schema import (
     APPEARANCES,
@@ -42,25 +41,25 @@ _ASTRONAUT = (178, 64, 91, 111)
 
 
 @cache
-def faces() -> tuple[np.ndarray, ...]:
+def faces() -> tuple[U8, ...]:
     """Eight square BGR pictures of eight people."""
-    folder = Path(find_spec("insightface").origin).parent / "data" / "images"
-    group = cv2.imread(str(folder / "t1.jpg"))
-    astronaut = cv2.cvtColor(skimage.data.astronaut(), cv2.COLOR_RGB2BGR)
-    actor = cv2.resize(cv2.imread(str(folder / "Tom_Hanks_54745.png")), (160, 160))
+    six, one, actor = (
+        np.ascontiguousarray(photograph[..., ::-1])
+        for photograph in (photographs.group(), photographs.portrait(), photographs.actor())
+    )
     return (
-        *(_square(group, box) for box in _GROUP[:3]),
-        _square(astronaut, _ASTRONAUT),
-        *(_square(group, box) for box in _GROUP[3:]),
-        actor,
+        *(_square(six, box) for box in _GROUP[:3]),
+        _square(one, _ASTRONAUT),
+        *(_square(six, box) for box in _GROUP[3:]),
+        np.asarray(cv2.resize(actor, (160, 160)), np.uint8),
     )
 
 
-def _square(picture: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
+def _square(picture: U8, box: tuple[int, int, int, int]) -> U8:
     x, y, width, height = box
     side = round(1.3 * max(width, height))
     left, top = x + (width - side) // 2, y + (height - side) // 2
-    padded = cv2.copyMakeBorder(picture, 99, 99, 99, 99, cv2.BORDER_REPLICATE)
+    padded = np.asarray(cv2.copyMakeBorder(picture, 99, 99, 99, 99, cv2.BORDER_REPLICATE), np.uint8)
     return padded[top + 99 : top + 99 + side, left + 99 : left + 99 + side]
 
 

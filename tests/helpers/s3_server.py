@@ -1,4 +1,4 @@
-"""An S3 server on loopback for tests: moto behind a proxy that counts, tells and can do harm.
+"""An S3 server on loopback for tests: moto behind a proxy that counts, reports and can do harm.
 
 The server is real HTTP in a thread of this process; nothing of boto3 or of ours is patched.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ class Written(NamedTuple):
     steps: list[tuple[int, int]]  # frames written and all frames, as reported while writing
 
 
-def overlap(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic]) -> float:
+def overlap(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
     """Intersection over union of two boxes x0 y0 x1 y1."""
     sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
     shared = float(np.prod(np.clip(sides, 0, None)))

@@ -26,7 +26,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from tests.helpers.clusters import free_ports
+from benchmarks.system.processes import free_ports
 
 HOST = "127.0.0.1"
 REGION = "us-east-1"

@@ -58,7 +58,7 @@ class TinyBackbone(Backbone):
         return projected
 
     def tail_parameters(self) -> list[nn.Parameter]:
-        return [self.second.weight, self.last.weight]
+        return [*self.second.parameters(), *self.last.parameters()]
 
 
 def crops_of(people: I64, crops_per_track: int, seed: int = 0) -> U8:

@@ -54,7 +54,7 @@ def test_manifests(tmp_path: Path, ending: str) -> None:
         ("uri\n~nobody-of-this-name/a.mp4\n", "home directory"),
     ],
 )
-def test_a_wrong_manifest_is_told_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+def test_a_wrong_manifest_is_reported_in_one_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "catalog.csv"
     path.write_text(text)
     with pytest.raises(UsageError, match=message) as caught:

@@ -30,7 +30,7 @@ def test_ids_come_from_content() -> None:
     assert title_id("Season", ["a", "b"]) != title_id("Season", ["a"])
 
 
-def test_digest_tells_apart_what_differs() -> None:
+def test_digest_depends_on_content_and_not_on_order() -> None:
     assert digest("a", {"x": 1, "y": 2}) == digest("a", {"y": 2, "x": 1})
     assert digest("a", "b") != digest("ab")
     assert len(digest()) == 12

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import asdict, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -105,8 +106,8 @@ def test_errors_are_those_of_this_process(tmp_path: Path) -> None:
     encode_sound(tmp_path / "sound.mp4")
     for name in ("gone.mp4", "empty.mp4", "text.mp4", "sound.mp4"):
         path = tmp_path / name
-        ours = error_of(lambda path=path: isolation.probe(path, LIMITS))
-        theirs = error_of(lambda path=path: video.probe(path))
+        ours = error_of(partial(isolation.probe, path, LIMITS))
+        theirs = error_of(partial(video.probe, path))
         assert (ours.reason, ours.message) == (theirs.reason, theirs.message)
     assert len(decoders()) == 1  # it lives on
 
@@ -161,8 +162,8 @@ def test_one_hostile_film_of_three_is_partial(huge: Path, tmp_path: Path, yunet_
     calm = encode(tmp_path / "calm.ts", shot(7, 40), options={"g": "25"}).read_bytes()
     bomb = shift_times(huge, tmp_path / "bomb.ts", seconds=1.6)
     (catalog / "hostile.ts").write_bytes(calm + bomb)
-    limits = ["--set", "isolation.memory_bytes=134217728"]
-    words = ["--pack", yunet_pack, "--local", "--set", "detect.segment_seconds=1", *limits]
+    settings = ("detect.segment_seconds=1", "isolation.memory_bytes=134217728")
+    words = ["--pack", str(yunet_pack), "--local", *(w for s in settings for w in ("--set", s))]
     ran = vcn("index", catalog, "--output", tmp_path / "out", *words)
     assert ran.code == 1
     run = tmp_path / "out/runs" / ran.record["run_id"]

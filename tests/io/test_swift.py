@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -200,9 +201,10 @@ def test_what_is_missing_is_told_from_a_bucket_that_is(
         with pytest.raises(S3Error) as caught:
             call("none")
         assert caught.value.kind == "missing"
-    for call in (nowhere.read, nowhere.head, lambda key: nowhere.write(key, b"")):
+    calls = (nowhere.read, nowhere.head, partial(nowhere.write, data=b""))
+    for refused in calls:
         with pytest.raises(S3Error) as caught:
-            call("none")
+            refused("none")
         assert caught.value.kind == "no_bucket"
 
 

@@ -17,7 +17,7 @@ from vcn_ray.io.tables import (
     save_outputs,
 )
 from vcn_ray.records import TrackOutputs
-from vcn_ray.schema import CROPS, SHOTS, TABLES
+from vcn_ray.schema import CROPS, SCHEMA_VERSION, SHOTS, TABLES
 
 
 def test_tables_have_the_schema_s_columns() -> None:
@@ -38,7 +38,9 @@ def test_tables_have_the_schema_s_columns() -> None:
 def test_every_schema_names_its_version_and_order() -> None:
     names = [schema.metadata[b"vcn_table"] for schema in TABLES]
     assert len(set(names)) == len(names)
-    assert all(schema.metadata[b"vcn_schema_version"] == b"1" for schema in TABLES)
+    assert all(
+        schema.metadata[b"vcn_schema_version"] == SCHEMA_VERSION.encode() for schema in TABLES
+    )
     for schema in TABLES:
         for part in schema.metadata[b"vcn_sort"].decode().split(", "):
             assert part.split()[0] in schema.names
@@ -94,7 +96,7 @@ def test_outputs_go_round() -> None:
         assert getattr(again, name).dtype == getattr(outputs, name).dtype
 
 
-def test_stored_arrays_that_are_none_are_told() -> None:
+def test_bytes_that_are_no_arrays_are_an_error() -> None:
     assert load_arrays(save_arrays({"x": np.eye(2)}))["x"].tolist() == [[1, 0], [0, 1]]
     with pytest.raises(StorageError, match="cannot be read"):
         load_arrays(b"\x80\x04 pickle")

@@ -10,8 +10,8 @@ import pytest
 
 from tests.helpers.synth import NEAR, PEOPLE, QUICK, TinyBackbone, check_outputs, title_of
 from vcn_ray.core.cut import TitleCut
-from vcn_ray.core.linkage import Linked
-from vcn_ray.core.spaces import cosine_space
+from vcn_ray.core.distance import cosine_space
+from vcn_ray.core.linkage import Partition
 from vcn_ray.learn.adapt import Adapted, adapt
 from vcn_ray.learn.adapt_config import AdaptConfig
 from vcn_ray.learn.pairs import pairs_of_groups
@@ -27,7 +27,7 @@ def let_match(monkeypatch: pytest.MonkeyPatch, found: Iterator[np.ndarray]) -> N
 
     def cut_title(*_: object) -> TitleCut:
         return TitleCut(
-            Linked(next(found), ()), cosine_space(np.eye(8)), np.zeros((0, 2), np.int64)
+            Partition(next(found), ()), cosine_space(np.eye(8)), np.zeros((0, 2), np.int64)
         )
 
     monkeypatch.setattr("vcn_ray.learn.pairs.cut_title", cut_title)

@@ -14,8 +14,8 @@ from insightface.model_zoo.scrfd import SCRFD
 
 from tests.helpers.detector_graphs import fix_size, write_distance_graph
 from vcn_ray.errors import PackError, ShapeError
+from vcn_ray.models.detector_inputs import fit_within
 from vcn_ray.models.detectors import ScrfdDetector, YuNetDetector
-from vcn_ray.models.letterbox import fit_within
 from vcn_ray.packs.check import PICTURE_FACES, faces_in_boxes, read_picture
 from vcn_ray.records import F32, U8, Detections
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers.dlib_pictures import dlib_encoder, dlib_landmarks, group, portrait
+from tests.helpers.dlib_nets import dlib_encoder, dlib_landmarks
+from tests.helpers.photographs import group, portrait
 from vcn_ray.errors import PackError, ShapeError
 from vcn_ray.models.dlib_resnet import DlibResNet
 from vcn_ray.models.dlib_weights import MMOD_FILE, RESNET_FILE, model_file

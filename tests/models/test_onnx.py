@@ -14,8 +14,10 @@ from onnx import TensorProto, helper
 
 from tests.helpers.encoders import ENCODERS, export, seeded
 from vcn_ray.errors import PackError
-from vcn_ray.models.onnx_encoder import InputScale, OnnxEncoder, write_encoder
-from vcn_ray.models.onnx_graph import OPERATORS, read_graph
+from vcn_ray.models.onnx_encoder import InputScale, OnnxEncoder
+from vcn_ray.models.onnx_export import write_encoder
+from vcn_ray.models.onnx_graph import read_graph
+from vcn_ray.models.onnx_operators import OPERATORS
 from vcn_ray.records import F32
 
 CLOSE = 1e-4
@@ -180,7 +182,7 @@ def test_a_copy_learns_for_itself(files: dict[tuple[str, bool], Path]) -> None:
     assert torch.equal(student(student.prepare(pictures(1))), before)
 
 
-def test_pixels_are_scaled_as_told(files: dict[tuple[str, bool], Path]) -> None:
+def test_pixels_are_scaled_as_described(files: dict[tuple[str, bool], Path]) -> None:
     crops = pictures(1)
     plain = OnnxEncoder.from_file(files["iresnet", True], InputScale())
     assert torch.allclose(plain.prepare(crops), (crops.permute(0, 3, 1, 2).float() - 127.5) / 127.5)
@@ -217,13 +219,13 @@ def _graph(op: str, **more: object) -> onnx.ModelProto:
         (_graph("Relu", side="p"), "an encoder takes"),
     ],
 )
-def test_what_is_no_encoder_is_told(tmp_path: Path, model: onnx.ModelProto, told: str) -> None:
+def test_what_is_no_encoder_is_refused(tmp_path: Path, model: onnx.ModelProto, told: str) -> None:
     onnx.save(model, str(tmp_path / "net.onnx"))
     with pytest.raises(PackError, match=told):
         OnnxEncoder.from_file(tmp_path / "net.onnx", InputScale())
 
 
-def test_files_that_are_no_graphs_are_told(
+def test_files_that_are_no_graphs_are_refused(
     tmp_path: Path, files: dict[tuple[str, bool], Path]
 ) -> None:
     path = tmp_path / "net.onnx"

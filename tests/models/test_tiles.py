@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from vcn_ray.errors import PackError
-from vcn_ray.models.anchors import Candidates
+from vcn_ray.models.detector_inputs import TILE_OVERLAP, Tile, tile_frame
+from vcn_ray.models.detector_outputs import Candidates, place_tile
 from vcn_ray.models.detectors import ScrfdDetector, YuNetDetector
-from vcn_ray.models.tiles import OVERLAP, Tile, place, tile_frame
 from vcn_ray.packs.check import PICTURE_FACES, faces_in_boxes, read_picture
 from vcn_ray.records import U8
 
@@ -32,18 +32,18 @@ def test_tiles_cover_the_frame(height: int, width: int, count: int) -> None:
     assert (seen > 0).all()
 
 
-def test_tiles_overlap_by_their_share() -> None:
+def test_tiles_overlap_by_their_fraction() -> None:
     first, second, *_ = tile_frame(2160, 3840, 2)
-    assert (first.x + first.width - second.x) / first.width == pytest.approx(OVERLAP, abs=0.01)
+    assert (first.x + first.width - second.x) / first.width == pytest.approx(TILE_OVERLAP, abs=0.01)
 
 
 def test_what_a_tile_cuts_is_left_to_its_neighbour() -> None:
     boxes = np.array([[10, 10, 40, 40], [70, 10, 100, 40], [0, 10, 30, 40]], np.float32)
     points = np.zeros((3, 5, 2), np.float32)
     found = Candidates(np.zeros(3, np.int64), boxes, np.ones(3, np.float32), points)
-    left = place(found, Tile(0, 0, 100, 100), 100, 175)  # the frame's edge cuts, and may
+    left = place_tile(found, Tile(0, 0, 100, 100), 100, 175)  # the frame's edge cuts, and may
     np.testing.assert_array_equal(left.boxes, boxes[[0, 2]])
-    right = place(found, Tile(75, 0, 100, 100), 100, 175)
+    right = place_tile(found, Tile(75, 0, 100, 100), 100, 175)
     np.testing.assert_array_equal(right.boxes, np.add(boxes[:2], [75, 0, 75, 0]))
     np.testing.assert_array_equal(right.landmarks[..., 0], np.full((2, 5), 75))
 

@@ -20,10 +20,11 @@ from vcn_ray.packs.accuracy import (
     central_face,
     check_faces,
     colour_problems,
-    problems_of,
+    find_faces,
+    rate_problems,
+    read_face,
 )
 from vcn_ray.packs.check import PICTURE_FACES, read_picture
-from vcn_ray.packs.face_folder import find_faces, read_face
 from vcn_ray.packs.inspect import inspect_folder
 from vcn_ray.packs.load import load_pack
 from vcn_ray.records import U8
@@ -135,8 +136,8 @@ def test_the_face_in_the_middle_counts(yunet_pack: Path, point: tuple[int, int])
 def test_check_counts_and_names(yunet_pack: Path, six: Path) -> None:
     (six / "p3" / "a.png").write_text("no picture")
     (six / "p5" / "c.jpeg").touch()
-    told: list[float] = []
-    check = check_faces(str(yunet_pack), six, LONG_SIDE, told.append)
+    done: list[float] = []
+    check = check_faces(str(yunet_pack), six, LONG_SIDE, done.append)
     assert (check.name, check.people, check.pictures) == (yunet_pack.name, 6, 11)
     assert check.unreadable == ["p3/a.png", "p5/c.jpeg"]
     assert (check.found, check.bordered, check.recall) == (11, 0, 1.0)
@@ -144,7 +145,7 @@ def test_check_counts_and_names(yunet_pack: Path, six: Path) -> None:
     assert check.accepted == (None, None)  # at most one of a hundred, of fifty: no pair
     assert min(check.detect_seconds, check.embed_seconds) > 0
     assert check.problems == []
-    assert told == pytest.approx(np.arange(1, 14) / 13)
+    assert done == pytest.approx(np.arange(1, 14) / 13)
 
 
 def test_a_face_too_large_is_found_within_a_border(
@@ -158,7 +159,7 @@ def test_a_face_too_large_is_found_within_a_border(
     assert (check.found, check.bordered) == (4, 4)
 
 
-def test_a_folder_without_faces_is_told_of(yunet_pack: Path, six: Path) -> None:
+def test_a_folder_without_faces_is_a_problem(yunet_pack: Path, six: Path) -> None:
     for path in six.glob("*/*"):
         Image.new("RGB", (80, 60), "teal").save(path)
     check = check_faces(str(yunet_pack), six, LONG_SIDE)
@@ -205,11 +206,11 @@ def test_a_word_on_colours_needs_people_and_certainty() -> None:
 
 
 def test_poor_figures_are_problems() -> None:
-    assert problems_of(90, 100, 0.5) == []
-    assert problems_of(90, 100, None) == []
-    assert problems_of(89, 100, 0.9) == ["found a face in 89 of 100 pictures: lower min_score?"]
-    (problem,) = problems_of(100, 100, 0.02)
-    assert problem.startswith("of pairs of one person 2% are told from those of others at FAR 0.01")
+    assert rate_problems(90, 100, 0.5) == []
+    assert rate_problems(90, 100, None) == []
+    assert rate_problems(89, 100, 0.9) == ["found a face in 89 of 100 pictures: lower min_score?"]
+    (problem,) = rate_problems(100, 100, 0.02)
+    assert problem.startswith("TAR is 2% at FAR 0.01: the encoder")
 
 
 def test_the_command_checks_both(
@@ -219,7 +220,7 @@ def test_the_command_checks_both(
     assert main(["packs", "check", str(yunet_pack), "--faces", str(six)]) == 0
     said = capsys.readouterr()
     lines = said.out.splitlines()
-    assert "found: 6" in lines  # in the picture of six people
+    assert "faces found: 6" in lines  # in the picture of six people
     assert lines[lines.index(f"{six}:") :][1:7] == [
         "people: 6",
         "pictures: 12",
@@ -228,7 +229,7 @@ def test_the_command_checks_both(
         "detection recall: 1.0000",
         "pairs: 6 of one person, 60 of two",
     ]
-    assert "looking at faces" in said.err
+    assert "checking faces" in said.err
 
 
 @pytest.mark.parametrize("place", ["nowhere", "six/p0"])

@@ -22,7 +22,7 @@ from tests.helpers.encoders import drawn
 from tests.helpers.films import vcn
 from vcn_ray.errors import PackError
 from vcn_ray.models.iresnet import IResNet
-from vcn_ray.packs.add import Wishes, add_pack, weight_files
+from vcn_ray.packs.add import PackOptions, add_pack, find_weights
 from vcn_ray.packs.describe import read_pack_file
 from vcn_ray.packs.load import describe_pack, load_pack
 
@@ -62,12 +62,12 @@ def test_adds_a_folder_of_graphs(folder: Path, shared: Path) -> None:
     more = ("--source", "two repositories", "--min-score", "0.6", "--input-pixels", "960")
     ran = vcn("packs", "add", folder, *words, *more)
     assert (ran.code, ran.err) == (0, "")
-    told = ran.out.splitlines()
-    assert "detector: yunet, yunet_n_dynamic.onnx, sees frames shrunk to 960 pixels" in told
-    assert f"encoder: onnx, {Path(GRAPH).name}, takes crops of 112 pixels" in told
-    assert any(line.endswith("std [127.5, 127.5, 127.5], rgb") for line in told)
-    assert {"licence: Apache-2.0", "commercial use: yes", "found: 6"} <= set(told)
-    assert f"written: {folder / 'pack.toml'}" in told
+    shown = ran.out.splitlines()
+    assert "detector: yunet, yunet_n_dynamic.onnx, takes frames shrunk to 960 pixels" in shown
+    assert f"encoder: onnx, {Path(GRAPH).name}, takes crops of 112 pixels" in shown
+    assert any(line.endswith("std [127.5, 127.5, 127.5], rgb") for line in shown)
+    assert {"licence: Apache-2.0", "commercial use: yes", "faces found: 6"} <= set(shown)
+    assert f"written: {folder / 'pack.toml'}" in shown
     spec = read_pack_file(folder)
     assert (spec.name, spec.source, spec.commercial_use) == ("yunet-mbf", "two repositories", True)
     assert (spec.detector.min_score, spec.detector.input_pixels) == (0.6, 960)
@@ -76,11 +76,11 @@ def test_adds_a_folder_of_graphs(folder: Path, shared: Path) -> None:
 
 def test_adds_weights_of_mobilefacenet(folder: Path, shared: Path, yunet_pack: Path) -> None:
     shutil.copy(shared / "models" / WEIGHTS, folder)
-    added = add_pack(folder, Wishes())
+    added = add_pack(folder, PackOptions())
     assert (added.check.problems, added.spec.encoder.kind) == ([], "mobilefacenet")
     again = vcn("packs", "add", folder)
     assert (again.code, again.err.count("\n")) == (2, 1)
-    assert "pack.toml is there already" in again.err
+    assert "pack.toml exists already" in again.err
     assert vcn("packs", "add", folder, "--force").code == 0  # the safetensors are no second encoder
     (folder / Path(WEIGHTS).name).unlink()  # the pickle is needed no longer
     pack, twin = load_pack(str(folder)), load_pack(str(yunet_pack))
@@ -125,7 +125,7 @@ def test_weights_are_found_however_they_lie(
     folder: Path, small: dict[str, torch.Tensor], save: Save
 ) -> None:
     save(small, folder / "net.pt")
-    (file,) = weight_files(folder)
+    (file,) = find_weights(folder)
     assert file.kind == "iresnet"
     net = IResNet.like(file.weights)
     net.load_state_dict(file.weights)
@@ -148,28 +148,28 @@ def test_a_better_scale_is_chosen(folder: Path, shared: Path) -> None:
     onnx.save(model, str(folder / "net.onnx"))
     ran = vcn("packs", "add", folder)
     assert ran.code == 0
-    assert "(chosen: people are told apart better so)" in ran.out
+    assert "(chosen: it tells people apart better)" in ran.out
     encoder = read_pack_file(folder).encoder
     assert (encoder.mean, encoder.std) == ([0.0] * 3, [1.0] * 3)
 
 
-def test_problems_are_told_and_the_description_kept(folder: Path, shared: Path) -> None:
+def test_problems_are_shown_and_the_description_kept(folder: Path, shared: Path) -> None:
     shutil.copy(shared / "models" / GRAPH, folder)
     ran = vcn("packs", "add", folder, "--min-score", "0.999")
     assert ran.code == 1
     path = folder / "pack.toml"
     assert "problem: found 0 of 6 faces: lower min_score?\n" in ran.out
-    assert f"to do: change {path}, then try it by vcn packs check {folder}\n" in ran.out
+    assert f"to do: change {path}, then run vcn packs check {folder}\n" in ran.out
     spec = read_pack_file(folder)
     assert spec.detector.min_score == 0.999
     assert (spec.name, spec.commercial_use) == ("mine", False)  # what nobody says
     assert spec.licence.startswith("unknown: ask")
 
 
-def refusal(folder: Path, **wishes: Any) -> str:
+def refusal(folder: Path, **options: Any) -> str:
     """The one line that is said; no description is left."""
     with pytest.raises(PackError) as raised:
-        add_pack(folder, Wishes(**wishes))
+        add_pack(folder, PackOptions(**options))
     assert "\n" not in str(raised.value)
     assert not [name for name in names_in(folder) if "pack.toml" in name]
     return str(raised.value)
@@ -177,7 +177,7 @@ def refusal(folder: Path, **wishes: Any) -> str:
 
 def test_folders_that_are_no_packs_are_refused(folder: Path, shared: Path, tmp_path: Path) -> None:
     with pytest.raises(PackError, match="is no folder: give the one that holds the model files"):
-        add_pack(tmp_path / "nowhere", Wishes())
+        add_pack(tmp_path / "nowhere", PackOptions())
     (tmp_path / "empty").mkdir()
     assert "holds no model files: put a detector (.onnx)" in refusal(tmp_path / "empty")
     assert "needs one face-ID encoder (none of 1 ONNX files is one)" in refusal(folder)
@@ -187,8 +187,8 @@ def test_folders_that_are_no_packs_are_refused(folder: Path, shared: Path, tmp_p
     assert f"one face-ID encoder ({both}): leave one in the folder" in refusal(folder)
     (folder / "mobilefacenet.pt").unlink()
     assert "needs --licence" in refusal(folder, commercial_use=True)
-    assert "detector.min_score = 1.5 will not do" in refusal(folder, min_score=1.5)
-    assert "detector.input_pixels = 3 will not do" in refusal(folder, input_pixels=3)
+    assert "detector.min_score = 1.5 is not valid" in refusal(folder, min_score=1.5)
+    assert "detector.input_pixels = 3 is not valid" in refusal(folder, input_pixels=3)
     shutil.copy(shared / "models/scrfd_500m/det_500m.onnx", folder)
     two = "det_500m.onnx, yunet_n_dynamic.onnx"
     assert f"needs one detector ({two}): leave one in the folder" in refusal(folder)
@@ -219,7 +219,10 @@ Spoil = Callable[[dict[str, torch.Tensor]], object]
             lambda w: w | {"layer2.0.conv2.weight": torch.zeros(4, 4, 3, 3)},
             "layer2.0.conv2.weight has the shape (4, 4, 3, 3), not (128, 128, 3, 3)",
         ),
-        (lambda w: {"stem.weight": torch.zeros(3)}, "known here (its first entry is stem.weight)"),
+        (
+            lambda w: {"stem.weight": torch.zeros(3)},
+            "unknown encoder (its first entry is stem.weight",
+        ),
         (
             lambda w: {f"{who}.{n}": v for who in ("student", "teacher") for n, v in w.items()},
             "holds two encoders (student.layer1.0.prelu.weight, teacher.",
@@ -272,7 +275,7 @@ def test_safetensors_in_the_way_are_kept(folder: Path, small: dict[str, torch.Te
     assert torch.equal(load_file(folder / "net.safetensors")["fc.bias"], other["fc.bias"])
     save_file({f"module.{n}": v for n, v in small.items()}, folder / "net.safetensors")
     (folder / "net.pt").unlink()
-    assert "has 'module.' before all names: save it anew" in refusal(folder)
+    assert "has 'module.' before all names: save it again" in refusal(folder)
 
 
 @contextmanager

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers.dlib_pictures import dlib_landmarks, portrait, two_faces
+from tests.helpers.dlib_nets import dlib_landmarks
+from tests.helpers.photographs import portrait, two_faces
 from vcn_ray.errors import PackError
 from vcn_ray.models.dlib_detector import DlibDetector
 from vcn_ray.packs.embedded import load_dlib_pack

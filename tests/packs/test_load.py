@@ -1,15 +1,12 @@
-"""Packs: what is read, what is refused and how it is said, and the check on a real picture."""
+"""Packs of this machine: how they are found, loaded and described, and which are refused."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +17,15 @@ import tomli_w
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.helpers.pack_files import Change, rewrite, with_checksum
 from vcn_ray.errors import PackError
-from vcn_ray.packs.check import check_pack, problems_of, read_picture
-from vcn_ray.packs.face_pack import Detector
+from vcn_ray.io.s3 import S3Config
+from vcn_ray.packs.check import read_picture
+from vcn_ray.packs.find import list_packs
 from vcn_ray.packs.inspect import inspect_folder
-from vcn_ray.packs.load import describe_pack, list_packs, load_pack
-from vcn_ray.records import U8, Detections
+from vcn_ray.packs.load import describe_pack, load_pack
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "test_packs"
-
-Change = Callable[[dict[str, Any]], object]
 
 
 @pytest.fixture
@@ -39,19 +35,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     models = tmp_path / ".insightface" / "models"
     models.mkdir(parents=True)
     return models
-
-
-@pytest.fixture
-def folder(yunet_pack: Path, tmp_path: Path) -> Path:
-    """A copy of the pack folder, to spoil."""
-    return Path(shutil.copytree(yunet_pack, tmp_path / "pack"))
-
-
-def rewrite(folder: Path, change: Change) -> None:
-    path = folder / "pack.toml"
-    content = tomllib.loads(path.read_text())
-    change(content)
-    path.write_text(tomli_w.dumps(content))
 
 
 def refusal(folder: Path | str) -> str:
@@ -141,17 +124,23 @@ def test_settings_take_effect(folder: Path) -> None:
         (lambda c: c.pop("aligner"), "the key aligner is missing"),
         (
             lambda c: c["detector"].update(kind="haar"),
-            "'haar' will not do: Input should be 'yunet'",
+            "'haar' is not valid: input should be 'yunet'",
         ),
-        (lambda c: c["encoder"].update(kind="arcface"), "encoder.kind = 'arcface' will not do"),
-        (lambda c: c["encoder"].update(channels="bgr"), "only a graph of kind onnx"),
-        (lambda c: c["encoder"].update(mean=[1.0, 2.0]), "encoder.mean = [1.0, 2.0] will not do"),
-        (lambda c: c["encoder"].update(input_pixels=128), "encoder.input_pixels = 128 will not do"),
-        (lambda c: c["detector"].update(min_score="0.5"), "detector.min_score = '0.5' will not do"),
-        (lambda c: c["detector"].update(min_score=1.5), "detector.min_score = 1.5 will not do"),
-        (lambda c: c.update(commercial_use="yes"), "commercial_use = 'yes' will not do"),
-        (lambda c: c["encoder"].update(sha256="abc"), "encoder.sha256 = 'abc' will not do"),
-        (lambda c: c.update(detector=3), "detector = 3 will not do"),
+        (lambda c: c["encoder"].update(kind="arcface"), "encoder.kind = 'arcface' is not valid"),
+        (lambda c: c["encoder"].update(channels="bgr"), "only an encoder of kind onnx"),
+        (lambda c: c["encoder"].update(mean=[1.0, 2.0]), "encoder.mean = [1.0, 2.0] is not valid"),
+        (
+            lambda c: c["encoder"].update(input_pixels=128),
+            "input_pixels = 128 is not valid",
+        ),
+        (
+            lambda c: c["detector"].update(min_score="0.5"),
+            "min_score = '0.5' is not valid",
+        ),
+        (lambda c: c["detector"].update(min_score=1.5), "detector.min_score = 1.5 is not valid"),
+        (lambda c: c.update(commercial_use="yes"), "commercial_use = 'yes' is not valid"),
+        (lambda c: c["encoder"].update(sha256="abc"), "encoder.sha256 = 'abc' is not valid"),
+        (lambda c: c.update(detector=3), "detector = 3 is not valid"),
     ],
 )
 def test_wrong_keys_are_named(folder: Path, change: Change, said: str) -> None:
@@ -176,16 +165,6 @@ def test_missing_and_changed_files_are_refused(folder: Path, table: str) -> None
     assert "cannot be read (No such file or directory): put the file there" in refusal(folder)
     path.mkdir()
     assert "cannot be read (Is a directory)" in refusal(folder)
-
-
-def with_checksum(folder: Path, table: str) -> None:
-    """Make pack.toml agree with whatever the file now holds."""
-
-    def update(content: dict[str, Any]) -> None:
-        path = folder / content[table]["file"]
-        content[table]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-
-    rewrite(folder, update)
 
 
 def test_other_content_than_the_kind_says_is_refused(folder: Path, capfd: Any) -> None:
@@ -224,17 +203,6 @@ def test_unknown_names_get_a_suggestion(home: Path, tmp_path: Path) -> None:
     assert "has no pack.toml" in refusal(tmp_path)
     (tmp_path / "file").touch()
     assert "give the folder that holds pack.toml" in refusal(tmp_path / "file")
-
-
-@pytest.fixture
-def buffalo(shared: Path, tmp_path: Path) -> Path:
-    """A folder with the files of InsightFace's smallest pack; its encoder is another net."""
-    folder = tmp_path / "elsewhere" / "buffalo_sc"
-    folder.mkdir(parents=True)
-    models = shared / "models"
-    shutil.copy(models / "scrfd_500m/det_500m.onnx", folder)
-    shutil.copy(models / "mobilefacenet/mobilefacenet_arcface.onnx", folder / "w600k_mbf.onnx")
-    return folder
 
 
 def test_an_insightface_pack_needs_no_description(
@@ -277,7 +245,7 @@ def test_names_are_looked_for_in_more_places(
     assert load_pack("yunet-mobilefacenet").encoder == "mobilefacenet"
     made = [path.name for path in yunet_pack.parent.iterdir()]
     assert len(made) == 3
-    names = [info.name for info in list_packs()]
+    names = [info.name for info in list_packs(S3Config())]
     assert names == ["dlib", *sorted(made), "buffalo_sc"]
 
 
@@ -290,7 +258,7 @@ def test_a_folder_needs_one_detector_and_one_encoder(buffalo: Path) -> None:
     assert "one detector (none of 1 ONNX files is one)" in refusal(folder)
 
 
-def test_an_onnx_encoder_is_told_how_its_input_is_scaled(buffalo: Path) -> None:
+def test_an_onnx_encoder_scales_its_input_as_described(buffalo: Path) -> None:
     spec = inspect_folder(buffalo)
     content = spec.model_dump(exclude_none=True)
     (buffalo / "pack.toml").write_text(tomli_w.dumps(content))
@@ -311,11 +279,11 @@ def test_an_onnx_encoder_is_told_how_its_input_is_scaled(buffalo: Path) -> None:
 
 
 def test_list_shows_what_is_there(home: Path, yunet_pack: Path) -> None:
-    assert [info.name for info in list_packs()] == ["dlib"]
+    assert [info.name for info in list_packs(S3Config())] == ["dlib"]
     (home / "nothing").mkdir()
     shutil.copytree(yunet_pack, home / "mine")
     (home / "some.zip").touch()
-    dlib, mine, nothing = list_packs()
+    dlib, mine, nothing = list_packs(S3Config())
     assert dlib.commercial_use
     assert dlib.problem == ""
     assert nothing.name == "nothing"
@@ -323,89 +291,25 @@ def test_list_shows_what_is_there(home: Path, yunet_pack: Path) -> None:
     assert (mine.name, mine.problem) == ("yunet-mobilefacenet", "")
 
 
-def test_dlib_is_described_as_it_loads() -> None:
-    pack, info = load_pack("dlib"), describe_pack("dlib")
-    assert (pack.name, pack.licence, pack.source) == (info.name, info.licence, info.source)
-    assert (pack.commercial_use, pack.encoder) == (info.commercial_use, info.encoder)
+@pytest.mark.parametrize("kind", ["dlib", "pack.toml", "graphs"])
+def test_a_pack_is_described_as_it_loads(kind: str, folder: Path, buffalo: Path) -> None:
+    name = {"dlib": "dlib", "pack.toml": str(folder), "graphs": str(buffalo)}[kind]
+    pack, info = load_pack(name), describe_pack(name)
+    for field in ("name", "licence", "source", "commercial_use", "encoder"):
+        assert getattr(pack, field) == getattr(info, field)
+    assert (info.detector_hash, info.encoder_hash) == (pack.detector_hash, pack.encoder_hash)
+    assert len({info.detector_hash, info.encoder_hash, ""}) == 3
 
 
-@pytest.mark.parametrize("name", ["yunet-mobilefacenet", "scrfd-mobilefacenet"])
-def test_check_passes_good_packs(yunet_pack: Path, name: str) -> None:
-    check = check_pack(str(yunet_pack.parent / name))
-    assert (check.name, check.faces, check.found, check.extra) == (name, 6, 6, 0)
-    assert check.same_cosine is not None
-    assert check.different_cosine is not None
-    assert check.same_cosine > 0.8 > 0.4 > check.different_cosine
-    assert check.detect_seconds > 0
-    assert check.embed_seconds > 0
-    assert check.problems == []
-
-
-def test_check_finds_what_is_wrong(folder: Path) -> None:
-    rewrite(folder, lambda content: content["detector"].update(min_score=0.999))
-    check = check_pack(str(folder))
-    assert (check.found, check.same_cosine, check.different_cosine) == (0, None, None)
-    assert check.problems == ["found 0 of 6 faces: lower min_score?"]
-
-    rewrite(folder, lambda content: content["detector"].update(min_score=0.5))
-    weights = folder / "mobilefacenet.safetensors"
-    state = load_file(weights)
-    state["conv3.weight"].zero_()  # every face gets one embedding
-    save_file(state, weights)
-    with_checksum(folder, "encoder")
-    (problem,) = check_pack(str(folder)).problems
-    assert problem.startswith("two people look as alike")
-
-
-def described(folder: Path, **encoder: Any) -> Path:
-    """The folder with a pack.toml, its encoder described otherwise."""
-    content = inspect_folder(folder).model_dump(exclude_none=True)
-    content["encoder"] |= encoder
-    (folder / "pack.toml").write_text(tomli_w.dumps(content))
-    return folder
-
-
-def test_check_passes_an_onnx_pack_as_it_is_inspected(buffalo: Path) -> None:
-    check = check_pack(str(described(buffalo)))
-    assert check.problems == []
-    assert check.landmark_pixels is not None
-    assert check.landmark_pixels < 6
-    assert check.separation is not None
-    assert check.separation > 4
-
-
-def test_check_finds_a_wrong_scale(buffalo: Path) -> None:
-    check = check_pack(str(described(buffalo, mean=[0.0] * 3, std=[1.0] * 3)))
-    (problem,) = (problem for problem in check.problems if "better" in problem)
-    assert "with mean = [127.5, 127.5, 127.5]" in problem
-
-
-@dataclass
-class Reordered:
-    """A detector whose landmarks come in another order."""
-
-    detector: Detector
-    order: list[int]
-
-    def detect(self, frames: U8) -> list[Detections]:
-        found = self.detector.detect(frames)
-        return [replace(faces, landmarks=faces.landmarks[:, self.order]) for faces in found]
-
-
-@pytest.mark.parametrize(
-    "order", [[1, 0, 2, 4, 3], [1, 0, 2, 3, 4], [0, 1, 2, 4, 3], [2, 1, 0, 3, 4]]
-)
-def test_check_finds_landmarks_in_another_order(
-    yunet_pack: Path, monkeypatch: pytest.MonkeyPatch, order: list[int]
-) -> None:
-    pack = load_pack(str(yunet_pack))
-    turned = replace(pack, detector=Reordered(pack.detector, order))
-    monkeypatch.setattr("vcn_ray.packs.check.load_pack", lambda _: turned)
-    assert any("in another order" in problem for problem in check_pack("turned").problems)
-
-
-def test_check_reports_boxes_without_a_face() -> None:
-    assert problems_of(6, 2, 0.9, 0.1) == ["2 boxes hold no face: raise min_score?"]
+def test_keys_that_hold_hashes_stay_valid(folder: Path) -> None:
+    known = {
+        "dlib": ("c13a14e7a06dcf54cb3a158768e2698c", "666bd1ada62ceaa287cd59b785911f5a"),
+        str(folder): ("d3757cf057e150c27a618139942ea7b4", "769810864aa8c0f6308434b36157cb6a"),
+    }
+    for name, (detector, encoder) in known.items():
+        info = describe_pack(name)
+        assert info.detector_hash.startswith(detector)
+        assert info.encoder_hash.startswith(encoder)
 
 
 def test_script_needs_the_test_material(tmp_path: Path) -> None:

@@ -206,8 +206,8 @@ def test_training_goes_on_where_a_checkpoint_cannot_be_written_or_read(
     monkeypatch.setattr(Storage, "read_bytes", fail_to_read)
     with caplog.at_level(logging.WARNING):
         commit_adapt(TITLE, PACK, EAGER, storage)
-    assert "training starts anew: it is gone" in caplog.text
-    assert "training goes on without a checkpoint: the disk is full" in caplog.text
+    assert "training starts from scratch: it is gone" in caplog.text
+    assert "training continues without a checkpoint: the disk is full" in caplog.text
     name = f"{TITLE.adapt_folder}/model.safetensors"
     assert read(storage, name) == read(whole, name)
 

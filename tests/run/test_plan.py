@@ -140,7 +140,7 @@ def test_the_order_of_inputs_changes_no_adapted_model(films: Path) -> None:
     ("setting", "value", "kept"),
     [
         ("cluster.rule", "paper", ("detect", "track", "adapt")),
-        ("cluster.quality.lowest_score", "-3.5", ("detect", "track", "adapt")),
+        ("cluster.quality.min_score", "-3.5", ("detect", "track", "adapt")),
         ("adapt.rounds", "1", ("detect", "track")),
         ("cluster.cut.view_factor", "1.5", ("detect", "track")),  # matches tracks too
         ("seed", "1", ("detect", "track")),
@@ -190,9 +190,13 @@ def test_work_planned_with_another_pack_is_refused(films: Path, tmp_path: Path) 
     title = only(plan(films, "three"))
     storage = Storage.open(str(tmp_path / "out"))
     other = pack_of(PackHashes("detector of another machine", "encoder of another machine"))
-    with pytest.raises(PackError, match="pack mine is another one on this machine"):
+    with pytest.raises(
+        PackError, match="pack mine differs between this machine and the one that planned"
+    ):
         commit_detect(title.videos[0].jobs()[0], other, RunConfig(), storage)
-    with pytest.raises(PackError, match="pack mine is another one on this machine"):
+    with pytest.raises(
+        PackError, match="pack mine differs between this machine and the one that planned"
+    ):
         commit_adapt(title, other, RunConfig(), storage)
     assert storage.names("") == []
 

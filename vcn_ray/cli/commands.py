@@ -26,7 +26,7 @@ from vcn_ray.errors import PackError, UsageError
 from vcn_ray.evaluation import evaluate_output
 from vcn_ray.io.storage import Storage
 from vcn_ray.models.onnx_export import describe_input
-from vcn_ray.packs.find import open_pack, resolve_pack
+from vcn_ray.packs.find import find_pack, open_pack, resolve_pack
 from vcn_ray.report.pages import write_reports
 from vcn_ray.run.estimate import estimate
 from vcn_ray.run.events import Failed
@@ -86,7 +86,7 @@ def plan(options: argparse.Namespace) -> int:
     config, catalog, storage = prepare(_request(options))
     outlook = Outlook()
     with ProgressDisplay() as display:
-        pack = open_pack(config, progress=partial(display.advance, "download"))
+        pack = find_pack(config, partial(display.advance, "download"))
         hashes = PackHashes(pack.detector_hash, pack.encoder_hash)
         cache = PlanCache(storage, keep=False)
         titles = plan_titles(group_titles(catalog), config, hashes, cache)

@@ -203,52 +203,48 @@ def _export(parser: argparse.ArgumentParser) -> None:
 
 def _add_pack_actions(actions: Any, common: argparse.ArgumentParser) -> None:
     """Add the actions of `vcn packs`."""
-    listed = actions.add_parser(
-        "list", parents=[common], help="list all packs found, usable or not"
-    )
+    listed = actions.add_parser("list", parents=[common], help="list all packs, usable or not")
     listed.add_argument(
-        "--speed", action="store_true", help="time each on a picture, on one thread"
+        "--speed", action="store_true", help="time each pack on one thread of this machine"
     )
-    show = actions.add_parser("show", parents=[common], help="show what a pack is made of")
-    check = actions.add_parser("check", parents=[common], help="try a pack on a picture")
-    pull = actions.add_parser(
-        "pull", parents=[common], help="fetch one of InsightFace's packs, for research only"
-    )
-    for action in (show, check):
-        action.add_argument("pack", metavar="PACK", help="a name, a folder or an S3 prefix")
-    pull.add_argument("pack", metavar="NAME", help="such as buffalo_l")
-    for action in (listed, show, check, pull):
-        _add_config(action)
-    add = actions.add_parser(
-        "add", parents=[common], help="make a pack of the model files in a folder, and try it"
-    )
-    add.add_argument(
-        "folder", type=Path, metavar="DIR", help="folder with a detector and a face-ID net"
-    )
-    add.add_argument("--name", help="name of the pack (default: the folder's)")
-    add.add_argument(
-        "--licence", metavar="TEXT", help="licence of the files, shown with every result"
-    )
-    add.add_argument(
-        "--commercial-use", action="store_true", help="the licence allows commercial use"
-    )
-    add.add_argument("--source", metavar="TEXT", help="origin of the files")
-    add.add_argument(
-        "--min-score", type=float, metavar="X", help="minimum score of a face (default: 0.5)"
-    )
-    add.add_argument(
-        "--input-pixels",
-        type=int,
-        metavar="N",
-        help="longest side of the frames given to the detector",
-    )
-    add.add_argument("--force", action="store_true", help="replace an existing pack.toml")
+    show = actions.add_parser("show", parents=[common], help="describe a pack")
+    check = actions.add_parser("check", parents=[common], help="check a pack on a picture")
     check.add_argument(
         "--faces",
         type=Path,
         metavar="DIR",
-        help="also measure it on labelled pictures: a sub-folder per person",
+        help="measure it on labelled pictures too: one sub-folder for each person",
     )
+    for action in (show, check):
+        action.add_argument("pack", metavar="PACK", help="a name, a folder or an S3 prefix")
+    pull = actions.add_parser(
+        "pull", parents=[common], help="download one of InsightFace's packs, for research only"
+    )
+    pull.add_argument("pack", metavar="NAME", help="such as buffalo_l")
+    for action in (listed, show, check, pull):
+        _add_config(action)
+    _pack_add(
+        actions.add_parser(
+            "add", parents=[common], help="make a pack of the model files in a folder"
+        )
+    )
+
+
+def _pack_add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a detector and a face-ID net")
+    parser.add_argument("--name", help="name of the pack (default: the folder's)")
+    parser.add_argument("--licence", metavar="TEXT", help="shown with every result")
+    parser.add_argument(
+        "--commercial-use", action="store_true", help="the licence allows commercial use"
+    )
+    parser.add_argument("--source", metavar="TEXT", help="where the files come from")
+    parser.add_argument(
+        "--min-score", type=float, metavar="X", help="minimum score of reported faces (0.5)"
+    )
+    parser.add_argument(
+        "--input-pixels", type=int, metavar="N", help="longest side of the detector's input"
+    )
+    parser.add_argument("--force", action="store_true", help="replace an existing pack.toml")
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:

@@ -1,41 +1,46 @@
-"""What `vcn packs` does: each function is one of its actions."""
+"""The actions of `vcn packs`, one function each; what they show and where is decided here."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
+from functools import partial
 
 from vcn_ray.cli.options import given_settings
 from vcn_ray.config import RunConfig, with_pack
 from vcn_ray.console import ProgressDisplay, count, one_printable_line, say, show_table
 from vcn_ray.errors import PackError
 from vcn_ray.io.video import DecodeConfig
-from vcn_ray.packs.accuracy import RATES, FaceCheck, check_faces
-from vcn_ray.packs.add import Added, Wishes, add_pack
-from vcn_ray.packs.cache import pull_pack
-from vcn_ray.packs.check import check_pack
+from vcn_ray.packs.accuracy import FALSE_RATES, FaceCheck, check_faces, find_faces
+from vcn_ray.packs.add import AddedPack, PackOptions, add_pack
+from vcn_ray.packs.check import PackCheck, check_pack, measure_speed
 from vcn_ray.packs.embedded import NAME as DLIB
-from vcn_ray.packs.face_folder import find_faces
 from vcn_ray.packs.face_pack import BUILT_IN, PackInfo
-from vcn_ray.packs.find import list_remote_packs, open_pack, pack_on_this_machine, resolve_pack
-from vcn_ray.packs.load import describe_pack, insightface_home, list_packs
-from vcn_ray.packs.speed import measure_speed
+from vcn_ray.packs.fetch import pull_pack
+from vcn_ray.packs.find import (
+    find_pack,
+    list_packs,
+    open_pack,
+    pack_on_this_machine,
+    resolve_pack,
+)
+from vcn_ray.packs.load import describe_pack, insightface_home
 
 MEGABYTE = 1e6
-LONG_SIDE = DecodeConfig().long_side_pixels
-"""Pictures are looked at as the frames of a film are."""
-NAMED_FILES = 10  # of those that cannot be read; the rest are counted
+MAX_SIDE = DecodeConfig().long_side_pixels
+"""Pictures are shrunk like frames of a film."""
+MAX_NAMED_FILES = 10  # unreadable pictures that are listed by name; the rest are counted
 
 
 def packs(options: argparse.Namespace) -> int:
-    """Do what was asked for with packs."""
+    """Run an action and return the exit code."""
     return ACTIONS[options.action](options)
 
 
 def _list(options: argparse.Namespace) -> int:
     settings = given_settings(options)
-    infos = list_packs() + list_remote_packs(settings.s3)
+    infos = list_packs(settings.s3)
     speeds = _speeds(infos, settings) if options.speed else {}
     rows = [
         [
@@ -44,7 +49,7 @@ def _list(options: argparse.Namespace) -> int:
             _megabytes(info),
             *speeds.get(info.place, []),
             info.licence,
-            "yes" if info.commercial_use else "no",
+            _yes(info.commercial_use),
             info.problem or info.place,
         ]
         for info in infos
@@ -62,7 +67,7 @@ def _megabytes(info: PackInfo) -> str:
 
 
 def _speeds(infos: list[PackInfo], settings: RunConfig) -> dict[str, list[str]]:
-    """For each pack's place, frames and faces a second; a pack that fails has dashes."""
+    """Frames and faces per second by the pack's place; dashes for a pack that fails."""
     cells = {}
     with ProgressDisplay() as display:
         for number, info in enumerate(infos):
@@ -74,43 +79,109 @@ def _speeds(infos: list[PackInfo], settings: RunConfig) -> dict[str, list[str]]:
 def _speed(info: PackInfo, settings: RunConfig, display: ProgressDisplay) -> list[str]:
     try:
         place = DLIB if info.place == BUILT_IN else info.place
-        speed = measure_speed(open_pack(with_pack(settings, place)), LONG_SIDE)
-    except PackError as error:  # its networks differ from what describes them
+        speed = measure_speed(open_pack(with_pack(settings, place)), MAX_SIDE)
+    except PackError as error:  # the networks differ from their description
         display.note(f"{info.name}: {error}")
         return ["-", "-"]
     return [f"{speed.frames:.1f}", f"{speed.faces:.0f}"]
 
 
 def _show(options: argparse.Namespace) -> int:
-    told = asdict(describe_pack(_on_this_machine(options)))
-    for part in ("detector", "encoder"):
-        told[f"{part}_MB"] = told.pop(f"{part}_bytes") / MEGABYTE
-    _say_fields(told)
+    _say_fields(_info_fields(find_pack(_pack_settings(options))))
     return 0
 
 
 def _check(options: argparse.Namespace) -> int:
     if options.faces is not None:
-        find_faces(options.faces)  # what is wrong with it is said before anything is tried
-    pack = _on_this_machine(options)
-    result = check_pack(pack)
-    _say_fields(asdict(result))
+        find_faces(options.faces)  # a wrong folder must fail before the check, which takes long
+    pack = pack_on_this_machine(_pack_settings(options))
+    check = check_pack(pack)
+    _say_fields(_check_fields(check))
+    _say_problems(check.problems)
     if options.faces is None:
-        return 1 if result.problems else 0
+        return 1 if check.problems else 0
     with ProgressDisplay() as display:
-        check = check_faces(
-            pack, options.faces, LONG_SIDE, lambda done: display.advance("check", done)
-        )
+        faces = check_faces(pack, options.faces, MAX_SIDE, partial(display.advance, "check"))
     say(f"\n{options.faces}:")
-    _say_fields(face_fields(check))
-    return 1 if result.problems or check.problems else 0
+    _say_fields(face_fields(faces))
+    _say_problems(faces.problems)
+    return 1 if check.problems or faces.problems else 0
+
+
+def _add(options: argparse.Namespace) -> int:
+    given = {field.name: getattr(options, field.name) for field in fields(PackOptions)}
+    added = add_pack(options.folder, PackOptions(**given), options.force)
+    _say_fields(_net_fields(added) | _check_fields(added.check))
+    say(f"written: {added.path}")
+    _say_problems(added.check.problems)
+    if added.check.problems:
+        say(f"to do: change {added.path}, then run vcn packs check {options.folder}")
+        return 1
+    say(f"next: vcn index INPUT --output OUT --pack {options.folder}")
+    return 0
+
+
+def _pull(options: argparse.Namespace) -> int:
+    url = given_settings(options).download.url
+    with ProgressDisplay() as display:
+        show = partial(display.advance, "download")
+        folder = pull_pack(options.pack, insightface_home(), url, show)
+    say(describe_pack(str(folder)).licence)
+    say(f"next: vcn packs check {options.pack}; vcn index INPUT --output OUT --pack {options.pack}")
+    return 0
+
+
+def _pack_settings(options: argparse.Namespace) -> RunConfig:
+    """The settings with the resolved pack that the user named."""
+    settings = given_settings(options)
+    return with_pack(settings, resolve_pack(options.pack, settings.s3))
+
+
+def _info_fields(info: PackInfo) -> dict[str, object]:
+    """The lines about a pack, in order."""
+    return {
+        "name": info.name,
+        "licence": info.licence,
+        "commercial use": _yes(info.commercial_use),
+        "source": info.source,
+        "place": info.place,
+        "detector": info.detector,
+        "encoder": info.encoder,
+        "detector MB": info.detector_bytes / MEGABYTE,
+        "encoder MB": info.encoder_bytes / MEGABYTE,
+        "detector hash": info.detector_hash,
+        "encoder hash": info.encoder_hash,
+    }
+
+
+def _yes(answer: bool) -> str:
+    return "yes" if answer else "no"
+
+
+def _check_fields(check: PackCheck) -> dict[str, object]:
+    """The lines about the picture of six people, in order."""
+    scale = check.better_scale
+    return {
+        "name": check.name,
+        "faces in the picture": check.faces,
+        "faces found": check.found,
+        "boxes without a face": check.extra,
+        "seconds to detect": check.detect_seconds,
+        "seconds to embed a face": check.embed_seconds,
+        "cosine of a face and its mirror image, minimum": check.same_cosine,
+        "cosine of two people, maximum": check.different_cosine,
+        "pixels from landmarks to their places": check.landmark_pixels,
+        "deviations between people": check.separation,
+        "better input scale": scale and f"mean {list(scale.mean)}, std {list(scale.std)}",
+    }
 
 
 def face_fields(check: FaceCheck) -> dict[str, object]:
-    """The lines on a labelled folder, in order."""
+    """The lines about a labelled folder, in order."""
     within = f", {check.bordered} of them within a border" if check.bordered else ""
     rates = {
-        f"TAR at FAR {rate:g}": share for rate, share in zip(RATES, check.accepted, strict=True)
+        f"TAR at FAR {false:g}": true
+        for false, true in zip(FALSE_RATES, check.accepted, strict=True)
     }
     return {
         "people": check.people,
@@ -122,16 +193,16 @@ def face_fields(check: FaceCheck) -> dict[str, object]:
         **rates,
         "detection": _pace(check.pictures, "picture", check.detect_seconds),
         "embedding": _pace(check.found, "face", check.embed_seconds),
-        "problems": check.problems,
     }
 
 
 def _unreadable(files: list[str]) -> str:
-    """How many files, and their names."""
+    """The number of files, and their names."""
     if not files:
         return ""
-    more = f" and {len(files) - NAMED_FILES} more" if len(files) > NAMED_FILES else ""
-    named = ", ".join(files[:NAMED_FILES])
+    rest = len(files) - MAX_NAMED_FILES
+    more = f" and {rest} more" if rest > 0 else ""
+    named = ", ".join(files[:MAX_NAMED_FILES])
     return one_printable_line(f"{count(len(files), 'picture')} ({named}{more})")
 
 
@@ -141,64 +212,37 @@ def _pace(number: int, what: str, seconds: float) -> str:
     return f"{seconds:.1f} s, {number / seconds:.1f} {what}s a second"
 
 
-def _pull(options: argparse.Namespace) -> int:
-    url = given_settings(options).download.url
-    with ProgressDisplay() as display:
-        folder = pull_pack(
-            options.pack, insightface_home(), url, lambda share: display.advance("download", share)
-        )
-    say(describe_pack(str(folder)).licence)
-    say(f"next: vcn packs check {options.pack}; vcn index INPUT --output OUT --pack {options.pack}")
-    return 0
-
-
-def _on_this_machine(options: argparse.Namespace) -> str:
-    """What was named, fetched where it is on S3."""
-    settings = given_settings(options)
-    return pack_on_this_machine(with_pack(settings, resolve_pack(options.pack, settings.s3)))
-
-
-def _add(options: argparse.Namespace) -> int:
-    asked = {field.name: getattr(options, field.name) for field in fields(Wishes)}
-    added = add_pack(options.folder, Wishes(**asked), options.force)
-    _say_fields(_nets_found(added))
-    result = asdict(added.check)
-    problems = result.pop("problems")
-    _say_fields({key: value for key, value in result.items() if key != "name"})
-    say(f"written: {added.path}")
-    for problem in problems:
-        say(f"problem: {problem}")
-    if not problems:
-        say(f"check: all is well; next: vcn index INPUT --output OUT --pack {options.folder}")
-    else:
-        say(f"to do: change {added.path}, then try it by vcn packs check {options.folder}")
-    return 1 if problems else 0
-
-
-def _nets_found(added: Added) -> dict[str, object]:
-    """What was found in a folder, a line each."""
+def _net_fields(added: AddedPack) -> dict[str, object]:
+    """The lines about the nets of a folder, in order."""
     detector, encoder = added.spec.detector, added.spec.encoder
     side = detector.input_pixels
-    sees = f"frames shrunk to {side} pixels" if side else "frames as they are"
+    frames = f"frames shrunk to {side} pixels" if side else "frames of any size"
     scale = "that of its kind"
     if encoder.mean and encoder.std:
-        why = " (chosen: people are told apart better so)" if added.chose_scale else ""
+        why = " (chosen: it tells people apart better)" if added.scale_chosen else ""
         scale = f"mean {encoder.mean}, std {encoder.std}, {encoder.channels}{why}"
     return {
         "name": added.spec.name,
-        "detector": f"{detector.kind}, {detector.file}, sees {sees}",
+        "detector": f"{detector.kind}, {detector.file}, takes {frames}",
         "encoder": f"{encoder.kind}, {encoder.file}, takes crops of {encoder.input_pixels} pixels",
-        "scale of the encoder's input": scale,
+        "input scale of the encoder": scale,
         "licence": added.spec.licence,
-        "commercial use": "yes" if added.spec.commercial_use else "no",
+        "commercial use": _yes(added.spec.commercial_use),
         "source": added.spec.source,
     }
 
 
-def _say_fields(found: Mapping[str, object]) -> None:
-    for name, value in found.items():
+def _say_fields(values: Mapping[str, object]) -> None:
+    for name, value in values.items():
         shown = f"{value:.4f}" if isinstance(value, float) else value
-        say(f"{name.replace('_', ' ')}: {shown if shown not in ('', [], None) else '-'}")
+        say(f"{name}: {shown if shown not in ('', None) else '-'}")
+
+
+def _say_problems(problems: list[str]) -> None:
+    for problem in problems:
+        say(f"problem: {problem}")
+    if not problems:
+        say("problems: none")
 
 
 ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {

@@ -1,8 +1,8 @@
 """METHOD 4 to the letter: all matches of a round merge transitively, until nothing changes.
 
-Matches are looked for in tiles of the table of all pairs, and only those that can be among the
-shortest to connect a component are kept. It knows nothing of cannot-link pairs: the paper has
-none. See `cut` for the default rule.
+Matches are computed in tiles of the table of all pairs, and only those that can be among the
+shortest to connect a component are kept. It knows nothing of cannot-link pairs, which the paper
+does not use. `cut` is the default rule.
 """
 
 from __future__ import annotations
@@ -12,16 +12,13 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace
 
-from vcn_ray.core.forest import Edges, Forest
-from vcn_ray.core.linkage import Ends, Linked, record_merges
-from vcn_ray.core.spaces import along, row_span
+from vcn_ray.core.distance import along, row_span
+from vcn_ray.core.forest import Forest
+from vcn_ray.core.linkage import Partition, Sides, record_merges
 from vcn_ray.core.vectors import (
-    Array,
     Floats,
     add_groups,
-    beside,
     group_sums,
     log_softmax,
     renumber,
@@ -37,23 +34,26 @@ class _Clusters(NamedTuple):
     label: I64  # (k,)
     first: I64  # (n,) lowest track
     size: I64  # (n,) tracks
-    teacher: Floats  # (n, r) what it contributes to similarities: mean P, along Q's span
+    teacher: Floats  # (n, r) mean P that enters similarities, along the span of Q
     student: Floats  # (n, r) mean Q
     threshold: F64  # (n,) METHOD 4.2
 
 
-def close(outputs: TrackOutputs, rule: str, like: Array | None = None) -> Linked:
+def close(outputs: TrackOutputs, rule: str) -> Partition:
     """Cluster the tracks of a title (METHOD 4.1-4.6).
 
-    A cluster of one track contributes its crops, a cluster of several the mean head output of each
-    track (4.3). Two clusters match when their similarity is under the threshold of either (4.4),
-    and connected components merge (4.5).
+    1. Each track is a cluster (4.1).
+    2. The threshold of a cluster is the mean loss between its crops (4.2).
+    3. The similarity of two clusters is the mean loss between them, in both directions (4.3). A
+       cluster of one track contributes its crops, a cluster of several the mean head output of
+       each track: so the authors' slides, while VideoClusterNet, Algorithm 1, takes all pairs.
+    4. Two clusters match where their similarity is below the threshold of either (4.4).
+    5. Connected components of matches merge (4.5), and steps 2 to 5 repeat (4.6).
 
     Args:
         outputs: k tracks.
-        rule: Name of the rule for the record of merges, which has the shortest matches that
-            connect each component; both sides are as they were when the round began.
-        like: An array of the namespace and on the device that matches are looked for with.
+        rule: The name of the rule for the record of merges, which holds the shortest matches that
+            connect each component; both sides are as they were before the round.
     """
     basis = row_span(_student_rows(outputs), outputs.student.shape[1])
     outputs = replace(
@@ -65,16 +65,15 @@ def close(outputs: TrackOutputs, rule: str, like: Array | None = None) -> Linked
     while True:
         number += 1
         clusters = _clusters(outputs, basis, label)
-        forest = _matches(clusters, clusters.teacher if like is None else like)
-        matches = forest.edges()
-        if not len(matches.left):
-            return Linked(clusters.label, tuple(merges))
-        merges += _describe(clusters, matches, number, rule)
+        forest = _matches(clusters)
+        if not len(forest.edges().left):
+            return Partition(clusters.label, tuple(merges))
+        merges += _describe(clusters, forest, number, rule)
         label = forest.components()[clusters.label]
 
 
 def _student_rows(outputs: TrackOutputs) -> Iterator[F64]:
-    """All Q that clustering can meet: those of crops, then those of mean outputs."""
+    """Yield all Q that clustering can use: those of crops, then those of mean outputs."""
     for block in row_blocks(*outputs.student.shape):
         yield outputs.student[block].astype(np.float64)
     for block in row_blocks(*outputs.output.shape):
@@ -82,7 +81,7 @@ def _student_rows(outputs: TrackOutputs) -> Iterator[F64]:
 
 
 def _clusters(outputs: TrackOutputs, basis: F64 | None, label: I64) -> _Clusters:
-    """The clusters of tracks whose P and Q are along `basis` already."""
+    """Return the clusters of tracks whose P and Q are already along `basis`."""
     label = renumber(label)
     _, first, size = np.unique(label, return_index=True, return_counts=True)
     threshold = thresholds(outputs, label)
@@ -108,15 +107,15 @@ def _clusters(outputs: TrackOutputs, basis: F64 | None, label: I64) -> _Clusters
 
 
 def thresholds(outputs: TrackOutputs, label: I64) -> F64:
-    """Mean loss over all ordered pairs of distinct crops of each cluster (METHOD 4.2).
+    """Average the loss over the ordered pairs of distinct crops of each cluster (METHOD 4.2).
 
     Args:
         outputs: k tracks.
         label: (k,) their clusters, 0..n-1.
 
     Returns:
-        (n,) float64; a cluster of one track keeps the track's own value, which of a single crop
-        is over that crop's views.
+        (n,) float64; a cluster of one track keeps that track's `within`, which for a single crop is
+        the mean over its augmented views.
     """
     size = np.bincount(label)
     result = group_sums(outputs.within, label, len(size))
@@ -131,7 +130,7 @@ def thresholds(outputs: TrackOutputs, label: I64) -> F64:
 
         return add_groups(np.zeros((len(clusters), columns)), rows_of, group, columns)
 
-    # within a track, all pairs less those of a crop with itself are n (n - 1) times `within`
+    # within a track, the loss over all pairs but those of a crop with itself is n (n - 1) `within`
     own = row_dots(outputs.teacher, outputs.student)
     itself = crops**2 * own + crops * (crops - 1) * outputs.within
     count = group_sums(crops[tracks], group, len(clusters))
@@ -141,19 +140,17 @@ def thresholds(outputs: TrackOutputs, label: I64) -> F64:
     return result
 
 
-def _matches(clusters: _Clusters, like: Array) -> Forest:
-    """The shortest matches that connect each component (METHOD 4.4, 4.5)."""
-    xp = array_namespace(like)
-    teacher, student = beside(clusters.teacher, like), beside(clusters.student, like)
-    threshold = beside(clusters.threshold, like)
-    forest = Forest(len(clusters.first), like)
+def _matches(clusters: _Clusters) -> Forest:
+    """Find the shortest matches that connect each component (METHOD 4.4, 4.5)."""
+    forest = Forest(len(clusters.first))
+    teacher, student, threshold = clusters.teacher, clusters.student, clusters.threshold
 
-    def side(rows: Array, chosen: slice) -> Array:
-        return xp.astype(rows[chosen], xp.float64, copy=False)
+    def wide(side: Floats, chosen: slice) -> F64:
+        return side[chosen].astype(np.float64, copy=False)
 
     for rows, columns in tiles(len(clusters.first), len(clusters.first), above=True):
-        table = side(teacher, rows) @ side(student, columns).T
-        table += side(student, rows) @ side(teacher, columns).T
+        table = wide(teacher, rows) @ wide(student, columns).T
+        table += wide(student, rows) @ wide(teacher, columns).T
         table *= -0.5
         match = table < threshold[rows, None]
         match |= table < threshold[columns]
@@ -161,8 +158,9 @@ def _matches(clusters: _Clusters, like: Array) -> Forest:
     return forest
 
 
-def _describe(clusters: _Clusters, matches: Edges, number: int, rule: str) -> list[Merge]:
+def _describe(clusters: _Clusters, forest: Forest, number: int, rule: str) -> list[Merge]:
+    matches = forest.edges()
     order = np.lexsort((matches.right, matches.left, matches.length))
     pairs = np.stack([matches.left, matches.right], axis=1)[order]
-    ends = Ends(clusters.first, clusters.size, clusters.threshold)
-    return record_merges(pairs, matches.length[order], ends, number, rule)
+    sides = Sides(clusters.first, clusters.size, clusters.threshold)
+    return record_merges(pairs, matches.length[order], sides, number, rule)

@@ -1,124 +1,176 @@
 """One cut for a title, learned from the title's own tracks: the default rule for who is one person.
 
-It stands in for METHOD 4.2-4.6, whose letter is in `closure`. No distance means the same in every
-title: how far apart two tracks of one person are depends on light and lenses, how far apart
-strangers are on who is in it and, for the adapted model, on all of the others. But a partition of
-the tracks, even a rough one, shows both, and from both follow a better distance and a better cut,
-and from these a better partition. It does not know where outputs come from.
+It replaces METHOD 4.2-4.6, which `closure` follows to the letter. No distance means the same in
+every title: how far apart two tracks of one person are depends on light and lenses, and how far
+apart strangers are depends on the cast. But even a rough partition of the tracks shows both. From
+it, a better distance and a better cut are learned (Fisher's linear discriminant of several
+distances), and they give a better partition. It does not know where outputs come from.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import field
+from typing import Annotated, NamedTuple
 
 import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from scipy import special
 
-from vcn_ray.core.cooccurrence import seen_twice, view_distance
-from vcn_ray.core.evidence import Fusion, FusionConfig, fuse, pair_distances, same_pairs
-from vcn_ray.core.linkage import Linked, Space, agglomerate
-from vcn_ray.core.means import Sides
-from vcn_ray.core.spaces import cosine_space, mixed_space
-from vcn_ray.core.vectors import TINY, Array
-from vcn_ray.errors import ConfigError
-from vcn_ray.records import I64, TrackOutputs
+from vcn_ray.bounds import STRICT, NonNegative, Positive
+from vcn_ray.core.distance import Space, cosine_space, mixed_space
+from vcn_ray.core.linkage import Partition, agglomerate
+from vcn_ray.core.vectors import TINY, check_pairs, row_blocks
+from vcn_ray.records import F64, I64, Mask, TrackOutputs
 
-MOST_ROUNDS = 20
-"""Rounds of cutting and learning anew; three to six are usual, and a cycle must end."""
+MAX_ROUNDS = 20
+"""Rounds of cutting and learning; three to six are usual, and a cycle must end."""
 
 LEARNING_TRACKS = 2000
-"""Tracks that distances are learned from; of more, so many are drawn: two million pairs, 48 MB."""
+"""Distances are learned from at most this many tracks, sampled at random: two million pairs."""
 
 CUT = 1.0
-"""The cut in the fused distance, which is divided by it."""
+"""The cut of the fused distance, which is measured in units of its cut."""
+
+COPY_FACTOR = 0.5
+"""Two tracks that share a frame are one face if closer than this times the view distance.
+
+On films, a track and its own mirrored or edited copy are 0.1 to 0.5 times the view distance apart,
+two people in one frame at least 0.75 times."""
+
+MIN_SD = 1e-3
+"""Smallest standard deviation, as a fraction of the distance between the two means."""
+
+GRID = 2001
+"""Number of places between the two means at which `crossing` compares the densities."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class FusionConfig:
+    """How distances are weighed and cut. One setting for every title and every pack."""
+
+    ridge: Positive = 0.1  # fraction of its own variance added to that of each distance, so that
+    # distances that agree share the weight
+    odds: Positive = 2.0  # weight of a pair of one person over a pair of two: clusters are compared
+    # by means over many pairs, which vary less than single pairs
+    max_false_fraction: Annotated[float, Field(gt=0, le=1)] = 0.05  # of the pairs in clusters, that
+    # are strangers by chance; where nobody is seen twice, clusters hold only the nearest strangers
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class CutConfig:
     """How the cut is learned. One setting for every title and every pack."""
 
-    view_factor: float = 1.6  # first cut, encoder as shipped, over the distance of two augmented
-    # views inside a track: tracks of one person are 0.5 to 1.3 times that apart on average,
-    # strangers 1.9 to 3.1 times, for encoders whose distances differ ten times
-    least_reach: float = 0.95  # mean distance inside clusters, over that of views, under which
-    # learning must not tighten them again: where one person and two overlap, it would never end
+    view_factor: Positive = 1.6  # first cut, pretrained encoder, over the view distance: tracks of
+    # one person are 0.5 to 1.3 times it apart on average, strangers 1.9 to 3.1 times, for encoders
+    # whose distances differ by a factor of ten
+    min_reach: NonNegative = 0.95  # mean distance inside clusters, over the view distance, below
+    # which learning stops: where people overlap, it would tighten and split clusters without end
     fusion: FusionConfig = field(default_factory=FusionConfig)
-
-    def __post_init__(self) -> None:
-        if self.view_factor <= 0 or self.least_reach < 0:
-            raise ConfigError(
-                "the cut needs view_factor > 0 and least_reach >= 0, got "
-                f"{self.view_factor} and {self.least_reach}"
-            )
 
 
 class TitleCut(NamedTuple):
-    """What cut_title returns."""
+    """The clusters of a title, and what they were cut by."""
 
-    linked: Linked
+    partition: Partition
     space: Space  # the fused distance, cut at CUT
-    apart: I64  # (c, 2) pairs of tracks in one frame that are two people
+    cannot_link: I64  # (c, 2) pairs of tracks in one frame that are two people
 
 
-def cut_title(
-    outputs: TrackOutputs,
-    cannot_link: I64,
-    config: CutConfig,
-    rule: str,
-    like: Array | None = None,
-) -> TitleCut:
-    """Cluster the tracks of a title with one cut for all (an average linkage from single tracks).
+def cut_title(outputs: TrackOutputs, cannot_link: I64, config: CutConfig, rule: str) -> TitleCut:
+    """Cluster the tracks of a title with one cut: an average linkage from single tracks.
 
-    The first partition is cut by the encoder as shipped, at `view_factor` times the mean view
-    distance, the one distance that has a scale of its own whoever is in the title. From then on
-    the cosine distances of that encoder, of the adapted one and of the head are weighed and cut
-    by what the partition before shows of them (see `evidence`), until the partition stays. The
-    head's outputs are compared about the title's mean: what all tracks have in common tells
-    nobody apart, and how much it is depends on how sharply the teacher looked.
+    The first partition cuts the distance of the pretrained encoder at `view_factor` times the view
+    distance, which has the same meaning in every title. From then on, the cosine distances of the
+    pretrained encoder, of the adapted one and of the head are weighed and cut by what the previous
+    partition shows of them (see `learn_fusion`), until the partition repeats. The head's outputs
+    are compared about the title's mean: what all tracks have in common distinguishes nobody, and
+    how much it is depends on the teacher's temperature.
 
     Args:
         outputs: k tracks.
-        cannot_link: (c, 2) pairs of tracks in one frame, never in one cluster save where that is
-            one face seen twice.
+        cannot_link: (c, 2) pairs of tracks that share a frame; never in one cluster, except where
+            they are one face seen twice.
         config: How the cut is learned.
-        rule: Name of the rule for the record of merges; distances in it are in units of the cut.
-        like: An array in whose namespace and on whose device pairs are compared; None: numpy.
+        rule: The name of the rule for the record of merges, whose distances are in units of the
+            cut.
     """
     centred = outputs.output - outputs.output.mean(axis=0)
-    spaces = [cosine_space(rows, like) for rows in (outputs.pretrained, outputs.embedding, centred)]
-    rows = drawn_rows(len(outputs), LEARNING_TRACKS)
-    some = [part_of(space, rows) for space in spaces]
-    apart = cannot_link[~seen_twice(outputs, cannot_link)]
-    among = pairs_among(apart, rows, len(outputs))
-    fusion = learn_fusion(some, view_distance(outputs), among, config)
+    spaces = [cosine_space(rows) for rows in (outputs.pretrained, outputs.embedding, centred)]
+    rows = sample_rows(len(outputs), LEARNING_TRACKS)
+    sampled = [space.take(rows) for space in spaces]
+    two_people = cannot_link[~seen_twice(outputs, cannot_link)]
+    among = pairs_among(two_people, rows, len(outputs))
+    fusion = learn_fusion(sampled, view_distance(outputs), among, config)
     space = fused_space(spaces, fusion)
-    return TitleCut(link_to_cut(space, apart, rule), space, apart)
+    return TitleCut(agglomerate(space, CUT, two_people, rule), space, two_people)
+
+
+def view_distance(outputs: TrackOutputs) -> float:
+    """Return the mean cosine distance, pretrained encoder, of two augmented views inside a track.
+
+    It is taken over tracks with several crops, whose views are of different crops, if there are
+    any.
+    """
+    several = outputs.crops > 1
+    views = outputs.pretrained_views[several] if several.any() else outputs.pretrained_views
+    return float(views.mean())
+
+
+def seen_twice(outputs: TrackOutputs, pairs: I64) -> Mask:
+    """Find tracks in one frame that are one face: a mirror, a split screen, a double detection.
+
+    They are as close as a track is to an edited copy of itself, by the pretrained encoder; nobody
+    else comes that close in the same light.
+
+    Args:
+        outputs: k tracks.
+        pairs: (c, 2) tracks that share a frame.
+
+    Returns:
+        (c,) true for a pair that may be one person.
+    """
+    check_pairs(pairs, len(outputs))
+    if not len(pairs):
+        return np.zeros(0, np.bool_)
+    left, right = outputs.pretrained[pairs[:, 0]], outputs.pretrained[pairs[:, 1]]
+    distance = 1 - np.einsum("cd,cd->c", left.astype(np.float64), right)
+    near: Mask = distance < COPY_FACTOR * view_distance(outputs)
+    return near
+
+
+class Fusion(NamedTuple):
+    """Several distances weighed into one, and its cut."""
+
+    weights: F64  # (s,) none negative
+    cut: float  # of the weighted sum
 
 
 def learn_fusion(spaces: list[Space], view: float, cannot_link: I64, config: CutConfig) -> Fusion:
-    """Cut, learn from the partition, and cut anew, until a partition comes back.
+    """Cut, learn from the partition, and cut again, until a partition repeats.
 
-    A partition leaves out the pairs of one person that are far apart, so it makes people look
-    nearer than they are. Where they stand clear of each other that costs nothing; where they
-    overlap, each round would split them further. Tracks of one person are hardly nearer to each
-    other than two augmented views of one track, so clusters that are tighter, and have become so
-    by learning, end it (`least_reach`).
+    A partition leaves out the pairs of one person that are far apart, so people look tighter than
+    they are. Where people are well separated, that costs nothing; where they overlap, each round
+    would split them further. But tracks of one person are hardly closer to each other than two
+    augmented views of one track, so learning stops when it has made clusters tighter than that
+    (`min_reach`).
 
     Args:
-        spaces: s distances of k tracks, the encoder's as shipped first.
-        view: View distance, in the first of them.
+        spaces: s distances of k tracks, that of the pretrained encoder first.
+        view: The view distance, in the first of them.
         cannot_link: (c, 2) pairs of tracks that are never in one cluster.
         config: How to learn.
 
     Returns:
-        What the last partition was cut by: the first one, where it shows nothing.
+        The weights and cut of the last partition: the initial ones, if it shows nothing.
     """
     fusion = Fusion(np.eye(1, len(spaces))[0], config.view_factor * view)
     distances = pair_distances(spaces)
     seen: set[bytes] = set()
     before, reach = fusion, 0.0
-    for number in range(MOST_ROUNDS):
-        label = link_to_cut(fused_space(spaces, fusion), cannot_link, "").label
+    for number in range(MAX_ROUNDS):
+        label = agglomerate(fused_space(spaces, fusion), CUT, cannot_link, "").label
         if label.tobytes() in seen:
             break
         seen.add(label.tobytes())
@@ -126,7 +178,7 @@ def learn_fusion(spaces: list[Space], view: float, cannot_link: I64, config: Cut
         last, reach = reach, 0.0
         if same.any():
             reach = float(distances[same, 0].mean()) / max(view, TINY)
-        if number > 1 and reach < min(last, config.least_reach):
+        if number > 1 and reach < min(last, config.min_reach):
             return before
         better = fuse(distances, same, config.fusion)
         if better is None:
@@ -135,13 +187,8 @@ def learn_fusion(spaces: list[Space], view: float, cannot_link: I64, config: Cut
     return fusion
 
 
-def link_to_cut(space: Space, cannot_link: I64, rule: str) -> Linked:
-    """Average linkage of a fused distance up to its cut."""
-    return agglomerate(space, np.full(len(space.left), CUT), cannot_link, rule)
-
-
 def fused_space(spaces: list[Space], fusion: Fusion) -> Space:
-    """The weighted sum of distances in units of its cut."""
+    """Return the weighted sum of distances in units of its cut."""
     weights = (fusion.weights / max(fusion.cut, TINY)).tolist()
     fused = mixed_space(spaces[0], spaces[1], (weights[0], weights[1]))
     for space, weight in zip(spaces[2:], weights[2:], strict=True):
@@ -149,22 +196,111 @@ def fused_space(spaces: list[Space], fusion: Fusion) -> Space:
     return fused
 
 
-def drawn_rows(tracks: int, most: int) -> I64:
-    """Rows 0..tracks-1, rising; of more than `most`, so many drawn at random."""
-    if tracks <= most:
-        return np.arange(tracks)
-    drawn = np.random.default_rng(0).choice(tracks, most, replace=False)
-    return np.sort(drawn).astype(np.int64)
+def pair_distances(spaces: Sequence[Space]) -> F64:
+    """Return the s distances of all pairs of k tracks, (k (k - 1) / 2, s), as `same_pairs` orders.
+
+    Args:
+        spaces: s distances of k tracks.
+    """
+    tracks = len(spaces[0].rows)
+    result = np.empty((tracks * (tracks - 1) // 2, len(spaces)))
+    for place, space in enumerate(spaces):
+        done = 0
+        for rows in row_blocks(tracks, tracks):
+            later = np.arange(tracks) > np.arange(rows.start, rows.stop)[:, None]
+            table = (space.offset - space.rows[rows] @ space.rows.T)[later]
+            result[done : done + len(table), place] = table
+            done += len(table)
+    return result
 
 
-def part_of(space: Space, rows: I64) -> Space:
-    """The distances of some tracks."""
-    sides = Sides(space.left, space.right).rows(rows)
-    return Space(sides.left, sides.right, space.offset)
+def same_pairs(label: I64) -> Mask:
+    """Return (k (k - 1) / 2,), true for pairs i < j of one cluster, in order of i, then of j."""
+    first, second = np.triu_indices(len(label), 1)
+    same: Mask = label[first] == label[second]
+    return same
+
+
+def fuse(distances: F64, same: Mask, config: FusionConfig) -> Fusion | None:
+    """Weigh distances by how well they separate the two kinds of pairs, and cut between the kinds.
+
+    The weights are Fisher's: the inverse of the mean covariance of both kinds, times the difference
+    of their means, without negative weights. The cut is where a pair is as likely of one kind as of
+    the other (see `crossing`), or lower, where chance alone would put too many pairs of strangers
+    below it (see `chance_limit`).
+
+    Args:
+        distances: (p, s) of pairs of tracks.
+        same: (p,) true where both are in one cluster.
+        config: How to weigh and cut.
+
+    Returns:
+        The fusion, scaled so that the means of the two kinds are 1 apart; None where a kind has no
+        pairs, or no distance separates them.
+    """
+    if same.all() or not same.any():
+        return None
+    kinds = distances[same], distances[~same]
+    covariances = [np.atleast_2d(np.cov(kind.T, ddof=0)) for kind in kinds]
+    scatter = (covariances[0] + covariances[1]) / 2
+    own = np.maximum(np.diag(scatter), TINY)
+    gap = kinds[1].mean(axis=0) - kinds[0].mean(axis=0)
+    direction = np.maximum(np.linalg.solve(scatter + config.ridge * np.diag(own), gap), 0)
+    separation = float(direction @ gap)
+    if separation <= 0:
+        return None
+    weights = direction / separation
+    near, far = (kind @ weights for kind in kinds)
+    limit = chance_limit(near, far, config.max_false_fraction)
+    return Fusion(weights, min(crossing(near, far, config.odds), limit))
+
+
+def crossing(near: F64, far: F64, odds: float) -> float:
+    """Find where the normal densities of two kinds of pairs, weighted by counts, are equal.
+
+    Args:
+        near: (n,) distances of pairs in one cluster.
+        far: (m,) distances of pairs in two clusters, larger on average.
+        odds: Weight of a near pair over a far one.
+
+    Returns:
+        The smallest distance between the two means from which far pairs are more likely; the mean
+        of the far ones if there is none.
+    """
+    low, high = float(near.mean()), float(far.mean())
+    grid = np.linspace(low, high, GRID)
+    scores = []
+    for kind, weight in ((near, odds), (far, 1.0)):
+        sd = max(float(kind.std()), MIN_SD * (high - low))
+        scores.append(np.log(weight * len(kind) / sd) - np.square((grid - kind.mean()) / sd) / 2)
+    behind = np.flatnonzero(scores[0] < scores[1])
+    return float(grid[behind[0]] if len(behind) else high)
+
+
+def chance_limit(near: F64, far: F64, max_false_fraction: float) -> float:
+    """Find the distance below which strangers are at most a fraction of the pairs in clusters.
+
+    Distances of strangers are taken as normal. Their deviation is that of the larger half, which
+    holds no tracks of one person that clustering has missed.
+    """
+    fraction = max_false_fraction * len(near) / len(far)
+    if fraction >= 1:
+        return np.inf
+    middle = float(np.median(far))
+    sd = float(np.sqrt(np.square(far[far >= middle] - middle).mean()))
+    return middle + sd * float(special.ndtri(fraction))
+
+
+def sample_rows(rows: int, size: int) -> I64:
+    """Sample `size` row numbers at random, in rising order; all of them if there are fewer."""
+    if rows <= size:
+        return np.arange(rows)
+    sample = np.random.default_rng(0).choice(rows, size, replace=False)
+    return np.sort(sample).astype(np.int64)
 
 
 def pairs_among(pairs: I64, rows: I64, tracks: int) -> I64:
-    """Pairs (c, 2) with both tracks in rising `rows`, as places there."""
+    """Return the pairs (c, 2) whose tracks are both in `rows` (rising), as places in `rows`."""
     place = np.full(tracks, -1, np.int64)
     place[rows] = np.arange(len(rows))
     moved = place[pairs]

@@ -1,7 +1,7 @@
-"""Which rows edges connect, and by which shortest ones, when there may be more edges than memory.
+"""Which rows a graph connects, and by which shortest edges, when the edges exceed memory.
 
-Edges come in tiles of a table of all pairs. What is kept of them is a minimum spanning forest,
-and the few that came since it was last folded. It knows nothing of distances or clusters.
+Edges come in tiles of a table of all pairs of rows. Only a minimum spanning forest is kept, with
+the few edges that arrived since it was last updated. It knows nothing of distances or clusters.
 """
 
 from __future__ import annotations
@@ -9,20 +9,19 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace, device
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from vcn_ray.core.vectors import Array, beside, on_host, tiles
-from vcn_ray.records import F64, I64
+from vcn_ray.core.vectors import Floats, tiles
+from vcn_ray.records import F64, I64, Mask
 
 FOLD_EDGES = 1_000_000
-"""Edges that wait before they are folded: 24 MB."""
+"""Number of new edges after which the forest is updated: 24 MB."""
 
-CORE_SHARE = 0.98
-"""Share of the forest's edges, shortest first, that say which pairs are connected already.
+CORE_FRACTION = 0.98
+"""Fraction of the forest's edges, shortest first, that show which pairs are already connected.
 
-All edges would say it of most pairs, but only of lengths over the forest's longest."""
+All of its edges would show more pairs, but only for edges longer than the longest of them."""
 
 
 class Edges(NamedTuple):
@@ -34,58 +33,50 @@ class Edges(NamedTuple):
 
 
 class Forest:
-    """A minimum spanning forest over edges that are offered tile by tile.
+    """A minimum spanning forest of a graph whose edges are offered tile by tile."""
 
-    Args:
-        rows: How many rows there are.
-        like: An array; tiles are of its namespace and on its device.
-    """
-
-    def __init__(self, rows: int, like: Array) -> None:
-        self._rows, self._like = rows, like
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
         none = np.zeros(0, np.int64)
         self._edges, self._waiting = Edges(none, none, np.zeros(0)), list[Edges]()
-        self._reach = 0.0
-        self._core = beside(np.arange(rows, dtype=np.int32), like)
+        self._reach = 0.0  # length of the longest edge in the core
+        self._core = np.arange(rows, dtype=np.int32)  # component of each row by the core's edges
 
-    def offer(self, edge: Array, rows: slice, columns: slice, length: Array | None = None) -> None:
-        """Take the edges of a tile of the table of pairs, as far as they may be of use.
+    def offer(self, edge: Mask, rows: slice, columns: slice, length: F64 | None = None) -> None:
+        """Take the edges of a tile that can be part of the forest.
 
-        A pair is of no use where shorter edges connect it already: those of the forest up to some
-        length, its core.
+        An edge cannot be if shorter edges connect its rows already; those are the core, the edges
+        of the forest up to some length.
 
         Args:
             edge: (r, c) true where there is an edge; overwritten.
             rows: The tile's rows.
-            columns: The tile's columns; cells under the diagonal do not count.
-            length: (r, c) over 0; without, all edges are as long.
+            columns: The tile's columns; cells below the diagonal do not count.
+            length: (r, c) over 0; without it, all edges have the same length.
         """
-        xp = array_namespace(edge)
         useful = self._core[rows, None] != self._core[None, columns]
         if length is not None:
             useful |= length < self._reach
         edge &= useful
         if columns.start < rows.stop:
-            number = xp.arange(self._rows, device=device(edge))
+            number = np.arange(self._rows)
             edge &= number[columns] > number[rows, None]
-        if not xp.any(edge):
+        cell = np.flatnonzero(edge)
+        if not len(cell):
             return
-        cell = xp.nonzero(xp.reshape(edge, (-1,)))[0]
-        taken = np.ones(len(cell))
-        if length is not None:
-            taken = on_host(xp.take(xp.reshape(length, (-1,)), cell))
-        down, across = np.divmod(on_host(cell), columns.stop - columns.start)
+        taken = np.ones(len(cell)) if length is None else length.reshape(-1)[cell]
+        down, across = np.divmod(cell, columns.stop - columns.start)
         self._waiting.append(Edges(down + rows.start, across + columns.start, taken))
         if sum(len(edges.left) for edges in self._waiting) > FOLD_EDGES:
             self._fold()
 
     def edges(self) -> Edges:
-        """The forest's edges: the shortest that connect what all edges connect."""
+        """Return the forest's edges: the shortest that connect what all edges connect."""
         self._fold()
         return self._edges
 
     def components(self) -> I64:
-        """(rows,) component of each row, 0, 1, ... in no order."""
+        """Return the component (rows,) of each row, numbered from 0 in no order."""
         return _components(self.edges(), self._rows)
 
     def _fold(self) -> None:
@@ -93,36 +84,32 @@ class Forest:
             return
         every = Edges(*map(np.concatenate, zip(self._edges, *self._waiting, strict=True)))
         self._waiting = []
-        # a stored zero would be no edge to csgraph
+        # csgraph reads a stored zero as no edge
         graph = _graph(every._replace(length=np.maximum(every.length, 1e-300)), self._rows)
         tree = csgraph.minimum_spanning_tree(graph).tocoo()
         self._edges = Edges(tree.row.astype(np.int64), tree.col.astype(np.int64), tree.data)
-        self._reach = float(np.quantile(tree.data, CORE_SHARE, method="lower"))
+        self._reach = float(np.quantile(tree.data, CORE_FRACTION, method="lower"))
         core = Edges(*(part[tree.data <= self._reach] for part in self._edges))
-        self._core = beside(_components(core, self._rows).astype(np.int32), self._like)
+        self._core = _components(core, self._rows).astype(np.int32)
 
 
-def product_components(left: Array, right: Array, least: float) -> I64:
-    """(n,) components of the graph of all pairs of rows whose product is over `least`.
+def product_components(rows: Floats, minimum: float) -> I64:
+    """Return components (n,) of the graph of all pairs of rows whose product is over `minimum`.
 
-    Products are in float32 (of torch's two kinds on a GPU the exact one, its default), and as much
-    more is allowed as these can be wrong: what is connected is in one component, but not all of a
-    component need be connected.
+    Products are computed in float32, and the limit is lowered by their largest error. So connected
+    rows are in one component, but a component may hold rows that are not connected.
 
     Args:
-        left: (n, f) floating.
-        right: (n, f) such that <left_i, right_j> = <left_j, right_i>; or `left` itself.
-        least: Below it a product is no edge.
+        rows: (n, f).
+        minimum: A pair with a product below it is no edge.
     """
-    xp, one = array_namespace(left), right is left
-    left = xp.astype(left, xp.float32, copy=False)
-    right = left if one else xp.astype(right, xp.float32, copy=False)
-    longest = [float(xp.max(xp.linalg.vector_norm(side, axis=1))) for side in (left, right)]
-    # a sum of f products, each of two rounded numbers, and `least` itself rounded
-    error = (left.shape[1] + 8) * 2.0**-24 * (longest[0] * longest[1] + abs(least))
-    forest = Forest(len(left), left)
-    for rows, columns in tiles(len(left), len(left), above=True):
-        forest.offer(left[rows] @ right[columns].T > float(least - error), rows, columns)
+    narrow = rows.astype(np.float32, copy=False)
+    longest = float(np.linalg.vector_norm(narrow, axis=1).max())
+    # a product sums f terms of two rounded numbers each, and `minimum` is rounded too
+    error = (rows.shape[1] + 8) * 2.0**-24 * (longest * longest + abs(minimum))
+    forest = Forest(len(rows))
+    for down, across in tiles(len(rows), len(rows), above=True):
+        forest.offer(narrow[down] @ narrow[across].T > float(minimum - error), down, across)
     return forest.components()
 
 

@@ -1,10 +1,10 @@
-"""Average linkage over distances that are bilinear in sums over tracks: no matrix of pairs.
+"""Average linkage up to a cut, without a table of all pairs.
 
-Clusters merge best pair first, in rounds: a round merges all pairs that are each other's nearest
-allowed neighbour. With one limit for all that gives the tree of one merge at a time, far sooner;
-where limits move with each merge, a close relative of it. Only clusters whose nearest neighbour
-has changed are compared again. All pairs are looked at in tiles, where the rows live: numpy, or a
-GPU. It knows neither faces nor losses, and chooses no threshold.
+The distance of two clusters is the mean over their pairs of tracks; in a Space it needs only the
+mean vector of each cluster. Clusters merge in rounds, and a round merges all pairs that are each
+other's nearest neighbour: the tree is that of one merge at a time, in far fewer steps. Only
+clusters whose nearest neighbour changes are compared again, in tiles. It knows neither faces nor
+losses, and chooses no cut.
 """
 
 from __future__ import annotations
@@ -12,126 +12,107 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace
 from scipy import sparse
 
+from vcn_ray.core.distance import Space
 from vcn_ray.core.forest import product_components
-from vcn_ray.core.means import Means, Sides
-from vcn_ray.core.vectors import Array, beside, check_pairs, on_host, renumber, tiles
-from vcn_ray.errors import ShapeError
+from vcn_ray.core.vectors import check_pairs, renumber, tiles
 from vcn_ray.records import F64, I64, Mask, Merge
 
 DECIMALS = 11
-"""Distances are compared to this many decimals, so rounding never decides between equal pairs."""
+"""Distances are compared to this many decimals, so that rounding never decides between equals."""
 
 HALF_UNIT = 0.5 / 10**DECIMALS
 
 PART_TRACKS = 1024
-"""Tracks up to which a title is not split: a table of so many pairs costs less than the search."""
+"""Titles of up to this many tracks are not split: a table of their pairs is cheaper."""
 
 
-class Space(NamedTuple):
-    """Distance of two sets A, B of tracks: `offset - <sum left_A, sum right_B> / (|A| |B|)`.
-
-    Arrays are of numpy or of another namespace. Where both sides are the same vectors, `right` is
-    the very array `left`, and only one is held.
-    """
-
-    left: Array  # (k, f) floating
-    right: Array  # (k, f) such that <left_i, right_j> = <left_j, right_i>
-    offset: float
-
-
-class Linked(NamedTuple):
-    """What agglomerate returns."""
+class Partition(NamedTuple):
+    """Tracks in clusters, and the merges that made them."""
 
     label: I64  # (k,) cluster of each track, numbered by first track
     merges: tuple[Merge, ...]  # by round, then by distance
 
 
-class Ends(NamedTuple):
-    """What the record of a merge says of n clusters before it."""
+class Sides(NamedTuple):
+    """The n clusters that a round of merges starts from."""
 
     first: I64  # (n,) lowest track
     size: I64  # (n,) tracks
-    limit: F64  # (n,)
+    threshold: F64  # (n,)
 
 
-def record_merges(pairs: I64, distances: F64, ends: Ends, number: int, rule: str) -> list[Merge]:
-    """The merges of a round.
+def record_merges(pairs: I64, distances: F64, sides: Sides, number: int, rule: str) -> list[Merge]:
+    """Describe the merges of a round.
 
     Args:
-        pairs: (p, 2) rows of `ends`.
-        distances: (p,) of both sides.
-        ends: The clusters as the round begins.
-        number: Of the round.
-        rule: Name of the rule.
+        pairs: (p, 2) rows of `sides`.
+        distances: (p,) between the two clusters of each pair.
+        sides: The clusters before the round.
+        number: The number of the round.
+        rule: The name of the rule.
     """
     return [
         Merge(
             round=number,
             rule=rule,
-            left=int(ends.first[a]),
-            right=int(ends.first[b]),
-            left_tracks=int(ends.size[a]),
-            right_tracks=int(ends.size[b]),
+            left=int(sides.first[a]),
+            right=int(sides.first[b]),
+            left_tracks=int(sides.size[a]),
+            right_tracks=int(sides.size[b]),
             distance=float(distance),
-            left_threshold=float(ends.limit[a]),
-            right_threshold=float(ends.limit[b]),
+            left_threshold=float(sides.threshold[a]),
+            right_threshold=float(sides.threshold[b]),
         )
         for (a, b), distance in zip(pairs, distances, strict=True)
     ]
 
 
-def agglomerate(space: Space, limits: F64, cannot_link: I64, rule: str) -> Linked:
-    """Merge clusters, best pair first, until no pair is allowed.
-
-    A pair is allowed where its distance is under the limit of *either* side and no track of one
-    cannot link with a track of the other. The limit of a merged cluster is the larger of the two.
+def agglomerate(space: Space, cut: float, cannot_link: I64, rule: str) -> Partition:
+    """Merge the nearest two clusters while their mean distance is below the cut.
 
     Args:
-        space: Distances between sets of the k tracks.
-        limits: (k,) largest distance of each track.
+        space: Distances of k tracks; stays unchanged.
+        cut: Clusters at this mean distance or over it never merge.
         cannot_link: (c, 2) pairs of tracks that are never in one cluster.
-        rule: Name of the rule for the record of merges.
+        rule: The name of the rule for the record of merges.
 
     Raises:
-        ShapeError: Arrays do not belong together.
+        ShapeError: A pair names no track.
     """
-    if not len(space.left) == len(space.right) == len(limits):
-        raise ShapeError(f"{len(limits)} limits need as many rows, got {space.left.shape}")
-    check_pairs(cannot_link, len(limits))
-    label = np.arange(len(limits))
+    check_pairs(cannot_link, len(space.rows))
+    label = np.arange(len(space.rows))
     merges: list[Merge] = []
-    parts = parts_within(space, float(limits.max(initial=0)))
-    part = np.full(len(limits), -1)
+    parts = parts_within(space, cut)
+    part = np.full(len(label), -1)
     for number, tracks in enumerate(parts):
         part[tracks] = number
     inside = cannot_link[part[cannot_link[:, 0]] == part[cannot_link[:, 1]]]
     for number, tracks in enumerate(parts):
         pairs = inside[part[inside[:, 0]] == number]
-        clusters = _Clusters(space, limits, tracks, np.searchsorted(tracks, pairs))
+        clusters = _Clusters(space, cut, tracks, np.searchsorted(tracks, pairs))
         merges += clusters.merge_all(rule)
         label[tracks] = clusters.first[clusters.label]
     merges.sort(key=lambda merge: (merge.round, merge.distance, merge.left))
-    return Linked(renumber(label), tuple(merges))
+    return Partition(renumber(label), tuple(merges))
 
 
-def parts_within(space: Space, limit: float) -> list[I64]:
-    """Tracks (n,) of each part of a title that average linkage under a limit can never join.
+def parts_within(space: Space, cut: float) -> list[I64]:
+    """Split a title into parts of tracks (n,) that average linkage up to a cut never joins.
 
-    The distance of two clusters is a mean over pairs of tracks, so one of these is under the
-    limit where the mean is. Hence what no chain of such pairs connects stays apart, and each part
-    can be clustered alone. A track without any such pair is in none.
+    Where the mean distance of two clusters is below the cut, so is that of at least one of their
+    pairs of tracks. Hence tracks that no chain of such pairs connects stay apart, and each part
+    can be clustered alone. A track without any such pair is in no part.
     """
-    tracks = len(space.left)
+    tracks = len(space.rows)
     if tracks <= PART_TRACKS:
         return [np.arange(tracks)]
-    component = product_components(space.left, space.right, space.offset - limit - HALF_UNIT)
+    component = product_components(space.rows, space.offset - cut - HALF_UNIT)
     size = np.bincount(component)
     order = np.argsort(-size, kind="stable")
     part = np.empty(len(size), np.int64)
-    # small parts are put together
+    # small components share a part
     part[order] = (np.cumsum(size[order]) - size[order]) // PART_TRACKS
     part[size == 1] = -1
     part_of = part[component]
@@ -140,112 +121,100 @@ def parts_within(space: Space, limit: float) -> list[I64]:
     return np.split(order, starts)[1:]
 
 
-class _Bars(NamedTuple):
-    """What keeps the n clusters of a moment apart."""
-
-    never: sparse.csr_array  # (n, n) true where no distance helps, and on the diagonal
-    product: F64  # (n,) a product over it is of a distance that, in DECIMALS, is under the limit
-    lowest: float  # of these
-
-
 class _Clusters:
-    """The clusters of a moment, in rows that shrink with every round.
+    """The current clusters, in rows whose number shrinks with every round.
 
     Args:
-        space: Distances between sets of all tracks.
-        limits: (k,) of all tracks.
-        tracks: (n,) those that are clustered, in rising order.
+        space: Distances of all tracks.
+        cut: Below it, clusters merge.
+        tracks: (n,) those to cluster, in rising order.
         cannot_link: (c, 2) rows of `tracks`.
     """
 
-    def __init__(self, space: Space, limits: F64, tracks: I64, cannot_link: I64) -> None:
+    def __init__(self, space: Space, cut: float, tracks: I64, cannot_link: I64) -> None:
         self.label = np.arange(len(tracks))  # row of each track's cluster
         self.first = tracks.copy()  # (n,) lowest track of each cluster
         self.size = np.ones(len(tracks), np.int64)
-        self.limit = limits[tracks].astype(np.float64)
-        self.near = np.zeros(len(tracks), np.int64)  # row of the nearest allowed neighbour
-        self.distance = np.full(len(tracks), np.inf)  # to it, infinite where there is none
-        self._offset, self._cannot_link = space.offset, cannot_link
-        self._means = Means.of(Sides(*space[:2]).rows(tracks), np.ones(len(tracks)))
-        # with one limit for all, a pair that is not allowed never will be
-        self._one_limit = bool((self.limit == self.limit[:1]).all())
+        self.near = np.zeros(len(tracks), np.int64)  # row of the nearest neighbour below the cut
+        self.distance = np.full(len(tracks), np.inf)  # to it; infinite where there is none
+        self._means = space.rows.take(tracks, axis=0).astype(np.float64, copy=False)
+        self._offset, self._cut, self._cannot_link = space.offset, cut, cannot_link
+        # a larger product means a distance that, rounded to DECIMALS, is below the cut
+        below = np.ceil(cut * 10**DECIMALS) / 10**DECIMALS - HALF_UNIT
+        self._min_product = float(space.offset - below)
 
     def merge_all(self, rule: str) -> list[Merge]:
-        """Merge until no pair is allowed; returns the record, by round and distance."""
+        """Merge until no pair is below the cut; return the merges by round and distance."""
         merges: list[Merge] = []
         number = 0
         self.refresh(np.arange(len(self.first)))
         while len(pairs := self.nearest_pairs()):
             number += 1
-            merges += self.describe(pairs, number, rule)
+            sides = Sides(self.first, self.size, np.full(len(self.first), self._cut))
+            merges += record_merges(pairs, self._between(pairs), sides, number, rule)
             self.refresh(self.merge(pairs))
         return merges
 
     def refresh(self, rows: I64) -> None:
-        """Find the nearest allowed neighbour of these rows, and offer them to all others."""
+        """Find the nearest neighbour of these rows, and offer these rows to all others."""
         self.distance[rows], self.near[rows] = np.inf, 0
         others = np.setdiff1d(np.arange(len(self.first)), rows, assume_unique=True)
-        if self._one_limit:
-            others = others[np.isfinite(self.distance[others])]
-        bars = self._bars()
-        left, right = self._means.sides.rows(rows)
+        # a cluster without a neighbour below the cut never gets one: merging only averages
+        others = others[np.isfinite(self.distance[others])]
+        apart = self._apart()
+        mine = self._means_of(rows)
         for a, b in tiles(len(rows), len(rows), above=True):
-            self._compare(left[a] @ right[b].T, rows[a], rows[b], bars)
-        right = self._means.sides.rows(others).right
+            self._compare(mine[a] @ mine[b].T, rows[a], rows[b], apart)
+        theirs = self._means_of(others)
         for a, b in tiles(len(rows), len(others)):
-            self._compare(left[a] @ right[b].T, rows[a], others[b], bars)
+            self._compare(mine[a] @ theirs[b].T, rows[a], others[b], apart)
 
-    def _compare(self, table: Array, rows: I64, columns: I64, bars: _Bars) -> None:
-        """Offer rows and columns to each other, by their products (r, c), which change."""
-        cells = bars.never[rows].tocoo()
-        at = np.minimum(np.searchsorted(columns, cells.col), len(columns) - 1)
-        inside = columns[at] == cells.col
-        if inside.any():
-            table[beside(cells.row[inside], table), beside(at[inside], table)] = -np.inf
-        if not self._one_limit:
-            allowed = table > beside(bars.product[rows, None], table)
-            allowed |= table > beside(bars.product[columns], table)
-            table = array_namespace(table).where(allowed, table, -np.inf)
-        self._take(table, 1, rows, columns, bars.lowest)
-        self._take(table, 0, columns, rows, bars.lowest)
+    def _means_of(self, rows: I64) -> F64:
+        return self._means if len(rows) == len(self._means) else self._means.take(rows, axis=0)
 
-    def _take(self, table: Array, axis: int, own: I64, across: I64, least: float) -> None:
-        """Give the clusters `own` their nearest of `across`, where it is nearer than before."""
-        xp = array_namespace(table)
-        best = on_host(xp.max(table, axis=axis))
-        distance = np.round(self._offset - best, DECIMALS)
-        closer = np.flatnonzero((best > least) & (distance <= self.distance[own]))
-        if not len(closer):
-            return
-        own, distance = own[closer], distance[closer]
-        # of pairs that are as near in DECIMALS, the one with the lowest row
-        equal = np.minimum(best[closer], self._offset - distance - HALF_UNIT)
-        lines = xp.take(table, beside(closer, table), axis=1 - axis)
-        ties = lines >= xp.expand_dims(beside(equal, table), axis=axis)
-        nearest = across[on_host(xp.argmax(xp.astype(ties, xp.uint8), axis=axis))]
-        better = (distance < self.distance[own]) | (nearest < self.near[own])
-        self.distance[own[better]] = distance[better]
-        self.near[own[better]] = nearest[better]
-
-    def _bars(self) -> _Bars:
+    def _apart(self) -> sparse.csr_array:
+        """Return (n, n), true for clusters that cannot link, and on the diagonal."""
         a, b = self.label[self._cannot_link].T
         itself = np.arange(len(self.first))
         rows, columns = np.concatenate([a, b, itself]), np.concatenate([b, a, itself])
         marks = np.ones(len(rows), bool)
-        never = sparse.csr_array((marks, (rows, columns)), shape=(len(itself),) * 2)
-        under = np.ceil(self.limit * 10**DECIMALS) / 10**DECIMALS - HALF_UNIT
-        product = self._offset - under
-        return _Bars(never, product, float(product.min(initial=np.inf)))
+        return sparse.csr_array((marks, (rows, columns)), shape=(len(itself),) * 2)
+
+    def _compare(self, table: F64, rows: I64, columns: I64, apart: sparse.csr_array) -> None:
+        """Offer rows and columns to each other by their products (r, c), which are overwritten."""
+        cells = apart[rows].tocoo()
+        at = np.minimum(np.searchsorted(columns, cells.col), len(columns) - 1)
+        inside = columns[at] == cells.col
+        table[cells.row[inside], at[inside]] = -np.inf
+        self._offer(table, 1, rows, columns)
+        self._offer(table, 0, columns, rows)
+
+    def _offer(self, table: F64, axis: int, own: I64, across: I64) -> None:
+        """Give the clusters `own` their nearest of `across` where it is nearer than before."""
+        best = table.max(axis=axis)
+        distance = np.round(self._offset - best, DECIMALS)
+        closer = np.flatnonzero((best > self._min_product) & (distance <= self.distance[own]))
+        if not len(closer):
+            return
+        own, distance = own[closer], distance[closer]
+        # among neighbours at an equal distance in DECIMALS, the lowest row counts
+        equal = np.minimum(best[closer], self._offset - distance - HALF_UNIT)
+        lines = table.take(closer, axis=1 - axis)
+        ties = lines >= np.expand_dims(equal, axis=axis)
+        nearest = across[ties.argmax(axis=axis)]
+        better = (distance < self.distance[own]) | (nearest < self.near[own])
+        self.distance[own[better]] = distance[better]
+        self.near[own[better]] = nearest[better]
 
     def nearest_pairs(self) -> I64:
-        """(p, 2) rows a < b, each other's nearest, by distance; none where nothing is allowed."""
-        allowed = np.flatnonzero(np.isfinite(self.distance))
-        if not len(allowed):
+        """Return rows a < b (p, 2) that are each other's nearest, by distance."""
+        linkable = np.flatnonzero(np.isfinite(self.distance))
+        if not len(linkable):
             return np.zeros((0, 2), np.int64)
-        mutual = allowed[self.near[self.near[allowed]] == allowed]
-        # the two ends of a pair may see distances that differ in the last decimal, so that no
-        # pair is mutual; the closest one is always taken
-        best = allowed[np.lexsort((allowed, self.distance[allowed]))[0]]
+        mutual = linkable[self.near[self.near[linkable]] == linkable]
+        # The closest pair is always taken: its two rows may round their distance differently, and
+        # then no pair may be mutual.
+        best = linkable[np.lexsort((linkable, self.distance[linkable]))[0]]
         chosen = mutual[mutual < self.near[mutual]]
         pairs = np.stack([chosen, self.near[chosen]], axis=1)
         pairs = pairs[~np.isin(pairs, [best, self.near[best]]).any(axis=1)]
@@ -260,16 +229,11 @@ class _Clusters:
         )
         return result
 
-    def describe(self, pairs: I64, number: int, rule: str) -> list[Merge]:
-        """The record of merges about to be made."""
-        ends = Ends(self.first, self.size, self.limit)
-        return record_merges(pairs, self._between(pairs), ends, number, rule)
-
     def merge(self, pairs: I64) -> I64:
-        """Merge the second of each pair into the first; returns rows whose neighbour is stale."""
+        """Merge the second of each pair into the first; return rows whose neighbour is outdated."""
         a, b = pairs.T
-        self.limit[a] = np.maximum(self.limit[a], self.limit[b])
-        self._means.merge(a, b)
+        fraction = (self.size[a] / (self.size[a] + self.size[b]))[:, None]
+        self._means[a] = self._means[a] * fraction + self._means[b] * (1 - fraction)
         self.size[a] += self.size[b]
         self.first[a] = np.minimum(self.first[a], self.first[b])
         touched: Mask = np.isin(self.near, pairs)
@@ -278,7 +242,7 @@ class _Clusters:
         return self._compact(a, b, touched)
 
     def _compact(self, a: I64, b: I64, touched: Mask) -> I64:
-        """Drop the rows b, whose clusters now are rows a; returns the touched rows left."""
+        """Drop the rows b, whose clusters are now rows a; return the touched rows that remain."""
         mask = np.ones(len(self.first), bool)
         mask[b] = False
         place = np.cumsum(mask) - 1
@@ -287,6 +251,6 @@ class _Clusters:
         self.label = place[self.label]
         self.near = place[self.near[kept]]
         self.first, self.size = self.first[kept], self.size[kept]
-        self.limit, self.distance = self.limit[kept], self.distance[kept]
-        self._means.keep(kept)
+        self.distance = self.distance[kept]
+        self._means = self._means.take(kept, axis=0)
         return np.flatnonzero(touched[kept])

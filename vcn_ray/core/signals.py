@@ -1,7 +1,7 @@
-"""What is kept of a frame's pixels: change, colours, camera motion; it knows no files and no faces.
+"""Change, colours and camera motion of every frame; it knows no files and no faces.
 
-Signals are read segment by segment, on small pictures; `join_signals` puts a video together and
-fills in what depends on the frames at either side of a segment's edge.
+Signals are read segment by segment, from small pictures. `join_signals` joins the segments of a
+video and computes the signals that depend on frames on both sides of a segment's edge.
 """
 
 from __future__ import annotations
@@ -15,42 +15,42 @@ import cv2
 import numpy as np
 
 from vcn_ray.errors import ShapeError
-from vcn_ray.records import F32, F64, U8, FrameSignals, Mask
+from vcn_ray.records import F32, F64, U8, FrameSignals, Mask, Record
 
-HISTOGRAM_LEVELS = 4  # of red, green and blue each: 64 colours
+HISTOGRAM_LEVELS = 4  # each of red, green and blue: 64 colours
 CORNERS = 100  # points followed from one analysed frame to the next
-CORNER_QUALITY = 0.01  # of the strongest corner
-CORNER_DISTANCE = 8  # small pixels between two points
+CORNER_QUALITY = 0.01  # as a fraction of the strongest corner's
+CORNER_DISTANCE = 8  # between two points, in pixels of the small picture
 INLIER_PIXELS = 1.5
 MIN_INLIERS = 8
-MIN_INLIER_SHARE = 0.4  # of all points; below it no one motion explains the picture
-MAX_ZOOM = 1.5  # between two analysed frames; more is a mistake
+MIN_INLIER_FRACTION = 0.4  # of all points; with fewer, no single motion explains the picture
+MAX_ZOOM = 1.5  # between two analysed frames; a larger one is a wrong estimate
 
-STILL: F32 = np.eye(2, 3, dtype=np.float32)
-UNKNOWN: F32 = np.full((2, 3), np.nan, dtype=np.float32)
+NO_MOTION: F32 = np.eye(2, 3, dtype=np.float32)
+UNKNOWN_MOTION: F32 = np.full((2, 3), np.nan, dtype=np.float32)
 
 
 class FrameSignal(NamedTuple):
     """The signals of one frame."""
 
-    content: float  # change from the frame before, 0..255; nan for the first of a segment
-    histogram: U8  # (64,) shares of 255
-    motion: F32  # (2, 3) from the last analysed frame, displayed pixels; nan where not known
+    content: float  # change since the previous frame, 0..255; nan for the first of a segment
+    histogram: U8  # (64,) fraction of the pixels of each colour, in 255ths
+    motion: F32  # (2, 3) since the last analysed frame, displayed pixels; nan where unknown
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SegmentSignals:
-    """The signals of one segment's frames, and the pictures its neighbours must compare with."""
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class SegmentSignals(Record):
+    """The signals of one segment's frames, and the pictures at its edges."""
 
     seconds: F64  # (t,) from the start of the video, t at least 1
-    analysed: Mask  # (t,) the first frame always is
-    content: F32  # (t,) as FrameSignal
-    histogram: U8  # (t, 64) as FrameSignal
-    motion: F32  # (t, 2, 3) as FrameSignal
+    analysed: Mask  # (t,) true for the first frame
+    content: F32  # (t,) as in FrameSignal
+    histogram: U8  # (t, 64) as in FrameSignal
+    motion: F32  # (t, 2, 3) as in FrameSignal
     first: U8  # (h, w, 3) small RGB picture of the first frame
     last: U8  # (h, w, 3) of the last frame
     last_analysed: U8  # (h, w, 3) of the last analysed frame
-    displayed_width: int  # pixels; over the width of the pictures it scales motion
+    displayed_width: int  # pixels; motion is scaled by its ratio to the width of the pictures
 
     def __post_init__(self) -> None:
         for values in (self.analysed, self.content, self.histogram, self.motion):
@@ -66,7 +66,7 @@ class SegmentSignals:
 
 
 class SignalReader:
-    """Reads the signals of one segment, frame after frame."""
+    """Reads the signals of one segment, frame by frame."""
 
     def __init__(self, displayed_width: int) -> None:
         self._displayed_width = displayed_width
@@ -78,14 +78,14 @@ class SignalReader:
         self._last_analysed: U8 | None = None
 
     def add(self, small: U8, seconds: float, *, analysed: bool) -> FrameSignal:
-        """Take the next frame.
+        """Read the next frame.
 
         Args:
-            small: (h, w, 3) uint8 RGB, one size throughout a video.
+            small: (h, w, 3) uint8 RGB, of the same size in the whole segment.
             seconds: From the start of the video.
-            analysed: Whether faces are looked for in it.
+            analysed: Whether the detector runs on this frame.
         """
-        content, motion = float("nan"), STILL
+        content, motion = float("nan"), NO_MOTION
         if self._last is not None:
             content = picture_change(self._last, small)
         if analysed and self._last_analysed is not None:
@@ -100,7 +100,7 @@ class SignalReader:
         return signal
 
     def result(self) -> SegmentSignals:
-        """All that was read.
+        """Return the signals of all frames.
 
         Raises:
             ShapeError: No frame was added, or none was analysed.
@@ -121,11 +121,11 @@ class SignalReader:
 
 
 def join_signals(segments: Sequence[SegmentSignals]) -> FrameSignals:
-    """Put the segments of a video together; frames are numbered on through them.
+    """Join the segments of a video.
 
     Args:
-        segments: In order of time. One that could not be read may be missing: its neighbours are
-            then compared with each other, and differ in most cases as after a cut.
+        segments: In order of time. An unreadable segment may be missing: its neighbours are then
+            compared with each other, and mostly look like a cut.
 
     Raises:
         ShapeError: There is no segment.
@@ -134,27 +134,27 @@ def join_signals(segments: Sequence[SegmentSignals]) -> FrameSignals:
         raise ShapeError("a video needs at least one segment")
     content = np.concatenate([segment.content for segment in segments])
     motion = np.concatenate([segment.motion for segment in segments])
-    content[0], motion[0] = 0.0, STILL
+    content[0], motion[0] = 0.0, NO_MOTION
     edge = 0
     for before, after in itertools.pairwise(segments):
         edge += len(before)
-        last, analysed = (_as_large(p, after.first) for p in (before.last, before.last_analysed))
+        last, analysed = (_resize_like(p, after.first) for p in (before.last, before.last_analysed))
         content[edge] = picture_change(last, after.first)
         motion[edge] = scaled_motion(analysed, after.first, after.displayed_width)
     unknown = ~np.isfinite(motion).all(axis=(1, 2))
-    motion[unknown] = STILL
-    shares = np.concatenate([segment.histogram for segment in segments]).astype(np.float32)
+    motion[unknown] = NO_MOTION
+    histogram = np.concatenate([segment.histogram for segment in segments]).astype(np.float32)
     return FrameSignals(
         seconds=np.concatenate([segment.seconds for segment in segments]),
         analysed=np.concatenate([segment.analysed for segment in segments]),
         content=content,
-        histogram=shares / np.maximum(shares.sum(axis=1, keepdims=True), 1.0),
+        histogram=histogram / np.maximum(histogram.sum(axis=1, keepdims=True), 1.0),
         motion=motion,
     )
 
 
-def _as_large(picture: U8, other: U8) -> U8:
-    """A picture at another's size; a video may change its shape on the way, as after adverts."""
+def _resize_like(picture: U8, other: U8) -> U8:
+    """Resize a picture to another's size, for a video may change its size, as after adverts."""
     if picture.shape == other.shape:
         return picture
     height, width = other.shape[:2]
@@ -162,9 +162,9 @@ def _as_large(picture: U8, other: U8) -> U8:
 
 
 def picture_change(before: U8, after: U8) -> float:
-    """Mean change of hue, saturation and brightness between two pictures, 0..255.
+    """Return the mean change of hue, saturation and brightness between two pictures, 0..255.
 
-    The frame score of PySceneDetect's ContentDetector, at a fifth of its time.
+    It equals the frame score of PySceneDetect's ContentDetector, in a fifth of its time.
 
     Args:
         before: (h, w, 3) uint8 RGB.
@@ -181,47 +181,47 @@ def picture_change(before: U8, after: U8) -> float:
 
 
 def colour_histogram(picture: U8) -> U8:
-    """Shares of 64 colours, in 255ths, (64,) uint8, of an (h, w, 3) uint8 RGB picture."""
+    """Count the pixels of each of 64 colours in a picture (h, w, 3), as (64,) 255ths of all."""
     levels = [HISTOGRAM_LEVELS] * 3
     counts = cv2.calcHist([picture], [0, 1, 2], None, levels, [0, 256] * 3).ravel()
     return np.asarray(np.round(counts * (255.0 / counts.sum())), dtype=np.uint8)
 
 
 def scaled_motion(before: U8, after: U8, displayed_width: int) -> F32:
-    """Camera motion between two small pictures, in displayed pixels; nan where not known."""
+    """Estimate the camera motion between two small pictures, in displayed pixels; or nan."""
     motion = camera_motion(before, after).copy()
     motion[:, 2] *= displayed_width / before.shape[1]
     return motion
 
 
 def camera_motion(before: U8, after: U8) -> F32:
-    """The shift, turn and zoom that carries most of one picture to the next (METHOD 1.4).
+    """Estimate the shift, turn and zoom that maps most of one picture to the next (METHOD 1.4).
 
     Args:
         before: (h, w, 3) uint8 RGB.
         after: (h, w, 3) uint8 RGB of the same size.
 
     Returns:
-        (2, 3) float32, from pixels of `before` to pixels of `after`; all nan where no one motion
-        explains the pictures, as across a cut or on a blank wall.
+        (2, 3) float32, from pixels of `before` to pixels of `after`; all nan where no single
+        motion explains the pictures, as across a cut or on a blank wall.
     """
     if before.shape != after.shape:
         raise ShapeError(f"pictures need one size, got {before.shape} and {after.shape}")
     start, end = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (before, after))
     corners = cv2.goodFeaturesToTrack(start, CORNERS, CORNER_QUALITY, CORNER_DISTANCE)
     if corners is None or len(corners) < MIN_INLIERS:
-        return UNKNOWN
+        return UNKNOWN_MOTION
     there, found, _ = cv2.calcOpticalFlowPyrLK(start, end, corners, None)
     good = found.ravel() > 0
     if good.sum() < MIN_INLIERS:
-        return UNKNOWN
-    # OpenCV seeds its random sampling anew in each call, so equal pictures give equal motion.
+        return UNKNOWN_MOTION
+    # OpenCV seeds its random sampling in each call, so equal pictures give equal motion.
     motion, inliers = cv2.estimateAffinePartial2D(
         corners[good], there[good], method=cv2.RANSAC, ransacReprojThreshold=INLIER_PIXELS
     )
-    if motion is None or inliers.sum() < max(MIN_INLIERS, MIN_INLIER_SHARE * len(corners)):
-        return UNKNOWN
+    if motion is None or inliers.sum() < max(MIN_INLIERS, MIN_INLIER_FRACTION * len(corners)):
+        return UNKNOWN_MOTION
     zoom = float(np.hypot(motion[0, 0], motion[1, 0]))
     if not 1 / MAX_ZOOM <= zoom <= MAX_ZOOM:
-        return UNKNOWN
+        return UNKNOWN_MOTION
     return np.asarray(motion, dtype=np.float32)

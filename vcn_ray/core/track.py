@@ -1,54 +1,59 @@
 """Which faces of a shot are one face in motion, and which of them become crops (METHOD 1.4, 1.5).
 
-Boxes, scores and stored camera motion are all it sees; it does not know what a face looks like.
+It reads boxes, scores and stored camera motion; it does not know what a face looks like.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import supervision as sv
+from pydantic.dataclasses import dataclass
 from trackers import BoTSORTTracker
 from trackers.utils.cmc import CMC
 
-from vcn_ray.core.boxes import carry_box, pairwise_iou
+from vcn_ray.bounds import STRICT, Count, Fraction, NonNegative, Positive
+from vcn_ray.core.vectors import pairwise_iou
 from vcn_ray.errors import ShapeError
 from vcn_ray.records import F32, F64, I64, Faces, FrameSignals, Mask, Shots
 
-STRONG, WEAK = 1.0, 0.3  # what the tracker is told of a score; it halves them at 0.5
-NO_PICTURE = np.zeros((1, 1, 3), np.uint8)  # the tracker asks for motion only where it has a frame
+STRONG, WEAK = 1.0, 0.3  # the scores given to the tracker, whose thresholds lie half-way between
+NO_PICTURE = np.zeros((1, 1, 3), np.uint8)  # the tracker reads camera motion only with a frame
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrackConfig:
-    """How faces are linked and sampled. One setting for every title and every detector."""
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TrackerConfig:
+    """How faces are tracked and sampled. One setting for every title and every detector."""
 
-    strong_share: float = 0.5  # of the title's usual high score: weaker faces continue tracks only
-    min_overlap: float = 0.3  # IoU with the place where the track is expected
-    gap_overlap: float = 0.5  # IoU with the last place after frames without the face: whoever comes
-    # out from behind somebody is often somebody else, and a mixed track costs more than two
-    lost_seconds: float = 1.0  # a face hidden longer starts a new track (BoT-SORT's own)
-    min_faces: int = 3  # shorter tracks are flickers of the detector
-    sample_seconds: float = 0.25  # METHOD 1.5: one crop in each such interval of a track
-    max_crops: int = 24  # of one track; longer intervals beyond
+    strong_fraction: Fraction = 0.5  # of the video's usual high score; weaker faces only continue
+    # tracks
+    min_overlap: Fraction = 0.3  # IoU with the box where the track is expected
+    gap_overlap: Fraction = 0.5  # minimum IoU with the last box after frames without the face: who
+    # reappears is often another person, and one mixed track costs more than two short ones
+    lost_seconds: NonNegative = 1.0  # a face hidden for longer starts a new track (BoT-SORT's own)
+    min_faces: Count = 3  # shorter tracks are flickers of the detector
+    sample_seconds: Positive = 0.25  # METHOD 1.5: one crop in each such interval of a track
+    max_crops: Count = 24  # of a track; a longer track has longer intervals
 
 
-def link_tracks(faces: Faces, shots: Shots, signals: FrameSignals, config: TrackConfig) -> I64:
-    """Link faces to tracks inside shots: BoT-SORT by motion alone (METHOD 1.4).
+def track_faces(faces: Faces, shots: Shots, signals: FrameSignals, config: TrackerConfig) -> I64:
+    """Track faces inside shots: BoT-SORT by motion alone (METHOD 1.4).
 
-    Marked faces carry a track over the frames where they are all there is, but belong to none.
+    Marked faces carry a track across frames that have no other face of it, but belong to no track.
 
     Args:
-        faces: Of all analysed frames, in order of frame.
-        shots: Of the same video.
+        faces: All faces of the analysed frames, in order of frame.
+        shots: The shots of the same video.
         signals: Times, analysed frames and camera motion.
-        config: Thresholds.
+        config: The thresholds.
 
     Returns:
-        (n,) track number of each face, in order of a track's first frame, then from left to right;
-        -1 for marked faces and for tracks under `min_faces`.
+        (n,) track number of each face; tracks are numbered by first frame, then from left to right.
+        -1 for marked faces and for tracks with fewer than `min_faces` faces.
+
+    Raises:
+        ShapeError: A face is in a frame that was not analysed.
     """
     track = np.full(len(faces), -1, dtype=np.int64)
     strong = _strong_faces(faces, config)
@@ -62,10 +67,10 @@ def link_tracks(faces: Faces, shots: Shots, signals: FrameSignals, config: Track
         first, last = np.searchsorted(faces.frame, [start, end])
         if first == last:
             continue
-        linker = _ShotLinker(rate, config)
+        tracker = _ShotTracker(rate, config)
         for frame in frames:
             rows = np.arange(*np.searchsorted(faces.frame, [frame, frame + 1]))
-            track[rows] = linker.step(
+            track[rows] = tracker.step(
                 faces.boxes[rows], strong[rows], signals.motion[frame], signals.seconds[frame]
             )
         found = track[first:last]
@@ -76,10 +81,11 @@ def link_tracks(faces: Faces, shots: Shots, signals: FrameSignals, config: Track
     return _renumber(track, faces, config.min_faces)
 
 
-def sample_crops(seconds: F64, track: I64, sharpness: F32, config: TrackConfig) -> Mask:
+def sample_crops(seconds: F64, track: I64, sharpness: F32, config: TrackerConfig) -> Mask:
     """Choose the faces of each track that become crops (METHOD 1.5).
 
-    A track is divided into equal intervals and gives the sharpest face of each.
+    A track is divided into equal intervals, and the sharpest face of each interval is chosen.
+    VideoClusterNet, Algorithm 1, takes every 12th frame instead.
 
     Args:
         seconds: (n,) in rising order.
@@ -88,7 +94,7 @@ def sample_crops(seconds: F64, track: I64, sharpness: F32, config: TrackConfig) 
         config: Interval and limit.
 
     Returns:
-        (n,) true for faces to sample: at least one of each track, two where it has two.
+        (n,) true for the chosen faces: at least one of each track, or two if it has two.
     """
     chosen = np.zeros(len(track), dtype=np.bool_)
     order = np.argsort(track, kind="stable")
@@ -108,8 +114,8 @@ def sample_crops(seconds: F64, track: I64, sharpness: F32, config: TrackConfig) 
     return chosen
 
 
-def co_occurring(frame: I64, track: I64) -> I64:
-    """Pairs of tracks that share a frame, so cannot be one person.
+def cannot_link_pairs(frame: I64, track: I64) -> I64:
+    """Find the pairs of tracks that share a frame, so are two people.
 
     Args:
         frame: (n,) frame of each face.
@@ -128,19 +134,19 @@ def co_occurring(frame: I64, track: I64) -> I64:
 
 
 class _StoredMotion(CMC):  # type: ignore[misc]  # the library has no type information
-    """Camera motion read earlier, where BoT-SORT would estimate it from pixels."""
+    """Stored camera motion, which BoT-SORT would otherwise estimate from pixels."""
 
     def __init__(self) -> None:
         super().__init__()
         self.motion: F32 = np.eye(2, 3, dtype=np.float32)
 
     def estimate(self, frame_bgr: object, dets_xyxy: object = None) -> F32:
-        """The motion set for this step."""
+        """Return the motion that was set for this step."""
         return self.motion
 
 
 class _FaceTracker(BoTSORTTracker):  # type: ignore[misc]  # the library has no type information
-    """BoT-SORT that numbers a track at its first face: offline, brief tracks are dropped later."""
+    """BoT-SORT that numbers a track at its first face; short tracks are dropped afterwards."""
 
     tracker_id = "vcn-botsort"
 
@@ -148,10 +154,10 @@ class _FaceTracker(BoTSORTTracker):  # type: ignore[misc]  # the library has no 
         super()._spawn_new_tracks(*args, is_first_frame=True)
 
 
-class _ShotLinker:
-    """Links the faces of one shot, analysed frame after analysed frame, empty ones too."""
+class _ShotTracker:
+    """Tracks the faces of one shot, frame by frame, including analysed frames without faces."""
 
-    def __init__(self, rate: float, config: TrackConfig) -> None:
+    def __init__(self, rate: float, config: TrackerConfig) -> None:
         self._camera = _StoredMotion()
         self._tracker = _FaceTracker(
             lost_track_buffer=math.ceil(config.lost_seconds * 30),  # it counts frames of 1/30 s
@@ -167,9 +173,9 @@ class _ShotLinker:
         self._last_seconds = -math.inf
 
     def step(self, boxes: F32, strong: Mask, motion: F32, seconds: float) -> I64:
-        """Track number of each face of the next frame, from 0 in this shot; -1 for none."""
+        """Return the track of each face of the next frame, from 0 in this shot; -1 for none."""
         self._camera.motion = motion
-        # Equal time stamps would not count as a frame.
+        # The tracker skips a frame with the time stamp of the previous one.
         self._last_seconds = max(seconds, self._last_seconds + 1e-3)
         detections = sv.Detections(
             xyxy=boxes.astype(np.float64).reshape(-1, 4),
@@ -183,26 +189,27 @@ class _ShotLinker:
         return track
 
 
-def _strong_faces(faces: Faces, config: TrackConfig) -> Mask:
-    """Faces that may start a track: not marked, and not far below the video's usual good score.
+def _strong_faces(faces: Faces, config: TrackerConfig) -> Mask:
+    """Find faces that may start a track: kept ones not far below the video's usual high score.
 
-    Detectors differ in scale (0..1, or a margin around 0..1.2), so a share is asked, not a score.
+    Detectors score on different scales (0..1, or a margin around 0..1.2), so the limit is a
+    fraction of that score.
     """
     if not faces.kept.any():
         return faces.kept
     usual = float(np.quantile(faces.scores[faces.kept], 0.9))
-    return faces.kept & (faces.scores >= config.strong_share * usual)
+    return faces.kept & (faces.scores >= config.strong_fraction * usual)
 
 
 def _analysis_rate(seconds: F64) -> float:
-    """Analysed frames a second."""
+    """Return the number of analysed frames per second."""
     steps = np.diff(seconds)
     steps = steps[steps > 0]
     return float(1.0 / np.median(steps)) if len(steps) else 1.0
 
 
 def _split_at_gaps(track: I64, faces: Faces, signals: FrameSignals, gap_overlap: float) -> I64:
-    """Start a new track where a face was not seen for a while and came back elsewhere."""
+    """Start a new track where a face reappears elsewhere after frames without it."""
     order = np.lexsort((faces.frame, track))
     order = order[track[order] >= 0]
     before, after = order[:-1], order[1:]
@@ -213,17 +220,24 @@ def _split_at_gaps(track: I64, faces: Faces, signals: FrameSignals, gap_overlap:
         left, right = before[at], after[at]
         box = faces.boxes[left]
         for motion in signals.motion[faces.frame[left] + 1 : faces.frame[right] + 1]:
-            box = carry_box(box, motion)  # stays where it is at frames that are not analysed
+            box = carry_box(box, motion)  # frames that are not analysed have no motion
         if pairwise_iou(box[None], faces.boxes[right][None])[0, 0] < gap_overlap:
             breaks[at + 1] = 1
     result = track.copy()
-    # Each break, like each track before it, takes a number of its own.
+    # Every break and every change of track starts a new number.
     result[order] = np.cumsum(breaks + np.append(0, track[before] != track[after]))
     return result
 
 
+def carry_box(box: F32, motion: F32) -> F32:
+    """Apply a camera motion (2, 3) to a box (4,): its centre moves, its sides scale by the zoom."""
+    centre = motion[:, :2] @ ((box[:2] + box[2:]) / 2) + motion[:, 2]
+    half = (box[2:] - box[:2]) / 2 * np.hypot(motion[0, 0], motion[1, 0])
+    return np.concatenate([centre - half, centre + half]).astype(np.float32)
+
+
 def _renumber(track: I64, faces: Faces, min_faces: int) -> I64:
-    """Drop short tracks and number the others by first frame, then x."""
+    """Drop short tracks and number the others by first frame, then from left to right."""
     known = np.flatnonzero(track >= 0)
     numbers, first, inverse, counts = np.unique(
         track[known], return_index=True, return_inverse=True, return_counts=True

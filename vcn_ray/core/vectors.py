@@ -1,6 +1,7 @@
-"""Arithmetic on rows that several parts of the core share; it knows nothing of faces or tracks.
+"""Arithmetic that several parts of the core share: vectors, groups and pairs of rows, and boxes.
 
-What works in blocks never makes a float64 copy of a whole array.
+Functions that work in blocks never make a float64 copy of a whole array. It knows nothing of faces
+or tracks.
 """
 
 from __future__ import annotations
@@ -11,48 +12,34 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from array_api_compat import array_namespace, device, to_device
 
 from vcn_ray.errors import ShapeError
-from vcn_ray.records import F64, I64
+from vcn_ray.records import F32, F64, I64
 
 Floats = npt.NDArray[np.floating[Any]]
 
-Array = Any
-"""Of numpy, or of another namespace that array-api-compat knows: a torch tensor on a GPU."""
-
 BLOCK_CELLS = 4_000_000
-"""Cells of a block of rows against all columns: 32 MB in float64, whatever the number of rows."""
+"""Cells of a block of rows against all columns: 32 MB in float64 for any number of rows."""
 
 TINY = 1e-12
 """Keeps a division by the norm of a zero vector finite."""
 
 
-def on_host(values: Array) -> npt.NDArray[Any]:
-    """The same values as a numpy array."""
-    return np.asarray(to_device(values, "cpu"))
-
-
-def beside(values: npt.NDArray[Any], like: Array) -> Array:
-    """Values in the namespace and on the device of `like`: the only way onto a device."""
-    return array_namespace(like).asarray(values, device=device(like))
-
-
 def row_blocks(rows: int, columns: int) -> Iterator[slice]:
-    """Slices that cover `rows` rows so that a block has about BLOCK_CELLS cells."""
+    """Cut `rows` rows into slices of about BLOCK_CELLS cells each."""
     step = max(1, BLOCK_CELLS // max(columns, 1))
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 
 
 def tiles(rows: int, columns: int, above: bool = False) -> Iterator[tuple[slice, slice]]:
-    """Pairs of slices that cover a table in tiles, each a quarter of BLOCK_CELLS at most.
+    """Cut a table into tiles of at most a quarter of BLOCK_CELLS; give each as a pair of slices.
 
-    A tile is small enough for a processor's cache and wide enough for a quick matrix product.
+    A tile is small enough for a processor's cache and wide enough for a fast matrix product.
 
     Args:
-        rows: Rows of the table.
-        columns: Columns.
-        above: Leave out what lies under the diagonal, as far as whole tiles do.
+        rows: Number of rows of the table.
+        columns: Number of its columns.
+        above: Leave out the tiles that lie wholly below the diagonal.
     """
     tall = max(1, isqrt(BLOCK_CELLS) // 4)
     wide = max(1, BLOCK_CELLS // 4 // tall)
@@ -62,14 +49,14 @@ def tiles(rows: int, columns: int, above: bool = False) -> Iterator[tuple[slice,
 
 
 def unit_rows(rows: Floats) -> F64:
-    """(n, d) with each row divided by its norm, float64; a zero row stays zero."""
+    """Divide each row (n, d) by its norm, in float64; a zero row stays zero."""
     wide: F64 = rows.astype(np.float64)
     wide /= np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), TINY)
     return wide
 
 
 def log_softmax(rows: Floats) -> F64:
-    """Logarithm of the softmax of each row (n, o), float64, safe for any size of value."""
+    """Return the logarithm of each row's softmax (n, o), float64, safe for values of any size."""
     wide: F64 = rows.astype(np.float64)
     wide -= wide.max(axis=1, keepdims=True, initial=-np.inf)
     wide -= np.log(np.exp(wide).sum(axis=1, keepdims=True))
@@ -77,13 +64,13 @@ def log_softmax(rows: Floats) -> F64:
 
 
 def softmax(rows: Floats) -> F64:
-    """Softmax of each row (n, o), float64."""
+    """Return the softmax of each row (n, o), float64."""
     result: F64 = log_softmax(rows)
     return np.exp(result, out=result)
 
 
 def row_dots(left: Floats, right: Floats) -> F64:
-    """(n,) products of each row of `left` (n, d) with the same row of `right`, in float64."""
+    """Return the product (n,) of each row of `left` (n, d) with that of `right`, in float64."""
     result = np.empty(len(left))
     for rows in row_blocks(*left.shape):
         result[rows] = np.einsum("nd,nd->n", left[rows].astype(np.float64), right[rows])
@@ -91,7 +78,7 @@ def row_dots(left: Floats, right: Floats) -> F64:
 
 
 def group_sums(rows: npt.NDArray[Any], group: I64, groups: int) -> F64:
-    """Sums (g, ...) over the rows (n, ...) of each group; `group` (n,) has numbers 0..groups-1."""
+    """Sum the rows (n, ...) of each group to (g, ...), float64; `group` (n,) is 0..groups-1."""
     if len(rows) != len(group):
         raise ShapeError(f"{len(rows)} rows need as many group numbers, got {group.shape = }")
     sums, columns = np.zeros((groups, *rows.shape[1:])), int(np.prod(rows.shape[1:]))
@@ -99,13 +86,13 @@ def group_sums(rows: npt.NDArray[Any], group: I64, groups: int) -> F64:
 
 
 def add_groups(sums: F64, rows_of: Callable[[I64], F64], group: I64, columns: int) -> F64:
-    """`group_sums` of rows that are made when they are needed.
+    """Add to `sums` the rows of each group, which are computed block by block.
 
     Args:
-        sums: (g, ...) what the rows of each group are added to; overwritten.
-        rows_of: Row numbers (b,) to their rows (b, ...).
+        sums: (g, ...) to which the rows of each group are added; overwritten.
+        rows_of: Maps row numbers (b,) to their rows (b, ...).
         group: (n,) group of each row, 0..g-1.
-        columns: Numbers held for a row while it is made.
+        columns: How many numbers one row takes while it is computed.
 
     Returns:
         The sums.
@@ -119,7 +106,7 @@ def add_groups(sums: F64, rows_of: Callable[[I64], F64], group: I64, columns: in
 
 
 def renumber(label: I64) -> I64:
-    """The same partition (n,) with clusters numbered 0, 1, ... by their first row."""
+    """Number the clusters of a partition (n,) as 0, 1, ... in the order of their first rows."""
     _, first, inverse = np.unique(label, return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
@@ -128,8 +115,36 @@ def renumber(label: I64) -> I64:
 
 
 def check_pairs(pairs: I64, rows: int) -> None:
-    """Raise ShapeError unless `pairs` is (c, 2) with row numbers under `rows`."""
+    """Raise ShapeError unless `pairs` is (c, 2) with row numbers below `rows`."""
     if pairs.ndim != 2 or pairs.shape[1] != 2:
         raise ShapeError(f"pairs of rows need shape (c, 2), got {pairs.shape}")
     if len(pairs) and (pairs.min() < 0 or pairs.max() >= rows):
         raise ShapeError(f"pairs must name rows 0..{rows - 1}, got {pairs.min()}..{pairs.max()}")
+
+
+def area(boxes: F32) -> F64:
+    """Return the area (n,) of boxes x0 y0 x1 y1 (n, 4); 0 for one with swapped corners."""
+    check_boxes(boxes)
+    sides = np.clip(np.asarray(boxes[:, 2:] - boxes[:, :2], dtype=np.float64), 0.0, None)
+    return np.asarray(sides.prod(axis=1), dtype=np.float64)
+
+
+def pairwise_iou(left: F32, right: F32) -> F64:
+    """Return the intersection over union (n, m) of every box (n, 4) with every other (m, 4).
+
+    It is in [0, 1], and 0 where both boxes are empty.
+    """
+    check_boxes(left)
+    check_boxes(right)
+    low = np.maximum(left[:, None, :2], right[None, :, :2]).astype(np.float64)
+    high = np.minimum(left[:, None, 2:], right[None, :, 2:]).astype(np.float64)
+    shared = np.clip(high - low, 0.0, None).prod(axis=2)
+    union = area(left)[:, None] + area(right)[None, :] - shared
+    iou: F64 = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return iou
+
+
+def check_boxes(boxes: F32) -> None:
+    """Raise ShapeError unless `boxes` is (n, 4)."""
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ShapeError(f"boxes need the shape (n, 4), got {boxes.shape}")

@@ -1,7 +1,7 @@
 """A run on a Ray cluster: the loop that connects the planner, the books and the pools.
 
 It keeps no results and asks storage for nothing: the planner's threads look up what is missing, and
-calls on the cluster return what they have committed. PlanCache does not grow with the catalog: the
+calls on the cluster return what they have committed. Memory does not grow with the catalog: the
 titles in progress are bounded, and a closed title leaves a line for the record of the run.
 """
 

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vcn_ray.errors import S3Error, StorageError, UsageError
+from vcn_ray.io.atomic import atomic_file
 from vcn_ray.io.meter import count_bytes
 from vcn_ray.io.retry import retried
 from vcn_ray.io.s3 import SCHEME, S3Config, split_uri
@@ -236,15 +237,7 @@ class Storage:
 
 
 def _write_local(full: str, data: bytes) -> None:
-    folder = os.path.dirname(full)
-    os.makedirs(folder, exist_ok=True)
-    temporary = f"{full}.{uuid.uuid4().hex}.tmp"
-    try:
-        with open(temporary, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, full)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+    path = Path(full)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as part:
+        part.write_bytes(data)

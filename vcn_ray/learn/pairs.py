@@ -138,7 +138,7 @@ def find_matches(
     if config.matcher == "partition":
         unrated = np.zeros(len(title.track), np.float32)
         outputs = track_outputs(student, crops, unrated, title.track)
-        groups = cut_title(outputs, title.cannot_link, cut, "match").linked.label
+        groups = cut_title(outputs, title.cannot_link, cut, "match").partition.label
         # All tracks in one group: one person, who needs no matches, or an encoder that sees none.
         pairs = pairs_of_groups(groups) if groups.any() else NO_MATCHES.pairs
         return Matches(pairs, groups)
@@ -147,7 +147,7 @@ def find_matches(
         # The paper does not use which tracks share a frame.
         rows = crops.augmented.flatten(0, 1).cpu().numpy()
         track = np.tile(title.track, len(crops.augmented))
-        return Matches(match_gaussian(rows, track, NO_MATCHES.pairs, config.match), None)
+        return Matches(match_gaussian(rows, track, config.match), None)
     return NO_MATCHES
 
 

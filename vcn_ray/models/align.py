@@ -1,8 +1,12 @@
-"""Alignment: landmarks to upright square crops; it knows no detector and no encoder.
+"""Aligners: from landmarks to upright square crops; they know no detector and no encoder.
 
-The similarity that takes n faces' landmarks to the template is one closed form over all faces:
+`ArcFaceAligner` cuts the crops of ArcFace encoders, `DlibAligner` those of dlib's encoder.
+
+The similarity that takes the landmarks of n faces to a template has one closed form for all faces:
 with points as complex numbers it is z -> a z + b, and least squares gives a and b directly
-(Umeyama 1991 for two dimensions, where a rotation and a scale are one complex factor).
+(Umeyama, PAMI 1991, in two dimensions, where a rotation and a scale are one complex factor).
+
+Letters of shapes: n faces, p landmarks of a face, h and w pixels of a frame.
 """
 
 from __future__ import annotations
@@ -13,9 +17,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
-from torch.nn import functional
 
 from vcn_ray.errors import ShapeError
 from vcn_ray.records import F32, F64, U8, Detections
@@ -30,27 +31,47 @@ ARCFACE_TEMPLATE: F64 = np.array(
         [70.7299, 92.2041],
     ]
 )
-"""(5, 2) x y of the eyes, the nose and the mouth's corners, image-left first, in a 112-pixel crop:
-the template that ArcFace encoders are trained with (insightface, `face_align.arcface_dst`)."""
+"""(5, 2) x y of the eyes, the nose and the corners of the mouth, image-left first, in a crop of 112
+pixels: the template that ArcFace encoders are trained with (insightface,
+`face_align.arcface_dst`)."""
 
+MAX_WIDENED = 20
+"""Largest part of a frame, in crop sizes, for which a fourth channel saves more than it costs."""
 
-MOST_WIDENED = 20
-"""Sizes of a crop: up to it, adding a channel to a part of a frame costs less than it saves."""
+CHIP_PIXELS = 150
+CHIP_PADDING = 0.25  # of the mean face on each side, as dlib's face-ID network was trained
+
+DLIB_MEAN_FACE: F64 = np.array(
+    [
+        [0.8595674595992, 0.2134981538014],
+        [0.6460604764104, 0.2289674387677],
+        [0.1205750620789, 0.2137274526848],
+        [0.3340850613712, 0.2290642403242],
+        [0.4901123135679, 0.6277975316475],
+    ]
+)
+"""(5, 2) x y in units of the face (dlib, `get_face_chip_details`): outer and inner corner of the
+image-right eye, outer and inner corner of the image-left eye, the spot under the nose."""
+
+_CHIP_TEMPLATE: F32 = np.asarray(
+    (DLIB_MEAN_FACE + CHIP_PADDING) / (1 + 2 * CHIP_PADDING) * CHIP_PIXELS, np.float32
+)
+_HALVING_SHIFT = np.array([-0.25, 0.25])  # x y, the half-pixel error of dlib's pyramid_down<2>
 
 
 def fit_similarities(landmarks: F32, template: F64) -> F64:
-    """Rotation, scale and shift that bring landmarks closest to a template, in least squares.
+    """Fit the rotation, scale and shift that take landmarks to a template, by least squares.
 
     Args:
-        landmarks: (n, p, 2) x y of p points of n faces, in any one unit.
-        template: (p, 2) x y where they belong.
+        landmarks: (n, p, 2) x y of p points of n faces, in any unit.
+        template: (p, 2) x y of the points' places in the crop.
 
     Returns:
-        (n, 2, 3) affine matrices from landmarks to template. Where all points of a face coincide,
-        a shift alone.
+        (n, 2, 3) affine matrices from landmarks to template; only a shift if all points of a face
+        coincide.
 
     Raises:
-        ShapeError: Where the count of points differs.
+        ShapeError: The number of points differs.
     """
     if landmarks.ndim != 3 or landmarks.shape[1:] != template.shape:
         raise ShapeError(f"landmarks need shape (n, *{template.shape}), got {landmarks.shape}")
@@ -58,9 +79,9 @@ def fit_similarities(landmarks: F32, template: F64) -> F64:
     source_mean = source.sum(axis=1) / len(template)
     target_mean = target.sum() / len(template)
     centred = source - source_mean[:, None]
-    spread = np.vecdot(centred, centred).real
+    variance = np.vecdot(centred, centred).real
     product = np.vecdot(centred, target - target_mean)
-    factor = np.divide(product, spread, out=np.ones_like(product), where=spread > 0)
+    factor = np.divide(product, variance, out=np.ones_like(product), where=variance > 0)
     shift = target_mean - factor * source_mean
     matrices = np.empty((len(landmarks), 2, 3))
     matrices[:, 0, 0] = matrices[:, 1, 1] = factor.real
@@ -72,23 +93,13 @@ def fit_similarities(landmarks: F32, template: F64) -> F64:
 
 
 def as_complex(points: F32 | F64) -> npt.NDArray[np.complex128]:
-    """Points (..., 2) of x y as x + iy (...)."""
+    """View points (..., 2) of x y as complex numbers x + iy (...)."""
     pairs = np.ascontiguousarray(points, np.float64)
     return pairs.view(np.complex128)[..., 0]
 
 
-def invert_similarities(matrices: F64) -> F64:
-    """(n, 2, 3) matrices that undo (n, 2, 3) similarities; zeros for one that shrinks all away."""
-    turn = matrices[:, :, :2].transpose(0, 2, 1)
-    size = (matrices[:, :1, :1] ** 2) + (matrices[:, 1:, :1] ** 2)
-    inverse = np.zeros_like(matrices)
-    np.divide(turn, size, out=inverse[:, :, :2], where=size > 0)
-    inverse[:, :, 2:] = -(inverse[:, :, :2] @ matrices[:, :, 2:])
-    return inverse
-
-
 class Part(NamedTuple):
-    """A rectangle of a frame, pixels; the ends do not belong to it."""
+    """A rectangle of a frame, in pixels; x1 and y1 are one past the last pixel."""
 
     x0: int
     y0: int
@@ -97,25 +108,25 @@ class Part(NamedTuple):
 
 
 def part_shown(matrix: list[list[float]], side: int, height: int, width: int) -> Part:
-    """What of a frame a crop is made of; empty where the crop shows none of it.
+    """Find the part of a frame that a crop shows; it is empty if the crop shows none of it.
 
     Args:
-        matrix: Similarity from frame to crop, two rows of three. Plain numbers, since arrays of
-            one face would take longer than its warp.
+        matrix: Similarity from frame to crop, two rows of three plain numbers: arrays for one face
+            would take longer than its warp.
         side: Pixels of the crop.
-        height: Of the frame.
-        width: Likewise.
+        height: Height of the frame, pixels.
+        width: Width of the frame, pixels.
     """
     (real, _, right), (imag, _, down) = matrix
     size = real**2 + imag**2
     if size == 0:
-        return Part(0, 0, 1, 1)  # all of the crop shows one pixel, as in OpenCV
-    real, imag = real / size, imag / size  # of the way back, which turns by -imag
+        return Part(0, 0, 1, 1)  # the whole crop shows one pixel, as in OpenCV
+    real, imag = real / size, imag / size  # the inverse turns by -imag
     middle = (side - 1) / 2
     x = real * (middle - right) + imag * (middle - down)
     y = real * (middle - down) - imag * (middle - right)
-    # A turned square reaches as far up as aside; and a pixel more than bilinear needs, against
-    # rounding.
+    # A turned square extends equally far in x and y. Bilinear sampling needs one more pixel, and
+    # rounding another.
     reach = middle * (abs(real) + abs(imag)) + 2
     return Part(
         min(max(floor(x - reach), 0), width),
@@ -126,11 +137,11 @@ def part_shown(matrix: list[list[float]], side: int, height: int, width: int) ->
 
 
 class FaceWarper:
-    """Warps faces of frames on the CPU, bilinear, black beyond the frame's edge.
+    """Warps faces of frames, bilinear, black beyond the frame's edge.
 
-    OpenCV warps four channels 2.5 times as fast as three, so the part of the frame that a crop is
-    made of gets a fourth, unless that part is large. Fresh memory costs as much as the warp, so
-    that for parts is kept: one thread at a time.
+    OpenCV warps four channels 2.5 times as fast as three, so the part of the frame that a crop
+    shows gets a fourth channel, unless that part is large. New memory costs as much as the warp, so
+    the memory for parts is kept, and an instance serves one thread.
 
     Args:
         side: Pixels of the crops.
@@ -138,11 +149,11 @@ class FaceWarper:
 
     def __init__(self, side: int) -> None:
         self._side = side
-        self._part = np.empty(MOST_WIDENED * side**2 * 4, np.uint8)
+        self._part = np.empty(MAX_WIDENED * side**2 * 4, np.uint8)
         self._crop = np.empty((side, side, 4), np.uint8)
 
     def warp(self, frame: U8, matrices: F64) -> U8:
-        """Crops of one frame.
+        """Cut the crops of one frame.
 
         Args:
             frame: (h, w, 3) uint8.
@@ -158,7 +169,7 @@ class FaceWarper:
             part = frame[y0:y1, x0:x1]
             moved = matrix.copy()
             moved[:, 2] += matrix[:, 0] * x0 + matrix[:, 1] * y0
-            if part.size > MOST_WIDENED * crop.size:
+            if part.size > MAX_WIDENED * crop.size:
                 cv2.warpAffine(part, moved, (side, side), dst=crop)
             elif part.size:
                 self._warp_widened(part, moved, crop)
@@ -172,36 +183,16 @@ class FaceWarper:
         cv2.cvtColor(self._crop, cv2.COLOR_RGBA2RGB, dst=crop)
 
 
-def warp_on_device(frame: Tensor, matrices: F64, side: int) -> Tensor:
-    """Crops of one frame by torch, for frames that are on a GPU; on a CPU FaceWarper is faster.
+class ArcFaceAligner:
+    """Crops for ArcFace encoders, from the five landmarks of YuNet, SCRFD or RetinaFace.
+
+    The crops equal those of insightface's `face_align.norm_crop` within one grey level.
 
     Args:
-        frame: (h, w, 3) uint8 on any device.
-        matrices: (n, 2, 3) similarities from frame to crop.
-        side: Pixels of the crops.
-
-    Returns:
-        (n, side, side, 3) uint8 on that device, within one grey level of FaceWarper's.
-    """
-    height, width = frame.shape[:2]
-    y, x = np.mgrid[:side, :side].reshape(2, -1)
-    places = np.stack([x, y, np.ones_like(x)], axis=1)
-    found = places @ invert_similarities(matrices).transpose(0, 2, 1)
-    # grid_sample counts from -1 in the middle of the first pixel to 1 in that of the last; what is
-    # one pixel wide has no such measure, and gets a black second one.
-    padded = functional.pad(frame.permute(2, 0, 1), (0, int(width == 1), 0, int(height == 1)))
-    last = np.array([padded.shape[2] - 1, padded.shape[1] - 1])
-    grid = torch.from_numpy((2 * found / last - 1).astype(np.float32)).to(frame.device)
-    seen = functional.grid_sample(padded[None].float(), grid[None], align_corners=True)
-    crops = seen[0].permute(1, 2, 0).reshape(-1, side, side, 3)
-    return crops.round().to(torch.uint8)
-
-
-class ArcFaceAligner:
-    """Crops as ArcFace encoders want them, from the five landmarks of YuNet, SCRFD or RetinaFace.
+        input_pixels: Side of the crops; the template is scaled to it.
 
     Attributes:
-        input_pixels: Side p of the crops.
+        input_pixels: Side of the crops.
     """
 
     def __init__(self, input_pixels: int = ARCFACE_PIXELS) -> None:
@@ -210,26 +201,106 @@ class ArcFaceAligner:
         self._template = ARCFACE_TEMPLATE * (input_pixels / ARCFACE_PIXELS)
 
     def align(self, frame: U8, detections: Detections) -> U8:
-        """Crops of one frame, bilinear, black beyond the frame's edge (METHOD 1.5).
+        """Cut the crops of one frame, bilinear, black beyond the frame's edge (METHOD 1.5).
 
         Args:
             frame: (h, w, 3) uint8 RGB.
-            detections: n faces with eyes, nose and mouth's corners, image-left first.
+            detections: n faces; landmarks are eyes, nose and corners of the mouth, image-left
+                first, in pixels of the frame.
 
         Returns:
-            (n, p, p, 3) uint8 RGB.
+            (n, input_pixels, input_pixels, 3) uint8 RGB, in the order of the detections.
+
+        Raises:
+            ShapeError: A face has no five landmarks.
         """
         return self._warper.warp(frame, fit_similarities(detections.landmarks, self._template))
 
-    def align_on_device(self, frame: Tensor, detections: Detections) -> Tensor:
-        """As `align`, for a frame that is on a GPU already; the crops stay there.
+
+class DlibAligner:
+    """Crops equal to `dlib.get_face_chip(size=150, padding=0.25)` within a few grey levels.
+
+    Attributes:
+        input_pixels: Side of the crops, 150.
+    """
+
+    def __init__(self) -> None:
+        self.input_pixels = CHIP_PIXELS
+
+    def align(self, frame: U8, detections: Detections) -> U8:
+        """Cut the crops of one frame, bilinear, black beyond the frame's edge (METHOD 1.5).
 
         Args:
-            frame: (h, w, 3) uint8 RGB on any device.
-            detections: n faces of that frame.
+            frame: (h, w, 3) uint8 RGB.
+            detections: n faces; landmarks are dlib's five, in the order of DLIB_MEAN_FACE, in
+                pixels of the frame.
 
         Returns:
-            (n, p, p, 3) uint8 RGB on that device, within one grey level of `align`.
+            (n, 150, 150, 3) uint8 RGB, in the order of the detections.
+
+        Raises:
+            ShapeError: A face has no five landmarks.
         """
-        matrices = fit_similarities(detections.landmarks, self._template)
-        return warp_on_device(frame, matrices, self.input_pixels)
+        chips = np.empty((len(detections), CHIP_PIXELS, CHIP_PIXELS, 3), np.uint8)
+        for chip, landmarks in zip(chips, detections.landmarks, strict=True):
+            chip[:] = cut_chip(frame, chip_to_frame(landmarks))
+        return chips
+
+
+def chip_to_frame(landmarks: F32) -> F64:
+    """Compute the affine map from a chip's pixels to the frame's.
+
+    Like dlib, it fits the mean face to the landmarks (to fit the landmarks to the mean face would
+    give a larger square), takes the square around the fitted face's middle, and lays the chip's
+    outer pixels on the square's outer pixels.
+
+    Args:
+        landmarks: (5, 2) x y of one face, pixels.
+
+    Returns:
+        (2, 3).
+    """
+    fitted = fit_similarities(_CHIP_TEMPLATE[None], landmarks.astype(np.float64))[0]
+    middle = fitted @ [CHIP_PIXELS / 2, CHIP_PIXELS / 2, 1]
+    scale = np.hypot(fitted[0, 0], fitted[1, 0])
+    if scale == 0:  # all landmarks coincide: the chip shows that spot
+        return np.array([[0.0, 0.0, middle[0]], [0.0, 0.0, middle[1]]])
+    turn = fitted[:, :2] * (CHIP_PIXELS - 1 / scale) / (CHIP_PIXELS - 1)
+    offset = middle - turn @ np.full(2, (CHIP_PIXELS - 1) / 2)
+    return np.column_stack([turn, offset])
+
+
+def cut_chip(frame: U8, matrix: F64) -> U8:
+    """Resample one chip; a face over twice the chip's size is halved first, to avoid aliasing.
+
+    Args:
+        frame: (h, w, 3) uint8.
+        matrix: (2, 3) from the chip's pixels to the frame's.
+
+    Returns:
+        (150, 150, 3) uint8.
+    """
+    side = np.hypot(matrix[0, 0], matrix[1, 0]) * (CHIP_PIXELS - 1) + 1
+    halvings = 0
+    while side / 2 ** (halvings + 1) > CHIP_PIXELS:
+        halvings += 1
+    picture, matrix = _crop_to_chip(frame, matrix, margin=2 ** (halvings + 2))
+    for _ in range(halvings):
+        picture = cv2.pyrDown(picture)
+        matrix = matrix / 2
+        matrix[:, 2] += _HALVING_SHIFT
+    size = (CHIP_PIXELS, CHIP_PIXELS)
+    chip: U8 = cv2.warpAffine(picture, matrix, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return chip
+
+
+def _crop_to_chip(frame: U8, matrix: F64, margin: int) -> tuple[U8, F64]:
+    """Cut out the part of the frame that a chip needs, and map into that part."""
+    last = CHIP_PIXELS - 1
+    corners = matrix @ np.array([[0, last, 0, last], [0, 0, last, last], [1, 1, 1, 1]])
+    size = np.array(frame.shape[1::-1])
+    low = np.clip(np.floor(corners.min(axis=1)).astype(int) - margin, 0, size - 1)
+    high = np.clip(np.ceil(corners.max(axis=1)).astype(int) + margin + 1, low + 1, size)
+    moved = matrix.copy()
+    moved[:, 2] -= low
+    return frame[low[1] : high[1], low[0] : high[0]], moved

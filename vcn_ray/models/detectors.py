@@ -1,8 +1,8 @@
-"""Face detectors behind ONNX graphs, for batches of frames: YuNet, SCRFD, RetinaFace.
+"""Face detectors as ONNX graphs, for batches of frames: YuNet, SCRFD, RetinaFace.
 
-They take RGB frames of one size and give boxes and five landmarks in pixels of the frame given,
-image-left eye first. Boxes are those of `cv2.FaceDetectorYN` and of insightface's `SCRFD.detect`,
-which take one frame at a time. They know no pack file, no filter and no track.
+They take RGB frames of one size and give boxes and five landmarks in pixels of those frames,
+image-left eye first. The boxes equal those of `cv2.FaceDetectorYN` and of insightface's
+`SCRFD.detect`, which take one frame per call. They know no pack file, no filter and no track.
 """
 
 from __future__ import annotations
@@ -15,47 +15,54 @@ import cv2
 import numpy as np
 
 from vcn_ray.errors import PackError, ShapeError
-from vcn_ray.models.anchors import (
+from vcn_ray.models.detector_inputs import (
+    check_frames,
+    fit_to,
+    fit_within,
+    pad,
+    round_up,
+    tile_frame,
+    to_planes,
+)
+from vcn_ray.models.detector_outputs import (
+    SCRFD_STRIDES,
+    YUNET_OUTPUTS,
+    YUNET_STRIDES,
     Candidates,
+    best_of_each,
     decode_distances,
     decode_yunet,
     join,
+    place_tile,
     suppress,
 )
-from vcn_ray.models.letterbox import check_frames, fit_within, inside, pad, round_up, to_planes
 from vcn_ray.models.onnx_session import BatchSession
-from vcn_ray.models.tiles import place, tile_frame
 from vcn_ray.records import U8, Detections
 
-YUNET_STRIDES = (8, 16, 32)
-YUNET_HEADS = ("cls", "obj", "bbox", "kps")
-YUNET_MOST = 5000  # faces of a frame before suppression: OpenCV's
-
-SCRFD_STRIDES = {9: (8, 16, 32), 15: (8, 16, 32, 64, 128)}
-"""By the count of outputs: three for each level of a graph with landmarks."""
+YUNET_MAX_FACES = 5000  # per frame before suppression, as in OpenCV
 
 
 class OnnxDetector(ABC):
-    """A detector as a graph: batches in, records out, and tiles where they are asked for.
+    """A detector graph: batches in, records out, with optional tiles.
 
     Args:
         path: The ONNX file.
-        min_score: Faces under this score are not reported.
-        input_pixels: Longest side that the network sees; larger frames are shrunk to it first.
-            None: frames as they come. A graph of one fixed size keeps that, unless its kind says
-            otherwise.
+        min_score: Faces with a lower score are not reported, 0 to 1.
+        input_pixels: Longest side of the network's input; larger frames are shrunk to it first.
+            None: frames keep their size. If the graph fixes a size, that size wins, unless the
+            kind of detector frees it.
         threads: Threads of one onnxruntime operator, and of OpenCV in the whole process.
-        device: cpu, cuda or tensorrt.
-        tiles: Besides the whole frame, so many overlapping tiles along each side are searched, each
-            at the network's full size. 1: the whole frame alone.
+        device: `cpu` or `cuda`, with a number as in `cuda:1` if there are several GPUs.
+        tiles: Besides the whole frame, search tiles x tiles overlapping parts of it, each at the
+            network's full size. 1: the whole frame only.
 
     Attributes:
-        kind: What the graph has to be, with its article.
+        kind: What the graph has to be, with its article, for errors.
         overlap: Intersection over union above which two faces are one.
-        any_size: Whether a size that the graph fixes is freed.
+        any_size: Whether to free a size that the graph fixes.
 
     Raises:
-        PackError: The graph is of another kind, there is no such device, or `tiles` is under 1.
+        PackError: The graph is of another kind, the device is missing, or `tiles` is under 1.
     """
 
     kind: ClassVar[str]
@@ -72,13 +79,13 @@ class OnnxDetector(ABC):
         tiles: int = 1,
     ) -> None:
         if tiles < 1:
-            raise PackError(f"a detector needs at least 1 tile, got {tiles}: 1 switches tiles off")
-        cv2.setNumThreads(threads)  # it has no setting for one call
+            raise PackError(f"a detector needs at least 1 tile, got {tiles}: 1 means no tiles")
+        cv2.setNumThreads(threads)  # OpenCV has no setting for a single call
         self._session = BatchSession(path, threads, device, any_size=self.any_size)
         self._min_score = min_score
         self._input_pixels = input_pixels
         self._tiles = tiles
-        if not self._knows(self._session.output_names):
+        if not self._accepts(self._session.output_names):
             raise PackError(f"{path.name} is not {self.kind} graph with landmarks: choose one")
         try:
             self._find(np.zeros((1, 1, 1, 3), np.uint8))
@@ -88,7 +95,18 @@ class OnnxDetector(ABC):
             ) from error
 
     def detect(self, frames: U8) -> list[Detections]:
-        """Faces of each frame of (b, h, w, 3) uint8 RGB, best score first."""
+        """Find the faces of each frame.
+
+        Args:
+            frames: (b, h, w, 3) uint8 RGB; rows need not be contiguous.
+
+        Returns:
+            One record per frame, float32, the best score first; boxes and landmarks are in pixels
+            of the frame, and boxes may reach out of it.
+
+        Raises:
+            ShapeError: The frames are no such array, or have no pixels.
+        """
         check_frames(frames)
         if not len(frames):
             return []
@@ -103,31 +121,30 @@ class OnnxDetector(ABC):
         for tile in tile_frame(height, width, self._tiles):
             x, y, wide, tall = tile
             part = self._find(frames[:, y : y + tall, x : x + wide])
-            parts.append(place(part, tile, height, width))
-        together = join(parts)
-        return suppress(together, together.boxes, self.overlap)
+            parts.append(place_tile(part, tile, height, width))
+        joined = join(parts)
+        return suppress(joined, joined.boxes, self.overlap)
 
     @abstractmethod
-    def _knows(self, outputs: tuple[str, ...]) -> bool:
-        """Whether a graph of these outputs is of this kind, and which of them is what."""
+    def _accepts(self, outputs: tuple[str, ...]) -> bool:
+        """Whether a graph with these outputs is of this kind; also notes their order."""
 
     @abstractmethod
     def _find(self, frames: U8) -> Candidates:
-        """Faces of frames, each once; the frames' rows need not be contiguous."""
+        """Faces of frames (b, h, w, 3) after suppression, in pixels of the frames."""
 
 
 class YuNetDetector(OnnxDetector):
-    """YuNet (Wu et al., 2023), as `cv2.FaceDetectorYN` reads it."""
+    """YuNet (Wu et al., Machine Intelligence Research 2023), as `cv2.FaceDetectorYN` runs it."""
 
     kind = "a YuNet"
-    overlap = 0.3  # OpenCV's
+    overlap = 0.3  # as in OpenCV
     any_size = True
 
-    def _knows(self, outputs: tuple[str, ...]) -> bool:
-        names = [f"{head}_{stride}" for head in YUNET_HEADS for stride in YUNET_STRIDES]
-        known = sorted(names) == sorted(outputs)
-        self._order = [outputs.index(name) for name in names] if known else []
-        return known
+    def _accepts(self, outputs: tuple[str, ...]) -> bool:
+        accepted = sorted(YUNET_OUTPUTS) == sorted(outputs)
+        self._order = [outputs.index(name) for name in YUNET_OUTPUTS] if accepted else []
+        return accepted
 
     def _find(self, frames: U8) -> Candidates:
         height, width = frames.shape[1:3]
@@ -140,8 +157,8 @@ class YuNetDetector(OnnxDetector):
         outputs = self._session.run(to_planes(pictures, (2, 1, 0), 0, 1))
         ordered = [outputs[number] for number in self._order]
         found = decode_yunet(ordered, YUNET_STRIDES, size, self._min_score)
-        found = best_of_each(found, YUNET_MOST)
-        # OpenCV measures overlap on corners and sides cut to whole pixels.
+        found = best_of_each(found, YUNET_MAX_FACES)
+        # OpenCV measures overlap on corners and sides that are truncated to whole pixels.
         low, extent = found.boxes[:, :2], found.boxes[:, 2:] - found.boxes[:, :2]
         low = np.trunc(low.astype(np.float64))
         whole = np.hstack([low, low + np.trunc(extent)])
@@ -149,25 +166,25 @@ class YuNetDetector(OnnxDetector):
         return suppress(found, whole, self.overlap).enlarged(shrunk)
 
     def _within(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width that a frame is shrunk to."""
+        """Height and width to which a frame is resized."""
         fixed = self._session.input_size
         if fixed is None or (height <= fixed[0] and width <= fixed[1]):
             return fit_within(height, width, self._input_pixels)
-        return inside(height, width, fixed)
+        return fit_to(height, width, fixed)
 
 
 class ScrfdDetector(OnnxDetector):
-    """SCRFD (Guo et al., 2022), and RetinaFace as insightface exports it."""
+    """SCRFD (Guo et al., ICLR 2022), and RetinaFace as insightface exports it."""
 
     kind = "an SCRFD"
-    overlap = 0.4  # insightface's
+    overlap = 0.4  # as in insightface
 
-    def _knows(self, outputs: tuple[str, ...]) -> bool:
+    def _accepts(self, outputs: tuple[str, ...]) -> bool:
         self._strides = SCRFD_STRIDES.get(len(outputs), ())
         return bool(self._strides)
 
     def network_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of the network's picture of a frame: no more padding than it needs."""
+        """Height and width of the network's input for a frame, with as little padding as it can."""
         if self._session.input_size is not None:
             return self._session.input_size
         height, width = fit_within(height, width, self._input_pixels)
@@ -176,17 +193,11 @@ class ScrfdDetector(OnnxDetector):
     def _find(self, frames: U8) -> Candidates:
         height, width = frames.shape[1:3]
         size = self.network_size(height, width)
-        within = inside(height, width, size)
+        within = fit_to(height, width, size)
         pictures = pad(frames, within, size, cv2.INTER_LINEAR)
         outputs = self._session.run(to_planes(pictures, (0, 1, 2), 127.5, 128))
         found = decode_distances(outputs, self._strides, size, self._min_score)
-        # One factor for both axes, that of the height, and overlap in pixels of the frame with
-        # corners as last pixels inside: insightface's.
+        # As in insightface, the height's factor serves both axes, and overlap is measured in
+        # pixels of the frame, with corners as the last pixels inside.
         found = found.enlarged(within[0] / height)
         return suppress(found, found.boxes, self.overlap, edge=1)
-
-
-def best_of_each(found: Candidates, most: int) -> Candidates:
-    """At most so many faces of each picture, the best."""
-    first = np.searchsorted(found.picture, found.picture)
-    return found.take(np.flatnonzero(np.arange(len(found)) - first < most))

@@ -1,10 +1,10 @@
-"""The picture pyramid of dlib's face detector: its levels, packed into one tiled picture.
+"""The picture pyramid of dlib's face detector: all levels, packed into one picture, the tile.
 
-It knows how large the levels are, where they lie and how a place on the tile maps back to the
-picture; it knows nothing of the network that looks at the tile. Layout and mapping are those of
-dlib's image_pyramid.h for pyramid_down<6>, so that boxes equal dlib's own.
+It knows the size and place of each level and how a place on the tile maps back to the picture; it
+knows nothing of the network that reads the tile. Layout and mapping are those of dlib's
+image_pyramid.h for pyramid_down<6>, so that boxes equal dlib's own.
 
-Rectangles are dlib's: left, top, right, bottom pixel, all four inside.
+Rectangles are dlib's: left, top, right and bottom pixel, inclusive.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from torch.nn import functional
 
 from vcn_ray.records import F64, I64
 
-RATE = 5 / 6  # of one level's size to the one before
+RATE = 5 / 6  # size of a level over the size of the level before it
 GAP = 10  # pixels between levels; they hold 0, the mean colour
-MARGIN = 11  # pixels around all of them
+MARGIN = 11  # pixels around all levels
 MIN_HEIGHT = 5  # pixels of the smallest level
-UP_OFFSET = 0.3  # added for each level on the way up, dlib's correction of its resampling
+UP_OFFSET = 0.3  # pixels added per level on the way back: dlib's correction of its resampling
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tiling:
-    """Where the levels of a picture of one size lie."""
+    """The places of the levels of a picture of one size."""
 
     height: int  # pixels of the tile
-    width: int
+    width: int  # pixels of the tile
     levels: I64  # (l, 4) left top right bottom of each level, largest first
 
 
 @lru_cache(maxsize=16)
 def tile(height: int, width: int) -> Tiling:
-    """Lay out the pyramid of a picture: down a first column, then up at the right of it.
+    """Lay out the pyramid of a picture: down a first column, then up a second one at its right.
 
     Args:
         height: Pixels of the picture, at least 1.
-        width: Likewise.
+        width: Pixels of the picture, at least 1.
     """
     sizes = [(height, width)]
     while True:
@@ -61,14 +61,14 @@ def tile(height: int, width: int) -> Tiling:
     right = MARGIN + width - 1
     for h, w in sizes[column:]:
         if y - h <= levels[0][3]:
-            break  # the second column has come up to the first level
+            break  # the second column has reached the first level
         levels.append((right - w + 1, y - h, right, y - 1))
         y -= h + GAP
     return Tiling(tile_height, width + 2 * MARGIN, np.array(levels, np.int64))
 
 
 def _first_column(sizes: list[tuple[int, int]]) -> int:
-    """How many levels stand below one another before the rest fits beside them."""
+    """Count the levels of the first column: the rest fits beside them."""
     total = sum(h + GAP for h, _ in sizes) - 2 * GAP
     height, before = 0, 0
     for count, (h, w) in enumerate(sizes):
@@ -81,11 +81,11 @@ def _first_column(sizes: list[tuple[int, int]]) -> int:
 
 
 def fill(pictures: Tensor, tiling: Tiling) -> Tensor:
-    """Build the tiles of a batch.
+    """Draw the tiles of a batch.
 
     Args:
         pictures: (b, 3, h, w) float32, normalised.
-        tiling: What `tile(h, w)` gave.
+        tiling: The result of `tile(h, w)`.
 
     Returns:
         (b, 3, tile height, tile width), channels last; each level is made from the one before.
@@ -105,15 +105,15 @@ def fill(pictures: Tensor, tiling: Tiling) -> Tensor:
 
 
 def to_picture(centres: F64, window: tuple[int, int], tiling: Tiling) -> I64:
-    """Windows on the tile to rectangles in the picture.
+    """Map windows on the tile to rectangles in the picture.
 
     Args:
-        centres: (n, 2) x y on the tile.
-        window: Width and height on the tile, pixels.
-        tiling: Of the picture.
+        centres: (n, 2) x y of the windows' centres, pixels of the tile.
+        window: Width and height of a window, pixels of the tile.
+        tiling: The picture's pyramid.
 
     Returns:
-        (n, 4) left top right bottom; they may reach out of the picture.
+        (n, 4) left top right bottom pixel; they may reach out of the picture.
     """
     level = _nearest_level(centres, tiling.levels)
     half = (np.array(window) - 1) / 2
@@ -126,7 +126,7 @@ def to_picture(centres: F64, window: tuple[int, int], tiling: Tiling) -> I64:
 
 
 def _nearest_level(centres: F64, levels: I64) -> I64:
-    """(n,) the level that holds each point, or the closest."""
+    """Find the level (n,) that holds each point, or the closest one."""
     points = np.floor(centres + 0.5)[:, None]
     inside = np.clip(points, levels[:, :2], levels[:, 2:])
     closest: I64 = np.square(inside - points).sum(axis=2).argmin(axis=1)

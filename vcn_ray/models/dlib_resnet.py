@@ -1,11 +1,11 @@
 """dlib's face-ID residual network as a trainable torch module.
 
-It knows the network and how it is cut into trunk and tail; it does not know how faces are aligned
-nor how it is trained. Embeddings equal dlib's `face_recognition_model_v1` before any training.
+It knows the network and where its tail begins; it does not know how faces are aligned or how the
+network is trained. Before any training, embeddings equal dlib's `face_recognition_model_v1`.
 
-Two things differ from the usual residual network: batch norm is a plain scale and shift (its
-statistics were folded in when dlib published the file), and where the two sides of a sum differ in
-channels, rows or columns, the smaller one is padded with zeros at the far end.
+The network differs from the usual residual network (He et al., CVPR 2016) in two ways: batch norm
+is a plain scale and shift, because dlib's file has its statistics folded in; and if the two sides
+of a sum differ in channels, rows or columns, the smaller side is padded with zeros at the far end.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from vcn_ray.models.dlib_weights import Affine, Conv, Layer, Linear, read_layers
 INPUT_PIXELS = 150
 DIM = 128
 BLOCKS = 14
-TAIL_BLOCKS = 4  # the ones with 256 channels, on 4x4 pixels and fewer: 4.4 of 5.6 million weights,
-# an eighth of the work, behind activations of 32 KiB a crop that a cache can hold
+TAIL_BLOCKS = 4
+"""Blocks with 256 channels, on 4x4 pixels and fewer: they hold 4.4 of 5.6 million weights and do an
+eighth of the work, and their input is only 32 KiB per crop, so it can be cached."""
 
 
 class ScaledConv(nn.Module):
-    """A convolution, then a scale and a shift for each channel, all of them trainable."""
+    """A convolution, then a scale and a shift for each channel, all trainable."""
 
     def __init__(self, conv: Conv, affine: Affine) -> None:
         super().__init__()
@@ -40,15 +41,15 @@ class ScaledConv(nn.Module):
         self.padding = conv.padding
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, c, h, w) to (b, out, h', w')."""
-        # the scale joins the weights, which are small, rather than the activations, which are not
+        """Map (b, c, h, w) to (b, out, h', w')."""
+        # Scaling the weights is cheaper than scaling the activations, which are larger.
         weight = self.weight * self.scale[:, None, None, None]
         bias = self.bias * self.scale + self.shift
         return functional.conv2d(x, weight, bias, self.stride, self.padding)
 
 
 class Block(nn.Module):
-    """Two convolutions beside a skip, which is halved by averaging where the first one halves."""
+    """Two convolutions beside a skip, which averages 2x2 pixels if the first one has stride 2."""
 
     def __init__(self, first: ScaledConv, second: ScaledConv) -> None:
         super().__init__()
@@ -56,15 +57,15 @@ class Block(nn.Module):
         self.second = second
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, c, h, w) to (b, out, h', w')."""
+        """Map (b, c, h, w) to (b, out, h', w')."""
         y = self.second(torch.relu(self.first(x)))
         skip = functional.avg_pool2d(x, 2, 2) if self.first.stride == 2 else x
         size = [max(a, b) for a, b in zip(y.shape[1:], skip.shape[1:], strict=True)]
-        return torch.relu(_grown(y, size) + _grown(skip, size))
+        return torch.relu(_padded(y, size) + _padded(skip, size))
 
 
 class DlibResNet(Backbone):
-    """The encoder of the pack dlib.
+    """The encoder of the pack `dlib`.
 
     Args:
         data: Content of the network's file.
@@ -92,26 +93,26 @@ class DlibResNet(Backbone):
         self.eval()
 
     def normalise(self, images: Tensor) -> Tensor:
-        """(x - mean) / 256."""
+        """Compute (x - mean) / 256 with the mean colour of the file."""
         return (images - self.means) / 256
 
     def trunk(self, images: Tensor) -> Tensor:
-        """(b, 3, 150, 150) to (b, 128, 8, 8)."""
+        """Compute activations (b, 128, 8, 8) from images (b, 3, 150, 150)."""
         x = functional.max_pool2d(torch.relu(self.stem(images)), 3, 2)
         activations: Tensor = self.early(x)
         return activations
 
     def tail(self, activations: Tensor) -> Tensor:
-        """(b, 128, 8, 8) to features (b, 256), none below 0."""
+        """Compute features (b, 256), all at least 0, from activations (b, 128, 8, 8)."""
         features: Tensor = self.late(activations).mean(dim=(2, 3))
         return features
 
     def project(self, features: Tensor) -> Tensor:
-        """(b, 256) to (b, 128)."""
+        """Compute embeddings (b, 128), not normalised, from features (b, 256)."""
         return functional.linear(features, self.last)
 
     def tail_parameters(self) -> list[nn.Parameter]:
-        """All weights of the last four blocks and of the last layer."""
+        """List the parameters of the last four blocks and of the last layer."""
         return [*self.late.parameters(), self.last]
 
 
@@ -122,8 +123,8 @@ def _scaled_conv(layers: Iterator[Layer]) -> ScaledConv:
     return ScaledConv(conv, affine)
 
 
-def _grown(x: Tensor, size: list[int]) -> Tensor:
-    """(b, c, h, w) with zeros at the far end, up to `size`."""
+def _padded(x: Tensor, size: list[int]) -> Tensor:
+    """Pad (b, c, h, w) with zeros at the far end, up to `size` of c, h and w."""
     missing = [wanted - got for wanted, got in zip(size, x.shape[1:], strict=True)]
     if not any(missing):
         return x

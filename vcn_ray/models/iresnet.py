@@ -1,8 +1,8 @@
-"""IResNet as a trainable encoder (ArcFace: Deng et al., 2019); it knows nothing of packs.
+"""IResNet as a trainable encoder (ArcFace: Deng et al., CVPR 2019); it knows nothing of packs.
 
-The modules carry the entry names of InsightFace's arcface_torch, so its weights load strictly; how
-many blocks there are is read off them. Batch norm always uses its stored statistics, in train mode
-too, and its scale and shift are trained as any other parameter.
+The modules have the entry names of InsightFace's arcface_torch, so its weights load strictly; the
+names also show how many blocks there are. Batch norm always uses its stored statistics, in train
+mode too, and its scale and shift are trained like any other parameter.
 """
 
 from __future__ import annotations
@@ -15,17 +15,16 @@ from typing import Self
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vcn_ray.models.backbones import Backbone
+from vcn_ray.models.backbones import Backbone, freeze_statistics
 
-R18, R34, R50, R100 = (2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 14, 3), (3, 13, 30, 3)
-"""Blocks of the four layers of the nets that InsightFace publishes."""
-
+R50_BLOCKS = (3, 4, 14, 3)
+DEFAULT_DIM = 512
 MIDDLE_GREY = 127.5
 BLOCK = re.compile(r"layer([1-4])\.(\d+)\.")
 
 
 class IResBlock(nn.Module):
-    """Norm, 3x3, norm, PReLU, 3x3, norm; with the input added, made to fit where it must be."""
+    """Norm, 3x3, norm, PReLU, 3x3, norm; then the input is added, resampled if shapes differ."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -41,14 +40,14 @@ class IResBlock(nn.Module):
             self.downsample = nn.Sequential(conv, nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, inputs, h, w) to (b, outputs, h / stride, w / stride)."""
+        """Map (b, inputs, h, w) to (b, outputs, h / stride, w / stride)."""
         hidden = self.prelu(self.bn2(self.conv1(self.bn1(x))))
         out: Tensor = self.bn3(self.conv2(hidden)) + self.downsample(x)
         return out
 
 
 def layer(inputs: int, outputs: int, count: int) -> nn.Sequential:
-    """So many blocks, the first of which halves the picture."""
+    """Build `count` blocks; the first one halves height and width."""
     first = IResBlock(inputs, outputs, stride=2)
     return nn.Sequential(first, *(IResBlock(outputs, outputs, stride=1) for _ in range(count - 1)))
 
@@ -57,15 +56,18 @@ class IResNet(Backbone):
     """Face-ID encoder for crops aligned to the ArcFace template, 112 pixels a side.
 
     Args:
-        blocks: Of each of the four layers.
+        blocks: Number of blocks in each of the four layers.
         dim: Length d of the embedding.
-        width: Channels of the first layer; each further one has twice as many.
+        width: Channels of the first layer; each further layer has twice as many.
     """
 
     input_pixels = 112
 
     def __init__(
-        self, blocks: tuple[int, int, int, int] = R50, dim: int = 512, width: int = 64
+        self,
+        blocks: tuple[int, int, int, int] = R50_BLOCKS,
+        dim: int = DEFAULT_DIM,
+        width: int = 64,
     ) -> None:
         super().__init__()
         self.dim = dim
@@ -83,16 +85,18 @@ class IResNet(Backbone):
 
     @classmethod
     def like(cls, weights: Mapping[str, Tensor]) -> Self:
-        """An untrained net with as many blocks, and as long an embedding, as weights have."""
+        """Build an untrained net with the depth and the embedding length of some weights."""
         last = weights.get("fc.weight")
-        return cls(count_blocks(weights), 512 if last is None or not last.ndim else len(last))
+        dim = DEFAULT_DIM if last is None or not last.ndim else len(last)
+        return cls(count_blocks(weights), dim)
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
-        """Read the weights of a `.safetensors` file; every entry must be there and fit.
+        """Read the weights of a `.safetensors` file; every entry must be present and fit.
 
         Raises:
-            RuntimeError: By torch, where entries are missing, unknown or of another shape.
+            RuntimeError: From torch: an entry is missing, unknown or of another shape.
+            SafetensorError: The file has another format.
         """
         weights = load_file(path)
         model = cls.like(weights)
@@ -100,41 +104,39 @@ class IResNet(Backbone):
         return model
 
     def train(self, mode: bool = True) -> Self:
-        """Switch the mode of all but batch norm, which stays with its stored statistics."""
+        """Switch the mode of all modules except batch norm, which keeps its statistics."""
         super().train(mode)
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-                module.eval()
+        freeze_statistics(self)
         return self
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Grey levels about the middle grey, -1 to 1."""
+        """Scale grey levels 0 to 255 to -1 to 1."""
         return (images - MIDDLE_GREY) / MIDDLE_GREY
 
     def trunk(self, images: Tensor) -> Tensor:
-        """(b, 3, 112, 112) normalised images to (b, 256, 14, 14) activations."""
+        """Compute activations (b, 4 * width, 14, 14) from images (b, 3, 112, 112)."""
         hidden = self.prelu(self.bn1(self.conv1(images)))
         out: Tensor = self.layer3(self.layer2(self.layer1(hidden)))
         return out
 
     def tail(self, activations: Tensor) -> Tensor:
-        """(b, 256, 14, 14) activations to (b, 25088) features."""
+        """Compute features (b, 8 * width * 49) from activations (b, 4 * width, 14, 14)."""
         hidden: Tensor = self.bn2(self.layer4(activations))
         return hidden.flatten(1)
 
     def project(self, features: Tensor) -> Tensor:
-        """(b, 25088) features to (b, d) embeddings, not normalised."""
+        """Compute embeddings (b, d), not normalised, from features (b, 8 * width * 49)."""
         out: Tensor = self.features(self.fc(features))
         return out
 
     def tail_parameters(self) -> list[nn.Parameter]:
-        """Parameters of the last layer of blocks and of all that follows."""
+        """List the parameters of the last layer of blocks and of everything behind it."""
         parts = (self.layer4, self.bn2, self.fc, self.features)
         return [parameter for part in parts for parameter in part.parameters()]
 
 
 def count_blocks(names: Iterable[str]) -> tuple[int, int, int, int]:
-    """Blocks of the four layers by the names of weights, at least one each."""
+    """Count the blocks of the four layers by the names of weights; at least one each."""
     found = {block.groups() for block in map(BLOCK.match, names) if block}
     first, second, third, fourth = (
         max(1, sum(layer == number for layer, _ in found)) for number in "1234"

@@ -1,8 +1,8 @@
 """MobileFaceNet as a trainable encoder (Chen et al., 2018); it knows nothing of packs or training.
 
-The modules carry the entry names of the published weights, so a state dict loads strictly. Batch
-norm always uses its stored statistics, in train mode too: those of a batch of a few people would
-mislead it. Its scale and shift are trained as any other parameter.
+The modules have the entry names of foamliu's MobileFaceNet, so its weights load strictly. Batch
+norm always uses its stored statistics, in train mode too, and its scale and shift are trained like
+any other parameter.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from vcn_ray.models.backbones import Backbone, channels_last_trunk
+from vcn_ray.models.backbones import Backbone, channels_last_trunk, freeze_statistics
 
 BLOCKS = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1))
-"""Inverted residuals: expansion, channels, count, stride of the first."""
+"""Inverted residuals: expansion, channels, number of blocks, stride of the first block."""
 
 TAIL_BLOCK = 12
-"""First block of the tail: there the activations are smallest, 128 x 14 x 14."""
+"""First block of the tail: its input is the smallest set of activations, 128 x 14 x 14."""
 
 
 def conv_bn_relu6(
     inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
 ) -> nn.Sequential:
-    """Convolution without bias, batch norm, ReLU6; pads so that stride 1 keeps the size."""
+    """Build a convolution without bias, batch norm and ReLU6; stride 1 keeps the size."""
     conv = nn.Conv2d(
         inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False
     )
@@ -37,7 +37,7 @@ def conv_bn_relu6(
 
 
 class InvertedResidual(nn.Module):
-    """Widen by 1x1, filter each channel by 3x3, narrow by 1x1; add the input where shapes agree."""
+    """Widen by 1x1, filter each channel by 3x3, narrow by 1x1; add the input if shapes agree."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -51,13 +51,13 @@ class InvertedResidual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, inputs, h, w) to (b, outputs, h / stride, w / stride)."""
+        """Map (b, inputs, h, w) to (b, outputs, h / stride, w / stride)."""
         out: Tensor = self.conv(x)
         return x + out if self.residual else out
 
 
 class SeparableConv(nn.Module):
-    """3x3 for each channel, then 1x1, batch norm and ReLU after both."""
+    """Filter each channel by 3x3, then mix channels by 1x1; batch norm and ReLU follow both."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -67,13 +67,13 @@ class SeparableConv(nn.Module):
         self.bn2 = nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, inputs, h, w) to (b, outputs, h, w)."""
+        """Map (b, inputs, h, w) to (b, outputs, h, w)."""
         hidden = torch.relu(self.bn1(self.depthwise(x)))
         return torch.relu(self.bn2(self.pointwise(hidden)))
 
 
 class GlobalDepthwise(nn.Module):
-    """One 7x7 filter for each channel over the whole 7x7 map."""
+    """Apply one 7x7 filter per channel to the whole 7x7 map."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -81,13 +81,13 @@ class GlobalDepthwise(nn.Module):
         self.bn = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, channels, 7, 7) to (b, channels, 1, 1)."""
+        """Map (b, channels, 7, 7) to (b, channels, 1, 1)."""
         out: Tensor = self.bn(self.depthwise(x))
         return out
 
 
 def inverted_residuals() -> nn.Sequential:
-    """The 15 blocks of the body, from 64 x 56 x 56 to 128 x 7 x 7."""
+    """Build the 15 blocks of the body, from 64 x 56 x 56 to 128 x 7 x 7."""
     blocks: list[nn.Module] = []
     inputs = 64
     for expansion, outputs, count, stride in BLOCKS:
@@ -101,7 +101,7 @@ def inverted_residuals() -> nn.Sequential:
 def fold_batch_norms(module: nn.Module) -> None:
     """Fold each batch norm of a trunk into the convolution before it, in place.
 
-    With filters laid out channels last, that halves the time of the plain trunk on a CPU.
+    Together with channels-last filters this halves the trunk's time on a CPU.
     """
     for part in module.modules():
         if isinstance(part, SeparableConv):
@@ -142,50 +142,49 @@ class MobileFaceNet(Backbone):
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
-        """Read the weights of a `.safetensors` file; every entry must be there and fit.
+        """Read the weights of a `.safetensors` file; every entry must be present and fit.
 
         Raises:
-            RuntimeError: By torch, where entries are missing, unknown or of another shape.
+            RuntimeError: From torch: an entry is missing, unknown or of another shape.
+            SafetensorError: The file has another format.
         """
         model = cls()
         model.load_state_dict(load_file(path), strict=True)
         return model
 
     def train(self, mode: bool = True) -> Self:
-        """Switch the mode of all but batch norm, which stays with its stored statistics."""
+        """Switch the mode of all modules except batch norm, which keeps its statistics."""
         super().train(mode)
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
+        freeze_statistics(self)
         return self
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Scale to 0..1, subtract the mean and divide by the deviation of each colour."""
+        """Scale to 0..1, subtract each colour's mean and divide by its standard deviation."""
         return (images / 255 - self.mean) / self.std
 
     def trunk(self, images: Tensor) -> Tensor:
-        """(b, 3, 112, 112) normalised images to (b, 128, 14, 14) activations."""
+        """Compute activations (b, 128, 14, 14) from images (b, 3, 112, 112)."""
         hidden: Tensor = self.features[:TAIL_BLOCK](self.dw_conv(self.conv1(images)))
         return hidden
 
     def frozen_trunk(self) -> Callable[[Tensor], Tensor]:
-        """The trunk with its batch norms folded into the convolutions before them."""
+        """Copy the trunk, with its batch norms folded into the convolutions before them."""
         frozen = copy.deepcopy(self).eval()
         for part in (frozen.conv1, frozen.dw_conv, frozen.features):
             fold_batch_norms(part)
         return channels_last_trunk(frozen)
 
     def tail(self, activations: Tensor) -> Tensor:
-        """(b, 128, 14, 14) activations to (b, 512) features."""
+        """Compute features (b, 512) from activations (b, 128, 14, 14)."""
         hidden: Tensor = self.gdconv(self.conv2(self.features[TAIL_BLOCK:](activations)))
         return hidden.flatten(1)
 
     def project(self, features: Tensor) -> Tensor:
-        """(b, 512) features to (b, 128) embeddings, not normalised."""
+        """Compute embeddings (b, 128), not normalised, from features (b, 512)."""
         hidden: Tensor = self.bn(self.conv3(features[:, :, None, None]))
         return hidden.flatten(1)
 
     def tail_parameters(self) -> list[nn.Parameter]:
-        """Parameters of blocks 12 to 14 and of all that follows."""
+        """List the parameters of blocks 12 to 14 and of everything behind them."""
         parts = (self.features[TAIL_BLOCK:], self.conv2, self.gdconv, self.conv3, self.bn)
         return [parameter for part in parts for parameter in part.parameters()]

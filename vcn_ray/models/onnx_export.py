@@ -1,47 +1,52 @@
-"""Writes an encoder as ONNX: as the graph that it came from, or a torch module as a new one."""
+"""Writes an encoder as ONNX: as the graph that it was read from, or a torch module as a new graph.
+
+It knows no packs; the caller says which file an encoder was read from.
+"""
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
 
+import onnx
 import torch
 from torch import Tensor, nn
 
 from vcn_ray.models.backbones import Backbone
-from vcn_ray.models.onnx_encoder import OnnxEncoder, write_encoder
+from vcn_ray.models.onnx_encoder import OnnxEncoder
+from vcn_ray.models.onnx_graph import read_graph, write_graph
 
 OPSET = 17
 INPUT, OUTPUT = "crops", "embeddings"
 
 
 class _FromCrops(nn.Module):
-    """An encoder together with what it does to pixels first."""
+    """An encoder together with its scaling of pixels."""
 
     def __init__(self, encoder: Backbone) -> None:
         super().__init__()
         self._encoder = encoder
 
     def forward(self, crops: Tensor) -> Tensor:
-        """(n, 3, p, p) float32 RGB in 0..255 to embeddings (n, d), not normalised."""
+        """Map crops (n, 3, p, p), float32 RGB 0 to 255, to embeddings (n, d), not normalised."""
         embeddings: Tensor = self._encoder(self._encoder.prepare(crops))
         return embeddings
 
 
 def write_module(encoder: Backbone, path: Path) -> None:
-    """Write an encoder as ONNX.
+    """Write an encoder as a new ONNX graph.
 
-    The graph takes `crops`, any number of RGB pictures (3, p, p) of grey levels 0 to 255 as
-    float32, scales them itself and gives `embeddings`, which are not normalised.
+    The graph takes `crops` (n, 3, p, p), RGB pictures with grey levels 0 to 255 as float32, scales
+    them itself and gives `embeddings` (n, d), which are not normalised.
 
     Args:
         encoder: On the CPU, in eval mode.
-        path: Where to write.
+        path: The file to write.
     """
     side = encoder.input_pixels
     with warnings.catch_warnings():
-        # The exporter that needs no further package says that there is another, and of shapes that
-        # are the same for every picture that they are.
+        # The exporter that needs no further package warns that there is a newer one, and that some
+        # shapes become constants.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             _FromCrops(encoder).eval(),
@@ -55,8 +60,19 @@ def write_module(encoder: Backbone, path: Path) -> None:
         )
 
 
+def write_encoder(encoder: OnnxEncoder, source: Path, path: Path) -> None:
+    """Write an encoder from an ONNX file as the graph of that file, with its present weights.
+
+    Args:
+        encoder: Read from `source`.
+        source: The file with the graph.
+        path: The file to write.
+    """
+    onnx.save(write_graph(encoder.graph, read_graph(source)), str(path))
+
+
 def write_like(source: Path, encoder: Backbone, path: Path) -> None:
-    """Write an encoder as the graph in `source` with what it has learned, if it came from one."""
+    """Write an encoder as the graph in `source` if it was read from one, else as a new graph."""
     if isinstance(encoder, OnnxEncoder):
         write_encoder(encoder, source, path)
     else:
@@ -64,7 +80,7 @@ def write_like(source: Path, encoder: Backbone, path: Path) -> None:
 
 
 def describe_input(encoder: Backbone) -> str:
-    """What the graph that is written of an encoder takes, for people."""
+    """Say what the written graph of an encoder takes, for people."""
     side = encoder.input_pixels
     if not isinstance(encoder, OnnxEncoder):
         return f"crops of {side} pixels, RGB, grey levels 0 to 255"

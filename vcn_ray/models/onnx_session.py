@@ -1,41 +1,40 @@
-"""Networks of ONNX files through onnxruntime, for batches; it knows nothing of faces.
+"""ONNX networks through onnxruntime, in batches; it knows nothing of faces.
 
-Most detector graphs declare a batch of one. Their batch axis is freed in memory (`onnx_batch`), and
-whether that gave the same network is tried at once on two pictures; where it did not, pictures go
-through the graph as it is in the file, one by one.
+Most detector graphs declare a batch of one. `free_axes` lets such a graph take batches, in memory,
+and two random pictures show at once whether the changed graph still gives the same outputs. If it
+does not, pictures go through the graph of the file one by one.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
+from onnx import numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 from vcn_ray.errors import PackError
-from vcn_ray.models.onnx_batch import check_input, free_axes
+from vcn_ray.models.onnx_graph import graph_inputs, input_shape
 from vcn_ray.records import F32
+from vcn_ray.redact import one_line
+
+Providers = list[tuple[str, dict[str, str]]]  # names and settings, the best first
 
 CPU_PROVIDER = "CPUExecutionProvider"
+CUDA_PROVIDER = "CUDAExecutionProvider"
+DEVICES = ("cpu", "cuda")
 
-PROVIDERS: dict[str, tuple[str, dict[str, str]]] = {
-    "cpu": (CPU_PROVIDER, {}),
-    # Pictures come in several sizes and counts, each of which an exhaustive search would try all
-    # kernels for; and rounding to 10 bits would move boxes against the CPU's.
-    "cuda": ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}),
-    "tensorrt": ("TensorrtExecutionProvider", {}),
-}
-"""What onnxruntime calls each device, and its options there."""
+CUDA_SETTINGS = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
+"""Pictures come in many sizes and counts, and an exhaustive search would try all kernels for each;
+TF32 rounds to 10 bits, which would move boxes away from the CPU's."""
 
-PICTURES_AT_ONCE = {"cpu": 1, "cuda": 16, "tensorrt": 16}
-"""A CPU works through a batch picture by picture, and keeps less in its caches (see
-benchmarks/detectors.py); a GPU is idle without one. The outputs are the same."""
+MAX_BATCH = {"cpu": 1, "cuda": 16}
+"""Pictures per call. A CPU works through a batch one by one, and its caches hold less of it (see
+benchmarks/detectors.py); a GPU idles without one. The outputs are the same."""
 
-ERRORS_ONLY = 3
-"""Severity of onnxruntime's messages from which on they are shown."""
+ERRORS_ONLY = 3  # onnxruntime's log level without warnings
 
 ORT_ERRORS = (
     ort_state.Fail,
@@ -44,32 +43,33 @@ ORT_ERRORS = (
     ort_state.NotImplemented,
     ort_state.RuntimeException,
 )
-"""What onnxruntime raises for a graph that it cannot run; they share no base class."""
+"""Errors of onnxruntime for a graph that it cannot run; they share no base class."""
 
-PROBE_PIXELS = 128
-"""Sides of the pictures that a freed batch axis is tried on: a multiple of every stride."""
-
+PROBE_PIXELS = 128  # sides of the random pictures, a multiple of every stride
 PROBE_TOLERANCE = 1e-3
+
+BATCH_LAST = [2, 3, 0, 1]
+"""Axes in the order rows, columns, batch, channels: exporters for one picture reorder a map so
+before they flatten it."""
 
 
 class BatchSession:
-    """A network of one picture input that takes batches.
+    """A network with one picture input that takes batches.
 
     Args:
         path: The ONNX file: one float32 input (batch, 3, height, width), outputs of rows.
         threads: Threads of one operator.
-        device: cpu, cuda or tensorrt, the latter two with a number as in "cuda:1" where there are
-            several.
-        any_size: Height and width are freed too, where the file fixes them.
+        device: `cpu` or `cuda`, with a number as in `cuda:1` if there are several GPUs.
+        any_size: Also free height and width if the file fixes them.
 
     Attributes:
-        output_names: As in the file.
-        input_size: Height and width, where they are fixed.
-        batched: Whether several pictures may go through at once.
-        at_once: How many do at most.
+        output_names: Names of the outputs, as in the file.
+        input_size: Height and width, if they are fixed.
+        batched: Whether one call may take several pictures.
+        max_batch: Pictures of one call at most.
 
     Raises:
-        PackError: There is no such device, or the input is another one.
+        PackError: The device is missing, or the graph has another input.
     """
 
     def __init__(
@@ -77,25 +77,25 @@ class BatchSession:
     ) -> None:
         self._providers = providers_for(device)
         self._threads = threads
-        self.at_once = PICTURES_AT_ONCE[device.partition(":")[0]]
+        self.max_batch = MAX_BATCH[device.partition(":")[0]]
         model = onnx.load(path)
         check_input(model, path.name)
         self._session, self.batched = self._open_best(model, any_size)
-        (given,) = self._session.get_inputs()
-        self._input_name = given.name
-        self.input_size = fixed_size(given.shape)
+        (session_input,) = self._session.get_inputs()
+        self._input_name = session_input.name
+        self.input_size = fixed_size(session_input.shape)
         self.output_names = tuple(output.name for output in self._session.get_outputs())
 
     def run(self, pictures: F32) -> list[F32]:
-        """Outputs of a batch.
+        """Compute the outputs of a batch.
 
         Args:
-            pictures: (b, 3, h, w), b at least 1.
+            pictures: (b, 3, h, w) float32, b at least 1.
 
         Returns:
-            For each output (b, rows, k).
+            One array (b, rows, k) float32 per output.
         """
-        step = self.at_once if self.batched else 1
+        step = self.max_batch if self.batched else 1
         parts = [self._run(pictures[n : n + step]) for n in range(0, len(pictures), step)]
         return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
@@ -107,97 +107,91 @@ class BatchSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
-        # Files declare the outputs of one size, and onnxruntime would warn at each other one.
+        # Files declare outputs for one input size, and onnxruntime warns about every other size.
         options.log_severity_level = ERRORS_ONLY
-        name, _ = self._providers[0]
+        provider, _ = self._providers[0]
         try:
             session = onnxruntime.InferenceSession(
                 model.SerializeToString(), options, providers=self._providers, enable_fallback=0
             )
         except (RuntimeError, *ORT_ERRORS) as error:
-            if name == CPU_PROVIDER:
+            if provider == CPU_PROVIDER:
                 raise
-            raise PackError(no_device(name, " ".join(str(error).split())[:200])) from error
-        check_provider(name, session.get_providers())
+            raise PackError(_missing_device(provider, one_line(error, 200))) from error
+        check_provider(provider, session.get_providers())
         return session
 
     def _open_best(
         self, model: onnx.ModelProto, any_size: bool
     ) -> tuple[onnxruntime.InferenceSession, bool]:
-        """The graph with its axes freed where that works, and whether the batch is among them."""
+        """Open the graph with as many freed axes as work; also say whether it takes batches."""
         plain = self._open(model)
-        for sizes_too in (True, False) if any_size else (False,):
+        for free_size in (True, False) if any_size else (False,):
             freed = onnx.ModelProto()
             freed.CopyFrom(model)
-            free_axes(freed, sizes_too)
+            free_axes(freed, free_size)
             try:
                 session = self._open(freed)
-                if same_outputs(plain, session) and (not sizes_too or takes_sizes(plain, session)):
+                if same_outputs(plain, session) and (not free_size or takes_sizes(plain, session)):
                     return session, True
             except (PackError, *ORT_ERRORS):
                 continue
         return plain, False
 
 
-def providers_for(device: str) -> list[tuple[str, dict[str, str]]]:
-    """What onnxruntime is asked for, best first.
+def providers_for(device: str) -> Providers:
+    """List onnxruntime's providers for a device.
 
     Raises:
-        PackError: No such kind of device, or this onnxruntime was built without it.
+        PackError: The device is unknown, or this onnxruntime was built without it.
     """
     kind, _, number = device.partition(":")
-    if kind not in PROVIDERS or (number and not number.isdigit()):
-        raise PackError(f"device {device!r} is unknown: known are {', '.join(PROVIDERS)}")
-    name, settings = PROVIDERS[kind]
-    check_provider(name, onnxruntime.get_available_providers())
+    if kind not in DEVICES or (number and not number.isdigit()):
+        raise PackError(f"device {device!r} is unknown: known are {', '.join(DEVICES)}")
     if kind == "cpu":
-        return [(name, {})]
-    import torch  # noqa: F401 - brings CUDA's libraries into the process, where they are found
+        return [(CPU_PROVIDER, {})]
+    check_provider(CUDA_PROVIDER, onnxruntime.get_available_providers())
+    import torch  # noqa: F401 - loads CUDA's libraries, which onnxruntime then finds
 
-    chosen = {"device_id": number or "0"}
-    asked = [(name, settings | chosen)]
-    if kind == "tensorrt":  # for the steps that TensorRT does not know
-        cuda, settings = PROVIDERS["cuda"]
-        asked.append((cuda, settings | chosen))
-    return [*asked, (CPU_PROVIDER, {})]
+    return [(CUDA_PROVIDER, {**CUDA_SETTINGS, "device_id": number or "0"}), (CPU_PROVIDER, {})]
 
 
-def check_provider(wanted: str, there: list[str]) -> None:
-    """Raise PackError where onnxruntime goes on without the device asked for, as it does by itself.
+def check_provider(wanted: str, available: list[str]) -> None:
+    """Raise PackError if a provider is missing, where onnxruntime silently uses the CPU.
 
     Args:
-        wanted: A provider's name.
-        there: What onnxruntime was built with, or what a session uses.
+        wanted: Name of a provider.
+        available: Providers of this build of onnxruntime, or of a session.
     """
-    if wanted not in there:
-        raise PackError(no_device(wanted, f"onnxruntime has {', '.join(there)}"))
+    if wanted not in available:
+        raise PackError(_missing_device(wanted, f"onnxruntime has {', '.join(available)}"))
 
 
-def no_device(wanted: str, reason: str) -> str:
-    """What to do where a GPU is asked for that cannot be used, in one line."""
+def _missing_device(provider: str, reason: str) -> str:
     return (
-        f"the detector cannot use {wanted} ({reason}): install onnxruntime-gpu in place of "
+        f"the detector cannot use {provider} ({reason}): install onnxruntime-gpu instead of "
         "onnxruntime and check the GPU's driver and CUDA, or run the detector on the CPU"
     )
 
 
-def fixed_size(shape: list[Any]) -> tuple[int, int] | None:
-    """Height and width of an input that fixes both."""
+def fixed_size(shape: list[int | str | None]) -> tuple[int, int] | None:
+    """Height and width of a session's input shape; None unless it fixes both."""
     height, width = shape[2:]
     if isinstance(height, int) and isinstance(width, int):
         return height, width
     return None
 
 
-def same_outputs(one: onnxruntime.InferenceSession, batch: onnxruntime.InferenceSession) -> bool:
-    """Whether two pictures together give what each alone gives to the graph of the file."""
-    (given,) = one.get_inputs()
-    size = fixed_size(given.shape) or (PROBE_PIXELS, PROBE_PIXELS)
+def same_outputs(plain: onnxruntime.InferenceSession, batch: onnxruntime.InferenceSession) -> bool:
+    """Whether two pictures in one batch give what each gives alone to the graph of the file."""
+    (session_input,) = plain.get_inputs()
+    name = session_input.name
+    size = fixed_size(session_input.shape) or (PROBE_PIXELS, PROBE_PIXELS)
     pictures = np.random.default_rng(0).normal(0, 50, (2, 3, *size)).astype(np.float32)
-    together = batch.run(None, {given.name: pictures})
+    both = batch.run(None, {name: pictures})
     for number in range(2):
-        alone = one.run(None, {given.name: pictures[number : number + 1]})
-        for output, expected in zip(together, alone, strict=True):
+        alone = plain.run(None, {name: pictures[number : number + 1]})
+        for output, expected in zip(both, alone, strict=True):
             if len(output) != 2 or output[number].size != expected.size:
                 return False
             found = output[number].reshape(expected.shape)
@@ -206,13 +200,99 @@ def same_outputs(one: onnxruntime.InferenceSession, batch: onnxruntime.Inference
     return True
 
 
-def takes_sizes(one: onnxruntime.InferenceSession, freed: onnxruntime.InferenceSession) -> bool:
-    """Whether a picture of another size gives as many more rows as it has more pixels."""
-    (given,) = one.get_inputs()
-    size = fixed_size(given.shape) or (PROBE_PIXELS, PROBE_PIXELS)
+def takes_sizes(plain: onnxruntime.InferenceSession, freed: onnxruntime.InferenceSession) -> bool:
+    """Whether the rows of a picture of another size grow in proportion to its pixels."""
+    (session_input,) = plain.get_inputs()
+    size = fixed_size(session_input.shape) or (PROBE_PIXELS, PROBE_PIXELS)
     rows = []
     for height, width in (size, (PROBE_PIXELS, 2 * PROBE_PIXELS)):
         picture = np.zeros((1, 3, height, width), np.float32)
-        found = freed.run(None, {given.name: picture})
+        found = freed.run(None, {session_input.name: picture})
         rows.append([output.shape[1] / (height * width) for output in found])
     return np.allclose(rows[0], rows[1])
+
+
+def check_input(model: onnx.ModelProto, file: str) -> None:
+    """Raise PackError unless a graph has one input: float32 pictures of three channels.
+
+    Args:
+        model: The graph.
+        file: Name of its file, for the error.
+    """
+    inputs = graph_inputs(model)
+    if len(inputs) == 1:
+        shape = input_shape(inputs[0])
+        is_float = inputs[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+        if is_float and len(shape) == 4 and shape[1] == 3:
+            return
+    raise PackError(
+        f"{file} does not take one input of float32 pictures (batch, 3, height, width): choose a "
+        "detector"
+    )
+
+
+def free_axes(model: onnx.ModelProto, any_size: bool) -> None:
+    """Let a graph take batches: name its batch axis, and flatten maps picture by picture.
+
+    Args:
+        model: The graph; it is changed.
+        any_size: Free height and width too.
+    """
+    axes = {0: "batch"} | ({2: "height", 3: "width"} if any_size else {})
+    for value in graph_inputs(model):
+        for axis, name in axes.items():
+            value.type.tensor_type.shape.dim[axis].dim_param = name
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    for number, output in enumerate(model.graph.output):
+        output.type.tensor_type.ClearField("shape")
+        _free_flattening(model.graph, made_by, output.name, f"freed_shape_{number}")
+    del model.graph.value_info[:]  # shapes for one picture
+
+
+def _free_flattening(
+    graph: onnx.GraphProto, made_by: dict[str, onnx.NodeProto], output: str, constant: str
+) -> None:
+    """Make the step that flattens an output's map into rows keep pictures apart.
+
+    Exporters for one picture write (1, c, h, w) -> (h, w, 1, c) -> (rows, k) or (1, rows, k), with
+    a constant 1. The changed step gives the same rows for one picture. An output that is made in
+    another way is left as it is.
+
+    Args:
+        graph: The graph; it is changed.
+        made_by: The node that makes each value.
+        output: Name of the output.
+        constant: Name for the new constant.
+    """
+    node = made_by.get(output)
+    while node is not None and node.op_type in ("Sigmoid", "Identity"):
+        node = made_by.get(node.input[0])
+    if node is None or node.op_type != "Reshape":
+        return
+    shape = _find_constant(graph, made_by, node.input[1])
+    if shape is None or shape[:-1] not in ([-1], [1, -1]):
+        return
+    before = made_by.get(node.input[0])
+    if before is not None and before.op_type == "Transpose":
+        (order,) = (attribute for attribute in before.attribute if attribute.name == "perm")
+        if list(order.ints) == BATCH_LAST:
+            order.ints[:] = [0, 2, 3, 1]
+    rows = np.array([0, -1, shape[-1]], np.int64)  # 0: as many pictures as the input has
+    graph.initializer.append(numpy_helper.from_array(rows, constant))
+    node.input[1] = constant
+
+
+def _find_constant(
+    graph: onnx.GraphProto, made_by: dict[str, onnx.NodeProto], name: str
+) -> list[int] | None:
+    """The numbers of a value that the graph stores; None if it computes the value."""
+    for tensor in graph.initializer:
+        if tensor.name == name:
+            return [int(number) for number in numpy_helper.to_array(tensor)]
+    node = made_by.get(name)
+    if node is None or node.op_type != "Constant":
+        return None
+    for attribute in node.attribute:
+        if attribute.name == "value":
+            return [int(number) for number in numpy_helper.to_array(attribute.t)]
+    return None

@@ -1,48 +1,106 @@
-"""Measures a pack on a labelled folder of faces: who is found, and who is told from whom.
+"""Measures a pack on labelled faces: how many it finds, and how well it separates people.
 
-Of each picture one face counts, that which covers its middle best: labels say nothing of others
-behind. A face that fills a large picture is over the greatest size that detectors know, so where
-none is found the picture is looked at once more, within a black border.
+The folder has one sub-folder for each person. One face of each picture counts, the most central
+one, because labels say nothing of other people behind. A face that fills a large picture exceeds
+the largest size that detectors know, so a picture without a face is searched again within a black
+border.
 
-Colours in another order than the encoder's own show here: labels tell what `pack_check` cannot see.
-It knows packs only by their three parts.
+Labels also show colours in another order than the encoder's own, which `check` cannot see. This
+module uses only the pack's three parts.
 """
 
 from __future__ import annotations
 
 import time
+import warnings
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps
 
-from vcn_ray.core.verify import separate_people, verify_people
+from vcn_ray.core.metrics import separate_people, verify_people
+from vcn_ray.errors import UsageError
 from vcn_ray.models.backbones import Backbone
+from vcn_ray.models.detector_inputs import shrink
 from vcn_ray.models.onnx_encoder import OnnxEncoder
-from vcn_ray.packs.face_folder import FaceFile, find_faces, read_face
-from vcn_ray.packs.face_pack import Detector, FacePack
+from vcn_ray.packs.face_pack import Detector, FacePack, Progress, no_progress
 from vcn_ray.packs.load import load_pack
 from vcn_ray.records import F32, F64, U8, Detections
 
-RATES = (1e-2, 1e-3)
-"""Of false acceptance, at which true acceptance is told."""
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
-BORDER = 0.5  # on each side, of a picture's longer one
+FALSE_RATES = (1e-2, 1e-3)
+"""Rates of false acceptance (FAR) for which the rate of true acceptance (TAR) is reported."""
+
+BORDER = 0.5  # on each side, as a fraction of a picture's longer side
 BATCH = 64  # crops
 
-SWAPPED_EACH = 8
-"""Crops of each person that are tried with their colours in the other order."""
-SWAPPED_PEOPLE = 10  # needed for a word on it: people differ more than orders do
-CLEARLY = 1.03  # times as far apart; in its own order MobileFaceNet's people stand 1.09 times
-SURELY = 3.0  # standard errors of the mean over people
+SWAPPED_CROPS = 8  # of each person, embedded again with red and blue exchanged
+MIN_SWAPPED_PEOPLE = 10  # for a statement on colours: people differ more than orders do
+MIN_GAIN = 1.03  # of the separation; for MobileFaceNet the right order is 1.09 times the wrong one
+MIN_STANDARD_ERRORS = 3.0  # of the mean gain over people
 
-LEAST_RECALL = 0.9  # under which a pack is said to miss faces
-LEAST_ACCEPTED = 0.5  # at the first of RATES; random embeddings have that rate itself
+MIN_RECALL = 0.9  # below this, the pack misses faces
+MIN_ACCEPTED = 0.5  # TAR at the first of FALSE_RATES; random embeddings have that rate itself
 
-Progress = Callable[[float], None]
+
+class FaceFile(NamedTuple):
+    """A picture of a person."""
+
+    path: Path
+    person: int  # number of the sub-folder, from 0, in the order of names
+
+
+def find_faces(folder: Path) -> list[FaceFile]:
+    """List the pictures of a labelled folder, person by person, in the order of names.
+
+    Hidden files, files with other endings and folders within a person's folder do not count.
+
+    Raises:
+        UsageError: There is no such folder, or it holds too little to compare.
+    """
+    layout = "give one sub-folder for each person, with pictures in it"
+    try:
+        people = sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
+        pictures = [_picture_files(person) for person in people]
+    except OSError as error:
+        where = error.filename or folder
+        raise UsageError(f"{where} cannot be read ({error.strerror}): {layout}") from error
+    pictures = [files for files in pictures if files]
+    if len(pictures) < 2:
+        raise UsageError(
+            f"{folder} has pictures of {len(pictures)} people, needed are two: {layout}"
+        )
+    if max(map(len, pictures)) < 2:
+        raise UsageError(
+            f"{folder} has one picture of each of {len(pictures)} people: at least one person "
+            "needs two"
+        )
+    return [FaceFile(path, person) for person, files in enumerate(pictures) for path in files]
+
+
+def _picture_files(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and path.name[0] != "." and path.is_file()
+    )
+
+
+def read_face(path: Path, max_side: int) -> U8 | None:
+    """Read a picture (h, w, 3) uint8 RGB upright, shrunk to `max_side`; None: unreadable."""
+    try:
+        with warnings.catch_warnings(), Image.open(path) as image:
+            warnings.simplefilter("ignore")  # about odd pictures that are readable all the same
+            image.draft("RGB", (max_side, max_side))  # JPEG only: decode no larger than needed
+            picture = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    except Exception:  # decoders of broken pictures raise any class
+        return None
+    return shrink(picture, max_side)
 
 
 @dataclass(frozen=True)
@@ -51,55 +109,54 @@ class FaceCheck:
 
     name: str
     people: int
-    pictures: int  # that could be read
-    unreadable: list[str]  # person and file
+    pictures: int  # readable ones
+    unreadable: list[str]  # person/file
     found: int  # pictures with a face
-    bordered: int  # of these, found only within a border
-    same_pairs: int  # of faces found
-    different_pairs: int
-    accepted: tuple[float | None, ...]  # TAR at each of RATES as FAR; None: too few pairs
+    bordered: int  # pictures with a face only within a border
+    same_pairs: int  # pairs of found faces of one person
+    different_pairs: int  # pairs of found faces of two people
+    accepted: tuple[float | None, ...]  # TAR at each of FALSE_RATES; None: too few pairs
     detect_seconds: float
     embed_seconds: float
-    problems: list[str]  # empty where all is well
+    problems: list[str]  # empty if the pack passes
 
     @property
     def recall(self) -> float:
-        """Share of the readable pictures in which a face was found."""
+        """Fraction of the readable pictures in which a face was found."""
         return self.found / max(1, self.pictures)
 
 
 def check_faces(
-    name_or_folder: str, folder: Path, long_side: int, tell: Progress | None = None
+    name_or_folder: str, folder: Path, max_side: int, progress: Progress = no_progress
 ) -> FaceCheck:
-    """Try a pack on a labelled folder of faces.
+    """Check a pack on a labelled folder of faces.
 
     Args:
         name_or_folder: The pack.
-        folder: With a sub-folder for each person (see `face_folder`).
-        long_side: Pixels to which larger pictures are shrunk, as frames of a film are.
-        tell: Is told the share that is done, 0 to 1.
+        folder: Pictures in one sub-folder for each person.
+        max_side: Pixels to which larger pictures are shrunk, like frames of a film.
+        progress: Called after each picture.
 
     Raises:
         PackError: As `load_pack`.
-        UsageError: The folder is no such folder, or holds too little.
+        UsageError: The folder is no such folder, or holds too little to compare.
     """
     files = find_faces(folder)
     pack = load_pack(name_or_folder)
-    look = Look(pack.load_encoder())
+    measured = _Measurements(pack.load_encoder())
     for number, file in enumerate(files):
-        picture = read_face(file.path, long_side)
+        picture = read_face(file.path, max_side)
         if picture is None:
-            look.unreadable.append(f"{file.path.parent.name}/{file.path.name}")
+            measured.unreadable.append(f"{file.path.parent.name}/{file.path.name}")
         else:
-            look.add(file, pack, picture)
-        if tell:
-            tell((number + 1) / len(files))
-    return look.finish(pack.name)
+            measured.add(file.person, pack, picture)
+        progress((number + 1) / len(files))
+    return measured.summary(pack.name)
 
 
 @dataclass
-class Look:
-    """What has been seen of a folder so far; crops are held a batch at a time."""
+class _Measurements:
+    """Results so far; crops wait until there is a batch of them."""
 
     encoder: Backbone
     pictures: int = 0
@@ -107,17 +164,17 @@ class Look:
     bordered: int = 0
     detect_seconds: float = 0.0
     embed_seconds: float = 0.0
-    everybody: set[int] = field(default_factory=set)
-    people: list[int] = field(default_factory=list)  # whose each crop is
-    crops: list[U8] = field(default_factory=list)  # not yet embedded
-    own: list[F32] = field(default_factory=list)  # embeddings, in parts
-    tried: list[int] = field(default_factory=list)  # of those, rows that are in `swapped` too
-    swapped: list[F32] = field(default_factory=list)  # with colours in the other order, likewise
+    people: set[int] = field(default_factory=set)  # with a readable picture
+    person: list[int] = field(default_factory=list)  # of each found face
+    crops: list[U8] = field(default_factory=list)  # the last faces, not yet embedded
+    embeddings: list[F32] = field(default_factory=list)  # of the other faces, by batch
+    swapped_rows: list[int] = field(default_factory=list)  # faces that `swapped` holds
+    swapped: list[F32] = field(default_factory=list)  # embeddings with red and blue exchanged
 
-    def add(self, file: FaceFile, pack: FacePack, picture: U8) -> None:
-        """Look at one more picture (h, w, 3) uint8 RGB."""
+    def add(self, person: int, pack: FacePack, picture: U8) -> None:
+        """Find the face of a picture (h, w, 3) uint8 RGB."""
         self.pictures += 1
-        self.everybody.add(file.person)
+        self.people.add(person)
         start = time.perf_counter()
         found = central_face(pack.detector, picture)
         if not len(found):
@@ -127,27 +184,28 @@ class Look:
         self.detect_seconds += time.perf_counter() - start
         if len(found):
             self.crops.append(pack.aligner.align(picture, found)[0])
-            self.people.append(file.person)
+            self.person.append(person)
         if len(self.crops) == BATCH:
             self._embed()
 
-    def finish(self, name: str) -> FaceCheck:
-        """All that was seen."""
+    def summary(self, name: str) -> FaceCheck:
+        """Compare all faces found."""
         self._embed()
-        people = np.array(self.people, np.int64)
-        own = np.concatenate(self.own)
-        scores = verify_people(own, people, RATES)
-        problems = problems_of(len(people), self.pictures, scores.accepted[0])
+        person = np.array(self.person, np.int64)
+        embeddings = np.concatenate(self.embeddings)
+        scores = verify_people(embeddings, person, FALSE_RATES)
+        problems = rate_problems(len(person), self.pictures, scores.accepted[0])
         if isinstance(self.encoder, OnnxEncoder):
-            given = separate_people(own[self.tried], people[self.tried])
-            other = separate_people(np.concatenate(self.swapped), people[self.tried])
-            problems += colour_problems(given, other, self.encoder.scale.bgr)
+            rows = self.swapped_rows
+            own = separate_people(embeddings[rows], person[rows])
+            swapped = separate_people(np.concatenate(self.swapped), person[rows])
+            problems += colour_problems(own, swapped, self.encoder.scale.bgr)
         return FaceCheck(
             name=name,
-            people=len(self.everybody),
+            people=len(self.people),
             pictures=self.pictures,
             unreadable=self.unreadable,
-            found=len(people),
+            found=len(person),
             bordered=self.bordered,
             same_pairs=scores.same_pairs,
             different_pairs=scores.different_pairs,
@@ -158,84 +216,85 @@ class Look:
         )
 
     def _embed(self) -> None:
-        """Embed the crops that wait."""
-        first = len(self.people) - len(self.crops)
+        """Embed the waiting crops."""
+        first = len(self.person) - len(self.crops)
         side = self.encoder.input_pixels
         crops = np.stack(self.crops) if self.crops else np.zeros((0, side, side, 3), np.uint8)
         self.crops.clear()
         start = time.perf_counter()
-        self.own.append(self.encoder.embed(torch.from_numpy(crops)).numpy())
+        self.embeddings.append(self.encoder.embed(torch.from_numpy(crops)).numpy())
         self.embed_seconds += time.perf_counter() - start
         if isinstance(self.encoder, OnnxEncoder):
-            rows = self._rows_to_try(first)
-            other = np.ascontiguousarray(crops[[row - first for row in rows], :, :, ::-1])
-            self.swapped.append(self.encoder.embed(torch.from_numpy(other)).numpy())
-            self.tried += rows
+            rows = self._rows_to_swap(first)
+            swapped = np.ascontiguousarray(crops[[row - first for row in rows], :, :, ::-1])
+            self.swapped.append(self.encoder.embed(torch.from_numpy(swapped)).numpy())
+            self.swapped_rows += rows
 
-    def _rows_to_try(self, first: int) -> list[int]:
-        """Rows from `first` on that are among the first SWAPPED_EACH of their person."""
-        seen = Counter(self.people[:first])
+    def _rows_to_swap(self, first: int) -> list[int]:
+        """Faces from `first` on that are among the first SWAPPED_CROPS of their person."""
+        seen = Counter(self.person[:first])
         rows = []
-        for row in range(first, len(self.people)):
-            seen[self.people[row]] += 1
-            if seen[self.people[row]] <= SWAPPED_EACH:
+        for row in range(first, len(self.person)):
+            seen[self.person[row]] += 1
+            if seen[self.person[row]] <= SWAPPED_CROPS:
                 rows.append(row)
         return rows
 
 
 def central_face(detector: Detector, picture: U8) -> Detections:
-    """The face that covers the middle of a picture best; none where none is found.
+    """Find the most central face of a picture; the record is empty if there is no face.
 
-    It is the one from whose own middle the picture's lies the fewest of its sizes away, so of two
-    as near the larger, and of equals the surer.
+    The distance from a face's middle to the picture's is measured in sizes of the face. So of two
+    faces at the same distance the larger one counts, and of equal faces the one with the higher
+    score.
 
     Args:
-        detector: Of the pack.
+        detector: The pack's detector.
         picture: (h, w, 3) uint8 RGB.
     """
     (found,) = detector.detect(picture[None])
     if not len(found):
         return found
     low, high = found.boxes[:, :2], found.boxes[:, 2:]
-    away = np.abs((low + high) / 2 - np.array(picture.shape[1::-1]) / 2)
-    best = int((away / np.maximum(high - low, 1)).max(axis=1).argmin())
+    distance = np.abs((low + high) / 2 - np.array(picture.shape[1::-1]) / 2)
+    best = int((distance / np.maximum(high - low, 1)).max(axis=1).argmin())
     rows = slice(best, best + 1)
     return Detections(found.boxes[rows], found.scores[rows], found.landmarks[rows])
 
 
 def with_border(picture: U8) -> U8:
-    """The picture (h, w, 3) in the middle of a black one."""
+    """Put a picture (h, w, 3) in the middle of a larger black one."""
     width = round(BORDER * max(picture.shape[:2]))
     return np.pad(picture, ((width, width), (width, width), (0, 0)))
 
 
-def problems_of(found: int, pictures: int, accepted: float | None) -> list[str]:
-    """What is wrong with a pack by its figures, a sentence each."""
+def rate_problems(found: int, pictures: int, accepted: float | None) -> list[str]:
+    """Say what is wrong with a pack's rates, one sentence per problem."""
     problems = []
-    if found < LEAST_RECALL * pictures:
+    if found < MIN_RECALL * pictures:
         problems.append(f"found a face in {found} of {pictures} pictures: lower min_score?")
-    if accepted is not None and accepted < LEAST_ACCEPTED:
+    if accepted is not None and accepted < MIN_ACCEPTED:
         problems.append(
-            f"of pairs of one person {accepted:.0%} are told from those of others at FAR "
-            f"{RATES[0]:g}: the encoder, its alignment or the labels are wrong"
+            f"TAR is {accepted:.0%} at FAR {FALSE_RATES[0]:g}: the encoder, its alignment or the "
+            "labels are wrong"
         )
     return problems
 
 
-def colour_problems(given: F64, other: F64, bgr: bool) -> list[str]:
-    """A sentence where the other order of colours tells people apart clearly and surely better.
+def colour_problems(own: F64, swapped: F64, bgr: bool) -> list[str]:
+    """Say that colours are in the wrong order if the other one is clearly and surely better.
 
     Args:
-        given: (g,) how far each person stands apart (see `separate_people`), as the pack says.
-        other: (g,) likewise, with colours in the other order.
+        own: (g,) separation of each person (see `separate_people`) in the pack's order.
+        swapped: (g,) separation of each person with red and blue exchanged.
         bgr: Whether the pack says that blue comes first.
     """
-    gain = other - given
-    if len(gain) < SWAPPED_PEOPLE or other.mean() <= CLEARLY * given.mean():
+    gain = swapped - own
+    if len(gain) < MIN_SWAPPED_PEOPLE or swapped.mean() <= MIN_GAIN * own.mean():
         return []
-    if gain.mean() <= SURELY * gain.std(ddof=1) / np.sqrt(len(gain)):
+    if gain.mean() <= MIN_STANDARD_ERRORS * gain.std(ddof=1) / np.sqrt(len(gain)):
         return []
     return [
-        f"people are told apart better ({other.mean():.2f} deviations for {given.mean():.2f}) with "
+        f"people are told apart better ({swapped.mean():.2f} deviations for {own.mean():.2f}) with "
         f'channels = "{"rgb" if bgr else "bgr"}": was the encoder trained like that?'
     ]

@@ -1,22 +1,22 @@
-"""Reads `pack.toml`, the description in every pack folder; it opens no network.
+"""Reads `pack.toml`, the description in a pack folder; it loads no network.
 
-The file says what a pack is made of, and every key below is needed unless it says otherwise:
+The file has the keys below; all are required except those marked optional:
 
     name = "yunet-mobilefacenet"
     licence = "Apache-2.0"          # shown to people
-    commercial_use = true           # whether that licence allows it
+    commercial_use = true           # whether the licence allows it
     source = "where the files came from"
 
     [detector]
     kind = "yunet"                  # yunet | scrfd: an ONNX graph with five landmarks
     file = "yunet.onnx"             # inside the folder
     sha256 = "104ee2..."            # of that file, 64 hex digits
-    min_score = 0.5                 # 0..1, faces under it are not reported
-    input_pixels = 960              # optional: longest side the network sees
+    min_score = 0.5                 # 0 to 1; faces with a lower score are not reported
+    input_pixels = 960              # optional: longest side of the network's input
     tiles = 3                       # optional: also search 3 x 3 overlapping parts of each frame
 
     [aligner]
-    kind = "arcface"                # arcface: the five-point template of ArcFace
+    kind = "arcface"                # the five-point template of ArcFace
 
     [encoder]
     kind = "mobilefacenet"          # mobilefacenet | iresnet: weights as safetensors
@@ -24,20 +24,20 @@ The file says what a pack is made of, and every key below is needed unless it sa
     sha256 = "..."
     input_pixels = 112              # side of an aligned crop
 
-or, for any face-ID net as an ONNX graph,
+A face-ID net as an ONNX graph has
 
     kind = "onnx"
     file = "w600k_r50.onnx"
     sha256 = "..."
-    input_pixels = 112              # as the graph says
-    mean = [127.5, 127.5, 127.5]    # of grey levels 0 to 255, subtracted from each channel,
-    std = [127.5, 127.5, 127.5]     # which is then divided by this
-    channels = "rgb"                # or "bgr": the order in which the graph takes them
+    input_pixels = 112              # the graph's own size
+    mean = [127.5, 127.5, 127.5]    # optional: grey levels 0 to 255, subtracted from each channel,
+    std = [127.5, 127.5, 127.5]     # optional: which is then divided by this
+    channels = "rgb"                # optional: the graph's order of channels, or "bgr"
 
-Weights have the names that the net's authors gave them: mobilefacenet those of foamliu's
-MobileFaceNet, iresnet those of InsightFace's arcface_torch (R18, R34, R50, R100 and others, told by
-the number of blocks), which takes RGB as (x - 127.5) / 127.5. `vcn packs add` writes this file, and
-safetensors of what torch saved as `.pt` or `.pth`; a pickle is never read when a pack is loaded.
+Weights have the names of the net's authors: mobilefacenet those of foamliu's MobileFaceNet, iresnet
+those of InsightFace's arcface_torch (R18, R34, R50, R100 and others; the number of blocks shows
+which), which takes RGB as (x - 127.5) / 127.5. `vcn packs add` writes this file. It also writes
+safetensors for weights that torch saved as `.pt` or `.pth`; loading a pack never reads a pickle.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -60,7 +60,14 @@ from pydantic import (
 
 from vcn_ray.errors import PackError
 
+T = TypeVar("T")
+
 PACK_TOML = "pack.toml"
+WEIGHTS_PIXELS = 112  # side of the crops that both nets with weights of their own take
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Channels = Annotated[list[float], Field(min_length=3, max_length=3)]
+PositiveChannels = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)]
 
 
 class Table(BaseModel):
@@ -74,7 +81,7 @@ class DetectorTable(Table):
 
     kind: Literal["yunet", "scrfd"]
     file: str
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    sha256: Sha256
     min_score: float = Field(ge=0, le=1)
     input_pixels: int | None = Field(default=None, ge=64)
     tiles: int | None = Field(default=None, ge=1, le=8)
@@ -91,27 +98,25 @@ class EncoderTable(Table):
 
     kind: Literal["mobilefacenet", "iresnet", "onnx"]
     file: str
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    sha256: Sha256
     input_pixels: int = Field(ge=32, le=512)
-    mean: list[float] | None = Field(default=None, min_length=3, max_length=3)
-    std: list[Annotated[float, Field(gt=0)]] | None = Field(
-        default=None, min_length=3, max_length=3
-    )
+    mean: Channels | None = None
+    std: PositiveChannels | None = None
     channels: Literal["rgb", "bgr"] | None = None
 
     @field_validator("input_pixels")
     @classmethod
-    def _of_kind(cls, pixels: int, info: ValidationInfo) -> int:
+    def _fits_kind(cls, pixels: int, info: ValidationInfo) -> int:
         kind = info.data.get("kind", "onnx")
-        if kind != "onnx" and pixels != 112:
-            raise ValueError(f"{kind} takes 112")
+        if kind != "onnx" and pixels != WEIGHTS_PIXELS:
+            raise ValueError(f"{kind} takes {WEIGHTS_PIXELS}")
         return pixels
 
     @field_validator("mean", "std", "channels")
     @classmethod
-    def _of_onnx(cls, value: Any, info: ValidationInfo) -> Any:
+    def _only_for_onnx(cls, value: T, info: ValidationInfo) -> T:
         if info.data.get("kind", "onnx") != "onnx" and value is not None:
-            raise ValueError("only a graph of kind onnx is told how to scale its input")
+            raise ValueError("only an encoder of kind onnx has this key")
         return value
 
 
@@ -127,34 +132,35 @@ class PackFile(Table):
     encoder: EncoderTable
 
     def detector_hash(self) -> str:
-        """Hex; changes with everything that boxes and aligned crops depend on."""
-        side = self.encoder.input_pixels
-        return settings_hash(self.detector, self.aligner, {"crop_pixels": side})
+        """Hex that changes with everything that boxes and aligned crops depend on."""
+        side = {"crop_pixels": self.encoder.input_pixels}
+        return settings_hash([_settings(self.detector), _settings(self.aligner), side])
 
     def encoder_hash(self) -> str:
-        """Hex; changes with everything that embeddings of given crops depend on."""
-        return settings_hash(self.encoder)
+        """Hex that changes with everything that embeddings of given crops depend on."""
+        return settings_hash([_settings(self.encoder)])
 
 
-def settings_hash(*tables: Table | dict[str, Any]) -> str:
-    """Hex sha256 of tables' settings; file names do not count, checksums stand for files."""
-    settings = [t if isinstance(t, dict) else _settings(t) for t in tables]
+def settings_hash(settings: list[dict[str, Any]] | dict[str, Any]) -> str:
+    """Hash settings as JSON, in hex sha256; the checksums among them stand for files."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def _settings(table: Table) -> dict[str, Any]:
-    """What counts of a table; a key that came later and is absent changes no older hash."""
-    later = {
-        name for name in ("tiles", "mean", "std", "channels") if getattr(table, name, None) is None
-    }
-    return table.model_dump(exclude={"file"} | later)
+    """The settings of a table without its file name, which no result depends on.
+
+    A key that was added later, and is absent, must not change older hashes.
+    """
+    added_later = ("tiles", "mean", "std", "channels")
+    absent = {name for name in added_later if getattr(table, name, None) is None}
+    return table.model_dump(exclude={"file"} | absent)
 
 
 def read_pack_file(folder: Path) -> PackFile:
-    """Read and check a folder's pack.toml, not yet the files that it names.
+    """Read and check the pack.toml of a folder, but not the files that it names.
 
     Raises:
-        PackError: It is absent, is not TOML, or has a wrong, missing or unknown key.
+        PackError: The file is absent, is not TOML, or has a wrong, missing or unknown key.
     """
     path = folder / PACK_TOML
     try:
@@ -165,29 +171,43 @@ def read_pack_file(folder: Path) -> PackFile:
             "vcn packs add writes it"
         ) from None
     except OSError as error:
-        raise PackError(f"{path} cannot be read ({error.strerror}): mend the file") from error
+        raise PackError(f"{path} cannot be read ({error.strerror}): repair the file") from error
 
 
 def parse_pack_file(content: bytes, where: str) -> PackFile:
-    """Check what a pack.toml says.
+    """Check the content of a pack.toml.
 
     Args:
-        content: The file.
-        where: It lies, for messages.
+        content: The bytes of the file.
+        where: Its path or address, for errors.
 
     Raises:
-        PackError: It is not TOML, or has a wrong, missing or unknown key.
+        PackError: The content is not TOML, or has a wrong, missing or unknown key.
     """
     try:
-        return PackFile.model_validate(tomllib.loads(content.decode()))
+        return validate_pack_file(tomllib.loads(content.decode()), where)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise PackError(f"{where} cannot be read as TOML ({error}): mend the file") from error
+        raise PackError(f"{where} cannot be read as TOML ({error}): repair the file") from error
+
+
+def validate_pack_file(content: dict[str, Any], where: str) -> PackFile:
+    """Check the tables of a pack.toml.
+
+    Args:
+        content: The parsed tables.
+        where: Their file or folder, for errors.
+
+    Raises:
+        PackError: A key is wrong, missing or unknown.
+    """
+    try:
+        return PackFile.model_validate(content)
     except ValidationError as error:
-        raise PackError(f"{where}: {first_fault(error)}") from None
+        raise PackError(f"{where}: {_first_fault(error)}") from None
 
 
-def first_fault(error: ValidationError) -> str:
-    """The first thing that is wrong, in one line that names the key."""
+def _first_fault(error: ValidationError) -> str:
+    """The first fault, in one line that names the key."""
     fault = error.errors(include_url=False)[0]
     *table, key = (str(part) for part in fault["loc"])
     dotted = ".".join([*table, key])
@@ -197,20 +217,21 @@ def first_fault(error: ValidationError) -> str:
         model = PackFile.model_fields[table[0]].annotation if table else PackFile
         known = list(getattr(model, "model_fields", {}))
         return f"unknown key {dotted}: {suggest(key, known)}"
-    return f"{dotted} = {fault['input']!r} will not do: {fault['msg']}"
+    reason = fault["msg"].removeprefix("Value error, ")
+    return f"{dotted} = {fault['input']!r} is not valid: {reason[0].lower()}{reason[1:]}"
 
 
 def suggest(word: str, known: list[str]) -> str:
-    """What a mistyped word may have meant, or else all there is."""
+    """Suggest the known word that a mistyped one resembles, or list all known words."""
     close = difflib.get_close_matches(word, known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
 
 
 def checked_file(folder: Path, table: DetectorTable | EncoderTable) -> Path:
-    """Path of the file that a table names, its content verified.
+    """Find the file that a table names, and verify its checksum.
 
     Raises:
-        PackError: It lies outside the folder, is absent, or differs from its checksum.
+        PackError: The file is outside the folder, is missing, or has another checksum.
     """
     path = (folder / table.file).resolve()
     if not path.is_relative_to(folder.resolve()):
@@ -219,8 +240,7 @@ def checked_file(folder: Path, table: DetectorTable | EncoderTable) -> Path:
             "put the file into the folder"
         )
     try:
-        with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        found = file_sha256(path)
     except OSError as error:
         raise PackError(
             f"{folder / PACK_TOML} names {table.file!r}, which cannot be read "
@@ -228,7 +248,13 @@ def checked_file(folder: Path, table: DetectorTable | EncoderTable) -> Path:
         ) from error
     if found != table.sha256:
         raise PackError(
-            f"{path} has sha256 {found}, but {PACK_TOML} says {table.sha256}: "
-            "the file is damaged or another one; fetch it again or correct the checksum"
+            f"{path} has sha256 {found}, but {PACK_TOML} says {table.sha256}: the file is damaged "
+            "or another one; fetch it again or correct the checksum"
         )
     return path
+
+
+def file_sha256(path: Path) -> str:
+    """Compute the hex sha256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,22 +1,19 @@
-"""The embedded pack "dlib": its detector, aligner and encoder put together.
+"""The built-in pack `dlib`: its detector, aligner and encoder put together.
 
 The weights come with the package face_recognition_models (CC0), so a first run downloads nothing.
-The networks run in torch; the five landmarks come from dlib's own regression trees. It does not
-know how other packs are found.
+The networks run in torch; the five landmarks come from dlib's own regression trees. This module
+knows nothing of other packs.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from vcn_ray.models.dlib_align import CHIP_PADDING, CHIP_PIXELS, DlibAligner
-from vcn_ray.models.dlib_detector import DlibDetector
-from vcn_ray.models.dlib_mmod import THRESHOLD
+from vcn_ray.models.align import CHIP_PADDING, CHIP_PIXELS, DlibAligner
+from vcn_ray.models.dlib_detector import THRESHOLD, DlibDetector
 from vcn_ray.models.dlib_resnet import DlibResNet
 from vcn_ray.models.dlib_weights import (
     LANDMARK_FILE,
@@ -25,6 +22,7 @@ from vcn_ray.models.dlib_weights import (
     SHA256,
     model_file,
 )
+from vcn_ray.packs.describe import settings_hash
 from vcn_ray.packs.face_pack import BUILT_IN, FacePack, PackInfo
 
 NAME = "dlib"
@@ -33,16 +31,27 @@ SOURCE = "PyPI package face_recognition_models 0.3: models by Davis King"
 DETECTOR = "dlib-mmod"
 ENCODER = "dlib-resnet"
 
+DETECTOR_HASH = settings_hash(
+    {
+        "detector": DETECTOR,
+        "weights": SHA256[MMOD_FILE],
+        "landmarks": SHA256[LANDMARK_FILE],
+        "threshold": THRESHOLD,
+        "chip": [CHIP_PIXELS, CHIP_PADDING],
+    }
+)
+ENCODER_HASH = settings_hash({"encoder": ENCODER, "weights": SHA256[RESNET_FILE]})
+
 
 def load_dlib_pack(threads: int = 1, device: str = "cpu") -> FacePack:
-    """Load the embedded pack.
+    """Load the built-in pack.
 
     Args:
-        threads: CPU threads of torch, in the whole process: it has no setting for one network.
-        device: Where the detector runs. The encoder is made on the CPU, as every pack's.
+        threads: Threads of torch in the whole process; torch has no setting for a single network.
+        device: Where the detector runs. The encoder is loaded on the CPU, as for every pack.
 
     Raises:
-        PackError: The weights are absent or other ones, or there is no such device.
+        PackError: The weights are missing or have another checksum, or the device is missing.
     """
     torch.set_num_threads(threads)
     return FacePack(
@@ -50,26 +59,20 @@ def load_dlib_pack(threads: int = 1, device: str = "cpu") -> FacePack:
         licence=LICENCE,
         commercial_use=True,
         source=SOURCE,
-        detector=DlibDetector(device=device),
+        detector=DlibDetector(device),
         aligner=DlibAligner(),
         encoder=ENCODER,
-        detector_hash=_settings_hash(
-            detector=DETECTOR,
-            weights=SHA256[MMOD_FILE],
-            landmarks=SHA256[LANDMARK_FILE],
-            threshold=THRESHOLD,
-            chip=[CHIP_PIXELS, CHIP_PADDING],
-        ),
-        encoder_hash=_settings_hash(encoder=ENCODER, weights=SHA256[RESNET_FILE]),
+        detector_hash=DETECTOR_HASH,
+        encoder_hash=ENCODER_HASH,
         make_encoder=partial(_make_encoder, model_file(RESNET_FILE)),
     )
 
 
-def dlib_info() -> PackInfo:
-    """What the embedded pack is made of; checks its files.
+def describe_dlib_pack() -> PackInfo:
+    """Describe the built-in pack and check its files.
 
     Raises:
-        PackError: The package with its weights is missing or another one.
+        PackError: The package with the weights is missing, or a file has another checksum.
     """
     size = {file: model_file(file).stat().st_size for file in SHA256}
     return PackInfo(
@@ -80,6 +83,8 @@ def dlib_info() -> PackInfo:
         detector=DETECTOR,
         encoder=ENCODER,
         place=BUILT_IN,
+        detector_hash=DETECTOR_HASH,
+        encoder_hash=ENCODER_HASH,
         detector_bytes=size[MMOD_FILE] + size[LANDMARK_FILE],
         encoder_bytes=size[RESNET_FILE],
     )
@@ -87,8 +92,3 @@ def dlib_info() -> PackInfo:
 
 def _make_encoder(path: Path) -> DlibResNet:
     return DlibResNet(path.read_bytes())
-
-
-def _settings_hash(**settings: object) -> str:
-    """Hex sha256 of all that a result depends on."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

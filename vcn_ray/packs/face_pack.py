@@ -1,4 +1,8 @@
-"""A pack and its parts as the rest of the program uses them; it does not know how one is made."""
+"""A pack and its three parts as the rest of the program uses them; it cannot load one.
+
+A pack is a detector, an aligner and a face-ID encoder that belong together: the aligner expects
+the detector's landmarks, and the encoder was trained on the aligner's crops.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +16,31 @@ from vcn_ray.models.onnx_export import write_module
 from vcn_ray.records import U8, Detections
 
 BUILT_IN = "built in"
-"""Place of a pack that comes with the program."""
+"""Place of the pack that comes with the program."""
+
+Progress = Callable[[float], None]
+"""Called with the finished fraction of a piece of work, 0 to 1."""
+
+
+def no_progress(fraction: float) -> None:
+    """Show nothing."""
 
 
 class Detector(Protocol):
     """Finds faces in frames."""
 
     def detect(self, frames: U8) -> list[Detections]:
-        """Faces of each frame, best score first.
+        """Find the faces of each frame.
 
         Args:
-            frames: (b, h, w, 3) uint8 RGB, contiguous.
+            frames: (b, h, w, 3) uint8 RGB; rows need not be contiguous.
 
         Returns:
-            One Detections a frame, float32, boxes and landmarks in pixels of that frame.
+            One record per frame, float32, the best score first; boxes and landmarks are in pixels
+            of the frame, and boxes may reach out of it.
+
+        Raises:
+            ShapeError: The frames are no such array, or have no pixels.
         """
         ...
 
@@ -40,21 +55,24 @@ class Aligner(Protocol):
     input_pixels: int
 
     def align(self, frame: U8, detections: Detections) -> U8:
-        """Crops of one frame.
+        """Cut the crops of one frame.
 
         Args:
             frame: (h, w, 3) uint8 RGB.
             detections: n faces of that frame, from the pack's own detector.
 
         Returns:
-            (n, p, p, 3) uint8 RGB, in the order of the detections.
+            (n, p, p, 3) uint8 RGB, in the order of the detections; black beyond the frame's edge.
+
+        Raises:
+            ShapeError: A face has another number of landmarks than the aligner expects.
         """
         ...
 
 
 @dataclass(frozen=True)
 class FacePack:
-    """A loaded pack: detector and aligner are ready, the encoder is made anew on each request."""
+    """A loaded pack: detector and aligner are ready, and each call makes a new encoder."""
 
     name: str
     licence: str
@@ -63,19 +81,23 @@ class FacePack:
     detector: Detector
     aligner: Aligner
     encoder: str  # kind
-    detector_hash: str  # hex; of the files, kinds and settings that boxes and crops depend on
-    encoder_hash: str  # hex; of the files, kind and settings that embeddings depend on
+    detector_hash: str  # hex; changes with everything that boxes and crops depend on
+    encoder_hash: str  # hex; changes with everything that embeddings of given crops depend on
     make_encoder: Callable[[], Backbone]
-    write_onnx: Callable[[Backbone, Path], None] = write_module  # of an encoder that it made
+    write_onnx: Callable[[Backbone, Path], None] = write_module  # for an encoder of this pack
 
     def load_encoder(self) -> Backbone:
-        """A fresh trainable encoder on the CPU, in eval mode; training it changes no other."""
+        """Load a new trainable encoder on the CPU, in eval mode; training it changes no other.
+
+        Raises:
+            PackError: The file does not hold such an encoder.
+        """
         return self.make_encoder().cpu().eval()
 
 
 @dataclass(frozen=True)
 class PackInfo:
-    """What is known of a pack before any network is loaded."""
+    """The description of a pack; making it loads no network."""
 
     name: str
     licence: str
@@ -84,6 +106,8 @@ class PackInfo:
     detector: str  # kind
     encoder: str  # kind
     place: str  # the folder, or BUILT_IN
-    detector_bytes: int = 0  # of its files; 0: unknown
-    encoder_bytes: int = 0  # likewise
-    problem: str = ""  # why it cannot be used as it is; empty where it can
+    detector_hash: str = ""  # hex, equal to that of the loaded pack; empty: unknown
+    encoder_hash: str = ""  # hex, equal to that of the loaded pack; empty: unknown
+    detector_bytes: int = 0  # size of the files; 0: unknown
+    encoder_bytes: int = 0  # size of the file; 0: unknown
+    problem: str = ""  # why the pack cannot be used; empty if it can

@@ -1,24 +1,37 @@
-"""Makes the description of a pack folder from the graphs that lie in it; it runs none of them.
+"""Describes pack folders that have no `pack.toml`, by the files in them; it runs no network.
 
-A detector is told by its outputs, an encoder by one square picture in and one row out. The packs of
-InsightFace hold more graphs than these two (landmarks, age), told by the size of their picture.
+There are two kinds. Since its release 2, InsightFace describes its packs in a `manifest.json`, and
+its library reads and checks that. Any other folder needs one detector and one encoder as ONNX: a
+detector is recognised by its outputs, an encoder by one square picture in and one row out.
+InsightFace's older packs also hold graphs for landmarks and age, which take other picture sizes.
 """
 
 from __future__ import annotations
 
-import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import onnx
+from typing import Any
 
 from vcn_ray.errors import PackError
-from vcn_ray.models.weight_files import WeightFile
-from vcn_ray.packs.describe import AlignerTable, DetectorTable, EncoderTable, PackFile
+from vcn_ray.models.detector_outputs import SCRFD_STRIDES, YUNET_OUTPUTS
+from vcn_ray.models.onnx_graph import graph_inputs, input_shape, load_model
+from vcn_ray.packs.describe import (
+    PACK_TOML,
+    WEIGHTS_PIXELS,
+    AlignerTable,
+    DetectorTable,
+    EncoderTable,
+    PackFile,
+    file_sha256,
+    read_pack_file,
+)
+from vcn_ray.packs.weight_files import WeightFile
 
 RESEARCH_ONLY = "InsightFace's models: non-commercial research only"
-UNKNOWN_LICENCE = "unknown: ask whoever made these models, and write it here"
+UNKNOWN_LICENCE = "unknown: ask the authors of these models, and write it here"
+INSIGHTFACE_SOURCE = "deepinsight/insightface"
 
 INSIGHTFACE_FILES = {
     "antelopev2": ("scrfd_10g_bnkps.onnx", "glintr100.onnx"),
@@ -27,88 +40,109 @@ INSIGHTFACE_FILES = {
     "buffalo_s": ("det_500m.onnx", "w600k_mbf.onnx"),
     "buffalo_sc": ("det_500m.onnx", "w600k_mbf.onnx"),
 }
-"""Detector and encoder of InsightFace's packs that hold graphs and nothing else."""
+"""Detector and encoder of InsightFace's packs that hold only graphs."""
 
 INSIGHTFACE_NAMES = (*INSIGHTFACE_FILES, "cheetah_l", "cheetah_s", "raccoon_l", "raccoon_s")
-"""All its packs of faces; the later ones come with a manifest (see `pack_manifest`)."""
+"""All face packs of InsightFace; the later ones come with a manifest."""
 
 KNOWN_SHA256 = {
     "det_500m.onnx": "5e4447f50245bbd7966bd6c0fa52938c61474a04ec7def48753668a9d8b4ea3a",
     "det_2.5g.onnx": "041f73f47371333d1d17a6fee6c8ab4e6aecabefe398ff32cca4e2d5eaee0af9",
 }
-"""Checksums of InsightFace's files, as far as they are known here."""
+"""Known checksums of InsightFace's files."""
 
+MANIFEST = "manifest.json"
+MANIFEST_VERSION = 2
+SCRFD_SCALE = {"mean": 127.5, "std": 128.0}
+
+MIN_SCORE = 0.5  # of a detector whose folder says nothing
 ENCODER_PIXELS = range(100, 161)
-"""Sides of pictures that face-ID nets take; those of landmark nets are 192, of age nets 96."""
-
-SCRFD_OUTPUTS = (9, 15)  # scores, boxes and landmarks at three or five strides
-YUNET_OUTPUTS = {
-    f"{kind}_{stride}" for kind in ("cls", "obj", "bbox", "kps") for stride in (8, 16, 32)
-}
-DEFAULT_SCALE = 127.5
-SUBTRACTS, MULTIPLIES = ("Sub", "_minus"), ("Mul", "_mul")
-"""How the first nodes are called of graphs that take grey levels as they are; InsightFace's own
-loader tells them so."""
+"""Sides of the pictures that face-ID nets take; landmark nets take 192, age nets 96."""
+USUAL_SCALE = 127.5  # mean and std of most face-ID nets
+SUBTRACT_NAMES, MULTIPLY_NAMES = ("Sub", "_minus"), ("Mul", "_mul")
+"""How the names of the first nodes begin in graphs that scale grey levels themselves; InsightFace's
+own loader uses the same test."""
 FIRST_NODES = 8
 
 
 @dataclass(frozen=True)
 class Graph:
-    """What matters of an ONNX file here."""
+    """What the header of an ONNX file says."""
 
     path: Path
-    side: int | None  # of the square picture it takes; None where it takes any
+    side: int | None  # of the square picture it takes; None: it takes other inputs
     outputs: tuple[tuple[str, int], ...]  # names and ranks
     scales_itself: bool  # its input is grey levels as they are
 
 
-def inspect_folder(folder: Path, name: str | None = None) -> PackFile:
-    """The description of a folder that has none.
-
-    Args:
-        folder: Where ONNX files lie.
-        name: Of the pack; the folder's name if None.
+def read_pack(folder: Path) -> PackFile:
+    """Describe a folder by its pack.toml, else by InsightFace's manifest, else by its ONNX graphs.
 
     Raises:
-        PackError: There is not one detector and one encoder in it, or a file that is known by its
-            name is another one.
+        PackError: The description is wrong, or there is none.
     """
-    name = name or folder.resolve().name
+    if (folder / PACK_TOML).is_file():
+        return read_pack_file(folder)
+    if _has_manifest(folder):
+        return _read_manifest(folder)
+    return inspect_folder(folder) if any(folder.glob("*.onnx")) else read_pack_file(folder)
+
+
+def inspect_folder(folder: Path) -> PackFile:
+    """Describe a folder by the ONNX graphs in it; the pack has the folder's name.
+
+    Raises:
+        PackError: The folder does not hold exactly one detector and one encoder, or a file has the
+            name of a known one and another checksum.
+    """
+    name = folder.resolve().name
     detector, encoder = find_nets(folder, name)
-    return describe_nets(name, detector, encoder_table(encoder))
+    return describe_nets(name, detector, encoder)
 
 
-def describe_nets(name: str, detector: Graph, encoder: EncoderTable) -> PackFile:
-    """The description of a detector and an encoder; the names of InsightFace's packs are known."""
+def describe_nets(name: str, detector: Graph, encoder: Graph | WeightFile) -> PackFile:
+    """Describe a pack of a detector and an encoder.
+
+    Args:
+        name: Name of the pack; licence and source of InsightFace's packs are known.
+        detector: A graph that `find_nets` returned.
+        encoder: A graph that `find_nets` returned, or weights in a safetensors file.
+
+    Raises:
+        PackError: A file has the name of a known one and another checksum.
+    """
     known = name in INSIGHTFACE_FILES
     return PackFile(
         name=name,
         licence=RESEARCH_ONLY if known else UNKNOWN_LICENCE,
         commercial_use=False,
-        source="deepinsight/insightface" if known else "unknown",
+        source=INSIGHTFACE_SOURCE if known else "unknown",
         detector=DetectorTable(
             kind="yunet" if _is_yunet(detector) else "scrfd",
             file=detector.path.name,
-            sha256=checksum(detector.path),
-            min_score=0.5,
+            sha256=_known_checksum(detector.path),
+            min_score=MIN_SCORE,
         ),
         aligner=AlignerTable(kind="arcface"),
-        encoder=encoder,
+        encoder=_encoder_table(encoder),
     )
 
 
-def encoder_table(net: Graph | WeightFile) -> EncoderTable:
-    """The table [encoder] of a graph, or of weights as safetensors."""
+def _encoder_table(net: Graph | WeightFile) -> EncoderTable:
+    file, sha256 = net.path.name, _known_checksum(net.path)
     if isinstance(net, WeightFile):
-        return EncoderTable(
-            kind=net.kind, file=net.path.name, sha256=checksum(net.path), input_pixels=112
-        )
-    assert net.side is not None
-    mean, std = (0.0, 1.0) if net.scales_itself else (DEFAULT_SCALE, DEFAULT_SCALE)
+        return EncoderTable(kind=net.kind, file=file, sha256=sha256, input_pixels=WEIGHTS_PIXELS)
+    mean, std = (0.0, 1.0) if net.scales_itself else (USUAL_SCALE, USUAL_SCALE)
+    return _onnx_table(net, file, sha256, mean, std)
+
+
+def _onnx_table(net: Graph, file: str, sha256: str, mean: float, std: float) -> EncoderTable:
+    if net.side is None:
+        raise PackError(f"{net.path} takes no square pictures of one size: give another encoder")
     return EncoderTable(
         kind="onnx",
-        file=net.path.name,
-        sha256=checksum(net.path),
+        file=file,
+        sha256=sha256,
         input_pixels=net.side,
         mean=[mean] * 3,
         std=[std] * 3,
@@ -116,42 +150,35 @@ def encoder_table(net: Graph | WeightFile) -> EncoderTable:
     )
 
 
-def checksum(path: Path) -> str:
-    """Hex sha256 of a file.
-
-    Raises:
-        PackError: It bears the name of a known file and is another one.
-    """
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+def _known_checksum(path: Path) -> str:
+    """Compute a checksum; raise PackError if a known file has that name and another checksum."""
+    found = file_sha256(path)
     wanted = KNOWN_SHA256.get(path.name)
     if wanted and found != wanted:
         raise PackError(
             f"{path} has sha256 {found}, and InsightFace's {path.name} has {wanted}: fetch it "
-            "again, or give it another name"
+            "again, or rename it"
         )
     return found
 
 
 def read_header(path: Path) -> Graph:
-    """What a graph takes and gives.
+    """Read the inputs and outputs of an ONNX file.
 
     Raises:
-        PackError: The file is no ONNX graph.
+        PackError: The file is no ONNX graph, or has no input.
     """
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-        weights = {tensor.name for tensor in model.graph.initializer}
-        (given, *_) = [value for value in model.graph.input if value.name not in weights]
-    except Exception as error:  # protobuf's errors share no base class
-        raise PackError(f"{path} is no ONNX graph: take it out of the folder") from error
-    sides = [axis.dim_value for axis in given.type.tensor_type.shape.dim]
-    square = len(sides) == 4 and sides[2] == sides[3] > 0
+    model = load_model(path)
+    inputs = graph_inputs(model)
+    if not inputs:
+        raise PackError(f"{path} is an ONNX graph without an input: remove it from the folder")
+    shape = input_shape(inputs[0])
+    is_square = len(shape) == 4 and shape[2] == shape[3] > 0
     first = [node.name for node in model.graph.node[:FIRST_NODES]]
-    scales = [any(n.startswith(words) for n in first) for words in (SUBTRACTS, MULTIPLIES)]
+    scales = [any(n.startswith(names) for n in first) for names in (SUBTRACT_NAMES, MULTIPLY_NAMES)]
     return Graph(
         path,
-        sides[2] if square else None,
+        shape[2] if is_square else None,
         tuple((v.name, len(v.type.tensor_type.shape.dim)) for v in model.graph.output),
         all(scales),
     )
@@ -160,15 +187,15 @@ def read_header(path: Path) -> Graph:
 def find_nets(
     folder: Path, name: str, weights: Sequence[WeightFile] = ()
 ) -> tuple[Graph, Graph | WeightFile]:
-    """The detector and the encoder of a folder.
+    """Find the detector and the encoder of a folder.
 
     Args:
-        folder: Where they lie.
-        name: Of the pack; of InsightFace's packs it is known which files count.
+        folder: The folder.
+        name: Name of the pack; for InsightFace's packs it says which files count.
         weights: Encoders in the folder that are no graphs.
 
     Raises:
-        PackError: There is not one of each.
+        PackError: The folder does not hold exactly one of each.
     """
     wanted = None if weights else INSIGHTFACE_FILES.get(name)
     if wanted:
@@ -176,7 +203,7 @@ def find_nets(
         if missing:
             raise PackError(
                 f"pack {name} needs {' and '.join(missing)} in {folder}: put the files there, or "
-                f"fetch them by vcn packs pull {name}"
+                f"fetch them with vcn packs pull {name}"
             )
         detector, encoder = (read_header(folder / file) for file in wanted)
         return detector, encoder
@@ -184,27 +211,96 @@ def find_nets(
     detectors = [graph for graph in graphs if _is_detector(graph)]
     encoders: list[Graph | WeightFile] = [graph for graph in graphs if _is_encoder(graph)]
     encoders += weights
-    nets: list[tuple[str, Sequence[Graph | WeightFile]]]
-    nets = [("detector", detectors), ("face-ID encoder", encoders)]
-    for what, found in nets:
-        if len(found) != 1:
-            there = ", ".join(net.path.name for net in found)
-            todo = "leave one in the folder"
-            if not found:
-                there = f"none of {len(graphs)} ONNX files is one"
-                todo = "put one there; vcn packs add also knows weights that torch saved"
-            raise PackError(f"{folder} needs one {what} ({there}): {todo}")
+    _check_one("detector", folder, detectors, len(graphs))
+    _check_one("face-ID encoder", folder, encoders, len(graphs))
     return detectors[0], encoders[0]
 
 
+def _check_one(what: str, folder: Path, found: Sequence[Graph | WeightFile], graphs: int) -> None:
+    """Raise PackError unless one net was found among a number of graphs."""
+    if not found:
+        raise PackError(
+            f"{folder} needs one {what} (none of {graphs} ONNX files is one): put one there; "
+            "vcn packs add also takes weights that torch saved"
+        )
+    if len(found) > 1:
+        names = ", ".join(net.path.name for net in found)
+        raise PackError(f"{folder} needs one {what} ({names}): leave one in the folder")
+
+
 def _is_yunet(graph: Graph) -> bool:
-    return {name for name, _ in graph.outputs} == YUNET_OUTPUTS
+    return {name for name, _ in graph.outputs} == set(YUNET_OUTPUTS)
 
 
 def _is_detector(graph: Graph) -> bool:
-    return _is_yunet(graph) or len(graph.outputs) in SCRFD_OUTPUTS
+    return _is_yunet(graph) or len(graph.outputs) in SCRFD_STRIDES
 
 
 def _is_encoder(graph: Graph) -> bool:
     ranks = [rank for _, rank in graph.outputs]
     return ranks == [2] and graph.side is not None and graph.side in ENCODER_PIXELS
+
+
+def _has_manifest(folder: Path) -> bool:
+    """True if a folder has a manifest of the known version."""
+    try:
+        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("manifest_version") == MANIFEST_VERSION
+
+
+def _read_manifest(folder: Path) -> PackFile:
+    """Describe a folder that has such a manifest; tasks other than the two of a pack are ignored.
+
+    Raises:
+        PackError: The manifest is wrong, or names no usable detector or no usable encoder.
+    """
+    detection, recognition = _manifest_tasks(folder)
+    if detection["preprocessing"] != SCRFD_SCALE:
+        raise PackError(f"{folder / MANIFEST}: its detector is no SCRFD: give another pack")
+    detector, encoder = folder / detection["file"], folder / recognition["file"]
+    return PackFile(
+        name=folder.resolve().name,
+        licence=RESEARCH_ONLY,
+        commercial_use=False,
+        source=INSIGHTFACE_SOURCE,
+        detector=DetectorTable(
+            kind="scrfd",
+            file=detection["file"],
+            sha256=detection.get("sha256") or _known_checksum(detector),
+            min_score=MIN_SCORE,
+        ),
+        aligner=AlignerTable(kind="arcface"),
+        encoder=_onnx_table(
+            read_header(encoder),
+            recognition["file"],
+            recognition.get("sha256") or _known_checksum(encoder),
+            *_manifest_scale(recognition["preprocessing"]),
+        ),
+    )
+
+
+def _manifest_tasks(folder: Path) -> list[dict[str, Any]]:
+    """The manifest's entries on detection and recognition."""
+    try:
+        # Importing insightface takes a moment, which other packs need not pay.
+        from insightface.model_zoo.package_manifest import load_model_package
+
+        package = load_model_package(folder)
+        tasks = [package.task(name).as_config() for name in ("detection", "recognition")]
+        missing = [task["file"] for task in tasks if not Path(task["path"]).is_file()]
+        if missing:
+            raise FileNotFoundError(f"{' and '.join(missing)} missing")
+        return tasks
+    except Exception as error:  # the library's errors share no base class
+        raise PackError(
+            f"{folder / MANIFEST} cannot be used ({error}): fetch the pack again"
+        ) from error
+
+
+def _manifest_scale(preprocessing: str | dict[str, float]) -> tuple[float, float]:
+    """Mean and std in grey levels; a graph that scales its input takes grey levels as they are."""
+    if isinstance(preprocessing, str):  # "embedded"
+        return 0.0, 1.0
+    return float(preprocessing["mean"]), float(preprocessing["std"])

@@ -1,62 +1,67 @@
-"""Packs: a detector, an aligner and a face-ID encoder that belong together.
+"""Loads and describes packs of this machine: the built-in one and folders, by name or path.
 
-A pack is a built-in name (`dlib`), a folder with `pack.toml` (see `pack_files`), or a folder of
-ONNX graphs without one, as InsightFace's are (see `pack_inspect`). A name is looked for in the
-places of VCN_PACKS and in `~/.insightface/models`; nothing is ever downloaded here. This module
-knows how a pack is found, checked and put together; it does not know where frames come from, nor
-how the encoder is trained.
+A pack is the built-in name `dlib`, a folder with `pack.toml` (see `describe`), or a folder that the
+files in it describe, such as InsightFace's (see `inspect`). A name is searched in the folders of
+VCN_PACKS, then in `~/.insightface/models`. This module downloads nothing; it does not know S3,
+where frames come from, or how an encoder is trained.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from vcn_ray.errors import PackError
 from vcn_ray.models.align import ArcFaceAligner
+from vcn_ray.models.backbones import Backbone
+from vcn_ray.models.iresnet import IResNet
+from vcn_ray.models.mobilefacenet import MobileFaceNet
+from vcn_ray.models.onnx_encoder import InputScale, OnnxEncoder
 from vcn_ray.models.onnx_export import write_like
 from vcn_ray.packs.describe import (
     PACK_TOML,
+    DetectorTable,
+    EncoderTable,
     PackFile,
     checked_file,
-    read_pack_file,
     suggest,
 )
-from vcn_ray.packs.embedded import NAME, dlib_info, load_dlib_pack
-from vcn_ray.packs.face_pack import FacePack, PackInfo
-from vcn_ray.packs.inspect import INSIGHTFACE_FILES, INSIGHTFACE_NAMES, inspect_folder
-from vcn_ray.packs.manifest import has_manifest, read_manifest
-from vcn_ray.packs.nets import open_detector, open_encoder
+from vcn_ray.packs.embedded import NAME as DLIB
+from vcn_ray.packs.embedded import describe_dlib_pack, load_dlib_pack
+from vcn_ray.packs.face_pack import Detector, FacePack, PackInfo
+from vcn_ray.packs.inspect import INSIGHTFACE_FILES, INSIGHTFACE_NAMES, read_pack
+from vcn_ray.redact import one_line
 
 LOCAL = "file://"
 PLACES = "VCN_PACKS"
-"""Environment variable with folders and S3 prefixes that hold packs, apart like paths in PATH."""
+"""Environment variable with folders and S3 prefixes that hold packs, separated as in PATH."""
 _SEPARATOR = re.compile(rf"{re.escape(os.pathsep)}(?!//)")  # not the colon of s3://
 
 
 def load_pack(name_or_folder: str, threads: int = 1, device: str = "cpu") -> FacePack:
-    """Load a pack's detector and aligner; its encoder is loaded on request.
+    """Load a pack's detector and aligner; `load_encoder` loads its encoder.
 
     Args:
-        name_or_folder: A built-in or InsightFace name, or else a folder with pack.toml.
+        name_or_folder: The name of a pack, or its folder.
         threads: CPU threads of the detector.
-        device: Where the detector runs; the encoder is always made on the CPU.
+        device: Where the detector runs, `cpu` or `cuda`; the encoder is loaded on the CPU.
 
     Raises:
-        PackError: The pack is unknown or incomplete, a file differs from its checksum, or the
-            detector cannot run on that device.
+        PackError: The pack is unknown or incomplete, a file has another checksum, or the detector
+            cannot run on that device.
     """
-    if name_or_folder == NAME:
+    if name_or_folder == DLIB:
         return load_dlib_pack(threads, device)
     folder = find_folder(name_or_folder)
     return load_described(folder, read_pack(folder), threads, device)
 
 
 def load_described(folder: Path, spec: PackFile, threads: int = 1, device: str = "cpu") -> FacePack:
-    """Load what a description names; the folder need not have it as a file.
+    """Load the files that a description names; the folder needs no pack.toml.
 
     Raises:
         PackError: As `load_pack`.
@@ -78,101 +83,31 @@ def load_described(folder: Path, spec: PackFile, threads: int = 1, device: str =
 
 
 def describe_pack(name_or_folder: str) -> PackInfo:
-    """What a pack is made of and under which licence; checks its files but loads no network.
+    """Describe a pack and check its files; this loads no network.
 
     Raises:
-        PackError: As `load_pack`.
+        PackError: The pack is unknown or incomplete, or a file has another checksum.
     """
-    if name_or_folder == NAME:
-        return dlib_info()
+    if name_or_folder == DLIB:
+        return describe_dlib_pack()
     folder = find_folder(name_or_folder)
-    spec = read_pack(folder)
-    detector, encoder = (
-        checked_file(folder, table).stat().st_size for table in (spec.detector, spec.encoder)
-    )
-    return replace(folder_info(folder, spec), detector_bytes=detector, encoder_bytes=encoder)
+    return describe_folder(folder, read_pack(folder))
 
 
-def list_packs() -> list[PackInfo]:
-    """The built-in pack and every folder in the places of packs, usable or not."""
-    there = [path for place in local_places() for path in sorted(place.glob("[!.]*"))]
-    folders = [path for path in there if path.is_dir()]
-    found = []
-    for name in (NAME, *map(str, folders)):
-        try:
-            found.append(describe_pack(name))
-        except PackError as error:
-            found.append(unusable_info(name, str(error)))
-    return found
-
-
-def find_folder(name_or_folder: str) -> Path:
-    """The folder of a pack that is not built in.
+def describe_folder(folder: Path, spec: PackFile) -> PackInfo:
+    """Describe the pack of a folder and check its files.
 
     Raises:
-        PackError: There is none.
+        PackError: A file is missing or has another checksum.
     """
-    given = local_folder(name_or_folder)
-    places = [given, *(place / name_or_folder for place in local_places())]
-    found = next((place for place in places if place.is_dir()), None)
-    if found:
-        return found
-    if given.exists():
-        raise PackError(f"{given} is a file: give the folder that holds {PACK_TOML}")
-    if name_or_folder in INSIGHTFACE_NAMES:
-        files = " and ".join(INSIGHTFACE_FILES.get(name_or_folder, ("what its archive holds",)))
-        raise PackError(
-            f"pack {name_or_folder} is not there, and nothing is downloaded by itself: put "
-            f"{files} into {insightface_home() / name_or_folder}, or have them "
-            f"fetched by vcn packs pull {name_or_folder}"
-        )
-    hint = suggest(name_or_folder, [NAME, *INSIGHTFACE_NAMES])
-    raise PackError(f"no pack is called {name_or_folder!r} and no such folder exists: {hint}")
+    detector, encoder = (checked_file(folder, table) for table in (spec.detector, spec.encoder))
+    return pack_info(str(folder), spec, detector.stat().st_size, encoder.stat().st_size)
 
 
-def read_pack(folder: Path) -> PackFile:
-    """What a folder's pack.toml says, or else InsightFace's manifest, or else its ONNX graphs.
-
-    Raises:
-        PackError: It says something wrong, or nothing.
-    """
-    if (folder / PACK_TOML).is_file():
-        return read_pack_file(folder)
-    if has_manifest(folder):
-        return read_manifest(folder)
-    return inspect_folder(folder) if any(folder.glob("*.onnx")) else read_pack_file(folder)
-
-
-def pack_places() -> list[str]:
-    """Folders and S3 prefixes below which packs are, in the order in which a name is looked for."""
-    named = [place for place in _SEPARATOR.split(os.environ.get(PLACES, "")) if place]
-    return [*named, str(insightface_home())]
-
-
-def local_places() -> list[Path]:
-    """Those of them that are folders of this machine."""
-    return [local_folder(p) for p in pack_places() if "://" not in p.removeprefix(LOCAL)]
-
-
-def local_folder(place: str) -> Path:
-    """The folder that a place names.
-
-    Raises:
-        PackError: It is below the home of somebody who has none.
-    """
-    try:
-        return Path(place.removeprefix(LOCAL)).expanduser()
-    except RuntimeError as error:
-        raise PackError(f"{place}: {error}: name a folder in full") from error
-
-
-def insightface_home() -> Path:
-    """Where InsightFace keeps its packs."""
-    return Path.home() / ".insightface" / "models"
-
-
-def folder_info(folder: Path | str, spec: PackFile) -> PackInfo:
-    """What pack.toml says, for people; its folder may be a prefix on S3."""
+def pack_info(
+    place: str, spec: PackFile, detector_bytes: int = 0, encoder_bytes: int = 0
+) -> PackInfo:
+    """Say what a pack.toml says; its place may be an S3 prefix."""
     return PackInfo(
         name=spec.name,
         licence=spec.licence,
@@ -180,19 +115,122 @@ def folder_info(folder: Path | str, spec: PackFile) -> PackInfo:
         source=spec.source,
         detector=spec.detector.kind,
         encoder=spec.encoder.kind,
-        place=str(folder),
-    )
-
-
-def unusable_info(place: str, problem: str) -> PackInfo:
-    """Something that is there but is no pack that can be used."""
-    return PackInfo(
-        name=Path(place).name,
-        licence="unknown; InsightFace's own models are for non-commercial research only",
-        commercial_use=False,
-        source="unknown",
-        detector="unknown",
-        encoder="unknown",
         place=place,
-        problem=problem,
+        detector_hash=spec.detector_hash(),
+        encoder_hash=spec.encoder_hash(),
+        detector_bytes=detector_bytes,
+        encoder_bytes=encoder_bytes,
     )
+
+
+def find_folder(name_or_folder: str) -> Path:
+    """Find the folder of a pack that is not built in.
+
+    Raises:
+        PackError: There is no such folder; the message says what to do.
+    """
+    given = local_folder(name_or_folder)
+    candidates = [given, *(place / name_or_folder for place in local_places())]
+    found = next((folder for folder in candidates if folder.is_dir()), None)
+    if found:
+        return found
+    if given.exists():
+        raise PackError(f"{given} is a file: give the folder that holds {PACK_TOML}")
+    if name_or_folder in INSIGHTFACE_NAMES:
+        files = " and ".join(INSIGHTFACE_FILES.get(name_or_folder, ("the files of its archive",)))
+        raise PackError(
+            f"pack {name_or_folder} is not on this machine, and nothing is downloaded by itself: "
+            f"put {files} into {insightface_home() / name_or_folder}, or fetch them with "
+            f"vcn packs pull {name_or_folder}"
+        )
+    hint = suggest(name_or_folder, [DLIB, *INSIGHTFACE_NAMES])
+    raise PackError(f"no pack is called {name_or_folder!r} and no such folder exists: {hint}")
+
+
+def pack_places() -> list[str]:
+    """List the folders and S3 prefixes in which a name is searched, in that order."""
+    named = [place for place in _SEPARATOR.split(os.environ.get(PLACES, "")) if place]
+    return [*named, str(insightface_home())]
+
+
+def local_places() -> list[Path]:
+    """List those of `pack_places` that are folders of this machine."""
+    return [local_folder(p) for p in pack_places() if "://" not in p.removeprefix(LOCAL)]
+
+
+def local_folder(place: str) -> Path:
+    """Turn a path or a `file://` address into a path.
+
+    Raises:
+        PackError: The path is below the home folder of an unknown user.
+    """
+    try:
+        return Path(place.removeprefix(LOCAL)).expanduser()
+    except RuntimeError as error:
+        raise PackError(f"{place}: {error}: give the full path of the folder") from error
+
+
+def insightface_home() -> Path:
+    """The folder in which InsightFace keeps its packs."""
+    return Path.home() / ".insightface" / "models"
+
+
+def open_detector(
+    folder: Path, table: DetectorTable, threads: int = 1, device: str = "cpu"
+) -> Detector:
+    """Open the detector of a table [detector].
+
+    Raises:
+        PackError: The file is missing, has another checksum, or is no graph of that kind, or the
+            device is missing.
+    """
+    # Importing onnxruntime takes a moment, which the pack dlib need not pay.
+    from vcn_ray.models.detectors import ScrfdDetector, YuNetDetector
+
+    kind = YuNetDetector if table.kind == "yunet" else ScrfdDetector
+    path = checked_file(folder, table)
+    try:
+        return kind(
+            path, table.min_score, table.input_pixels, threads, device, tiles=table.tiles or 1
+        )
+    except PackError:
+        raise
+    except Exception as error:  # the errors of OpenCV and onnxruntime share no base class
+        raise PackError(
+            f"{path} cannot be opened as {table.kind} ({one_line(error, 200)}): give such a graph"
+        ) from error
+
+
+def open_encoder(path: Path, table: EncoderTable) -> Backbone:
+    """Open the encoder of a table [encoder].
+
+    Args:
+        path: The checked file of that table.
+        table: Its kind and settings.
+
+    Raises:
+        PackError: The file holds other weights, or a graph that is no such encoder.
+    """
+    if table.kind == "onnx":
+        return _open_graph(path, table)
+    net = MobileFaceNet if table.kind == "mobilefacenet" else IResNet
+    try:
+        return net.from_file(path)
+    except (SafetensorError, RuntimeError) as error:
+        raise PackError(
+            f"{path} does not hold the weights of {table.kind} ({one_line(error, 200)}): "
+            "convert them to safetensors with the published names, as vcn packs add does"
+        ) from error
+
+
+def _open_graph(path: Path, table: EncoderTable) -> OnnxEncoder:
+    usual = InputScale()
+    mean = usual.mean if table.mean is None else (table.mean[0], table.mean[1], table.mean[2])
+    std = usual.std if table.std is None else (table.std[0], table.std[1], table.std[2])
+    encoder = OnnxEncoder.from_file(path, InputScale(mean, std, bgr=table.channels == "bgr"))
+    if encoder.input_pixels != table.input_pixels:
+        raise PackError(
+            f"{path} takes pictures of {encoder.input_pixels} pixels, but {PACK_TOML} says "
+            f"encoder.input_pixels = {table.input_pixels}: correct it"
+        )
+    return encoder

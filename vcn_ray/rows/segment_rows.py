@@ -22,7 +22,7 @@ class FrameFaces(NamedTuple):
     faces: Detections
     crops: U8  # (n, p, p, 3) aligned
     sharpness: F32  # (n,)
-    status: tuple[str, ...]  # n, of core.detect.STATUSES
+    status: tuple[str, ...]  # n statuses of core.filter
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vcn_ray.core.track import co_occurring
+from vcn_ray.core.track import cannot_link_pairs
 from vcn_ray.io.tables import column_array, decode_image
 from vcn_ray.records import I64, TitleCrops
 from vcn_ray.schema import CROPS, VIDEO_TRACKS
@@ -50,7 +50,7 @@ def _cannot_link(tracks: pa.Table, faces: pa.Table, owner: I64) -> I64:
     videos = np.asarray(tracks.column("video_id").to_pylist(), dtype=object)
     frames = column_array(faces, "frame")
     found = [
-        co_occurring(frames[mask], owner[mask])
+        cannot_link_pairs(frames[mask], owner[mask])
         for mask in ((videos == name)[owner] for name in dict.fromkeys(videos.tolist()))
     ]
     return np.concatenate(found) if found else np.zeros((0, 2), np.int64)

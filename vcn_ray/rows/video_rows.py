@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vcn_ray.core.signals import UNKNOWN, SegmentSignals, join_signals
+from vcn_ray.core.signals import UNKNOWN_MOTION, SegmentSignals, join_signals
 from vcn_ray.io.tables import column_array, decode_image, make_table, read_boxes
 from vcn_ray.records import F64, I64, KEPT, Faces, FrameSignals, Mask, Shots
 from vcn_ray.rows.segment_rows import SegmentTables
@@ -88,7 +88,9 @@ def _empty_video() -> JoinedVideo:
 
 
 def _read_signals(frames: pa.Table, displayed_width: int) -> SegmentSignals:
-    motion = [UNKNOWN.ravel() if m is None else m for m in frames.column("motion").to_pylist()]
+    motion = [
+        UNKNOWN_MOTION.ravel() if m is None else m for m in frames.column("motion").to_pylist()
+    ]
     histogram = b"".join(frames.column("histogram").to_pylist())
     analysed = column_array(frames, "analysed").astype(np.bool_)
     pictures = {

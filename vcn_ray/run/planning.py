@@ -35,6 +35,7 @@ from vcn_ray.run.plan import (
 )
 from vcn_ray.run.sources import PlanCache
 from vcn_ray.run.state import FoundResult, find_result, open_jobs, untracked_videos
+from vcn_ray.steps import CLUSTER, DETECT
 
 log = logging.getLogger(__name__)
 
@@ -125,12 +126,12 @@ def _look_up(storage: Storage, planned: PlannedTitle) -> LookedUp:
     title = planned.title
     if title is None or planned.again:
         return LookedUp(planned)
-    step = "cluster"
+    step = CLUSTER.name
     try:
         found = find_result(title, storage)
         if found is not None:
             return LookedUp(planned, found)
-        step = "detect"
+        step = DETECT.name
         untracked = untracked_videos(title, storage)
         jobs = tuple(job for video in untracked for job in open_jobs(video, storage))
         return LookedUp(planned, jobs=jobs)

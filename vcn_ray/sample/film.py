@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from pathlib import Path
 import av
 
 from vcn_ray.errors import StorageError, UsageError
+from vcn_ray.io.atomic import atomic_file
 from vcn_ray.records import U8
 from vcn_ray.sample.render import Frame, film_length, paint_film
 from vcn_ray.sample.script import FRAME_RATE, FRAME_SIZE, SHOTS, Shot
@@ -90,8 +89,8 @@ def _write_files(
     faces, total = 0, film_length(shots)
     folder.mkdir(parents=True, exist_ok=True)
     with (
-        _written_whole(folder / LABELS_NAME) as labels_part,
-        _written_whole(folder / VIDEO_NAME) as video_part,
+        atomic_file(folder / LABELS_NAME) as labels_part,
+        atomic_file(folder / VIDEO_NAME) as video_part,
         labels_part.open("w", newline="", encoding="utf-8") as stream,
         _encoder(video_part) as encode,
     ):
@@ -109,17 +108,6 @@ def _write_files(
 def _rows(index: int, frame: Frame) -> list[tuple[object, ...]]:
     seconds = f"{index / FRAME_RATE:.3f}"
     return [(VIDEO_NAME, index, seconds, *label.box, label.identity) for label in frame.labels]
-
-
-@contextmanager
-def _written_whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that is renamed to `path` on success and removed on failure."""
-    part = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -1,4 +1,5 @@
-# Two things to know: `make demo` shows it working, `make test` checks it. Both set up .venv themselves.
+# `make demo` indexes a sample film, `make test` runs the quick checks; both create .venv first.
+# `make docs` writes docs/tables.md again, `make clean` removes everything that make created.
 
 PYTHON ?= python3
 VENV := .venv
@@ -21,17 +22,17 @@ docs: $(VENV)/.installed
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.11 ..."; exit 1; }
+	  || { echo "make needs Python 3.11 or newer; name one: make PYTHON=python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
 $(VENV)/.installed: $(VENV)/.python pyproject.toml constraints.txt
-	@echo "installing into $(VENV): about 2.5 GB, some minutes"
+	@echo "installing into $(VENV): takes some minutes and about 2.5 GB, more with CUDA"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.python pyproject.toml constraints.txt
-	@echo "installing into $(VENV): about 2.6 GB, some minutes"
+	@echo "installing into $(VENV): takes some minutes and about 2.6 GB, more with CUDA"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@ $(VENV)/.installed
 

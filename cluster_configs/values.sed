@@ -1,5 +1,6 @@
-# Copy this file, put your values in, and fill in a file of this folder with:
-#   sed -f my-values.sed cluster_configs/aws.yaml > build/aws.yaml
+# Values for the placeholders in this folder. Copy this file to a place outside the project, enter
+# your values, and fill in a file:
+#   sed -f ~/my-values.sed cluster_configs/aws.yaml > build/aws.yaml
 s|REPLACE_REGION|eu-central-1|g
 s|REPLACE_ACCOUNT_ID|000000000000|g
 s|REPLACE_AMI|ami-00000000000000000|g

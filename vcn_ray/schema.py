@@ -1,7 +1,8 @@
 """Every Parquet table: columns, types, units and sort order; not where tables are stored.
 
-Coordinates are pixels of the displayed frame (rotation and sample aspect applied), times are
-seconds from the start of the video, frames are counted from 0 in order of presentation.
+Coordinates are pixels of the displayed frame, after rotation and with square pixels. Times are
+seconds from the start of the video. Frames are numbered from 0 in the order in which they
+are shown.
 """
 
 from __future__ import annotations
@@ -33,33 +34,47 @@ DETECTIONS = _table(
     "detections",
     "frame_in_segment, score descending",
     [
-        _required("segment", pa.int32()),
-        _required("frame_in_segment", pa.int32()),
+        _required("segment", pa.int32(), "number of the segment in the video"),
+        _required("frame_in_segment", pa.int32(), "number of the frame in the segment"),
         _required("seconds", pa.float64()),
         *_BOX,
-        _required("score", pa.float32()),
-        _required("landmarks_pixels", pa.list_(pa.float32(), 10), "x y of five points"),
-        _required("sharpness", pa.float32(), "variance of the Laplacian of the aligned grey crop"),
-        _required("status", pa.string(), "kept | small | crowd | blurred"),
-        _optional("image", pa.binary(), "the aligned crop, JPEG; null unless kept"),
+        _required("score", pa.float32(), "of the detector, on its own scale"),
+        _required(
+            "landmarks_pixels",
+            pa.list_(pa.float32(), 10),
+            "x y of five points, in the order of the detector",
+        ),
+        _required(
+            "sharpness", pa.float32(), "variance of the Laplacian of the aligned crop in grey"
+        ),
+        _required(
+            "status", pa.string(), "kept, or why the face is left out: small | crowd | blurred"
+        ),
+        _optional("image", pa.binary(), "aligned crop, JPEG; null unless kept"),
     ],
 )
-"""`detect-<key>/seg-NNNNN.parquet`: every face of a segment, kept or marked."""
+"""`detect-<key>/seg-NNNNN.parquet`: every detected face of a segment, with those left out."""
 
 FRAMES = _table(
     "frames",
     "frame_in_segment",
     [
-        _required("segment", pa.int32()),
-        _required("frame_in_segment", pa.int32()),
+        _required("segment", pa.int32(), "number of the segment in the video"),
+        _required("frame_in_segment", pa.int32(), "number of the frame in the segment"),
         _required("seconds", pa.float64()),
-        _required("analysed", pa.bool_()),
-        _optional(
-            "content", pa.float32(), "change from the frame before; null for a segment's first"
+        _required("analysed", pa.bool_(), "true if the detector ran on this frame"),
+        _optional("content", pa.float32(), "change from the frame before; null for the first one"),
+        _required(
+            "histogram", pa.binary(), "64 colours, a byte each: fraction of the pixels times 255"
         ),
-        _required("histogram", pa.binary(), "64 bytes, shares of 255"),
-        _optional("motion", pa.list_(pa.float32(), 6), "2x3, from the last analysed frame"),
-        _optional("thumbnail", pa.binary(), "PNG, where the next segment must compare with it"),
+        _optional(
+            "motion",
+            pa.list_(pa.float32(), 6),
+            "2 x 3 matrix of the camera motion since the last analysed frame",
+        ),
+        _optional(
+            "thumbnail", pa.binary(), "PNG; only of the first, the last and the last analysed frame"
+        ),
     ],
 )
 """`detect-<key>/frames-NNNNN.parquet`: the signals of every frame of a segment."""
@@ -71,7 +86,7 @@ SHOTS = _table(
         _required("video_id", pa.string()),
         _required("shot_id", pa.string()),
         _required("start_frame", pa.int64()),
-        _required("end_frame", pa.int64(), "one past the last"),
+        _required("end_frame", pa.int64(), "one past the last frame"),
         _required("start_seconds", pa.float64()),
         _required("end_seconds", pa.float64()),
     ],
@@ -88,11 +103,11 @@ VIDEO_TRACKS = _table(
         _required("end_frame", pa.int64(), "one past the last frame with its face"),
         _required("start_seconds", pa.float64()),
         _required("end_seconds", pa.float64()),
-        _required("faces", pa.int32()),
-        _required("crops", pa.int32()),
+        _required("faces", pa.int32(), "number of faces"),
+        _required("crops", pa.int32(), "number of sampled faces"),
     ],
 )
-"""`track-<key>/tracks.parquet`: face tracks before anybody knows whose they are."""
+"""`track-<key>/tracks.parquet`: the face tracks of a video, before they are clustered."""
 
 CROPS = _table(
     "crops",
@@ -102,12 +117,12 @@ CROPS = _table(
         _required("frame", pa.int64()),
         _required("seconds", pa.float64()),
         *_BOX,
-        _required("score", pa.float32()),
-        _required("sharpness", pa.float32()),
-        _optional("image", pa.binary(), "the aligned crop, JPEG; null where not sampled"),
+        _required("score", pa.float32(), "as in detections"),
+        _required("sharpness", pa.float32(), "as in detections"),
+        _optional("image", pa.binary(), "aligned crop, JPEG; null unless sampled"),
     ],
 )
-"""`track-<key>/crops.parquet`: all faces of all tracks; the sampled ones carry a crop."""
+"""`track-<key>/crops.parquet`: all faces of all tracks; only sampled faces have a crop."""
 
 RESULT_TRACKS = _table(
     "tracks",
@@ -119,12 +134,12 @@ RESULT_TRACKS = _table(
         _required("start_seconds", pa.float64()),
         _required("end_seconds", pa.float64()),
         _required("start_frame", pa.int64()),
-        _required("end_frame", pa.int64()),
-        _required("crops", pa.int32()),
-        _required("quality", pa.float32(), "METHOD 3.1, in [0, 1]"),
-        _required("status", pa.string(), "clustered | unknown"),
-        _optional("person_id", pa.string(), "null when unknown"),
-        _required("confidence", pa.float32()),
+        _required("end_frame", pa.int64(), "one past the last frame with its face"),
+        _required("crops", pa.int32(), "number of sampled faces"),
+        _required("quality", pa.float32(), "of the faces, in [0, 1] (METHOD 3.1)"),
+        _required("status", pa.string(), "clustered | unknown (low quality)"),
+        _optional("person_id", pa.string(), "null if unknown"),
+        _required("confidence", pa.float32(), "in [0, 1]; 0 if unknown"),
     ],
 )
 
@@ -133,12 +148,14 @@ PEOPLE = _table(
     "person_id",
     [
         _required("person_id", pa.string(), "p001 has the most screen time"),
-        _required("tracks", pa.int32()),
-        _required("screen_seconds", pa.float64()),
-        _required("first_seconds", pa.float64()),
-        _required("confidence", pa.float32()),
-        _required("cover_track_id", pa.string()),
-        _required("cover_crop", pa.int64(), "frame of the cover in its video"),
+        _required("tracks", pa.int32(), "number of tracks"),
+        _required(
+            "screen_seconds", pa.float64(), "time in which at least one of the tracks is seen"
+        ),
+        _required("first_seconds", pa.float64(), "start of the first track, in its video"),
+        _required("confidence", pa.float32(), "mean of the tracks, weighted by length"),
+        _required("cover_track_id", pa.string(), "track of the best face"),
+        _required("cover_crop", pa.int64(), "frame of the best face, in its video"),
     ],
 )
 
@@ -158,16 +175,20 @@ MERGES = _table(
     "merges",
     "number",
     [
-        _required("number", pa.int32()),
-        _required("round", pa.int32()),
-        _required("rule", pa.string()),
-        _required("left_track_id", pa.string(), "first track of either side"),
-        _required("right_track_id", pa.string()),
-        _required("left_tracks", pa.int32(), "tracks on either side before the merge"),
-        _required("right_tracks", pa.int32()),
-        _required("distance", pa.float64(), "METHOD 4.3"),
-        _required("left_threshold", pa.float64(), "METHOD 4.2"),
-        _required("right_threshold", pa.float64()),
+        _required("number", pa.int32(), "1, 2, ... in the order of the merges"),
+        _required("round", pa.int32(), "1, 2, ...; a round makes several merges"),
+        _required("rule", pa.string(), "title_cut | closure (profile paper)"),
+        _required("left_track_id", pa.string(), "first track of the left cluster"),
+        _required("right_track_id", pa.string(), "first track of the right cluster"),
+        _required("left_tracks", pa.int32(), "size of the left cluster before the merge"),
+        _required("right_tracks", pa.int32(), "size of the right cluster before the merge"),
+        _required("distance", pa.float64(), "of the two clusters (METHOD 4.3)"),
+        _required(
+            "left_threshold",
+            pa.float64(),
+            "of the left cluster (METHOD 4.2), or the cut of the title",
+        ),
+        _required("right_threshold", pa.float64(), "of the right cluster, likewise"),
     ],
 )
 
@@ -176,12 +197,16 @@ RUN_VIDEOS = _table(
     "uri",
     [
         _required("uri", pa.string()),
-        _optional("video_id", pa.string(), "null when the file could not be read at all"),
-        _optional("title_id", pa.string()),
-        _optional("title", pa.string()),
-        _required("status", pa.string(), "done | reused | partial | failed | open (not reached)"),
-        _required("segments", pa.int32()),
-        _required("segments_failed", pa.int32()),
+        _optional("video_id", pa.string(), "null if the file cannot be opened"),
+        _optional("title_id", pa.string(), "null if the file cannot be opened"),
+        _optional("title", pa.string(), "name of the title"),
+        _required(
+            "status", pa.string(), "done | reused | partial | failed | open (the run ended first)"
+        ),
+        _required("segments", pa.int32(), "number of segments"),
+        _required(
+            "segments_failed", pa.int32(), "number of segments that are missing in the result"
+        ),
         _optional("duration_seconds", pa.float64()),
     ],
 )
@@ -190,12 +215,16 @@ FAILURES = _table(
     "failures",
     "uri, step, segment",
     [
-        _required("uri", pa.string()),
+        _required(
+            "uri",
+            pa.string(),
+            "of the video; the name of the title, if a title of several videos failed",
+        ),
         _required("step", pa.string(), "plan | detect | track | adapt | cluster"),
-        _optional("segment", pa.int32(), "null: the whole video or title"),
-        _required("reason", pa.string()),
-        _required("message", pa.string()),
-        _required("attempts", pa.int32()),
+        _optional("segment", pa.int32(), "null if the whole video or title failed"),
+        _required("reason", pa.string(), "see docs/running.md"),
+        _required("message", pa.string(), "one line for people"),
+        _required("attempts", pa.int32(), "number of attempts in this run"),
     ],
 )
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from tests.helpers.videos import scene
 from vcn_ray.core.filter import FilterConfig, face_sharpness, mark_faces
@@ -83,3 +84,11 @@ def test_only_smears_of_real_faces_are_marked(shared: Path) -> None:
 
     assert usable() == usable(side=24) == usable(blur=1.0) == usable(blur=2.0) == 1.0
     assert usable(blur=4.0) < 0.1
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"min_face_pixels": -1}, {"max_faces": 0}, {"min_sharpness": -0.1}]
+)
+def test_senseless_settings_are_refused(wrong):
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        FilterConfig(**wrong)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from tests.helpers.videos import dissolve, shot, signals_of
 from vcn_ray.core.shots import ShotConfig, find_shots
@@ -121,3 +122,11 @@ def clip_signals(path: Path, seconds: float) -> FrameSignals:
 def test_clips_have_the_cuts_one_sees(shared: Path, name: str, cuts: list[int]) -> None:
     # Segments of two seconds: shots must not depend on where a video was cut for reading.
     assert cuts_of(clip_signals(shared / "data" / "videos" / name, 2.0)) == cuts
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"min_content": -1}, {"dissolve_seconds": float("inf")}, {"shortest": 1}]
+)
+def test_senseless_settings_are_refused(wrong):
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        ShotConfig(**wrong)

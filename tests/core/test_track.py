@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from vcn_ray.core.shots import ShotConfig, find_shots
 from vcn_ray.core.signals import SignalReader, join_signals
@@ -250,3 +251,18 @@ def test_a_crowd_has_tracks_of_one_face_each(shared: Path) -> None:
     assert len(set(zip(faces.frame[tracked], track[tracked], strict=True))) == tracked.sum()
     # The woman in front on the left stays one track as long as she is seen.
     assert np.bincount(track[tracked]).max() >= 28
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"strong_fraction": 1.1},
+        {"min_overlap": 7},
+        {"min_faces": 0},
+        {"sample_seconds": 0},
+        {"max_crops": 0},
+    ],
+)
+def test_senseless_settings_are_refused(wrong):
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        TrackerConfig(**wrong)

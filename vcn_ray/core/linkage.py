@@ -161,18 +161,18 @@ class _Clusters:
         others = np.setdiff1d(np.arange(len(self.first)), rows, assume_unique=True)
         # a cluster without a neighbour below the cut never gets one: merging only averages
         others = others[np.isfinite(self.distance[others])]
-        apart = self._apart()
+        blocked = self._cannot_link_table()
         mine = self._means_of(rows)
         for a, b in tiles(len(rows), len(rows), above=True):
-            self._compare(mine[a] @ mine[b].T, rows[a], rows[b], apart)
+            self._compare(mine[a] @ mine[b].T, rows[a], rows[b], blocked)
         theirs = self._means_of(others)
         for a, b in tiles(len(rows), len(others)):
-            self._compare(mine[a] @ theirs[b].T, rows[a], others[b], apart)
+            self._compare(mine[a] @ theirs[b].T, rows[a], others[b], blocked)
 
     def _means_of(self, rows: I64) -> F64:
         return self._means if len(rows) == len(self._means) else self._means.take(rows, axis=0)
 
-    def _apart(self) -> sparse.csr_array:
+    def _cannot_link_table(self) -> sparse.csr_array:
         """Return (n, n), true for clusters that cannot link, and on the diagonal."""
         a, b = self.label[self._cannot_link].T
         itself = np.arange(len(self.first))
@@ -180,9 +180,9 @@ class _Clusters:
         marks = np.ones(len(rows), bool)
         return sparse.csr_array((marks, (rows, columns)), shape=(len(itself),) * 2)
 
-    def _compare(self, table: F64, rows: I64, columns: I64, apart: sparse.csr_array) -> None:
+    def _compare(self, table: F64, rows: I64, columns: I64, blocked: sparse.csr_array) -> None:
         """Offer rows and columns to each other by their products (r, c), which are overwritten."""
-        cells = apart[rows].tocoo()
+        cells = blocked[rows].tocoo()
         at = np.minimum(np.searchsorted(columns, cells.col), len(columns) - 1)
         inside = columns[at] == cells.col
         table[cells.row[inside], at[inside]] = -np.inf

@@ -85,7 +85,7 @@ def sample_crops(seconds: F64, track: I64, sharpness: F32, config: TrackerConfig
     """Choose the faces of each track that become crops (METHOD 1.5).
 
     A track is divided into equal intervals, and the sharpest face of each interval is chosen.
-    VideoClusterNet, Algorithm 1, takes every 12th frame instead.
+    VideoClusterNet, Algorithm 1 (on the poster), takes every 12th frame instead.
 
     Args:
         seconds: (n,) in rising order.

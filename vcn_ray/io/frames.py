@@ -84,7 +84,7 @@ class SegmentFrames:
 
     def __iter__(self) -> Iterator[DecodedFrame]:
         self.problems.clear()
-        with open_video(self._source, self._config.threads, self._max_pixels) as video:
+        with open_video(self._source, self._config.decoder_threads, self._max_pixels) as video:
             clock = _Clock(video)
             converter: _Converter | None = None
             slot = None

@@ -42,7 +42,7 @@ class DecodeConfig:
     segment_seconds: Positive = 30.0  # minimum length of a segment; only the last may be shorter
     analysis_fps: Positive = 8.0  # frames per second in which faces are detected
     long_side_pixels: Count = 960  # longer frames are scaled down to this, shorter never enlarged
-    threads: Count = 1  # of the decoder
+    decoder_threads: Count = 1
 
 
 class OpenVideo(NamedTuple):

@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers.core_data import made_title
 from vcn_ray.errors import ShapeError
-from vcn_ray.records import Clustering, Faces, Merge
+from vcn_ray.records import Clustering, Faces, Mask, Merge
 
 
 def faces() -> Faces:
@@ -33,7 +33,7 @@ def test_a_record_prints_types_and_shapes() -> None:
 
 
 @pytest.mark.parametrize("rows", [slice(1, None), [1, 2], np.array([False, True, True])])
-def test_rows_are_chosen_like_those_of_an_array(rows: slice) -> None:
+def test_rows_are_chosen_like_those_of_an_array(rows: slice | list[int] | Mask) -> None:
     chosen = faces()[rows]
     assert chosen.frame.tolist() == [3, 3]
     assert chosen.boxes[:, 0].tolist() == [4, 8]
@@ -42,7 +42,7 @@ def test_rows_are_chosen_like_those_of_an_array(rows: slice) -> None:
 
 def test_one_row_is_a_record_too_and_rows_can_be_iterated() -> None:
     assert faces()[-1].frame.tolist() == [3]
-    assert [len(face) for face in faces()] == [1, 1, 1]
+    assert [len(face) for face in iter(faces())] == [1, 1, 1]
     with pytest.raises(IndexError):
         faces()[3]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -89,6 +90,6 @@ def test_only_smears_of_real_faces_are_marked(shared: Path) -> None:
 @pytest.mark.parametrize(
     "wrong", [{"min_face_pixels": -1}, {"max_faces": 0}, {"min_sharpness": -0.1}]
 )
-def test_senseless_settings_are_refused(wrong):
+def test_senseless_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         FilterConfig(**wrong)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -127,6 +128,6 @@ def test_clips_have_the_cuts_one_sees(shared: Path, name: str, cuts: list[int]) 
 @pytest.mark.parametrize(
     "wrong", [{"min_content": -1}, {"dissolve_seconds": float("inf")}, {"shortest": 1}]
 )
-def test_senseless_settings_are_refused(wrong):
+def test_senseless_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         ShotConfig(**wrong)

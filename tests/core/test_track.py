@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -263,6 +264,6 @@ def test_a_crowd_has_tracks_of_one_face_each(shared: Path) -> None:
         {"max_crops": 0},
     ],
 )
-def test_senseless_settings_are_refused(wrong):
+def test_senseless_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         TrackerConfig(**wrong)

@@ -86,11 +86,12 @@ class S3Server:
 
     def harm(self, how: Harm, times: int, method: str, key: str = "") -> None:
         """Spoil the next answers to a method for keys that start with `key`."""
-        wanted = method, key
+
+        def fits(asked: str, name: str) -> bool:
+            return asked == method and name.startswith(key)
+
         with self._lock:
-            self._harm += [
-                (lambda m, k, w=wanted: m == w[0] and k.startswith(w[1]), how)  # type: ignore[misc]
-            ] * times
+            self._harm += [(fits, how)] * times
 
     def before(self, method: str, key: str, act: Callable[[], object]) -> None:
         """Do something once, just before the next request of a method for a key is answered."""

@@ -70,7 +70,7 @@ def test_a_job_runs_tells_how_far_it_is_and_succeeds(
     ran, output = undisturbed
     assert ran.returncode == 0, ran.stdout + ran.stderr
     told = ran.stdout.splitlines()
-    assert any(line.startswith("finding faces good") for line in told)
+    assert any(line.startswith("detecting faces good") for line in told)
     assert any(line.startswith("good: ") for line in told)
     assert "\r" not in ran.stdout
     assert "Traceback" not in ran.stdout

@@ -30,7 +30,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         OSError: The folder is not writable; this shows before the caller writes anything. Or the
             content cannot be written.
     """
-    part = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
+    part = path.with_name(f".{path.name}-{uuid.uuid4().hex}.tmp")  # matches no glob for results
     try:
         part.touch(exist_ok=False)
         yield part

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 import vcn_ray
 from vcn_ray.packs.face_pack import FacePack
@@ -21,8 +21,11 @@ from vcn_ray.records import U8
 
 
 def aligned_face(path: Path, pack: FacePack) -> U8 | None:
-    """The clearest face of a picture as the pack's encoder takes it; None: there is no face."""
-    picture = np.asarray(Image.open(path).convert("RGB"))
+    """The clearest face of a picture, aligned for the pack's encoder; None: there is none."""
+    try:
+        picture = np.asarray(Image.open(path).convert("RGB"))
+    except UnidentifiedImageError:
+        return None
     (faces,) = pack.detector.detect(picture[None])
     return pack.aligner.align(picture, faces)[0] if len(faces) else None
 
@@ -44,6 +47,8 @@ def main() -> None:
                 crops.append(face)
                 track.append(number)
 
+    if not crops:
+        raise SystemExit(f"no face was found in the pictures below {options.tracks}")
     people = vcn_ray.run_title(np.stack(crops), track, pack=pack)
     print(people)
     for number, tracks in enumerate(people, start=1):

@@ -17,10 +17,7 @@ def main() -> None:
     parser.add_argument("output", help="a folder or s3://bucket/prefix")
     options = parser.parse_args()
 
-    run = vcn_ray.index(options.videos, options.output, local=True, progress=True)
-    for failure in run.failures:
-        print("failed:", failure.uri, failure.message)
-
+    vcn_ray.index(options.videos, options.output, local=True, progress=True)
     for title in vcn_ray.open_results(options.output):
         print(title)
         for person in title.people:

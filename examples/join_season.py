@@ -33,8 +33,9 @@ def main() -> None:
 
     season = vcn_ray.open_results(options.output).title(options.season)
     seen = season.appearances.to_pandas()  # pandas is installed with Ray's data extra
+    episode = seen["video_id"].map({i: Path(uri).name for i, uri in season.videos.items()})
     seconds = (seen["end_seconds"] - seen["start_seconds"]).groupby(
-        [seen["person_id"], seen["video_id"]]
+        [seen["person_id"], episode.rename("episode")]
     )
     print(seconds.sum().unstack(fill_value=0).round(1))
 

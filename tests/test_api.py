@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
+import tomli_w
 
 import vcn_ray
 from tests.helpers.films import SMALL
 from tests.helpers.synth import PEOPLE, QUICK, TinyBackbone, title_of
 from vcn_ray.config import ClusterSettings, RunConfig, load_config
 from vcn_ray.core.cut import CutConfig
-from vcn_ray.errors import ShapeError, UsageError
+from vcn_ray.errors import PackError, ShapeError, UsageError
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.results import Appearance, Person, Results, Track
 from vcn_ray.run.events import Event, StepProgress, TitleDone
@@ -52,9 +56,36 @@ def test_frame_numbers_become_pairs_of_tracks() -> None:
     assert [words.partition(":")[0] for words in timed.clustering.warnings] == ["seen_twice"]
 
 
-def test_crops_of_another_shape_are_refused() -> None:
-    with pytest.raises(ShapeError, match="crops need"):
-        vcn_ray.run_title(np.zeros((2, 3), np.uint8), [0, 1], pack=PACK, config=CONFIG)
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ((np.zeros((2, 3), np.uint8), [0, 1]), "crops need"),
+        ((np.zeros((2, 16, 16, 3), np.uint8), [0]), "track needs 2 integers"),
+        ((np.zeros((2, 16, 16, 3), np.uint8), [0, 1], [1]), "frame needs 2 integers"),
+        ((np.zeros((2, 16, 16, 3), np.uint8), [0, 1], [1, 1, 3]), "frame needs 2 integers"),
+        ((np.zeros((2, 16, 16, 3), np.uint8), [0, 1], [0.04, 0.08]), "frame needs 2 integers"),
+    ],
+)
+def test_arrays_that_do_not_belong_together_are_refused(
+    arrays: tuple[Any, ...], message: str
+) -> None:
+    with pytest.raises(ShapeError, match=message):
+        vcn_ray.run_title(*arrays, pack=PACK, config=CONFIG)
+
+
+@pytest.mark.parametrize("local", [True, False], ids=["local", "ray"])
+def test_a_pack_that_does_not_load_starts_nothing(
+    film: Path, yunet_pack: Path, tmp_path: Path, local: bool
+) -> None:
+    pack = tmp_path / "pack"
+    shutil.copytree(yunet_pack, pack)
+    content = tomllib.loads((pack / "pack.toml").read_text())
+    (pack / content["detector"]["file"]).write_bytes(b"garbage")
+    content["detector"]["sha256"] = hashlib.sha256(b"garbage").hexdigest()
+    (pack / "pack.toml").write_text(tomli_w.dumps(content))
+    with pytest.raises(PackError, match="cannot be opened as yunet"):
+        vcn_ray.index(film, tmp_path / "out", pack=str(pack), local=local)
+    assert not list((tmp_path / "out").rglob("*.parquet"))
 
 
 def test_an_output_without_results(tmp_path: Path) -> None:
@@ -97,6 +128,7 @@ def test_results_are_records(results: tuple[Results, list[Event]]) -> None:
     assert repr(title) == f"Title('film', people=2, tracks={len(title.tracks)}, unknown=0)"
     assert repr(title.people[:1]).startswith("Person(person_id='p001', tracks=")
     assert title.summary["title"] == "film"
+    assert [Path(uri).name for uri in title.videos.values()] == ["film.mp4"]
 
 
 @pytest.mark.slow
@@ -104,5 +136,5 @@ def test_unknown_names_are_refused(results: tuple[Results, list[Event]]) -> None
     found, _ = results
     with pytest.raises(UsageError, match="no person 'p009', only p001, p002"):
         found[0].appearances_of("p009")
-    with pytest.raises(UsageError, match="0 titles called 'other'"):
+    with pytest.raises(UsageError, match="1 titles and 0 called 'other': name one of film"):
         found.title("other")

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from vcn_ray.config import (
     USER_SETTINGS,
@@ -106,3 +107,13 @@ def test_select_gives_plain_data() -> None:
     assert chosen["detect"]["segment_seconds"] > 0
     assert chosen["cluster.cut"]["fusion"]
     assert with_pack(RunConfig(), "x").pack == "x"
+
+
+def test_errors_show_no_values() -> None:
+    secret = "https://user:SECRET@host"
+    with pytest.raises(ValidationError) as caught:
+        RunConfig(s3={"endpoint": secret})  # type: ignore[arg-type]  # as a user may write it
+    assert "SECRET" not in str(caught.value)
+    with pytest.raises(ConfigError) as refused:
+        load_config(None, {"download": secret})
+    assert "SECRET" not in str(refused.value)

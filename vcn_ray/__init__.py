@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vcn_ray.api import IndexedCatalog, index, run_title
-    from vcn_ray.results import Results, open_results
+    from vcn_ray.results import Appearance, Person, Results, Title, Track, open_results
     from vcn_ray.steps import People
 
 _HOMES = {
@@ -27,10 +27,25 @@ _HOMES = {
     "IndexedCatalog": "vcn_ray.api",
     "open_results": "vcn_ray.results",
     "Results": "vcn_ray.results",
+    "Title": "vcn_ray.results",
+    "Person": "vcn_ray.results",
+    "Appearance": "vcn_ray.results",
+    "Track": "vcn_ray.results",
     "People": "vcn_ray.steps",
 }
 
-__all__ = ["IndexedCatalog", "People", "Results", "index", "open_results", "run_title"]
+__all__ = [
+    "Appearance",
+    "IndexedCatalog",
+    "People",
+    "Person",
+    "Results",
+    "Title",
+    "Track",
+    "index",
+    "open_results",
+    "run_title",
+]
 
 
 def __getattr__(name: str) -> object:

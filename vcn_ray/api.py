@@ -1,7 +1,7 @@
 """What `vcn index` does, as functions: index a catalog, and run the method on a title in memory.
 
-The command line and `import vcn_ray` both come through here. It prints nothing; who calls decides
-what is shown on the way.
+The command line and `import vcn_ray` both come through here. It prints nothing by itself; callers
+choose what shows the progress.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy.typing as npt
 from vcn_ray.config import RunConfig, load_config, with_pack
 from vcn_ray.console import ProgressDisplay
 from vcn_ray.core.track import cannot_link_pairs
+from vcn_ray.errors import ShapeError
 from vcn_ray.io.catalog import CatalogVideo, read_catalog
 from vcn_ray.io.storage import Storage
 from vcn_ray.learn.hooks import Hooks
@@ -145,8 +146,8 @@ def index(
         pack: Face models: a name, a folder or an S3 prefix; None: what `config` says.
         local: Run in this process, without Ray.
         config: All settings, or a TOML file with some of them.
-        progress: True shows progress bars on standard error; a function is called with every event
-            of `vcn_ray.run.events`.
+        progress: True shows progress bars on standard error, and a line per finished title on
+            standard output; a function is called with every event of `vcn_ray.run.events`.
 
     Returns:
         How each title went, and what failed; a bad video never stops the others.
@@ -199,12 +200,14 @@ def run_index(request: IndexRequest, display: Display, clock: RunClock) -> Index
         if request.retry_failed:
             titles = eraser.pass_on(titles)
         rest = skip_finished(look_up(titles, storage), log)
-        if rest is not None:  # a cluster is not started for nothing
+        if rest is not None:  # neither networks nor a cluster are started for nothing
             if not new:
                 storage.check_writable()
+            # On Ray too: a pack that does not load must fail here, and not in every worker.
+            device = device_for(config.resources.detect_gpus) if request.local else "cpu"
+            loaded = open_pack(config, device)
             if request.local:
-                device = device_for(config.resources.detect_gpus)
-                LocalExecutor(open_pack(config, device), config, storage, log).run(rest)
+                LocalExecutor(loaded, config, storage, log).run(rest)
             else:
                 _run_on_ray(rest, config, storage, clock.run_id, log)
     outcome = log.outcome()
@@ -250,17 +253,30 @@ def run_title(
         UsageError: The pack cannot be used.
     """
     config = config or RunConfig()
+    crops, numbers = np.asarray(crops), np.asarray(track)
+    frames = None if frame is None else np.asarray(frame)
+    for name, values in (("track", numbers), ("frame", frames)):
+        if values is not None and not _is_index(values, len(crops)):
+            raise ShapeError(
+                f"{name} needs {len(crops)} integers, one for each crop, got {values.shape} "
+                f"{values.dtype}"
+            )
     if isinstance(pack, str):
         config = with_pack(config, resolve_pack(pack, config.s3))
         pack = open_pack(config)
-    numbers, owner = np.unique(np.asarray(track), return_inverse=True)
+    numbers, owner = np.unique(numbers, return_inverse=True)
     owner = owner.astype(np.int64)
     pairs: I64 = np.zeros((0, 2), np.int64)
-    if frame is not None:
-        pairs = cannot_link_pairs(np.asarray(frame, np.int64), owner)
+    if frames is not None:
+        pairs = cannot_link_pairs(frames.astype(np.int64), owner)
     title = TitleCrops(crops, owner, pairs)
     people = run_crops(title, pack.load_encoder(), config, Hooks(progress))
     return replace(people, track=numbers)
+
+
+def _is_index(values: npt.NDArray[Any], count: int) -> bool:
+    integers = np.issubdtype(values.dtype, np.integer) or not values.size
+    return values.shape == (count,) and bool(integers)
 
 
 def _run_on_ray(

@@ -13,8 +13,9 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
-"""Of every settings class: no unknown names, no infinities."""
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+"""Of every settings class: no unknown names, no infinities, no values in errors: one may be a
+password in an address."""
 
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]

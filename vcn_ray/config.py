@@ -193,10 +193,12 @@ def get_setting(config: RunConfig, name: str) -> Any:
     Raises:
         KeyError: There is none of that name.
     """
-    value: Any = asdict(config)
+    value: Any = config
     for part in name.split("."):
-        value = value[part]
-    return value
+        if not hasattr(value, part):
+            raise KeyError(name)
+        value = getattr(value, part)
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def select(config: RunConfig, names: tuple[str, ...]) -> dict[str, Any]:
@@ -271,7 +273,7 @@ def _update(record: T, values: Mapping[str, Any], where: str, inside: str = "") 
             raise ConfigError(f"{where}: unknown setting {full!r}{_hint(name, list(known))}")
         if is_dataclass(known[name]):
             if not isinstance(value, Mapping):
-                raise ConfigError(f"{where}: {full!r} is a section, got {value!r}")
+                raise ConfigError(f"{where}: {full!r} is a section, got one value")
             changes[name] = _update(known[name], value, where, f"{full}.")
         else:
             changes[name] = value

@@ -86,7 +86,7 @@ class TitleScores:
             "bcubed_precision": s.bcubed_precision,
             "bcubed_recall": s.bcubed_recall,
             "bcubed_f": s.bcubed_f,
-            "unknown_share": s.unknown_fraction,
+            "unknown_fraction": s.unknown_fraction,
             "detection_recall": self.detection_recall,
             "track_recall": self.track_recall,
             "tracks_scored": self.tracks_scored,

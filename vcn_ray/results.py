@@ -16,7 +16,7 @@ import pyarrow as pa
 from vcn_ray.errors import UsageError
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.storage import Storage
-from vcn_ray.run.stored import StoredTitle, find_titles, read_title
+from vcn_ray.run.stored import find_title, find_title_id, find_titles
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,33 +113,44 @@ class Records(Sequence[T], Generic[T]):
 
 @dataclass(frozen=True, eq=False)
 class Title:
-    """The newest result of a title.
+    """The newest result of a title; each table is read when it is first asked for.
 
     Attributes:
         title_id: Its id below the output.
         name: A file's name, or what the manifest calls it.
         warnings: Sentences on what to be careful about.
+        summary: The content of result.json: counts, settings, licences, versions.
     """
 
     title_id: str
     name: str
     warnings: tuple[str, ...]
-    _stored: StoredTitle
+    summary: dict[str, Any]
+    _folder: str
+    _storage: Storage
 
     @property
+    def videos(self) -> dict[str, str]:
+        """The uri of each of its videos, by video id."""
+        return {video["video_id"]: video["uri"] for video in self.summary["videos"]}
+
+    @cached_property
     def people(self) -> Records[Person]:
         """Its people, the one with the most screen time first."""
-        return Records(self._stored.people, Person)
+        return Records(self._table("people"), Person)
 
-    @property
+    @cached_property
     def tracks(self) -> Records[Track]:
         """All tracks, those of unknown people too."""
-        return Records(self._stored.tracks, Track)
+        return Records(self._table("tracks"), Track)
 
-    @property
+    @cached_property
     def appearances(self) -> Records[Appearance]:
         """When each person is seen, by person and time."""
-        return Records(self._stored.appearances, Appearance)
+        return Records(self._table("appearances"), Appearance)
+
+    def _table(self, name: str) -> pa.Table:
+        return self._storage.read_table(f"{self._folder}/{name}.parquet")
 
     def appearances_of(self, person_id: str) -> Records[Appearance]:
         """When one person is seen.
@@ -147,17 +158,13 @@ class Title:
         Raises:
             UsageError: There is no such person.
         """
-        people = self._stored.people.column("person_id").to_pylist()
+        people = [person.person_id for person in self.people]
         if person_id not in people:
-            raise UsageError(f"{self.name} has no person {person_id!r}, only {', '.join(people)}")
-        table = self._stored.appearances
+            some = ", ".join(people) or "nobody"
+            raise UsageError(f"{self.name} has no person {person_id!r}, only {some}")
+        table = self.appearances.to_arrow()
         keep = [who == person_id for who in table.column("person_id").to_pylist()]
         return Records(table.filter(pa.array(keep, pa.bool_())), Appearance)
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """The content of result.json: counts, settings, licences, versions."""
-        return self._stored.summary
 
     def __repr__(self) -> str:
         unknown = sum(track.person_id is None for track in self.tracks)
@@ -199,19 +206,13 @@ class Results(Sequence[Title]):
         Raises:
             UsageError: There is none, or several of that name.
         """
-        found = [title for title in self if name in (title.title_id, title.name)]
-        if len(found) != 1:
-            known = ", ".join(f"{t.name} ({t.title_id})" for t in (found or self))
-            where = self._storage.uri
-            raise UsageError(
-                f"{where} holds {len(found)} titles called {name!r}: name one of {known}"
-            )
-        return found[0]
+        return self._read(find_title_id(self._storage, name))
 
     def _read(self, title_id: str) -> Title:
-        stored = read_title(title_id, self._storage)
-        warnings = tuple(warning["message"] for warning in stored.summary["warnings"])
-        return Title(title_id, stored.summary["title"], warnings, stored)
+        latest = find_title(self._storage, title_id)
+        warnings = tuple(warning["message"] for warning in latest.summary["warnings"])
+        name, folder = latest.summary["title"], latest.folder
+        return Title(title_id, name, warnings, latest.summary, folder, self._storage)
 
     def __repr__(self) -> str:
         return f"Results({self._storage.uri!r}, titles={len(self)})"

@@ -132,3 +132,14 @@ def test_a_failed_segment_makes_nothing_due() -> None:
     books.open_title(title("Film", a), a.jobs())
     assert books.end_segment("a", 0, committed=False) == Due()
     assert books.end_segment("other", 0, committed=True) == Due()
+
+
+def test_a_video_that_is_tracked_twice_is_reported_once() -> None:
+    """Its titles were closed while it was tracked, and another one opened it again."""
+    books, a = Books(), video("a", segments=1)
+    books.open_title(title("One", a), ())
+    books.close_title("one")
+    books.open_title(title("Two", a), ())
+    first = books.end_tracking("a", (LOST,), 5)
+    assert (len(first.failures), len(first.titles)) == (1, 1)
+    assert books.end_tracking("a", (LOST,), 5) == Due()

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from vcn_ray.cli.main import main
-from vcn_ray.errors import UsageError
+from vcn_ray.errors import StorageError, UsageError
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import save_arrays
 from vcn_ray.models.backbones import Backbone
@@ -20,7 +20,7 @@ from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.load import load_pack
 from vcn_ray.records import F32
 from vcn_ray.run.export import adapted_encoder
-from vcn_ray.run.stored import find_title
+from vcn_ray.run.stored import find_title, stored_titles
 from vcn_ray.schema import SCHEMA_VERSION
 
 
@@ -121,9 +121,9 @@ def test_titles_are_found_by_name_and_id(storage: Storage, yunet_pack: Path) -> 
     assert find_title(storage, None).summary["title"] == "film"
     store(storage, "series", pack, None)
     assert find_title(storage, "film").folder == find_title(storage, "film-0").folder
-    with pytest.raises(UsageError, match=r"2 titles: name one by --title, of film \(film-0\)"):
+    with pytest.raises(UsageError, match=r"2 titles: name one of film \(film-0\)"):
         find_title(storage, None)
-    with pytest.raises(UsageError, match="and 0 called 'flim': name one by --title, of film"):
+    with pytest.raises(UsageError, match="and 0 called 'flim': name one of film"):
         find_title(storage, "flim")
 
 
@@ -133,6 +133,30 @@ def test_a_result_of_another_version_is_refused(storage: Storage, yunet_pack: Pa
     storage.write_json(path, storage.read_json(path) | {"schema_version": "1"})
     with pytest.raises(UsageError, match=r"has schema version 1, .* index the title again"):
         find_title(storage, None)
+
+
+def test_titles_of_another_version_are_skipped(
+    storage: Storage, yunet_pack: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store(storage, "film", load_pack(str(yunet_pack)), None)
+    path = f"{find_title(storage, None).folder}/result.json"
+    storage.write_json(path, storage.read_json(path) | {"schema_version": "1"})
+    with pytest.raises(UsageError, match="holds no results"):
+        list(stored_titles(storage))
+    assert "skipped: " in caplog.text
+
+
+def test_a_fault_of_another_title_does_not_matter(storage: Storage, yunet_pack: Path) -> None:
+    pack = load_pack(str(yunet_pack))
+    store(storage, "good", pack, None)
+    store(storage, "bad", pack, None)
+    path = f"{find_title(storage, 'bad').folder}/result.json"
+    storage.write_bytes(path, b"{")
+    assert find_title(storage, "good").summary["title"] == "good"
+    with pytest.raises(StorageError, match="is damaged: index the title again"):
+        find_title(storage, "bad")
+    storage.delete(path)
+    assert find_title(storage, "good-0").summary["title"] == "good"
 
 
 def test_what_cannot_be_exported_is_told(

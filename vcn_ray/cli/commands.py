@@ -67,7 +67,8 @@ def _say_record(
     """Say how a run ended, for people and machines."""
     record, titles = done.record, done.titles
     if titles and all(title.reused for title in titles):
-        say("nothing to do: every result was there already")
+        which = "every title that can be finished" if done.failures else "every title"
+        say(f"nothing to do: {which} had its result before")
     if record["gave_up"]:
         note(
             f"gave up: more than {count(max_failures or 0, 'video')} failed, and --max-failures "

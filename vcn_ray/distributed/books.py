@@ -127,7 +127,8 @@ class Books:
             crops: How many were sampled from its tracks.
         """
         video = self._videos.get(video_id)
-        if video is None:
+        # A video whose titles were closed and opened again meanwhile is tracked twice.
+        if video is None or video.tracked:
             return Due()
         video.due = video.tracked = True
         video.failures, video.crops = failures, crops

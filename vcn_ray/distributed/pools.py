@@ -27,6 +27,8 @@ from vcn_ray.steps import ADAPT, CLUSTER, TRACK
 
 log = logging.getLogger(__name__)
 
+BOARD_SECONDS = 2.0  # for which the end of a run waits for the board's last answer
+
 
 class Reducer:
     """The one actor of a run that clusters titles and commits their results.
@@ -112,7 +114,7 @@ class Pools:
         self._config = config
         self._output = output
         self._board = _Board.remote()
-        self._progress = self._board.take.remote()  # the answer that is waited for
+        self._progress: Any = None  # the call of the board that is in progress
         self._reducer = _Reducer.remote(config, output)
         self._trainers = TrainerPool(config, output, self._board)
         self._calls: dict[Any, _Call] = {}  # by future
@@ -159,15 +161,19 @@ class Pools:
 
     def progress(self) -> dict[str, float]:
         """What trainers have reported since the last call, by subject; it never waits."""
+        if self._progress is None:
+            self._progress = self._board.take.remote()
         answered, _ = ray.wait([self._progress], timeout=0)
         if not answered:
             return {}
         progress: dict[str, float] = ray.get(self._progress)
-        self._progress = self._board.take.remote()
+        self._progress = None
         return progress
 
     def close(self) -> None:
         """Kill everything that still works for the run."""
+        if self._progress is not None:  # Ray would report a call that is killed on the terminal
+            ray.wait([self._progress], timeout=BOARD_SECONDS)
         for actor in (self._board, self._reducer):
             ray.kill(actor)
         self._trainers.close()

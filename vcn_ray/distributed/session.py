@@ -9,12 +9,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import ray
 from ray.data import DataContext
 
 from vcn_ray.config import ResourceConfig
 from vcn_ray.errors import UsageError
+from vcn_ray.redact import one_line
 from vcn_ray.run.devices import count_cpus
 
 NO_PROGRESS_SECONDS = 7 * 24 * 3600
@@ -73,9 +75,9 @@ def _start(resources: ResourceConfig) -> None:
     # Ray's C++ side warns of how Ray Data starts its actors, and logs that it was silenced.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if os.environ.get("RAY_ADDRESS"):
-        with _silenced():
-            ray.init(**quiet)
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        _join(address, quiet)
         return
     # Fine-tuning gets room beside the segment workers, so that it overlaps with decoding.
     cores = count_cpus()
@@ -87,6 +89,27 @@ def _start(resources: ResourceConfig) -> None:
     except UsageError:
         ray.shutdown()
         raise
+
+
+def _join(address: str, quiet: dict[str, Any]) -> None:
+    """Join the cluster of RAY_ADDRESS.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if address.startswith(("http://", "https://")):
+        raise UsageError(
+            f"RAY_ADDRESS is {address}, which is for ray job: submit jobs/index.py there, set it "
+            "to auto or host:6379 to join a cluster, or unset it to start Ray on this machine"
+        )
+    try:
+        with _silenced():
+            ray.init(**quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"no Ray cluster can be joined at RAY_ADDRESS {address} ({one_line(error, 200)}): "
+            "unset it to start Ray on this machine"
+        ) from error
 
 
 def check_room(resources: ResourceConfig, available: dict[str, float]) -> None:

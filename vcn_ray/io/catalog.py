@@ -101,9 +101,12 @@ def _expand(item: str, s3: S3Config) -> Iterator[CatalogVideo]:
         found = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in VIDEO_ENDINGS]
         if not found:
             raise UsageError(
-                f"no videos below the folder {item}: their names must end in .mp4, .mkv, ..."
+                f"no videos below the folder {item}: their names must end in "
+                f"{', '.join(sorted(VIDEO_ENDINGS))}"
             )
         yield from (CatalogVideo(str(_local_path(str(p.absolute())))) for p in found if p.is_file())
+    elif not path.exists() and (not path.suffix or item.endswith(os.sep)):
+        raise UsageError(f"{item}: no such file or folder")
     else:
         yield CatalogVideo(str(path.absolute()))
 

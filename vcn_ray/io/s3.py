@@ -36,7 +36,6 @@ from botocore.exceptions import (
     SSOError,
     TokenRetrievalError,
 )
-from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from vcn_ray.bounds import STRICT
@@ -79,7 +78,7 @@ _BUSY = frozenset(
 
 
 # An endpoint may hold a password: no validation error may print it.
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(**STRICT, hide_input_in_errors=True))
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class S3Config:
     """Access to S3, for inputs and outputs alike; results do not depend on it."""
 

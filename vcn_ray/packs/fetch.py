@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, ConfigDict
+from pydantic import AfterValidator
 from pydantic.dataclasses import dataclass
 
 from vcn_ray.bounds import STRICT
@@ -61,7 +61,7 @@ def _check_url(url: str) -> str:
 
 
 # An address may hold a password: no validation error may print it.
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(**STRICT, hide_input_in_errors=True))
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class DownloadConfig:
     """Downloads of InsightFace's packs; results do not depend on them."""
 

@@ -301,6 +301,8 @@ def _manifest_tasks(folder: Path) -> list[dict[str, Any]]:
 
 def _manifest_scale(preprocessing: str | dict[str, float]) -> tuple[float, float]:
     """Mean and std in grey levels; a graph that scales its input takes grey levels as they are."""
-    if isinstance(preprocessing, str):  # "embedded"
+    if preprocessing == "embedded":
         return 0.0, 1.0
+    if isinstance(preprocessing, str):
+        raise PackError(f"{MANIFEST} names preprocessing {preprocessing!r}, which is not known")
     return float(preprocessing["mean"]), float(preprocessing["std"])

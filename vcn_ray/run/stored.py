@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from vcn_ray.errors import UsageError
+from vcn_ray.errors import StorageError, UsageError
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import column_array, read_boxes
 from vcn_ray.records import F32, F64, I64, Mask
 from vcn_ray.run.commit import segment_file
 from vcn_ray.schema import BOX_COLUMNS, CROPS, SCHEMA_VERSION, SHOTS
+
+log = logging.getLogger(__name__)
 
 MAX_NAMED = 5  # titles in an error
 
@@ -46,15 +51,20 @@ class StoredDetections:
 
 
 def stored_titles(storage: Storage) -> Iterator[StoredTitle]:
-    """All titles that have a result, by name.
+    """All titles that have a result, by id; one of another version is skipped with a warning.
 
     Raises:
         UsageError: There is none.
     """
     found = False
     for title_id in find_titles(storage):
+        try:
+            title = read_title(title_id, storage)
+        except UsageError as error:
+            log.warning("skipped: %s", error)
+            continue
         found = True
-        yield read_title(title_id, storage)
+        yield title
     if not found:
         raise UsageError(
             f"{storage.uri} holds no results: run vcn index with --output {storage.uri}"
@@ -80,13 +90,18 @@ def latest_result(title_id: str, storage: Storage) -> LatestResult | None:
 
     Raises:
         UsageError: Another version made it.
-        StorageError: It cannot be read.
+        StorageError: It cannot be read, or is damaged.
     """
-    latest = storage.find_json(f"titles/{title_id}/latest.json")
-    if latest is None:
-        return None
-    folder = f"titles/{title_id}/{latest['result']}"
-    summary = storage.read_json(f"{folder}/result.json")
+    path = f"titles/{title_id}/latest.json"
+    try:
+        latest = storage.find_json(path)
+        if latest is None:
+            return None
+        folder = f"titles/{title_id}/{latest['result']}"
+        path = f"{folder}/result.json"
+        summary = storage.read_json(path)
+    except json.JSONDecodeError as error:
+        raise StorageError(f"{storage.locate(path)} is damaged: index the title again") from error
     version = summary.get("schema_version")
     if version != SCHEMA_VERSION:
         raise UsageError(
@@ -98,27 +113,46 @@ def latest_result(title_id: str, storage: Storage) -> LatestResult | None:
     return LatestResult(folder, summary)
 
 
-def find_title(storage: Storage, wanted: str | None) -> LatestResult:
-    """The title with a name or id; the only title where none is named.
+def find_title_id(storage: Storage, wanted: str | None) -> str:
+    """The id of the title with a name or id; of the only title where none is named.
+
+    Only pointers to results are read, so a damaged or old result of another title does not matter.
 
     Raises:
         UsageError: There is no such title, or more than one.
     """
-    ids = list(find_titles(storage))
-    found = {i: latest_result(i, storage) for i in ([wanted] if wanted in ids else ids)}
-    known = {i: result for i, result in found.items() if result}
-    if not known:
+    ids = storage.names("titles")
+    if wanted in ids and storage.exists(f"titles/{wanted}/latest.json"):
+        return wanted
+    names = {}
+    for title_id in ids:
+        with suppress(json.JSONDecodeError):
+            latest = storage.find_json(f"titles/{title_id}/latest.json")
+            names.update({title_id: latest["title"]} if latest else {})
+    if not names:
         raise UsageError(f"{storage.uri} holds no results: run vcn index --output {storage.uri}")
-    fits = [i for i, each in known.items() if wanted in (None, i, each.summary["title"])]
+    fits = [title_id for title_id, name in names.items() if wanted in (None, name)]
     if len(fits) != 1:
-        shown = {i: known[i].summary["title"] for i in fits or known}
-        some = ", ".join([f"{title} ({i})" for i, title in shown.items()][:MAX_NAMED])
+        shown = {title_id: names[title_id] for title_id in fits or names}
+        some = ", ".join([f"{name} ({title_id})" for title_id, name in shown.items()][:MAX_NAMED])
         more = ", ..." if len(shown) > MAX_NAMED else ""
         what = "" if wanted is None else f" and {len(fits)} called {wanted!r}"
-        raise UsageError(
-            f"{storage.uri} holds {len(known)} titles{what}: name one by --title, of {some}{more}"
-        )
-    return known[fits[0]]
+        raise UsageError(f"{storage.uri} holds {len(names)} titles{what}: name one of {some}{more}")
+    return fits[0]
+
+
+def find_title(storage: Storage, wanted: str | None) -> LatestResult:
+    """The newest result of the title with a name or id; of the only title where none is named.
+
+    Raises:
+        UsageError: There is no such title, or more than one, or another version made its result.
+        StorageError: The result cannot be read.
+    """
+    title_id = find_title_id(storage, wanted)
+    latest = latest_result(title_id, storage)
+    if latest is None:
+        raise UsageError(f"{storage.uri} holds no result of {title_id}: index it again")
+    return latest
 
 
 def read_title(title_id: str, storage: Storage) -> StoredTitle:

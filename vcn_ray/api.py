@@ -46,7 +46,7 @@ from vcn_ray.run.planning import (
 from vcn_ray.run.record import RunClock, write_run
 from vcn_ray.run.sources import PlanCache
 from vcn_ray.run.status import TitleStatus
-from vcn_ray.steps import People
+from vcn_ray.steps import DETECT, People
 from vcn_ray.steps import run_title as run_crops
 
 PathLike = str | os.PathLike[str]
@@ -204,7 +204,7 @@ def run_index(request: IndexRequest, display: Display, clock: RunClock) -> Index
             if not new:
                 storage.check_writable()
             # On Ray too: a pack that does not load must fail here, and not in every worker.
-            device = device_for(config.resources.detect_gpus) if request.local else "cpu"
+            device = device_for(DETECT.gpus(config.resources)) if request.local else "cpu"
             loaded = open_pack(config, device)
             if request.local:
                 LocalExecutor(loaded, config, storage, log).run(rest)

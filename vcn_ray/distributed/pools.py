@@ -54,7 +54,7 @@ def track_video(video: VideoPlan, config: RunConfig, output: str) -> TrackDone:
 
 _Board = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(ProgressBoard)
 _Reducer = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Reducer)
-_track_video = ray.remote(num_cpus=1, max_retries=2)(track_video)
+_track_video = ray.remote(max_retries=2)(track_video)
 _train_large = ray.remote(num_cpus=0)(train_large)
 
 
@@ -127,7 +127,8 @@ class Pools:
 
     def track(self, video: VideoPlan) -> None:
         """Track a video whose segments are all committed."""
-        future = _track_video.remote(video, self._config, self._output)
+        task = _track_video.options(num_cpus=TRACK.cpus(self._config.resources))
+        future = task.remote(video, self._config, self._output)
         self._calls[future] = _Call(TRACK.name, video.video_id, Tracked)
 
     def adapt(self, title: TitlePlan, crops: int) -> None:

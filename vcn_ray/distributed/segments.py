@@ -26,10 +26,10 @@ from vcn_ray.run.devices import device_for
 from vcn_ray.run.failures import reason_of
 from vcn_ray.run.ledger import Work
 from vcn_ray.run.plan import SegmentJob
+from vcn_ray.steps import ADAPT, DETECT, TRACK
 
 log = logging.getLogger(__name__)
 
-TRACK_CPUS = 1.0  # left free by a pool that fills the cluster: else no video is ever tracked
 WINDOW_PER_WORKER = 8
 MIN_WINDOW = 64
 """Segments that wait or are in progress, at most: with fewer, a pool that grows would find none."""
@@ -69,7 +69,7 @@ class SegmentWorker:
         self._config = config
         self._storage = Storage.open(output, config.s3)
         self._run_id = run_id
-        self._pack = open_pack(config, device_for(config.resources.detect_gpus))
+        self._pack = open_pack(config, device_for(DETECT.gpus(config.resources)))
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Run the segment jobs of a batch, and return a SegmentRow for each."""
@@ -156,8 +156,8 @@ class SegmentStream:
             self._worker,
             fn_constructor_args=self._job,
             compute=_pool(resources, workers),
-            num_cpus=resources.detect_cpus,
-            num_gpus=resources.detect_gpus or None,
+            num_cpus=DETECT.cpus(resources),
+            num_gpus=DETECT.gpus(resources) or None,
             batch_size=1,
             batch_format="pyarrow",
         )
@@ -240,9 +240,10 @@ def _room(resources: ResourceConfig) -> int:
     """How many segment workers the cluster has room for, beside trainers and track tasks."""
     total = ray.cluster_resources()
     held = resources.adapt_workers
-    spare = total.get("CPU", 1.0) - held * resources.adapt_cpus - TRACK_CPUS
-    by_cpu = int(spare / resources.detect_cpus)
-    if not resources.detect_gpus:
+    # A CPU is left for tracking, or videos would never be tracked.
+    spare = total.get("CPU", 1.0) - held * ADAPT.cpus(resources) - TRACK.cpus(resources)
+    by_cpu = int(spare / DETECT.cpus(resources))
+    if not DETECT.gpus(resources):
         return by_cpu
-    spare = total.get("GPU", 0.0) - held * resources.adapt_gpus
-    return min(by_cpu, int(spare / resources.detect_gpus))
+    spare = total.get("GPU", 0.0) - held * ADAPT.gpus(resources)
+    return min(by_cpu, int(spare / DETECT.gpus(resources)))

@@ -116,8 +116,8 @@ class TrainerPool:
 
 def _trainer_actor(resources: ResourceConfig) -> Any:
     return ray.remote(
-        num_cpus=resources.adapt_cpus,
-        num_gpus=resources.adapt_gpus,
+        num_cpus=ADAPT.cpus(resources),
+        num_gpus=ADAPT.gpus(resources),
         max_restarts=-1,
         max_task_retries=2,
     )(TitleTrainer)
@@ -151,17 +151,17 @@ def train_large(title: TitlePlan, config: RunConfig, output: str, board: Any) ->
         )
         trainer.fit()
     return watch.done(
-        ADAPT.name, title.title_id, resources.adapt_gpus * resources.adapt_job_workers
+        ADAPT.name, title.title_id, ADAPT.gpus(resources) * resources.adapt_job_workers
     )
 
 
 def _scaling(resources: ResourceConfig) -> ScalingConfig:
-    needs = {"CPU": resources.adapt_cpus}
-    if resources.adapt_gpus:
-        needs["GPU"] = resources.adapt_gpus
+    needs = {"CPU": ADAPT.cpus(resources)}
+    if ADAPT.gpus(resources):
+        needs["GPU"] = ADAPT.gpus(resources)
     return ScalingConfig(
         num_workers=resources.adapt_job_workers,
-        use_gpu=resources.adapt_gpus > 0,
+        use_gpu=ADAPT.gpus(resources) > 0,
         resources_per_worker=needs,
     )
 
@@ -170,7 +170,7 @@ def _train_loop(job: dict[str, Any]) -> None:
     config: RunConfig = job["config"]
     torch.set_num_threads(config.threads)
     several = config.resources.adapt_job_workers > 1
-    if config.resources.adapt_gpus:
+    if ADAPT.gpus(config.resources):
         torch.cuda.set_device(get_device())  # each process sees all GPUs of its machine
     _adapt(
         job["title"],

@@ -132,6 +132,8 @@ def read_labels(path: Path) -> dict[str, Labels]:
     """
     try:
         table = pacsv.read_csv(path)
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: no such file") from error
     except (pa.ArrowException, OSError) as error:
         raise UsageError(f"{path} cannot be read as CSV: {one_line(error)}") from error
     _check_columns(table, path)

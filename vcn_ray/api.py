@@ -30,7 +30,7 @@ from vcn_ray.packs.find import find_pack, open_pack, resolve_pack
 from vcn_ray.records import I64, U8, TitleCrops
 from vcn_ray.results import Results
 from vcn_ray.run.devices import device_for
-from vcn_ray.run.events import Event, RunLog, Watch
+from vcn_ray.run.events import Event, Observer, RunLog
 from vcn_ray.run.failures import Failure
 from vcn_ray.run.forget import FailureEraser
 from vcn_ray.run.local import LocalExecutor
@@ -136,7 +136,7 @@ def index(
     pack: str | None = None,
     local: bool = False,
     config: RunConfig | PathLike | None = None,
-    progress: bool | Watch = False,
+    progress: bool | Observer = False,
 ) -> IndexedCatalog:
     """Find the people in videos; what is there already is reused.
 
@@ -290,7 +290,7 @@ def _run_on_ray(
 class _Forward(AbstractContextManager["_Forward"]):
     """A display that passes events on to a function, if there is one."""
 
-    def __init__(self, watch: Watch | None) -> None:
+    def __init__(self, watch: Observer | None) -> None:
         self._watch = watch
 
     def __exit__(self, *_: object) -> None:

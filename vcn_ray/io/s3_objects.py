@@ -36,7 +36,7 @@ class StoredObject(NamedTuple):
     version: str = ""  # empty if the bucket keeps no versions, and in listings
 
 
-class Part(NamedTuple):
+class ByteRange(NamedTuple):
     """Some bytes of an object, with the size and ETag of that object."""
 
     data: bytes
@@ -103,7 +103,7 @@ class S3Objects:
         """Read a whole object."""
         return self._read(key, {}).data
 
-    def read_part(self, key: str, start: int, length: int, etag: str = "") -> Part:
+    def read_part(self, key: str, start: int, length: int, etag: str = "") -> ByteRange:
         """Read a range of an object; the range may reach past the end, or lie there.
 
         Args:
@@ -150,17 +150,17 @@ class S3Objects:
             return explained(error, f"{SCHEME}{self.bucket}").kind != "missing"
         return True
 
-    def _read(self, key: str, options: dict[str, str]) -> Part:
-        def once(s3: Any) -> Part:
+    def _read(self, key: str, options: dict[str, str]) -> ByteRange:
+        def once(s3: Any) -> ByteRange:
             try:
                 got = s3.get_object(**self._at(key), **options, **self.config.payer)
             except ClientError as error:
                 if error.response.get("Error", {}).get("Code") == "InvalidRange":
-                    return Part(b"", 0, "")
+                    return ByteRange(b"", 0, "")
                 raise
             # The connection may also break while the content arrives: read it within the retry.
             data = bytes(got["Body"].read())
-            return Part(data, _size_of(got, options, len(data)), got["ETag"].strip('"'))
+            return ByteRange(data, _size_of(got, options, len(data)), got["ETag"].strip('"'))
 
         return self._request(key, once)
 

@@ -98,7 +98,7 @@ def as_complex(points: F32 | F64) -> npt.NDArray[np.complex128]:
     return pairs.view(np.complex128)[..., 0]
 
 
-class Part(NamedTuple):
+class FrameRegion(NamedTuple):
     """A rectangle of a frame, in pixels; x1 and y1 are one past the last pixel."""
 
     x0: int
@@ -107,8 +107,8 @@ class Part(NamedTuple):
     y1: int
 
 
-def part_shown(matrix: list[list[float]], side: int, height: int, width: int) -> Part:
-    """Find the part of a frame that a crop shows; it is empty if the crop shows none of it.
+def region_shown(matrix: list[list[float]], side: int, height: int, width: int) -> FrameRegion:
+    """Find the region of a frame that a crop shows; it is empty if the crop shows none of it.
 
     Args:
         matrix: Similarity from frame to crop, two rows of three plain numbers: arrays for one face
@@ -120,7 +120,7 @@ def part_shown(matrix: list[list[float]], side: int, height: int, width: int) ->
     (real, _, right), (imag, _, down) = matrix
     size = real**2 + imag**2
     if size == 0:
-        return Part(0, 0, 1, 1)  # the whole crop shows one pixel, as in OpenCV
+        return FrameRegion(0, 0, 1, 1)  # the whole crop shows one pixel, as in OpenCV
     real, imag = real / size, imag / size  # the inverse turns by -imag
     middle = (side - 1) / 2
     x = real * (middle - right) + imag * (middle - down)
@@ -128,7 +128,7 @@ def part_shown(matrix: list[list[float]], side: int, height: int, width: int) ->
     # A turned square extends equally far in x and y. Bilinear sampling needs one more pixel, and
     # rounding another.
     reach = middle * (abs(real) + abs(imag)) + 2
-    return Part(
+    return FrameRegion(
         min(max(floor(x - reach), 0), width),
         min(max(floor(y - reach), 0), height),
         min(max(ceil(x + reach) + 1, 0), width),
@@ -165,7 +165,7 @@ class FaceWarper:
         side = self._side
         crops = np.zeros((len(matrices), side, side, 3), np.uint8)
         for crop, matrix in zip(crops, matrices, strict=True):
-            x0, y0, x1, y1 = part_shown(matrix.tolist(), side, *frame.shape[:2])
+            x0, y0, x1, y1 = region_shown(matrix.tolist(), side, *frame.shape[:2])
             part = frame[y0:y1, x0:x1]
             moved = matrix.copy()
             moved[:, 2] += matrix[:, 0] * x0 + matrix[:, 1] * y0

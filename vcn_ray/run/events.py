@@ -47,7 +47,7 @@ class WorkDone:
 
 
 Event = StepProgress | TitleDone | Failed | WorkDone
-Watch = Callable[[Event], None]
+Observer = Callable[[Event], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class RunLog:
         failures: What will be missing in the results.
     """
 
-    def __init__(self, *watches: Watch, inputs: int, max_failures: int | None = None) -> None:
+    def __init__(self, *watches: Observer, inputs: int, max_failures: int | None = None) -> None:
         self.titles: list[TitleStatus] = []
         self.failures: list[Failure] = []
         self._inputs: dict[str, InputNote] = {}
@@ -91,7 +91,7 @@ class RunLog:
         for watch in self._watches:
             watch(event)
 
-    def watch(self, watch: Watch) -> None:
+    def watch(self, watch: Observer) -> None:
         """Add an observer; it receives the failures and titles so far, and then every event."""
         for failure in self.failures:
             watch(Failed(failure))

@@ -259,7 +259,7 @@ class Title:
                 "name": "dlib",
                 "licence": "CC0-1.0",
                 "commercial_use": True,
-                "source": "https://pypi.org/project/face_recognition_models/",
+                "source": "https://example.org/face_recognition_models/",
             },
             "seeds": {"adapt": 0},
             "seconds": {"detect": 61.2, "track": 2.4, "adapt": 48.9, "cluster": 0.7},

@@ -53,7 +53,7 @@ class AdaptConfig:
     encoder_teacher_momentum: Fraction = 0.99
     cache_bytes: Natural = 2 << 30  # for the trunk's activations; what does not fit is recomputed
 
-    quality_passes: Count = 30  # METHOD 3.1
+    quality_passes: Annotated[int, Field(ge=2)] = 30  # METHOD 3.1
     quality_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
 
     def __post_init__(self) -> None:

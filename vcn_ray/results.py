@@ -16,7 +16,7 @@ import pyarrow as pa
 from vcn_ray.errors import UsageError
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.storage import Storage
-from vcn_ray.run.stored import find_title, find_title_id, find_titles
+from vcn_ray.run.stored import find_title_id, find_titles, read_result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,7 +158,7 @@ class Title:
         Raises:
             UsageError: There is no such person.
         """
-        people = [person.person_id for person in self.people]
+        people = self.people.to_arrow().column("person_id").to_pylist()
         if person_id not in people:
             some = ", ".join(people) or "nobody"
             raise UsageError(f"{self.name} has no person {person_id!r}, only {some}")
@@ -167,9 +167,9 @@ class Title:
         return Records(table.filter(pa.array(keep, pa.bool_())), Appearance)
 
     def __repr__(self) -> str:
-        unknown = sum(track.person_id is None for track in self.tracks)
-        people, tracks = len(self.people), len(self.tracks)
-        return f"Title({self.name!r}, people={people}, tracks={tracks}, unknown={unknown})"
+        counts = self.summary["counts"]
+        shown = ", ".join(f"{what}={counts[what]}" for what in ("people", "tracks", "unknown"))
+        return f"Title({self.name!r}, {shown})"
 
 
 class Results(Sequence[Title]):
@@ -209,7 +209,7 @@ class Results(Sequence[Title]):
         return self._read(find_title_id(self._storage, name))
 
     def _read(self, title_id: str) -> Title:
-        latest = find_title(self._storage, title_id)
+        latest = read_result(title_id, self._storage)
         warnings = tuple(warning["message"] for warning in latest.summary["warnings"])
         name, folder = latest.summary["title"], latest.folder
         return Title(title_id, name, warnings, latest.summary, folder, self._storage)

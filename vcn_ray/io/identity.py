@@ -42,6 +42,11 @@ def video_id(name: str, size: int, content_hash: str) -> str:
     return f"{slug(name)}-{digest('video', size, content_hash)}"
 
 
+def hash_part(any_id: str) -> str:
+    """The hex of a `slug-hex` id or folder."""
+    return any_id.rsplit("-", 1)[-1]
+
+
 def title_id(title: str, video_ids: list[str]) -> str:
     """`slug-hex` of a title: the hex depends on its name and its videos, in any order."""
     return f"{slug(title)}-{digest('title', title, sorted(video_ids))}"

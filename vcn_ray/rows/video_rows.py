@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vcn_ray.core.signals import UNKNOWN_MOTION, SegmentSignals, join_signals
+from vcn_ray.io.identity import hash_part
 from vcn_ray.io.tables import column_array, decode_image, make_table, read_boxes
 from vcn_ray.records import F64, I64, KEPT, Faces, FrameSignals, Mask, Shots
 from vcn_ray.rows.segment_rows import SegmentTables
@@ -124,7 +125,7 @@ def video_tables(
         sampled: (n,) true where the face's crop represents its track.
     """
     links = _Links(track, sampled)
-    short_id = video_id.rsplit("-", 1)[-1]
+    short_id = hash_part(video_id)
     shot_ids = [f"{short_id}-s{number:04d}" for number in range(len(shots))]
     tracks, names = _track_rows(video_id, joined, shots, links, shot_ids)
     rejected = _count_rejected(joined, links)

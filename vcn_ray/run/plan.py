@@ -9,7 +9,7 @@ from typing import NamedTuple
 from vcn_ray.config import RunConfig
 from vcn_ray.errors import MediaError, Reason
 from vcn_ray.io.catalog import CatalogVideo
-from vcn_ray.io.identity import title_id
+from vcn_ray.io.identity import hash_part, title_id
 from vcn_ray.records import Segment, VideoInfo
 from vcn_ray.redact import one_line, redact
 from vcn_ray.run.failures import Failure
@@ -56,7 +56,7 @@ class VideoPlan:
     @property
     def identity(self) -> str:
         """The part of its id that is a hash of its content."""
-        return self.video_id.rsplit("-", 1)[-1]
+        return hash_part(self.video_id)
 
     def jobs(self) -> list[SegmentJob]:
         """Its segments as rows for workers."""
@@ -190,7 +190,7 @@ def plan_title(
 
 def detect_folder(video_id: str, config: RunConfig, detector_hash: str) -> str:
     """Where the faces of a video belong."""
-    return DETECT.folder(video_id, config, video_id.rsplit("-", 1)[-1], detector_hash)
+    return DETECT.folder(video_id, config, hash_part(video_id), detector_hash)
 
 
 def adapt_folder(
@@ -199,10 +199,6 @@ def adapt_folder(
     """Where the adapted model of a title belongs; the order of its videos does not matter."""
     tracks = sorted(video.track_folder for video in videos)
     return ADAPT.folder(title_id, config, tracks, encoder_hash)
-
-
-def _key(folder: str) -> str:
-    return folder.rsplit("-", 1)[-1]
 
 
 def _plan_video(
@@ -216,7 +212,7 @@ def _plan_video(
         info=known.info,
         segments=known.segments,
         detect_folder=detect,
-        track_folder=TRACK.folder(known.video_id, config, _key(detect)),
+        track_folder=TRACK.folder(known.video_id, config, hash_part(detect)),
         etag=known.etag,
     )
 
@@ -237,6 +233,6 @@ def _make_title(
         title_id=name,
         videos=videos,
         adapt_folder=adapt,
-        cluster_folder=CLUSTER.folder(name, config, _key(adapt), order, sorted(missing)),
+        cluster_folder=CLUSTER.folder(name, config, hash_part(adapt), order, sorted(missing)),
         missing=missing,
     )

@@ -16,7 +16,7 @@ from vcn_ray.errors import StorageError, UsageError
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import column_array, read_boxes
 from vcn_ray.records import F32, F64, I64, Mask
-from vcn_ray.run.commit import segment_file
+from vcn_ray.run.commit import RESULT_TABLES, segment_file
 from vcn_ray.schema import BOX_COLUMNS, CROPS, SCHEMA_VERSION, SHOTS
 
 log = logging.getLogger(__name__)
@@ -113,6 +113,19 @@ def latest_result(title_id: str, storage: Storage) -> LatestResult | None:
     return LatestResult(folder, summary)
 
 
+def read_result(title_id: str, storage: Storage) -> LatestResult:
+    """The newest result of a title that must have one.
+
+    Raises:
+        UsageError: It has none, or another version made it.
+        StorageError: The result cannot be read.
+    """
+    latest = latest_result(title_id, storage)
+    if latest is None:
+        raise UsageError(f"{storage.uri} holds no result of {title_id}: index it again")
+    return latest
+
+
 def find_title_id(storage: Storage, wanted: str | None) -> str:
     """The id of the title with a name or id; of the only title where none is named.
 
@@ -148,27 +161,18 @@ def find_title(storage: Storage, wanted: str | None) -> LatestResult:
         UsageError: There is no such title, or more than one, or another version made its result.
         StorageError: The result cannot be read.
     """
-    title_id = find_title_id(storage, wanted)
-    latest = latest_result(title_id, storage)
-    if latest is None:
-        raise UsageError(f"{storage.uri} holds no result of {title_id}: index it again")
-    return latest
+    return read_result(find_title_id(storage, wanted), storage)
 
 
 def read_title(title_id: str, storage: Storage) -> StoredTitle:
     """The newest result of a title, with its tables.
 
     Raises:
-        UsageError: It has no result.
+        UsageError: It has no result, or another version made it.
+        StorageError: The result cannot be read.
     """
-    latest = latest_result(title_id, storage)
-    if latest is None:
-        raise UsageError(f"{storage.uri} holds no result of {title_id}")
-    folder, summary = latest
-    tables = {
-        name: storage.read_table(f"{folder}/{name}.parquet")
-        for name in ("people", "tracks", "appearances", "merges")
-    }
+    folder, summary = read_result(title_id, storage)
+    tables = {name: storage.read_table(f"{folder}/{name}.parquet") for name in RESULT_TABLES}
     sources = summary["keys"]["track"]
     shots = [storage.read_table(f"{source}/shots.parquet") for source in sources]
     crops = [storage.read_table(f"{source}/crops.parquet") for source in sources]

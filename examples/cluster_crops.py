@@ -34,7 +34,9 @@ def main() -> None:
     """Read the tracks and print the tracks of each person."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tracks", type=Path, help="a folder with a sub-folder for each track")
-    parser.add_argument("--pack", default="dlib", help="face models: a name or a folder")
+    parser.add_argument(
+        "--pack", default="centerface-sface", help="face models: a name or a folder"
+    )
     options = parser.parse_args()
 
     pack = load_pack(options.pack)

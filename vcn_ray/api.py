@@ -25,6 +25,7 @@ from vcn_ray.errors import ShapeError
 from vcn_ray.io.catalog import CatalogVideo, read_catalog
 from vcn_ray.io.storage import Storage
 from vcn_ray.learn.hooks import Hooks
+from vcn_ray.packs.embedded import DEFAULT as DEFAULT_PACK
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.find import find_pack, open_pack, resolve_pack
 from vcn_ray.records import I64, U8, TitleCrops
@@ -230,7 +231,7 @@ def run_title(
     track: npt.ArrayLike,
     frame: npt.ArrayLike | None = None,
     *,
-    pack: str | FacePack = "dlib",
+    pack: str | FacePack = DEFAULT_PACK,
     config: RunConfig | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> People:

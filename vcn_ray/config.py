@@ -28,6 +28,7 @@ from vcn_ray.io.isolation import IsolationConfig
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.video import DecodeConfig
 from vcn_ray.learn.adapt_config import AdaptConfig
+from vcn_ray.packs.embedded import DEFAULT as DEFAULT_PACK
 from vcn_ray.packs.fetch import DownloadConfig
 from vcn_ray.redact import redact
 
@@ -80,7 +81,7 @@ class RunConfig:
     """Every setting of a run; the defaults are meant for every video."""
 
     profile: Literal["default", "paper"] = "default"  # the entry of PROFILES the others start from
-    pack: str = "dlib"  # a name, a folder or an S3 prefix
+    pack: str = DEFAULT_PACK  # a name, a folder or an S3 prefix
     seed: Natural = 0
     threads: Count = 1  # of each worker's networks; sums in another order round differently
     detect: DetectSettings = field(default_factory=DetectSettings)

@@ -31,7 +31,7 @@ from benchmarks.report import Cell, Report, say
 from vcn_ray.io.video import DecodeConfig
 from vcn_ray.packs.accuracy import check_faces
 from vcn_ray.packs.check import measure_speed
-from vcn_ray.packs.embedded import NAME as DLIB
+from vcn_ray.packs.embedded import BUILT_IN_NAMES
 from vcn_ray.packs.load import describe_pack, load_pack
 
 COLUMNS = {
@@ -57,7 +57,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--faces", type=Path, required=True, metavar="FACES")
     parser.add_argument("--pack", action="append", metavar="NAME", help="one pack; may be repeated")
     options = read_options(parser, argv)
-    names = options.pack or [DLIB, *sorted(p.name for p in options.packs.iterdir() if p.is_dir())]
+    names = options.pack or [
+        *BUILT_IN_NAMES,
+        *sorted(p.name for p in options.packs.iterdir() if p.is_dir()),
+    ]
     report = Report(COLUMNS)
     for name in (NOTHING, *names):
         report.add(measure_alone(name, options.packs, options.faces))
@@ -78,7 +81,7 @@ def measure(name: str, packs: Path, faces: Path) -> dict[str, Cell]:
     cv2.setNumThreads(1)
     if name == NOTHING:
         return {"pack": name, "peak MiB": peak_resident()}
-    place = name if name == DLIB else str(packs / name)
+    place = name if name in BUILT_IN_NAMES else str(packs / name)
     info = describe_pack(place)
     long_side = DecodeConfig().long_side_pixels
     speed = measure_speed(load_pack(place), long_side, time.process_time, TURNS)

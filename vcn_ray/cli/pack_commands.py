@@ -15,7 +15,6 @@ from vcn_ray.io.video import DecodeConfig
 from vcn_ray.packs.accuracy import FALSE_RATES, FaceCheck, check_faces, find_faces
 from vcn_ray.packs.add import AddedPack, PackOptions, add_pack
 from vcn_ray.packs.check import PackCheck, check_pack, measure_speed
-from vcn_ray.packs.embedded import NAME as DLIB
 from vcn_ray.packs.face_pack import BUILT_IN, PackInfo
 from vcn_ray.packs.fetch import pull_pack
 from vcn_ray.packs.find import (
@@ -78,7 +77,7 @@ def _speeds(infos: list[PackInfo], settings: RunConfig) -> dict[str, list[str]]:
 
 def _speed(info: PackInfo, settings: RunConfig, display: ProgressDisplay) -> list[str]:
     try:
-        place = DLIB if info.place == BUILT_IN else info.place
+        place = info.name if info.place == BUILT_IN else info.place
         speed = measure_speed(open_pack(with_pack(settings, place)), MAX_SIDE)
     except PackError as error:  # the networks differ from their description
         display.note(f"{info.name}: {error}")

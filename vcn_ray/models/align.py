@@ -35,6 +35,12 @@ ARCFACE_TEMPLATE: F64 = np.array(
 pixels: the template that ArcFace encoders are trained with (insightface,
 `face_align.arcface_dst`)."""
 
+CHIP_LANDMARKS: F64 = np.array(
+    [[48.5, 46.9], [101.5, 46.9], [75.0, 79.9], [52.7, 106.4], [97.3, 106.4]]
+)
+"""(5, 2) x y of the five landmarks of CenterFace in a chip of dlib: their medians over faces of
+films that dlib's own detector and landmarks cut, made symmetric (benchmarks/method/chips.py)."""
+
 MAX_WIDENED = 20
 """Largest part of a frame, in crop sizes, for which a fourth channel saves more than it costs."""
 
@@ -183,22 +189,21 @@ class FaceWarper:
         cv2.cvtColor(self._crop, cv2.COLOR_RGBA2RGB, dst=crop)
 
 
-class ArcFaceAligner:
-    """Crops for ArcFace encoders, from the five landmarks of YuNet, SCRFD or RetinaFace.
-
-    The crops equal those of insightface's `face_align.norm_crop` within one grey level.
+class TemplateAligner:
+    """Crops in which eyes, nose and corners of the mouth lie near the places of a template.
 
     Args:
-        input_pixels: Side of the crops; the template is scaled to it.
+        template: (5, 2) x y, pixels of the crop.
+        input_pixels: Side of the crops.
 
     Attributes:
         input_pixels: Side of the crops.
     """
 
-    def __init__(self, input_pixels: int = ARCFACE_PIXELS) -> None:
+    def __init__(self, template: F64, input_pixels: int) -> None:
         self.input_pixels = input_pixels
         self._warper = FaceWarper(input_pixels)
-        self._template = ARCFACE_TEMPLATE * (input_pixels / ARCFACE_PIXELS)
+        self._template = template
 
     def align(self, frame: U8, detections: Detections) -> U8:
         """Cut the crops of one frame, bilinear, black beyond the frame's edge (METHOD 1.5).
@@ -215,6 +220,26 @@ class ArcFaceAligner:
             ShapeError: A face has no five landmarks.
         """
         return self._warper.warp(frame, fit_similarities(detections.landmarks, self._template))
+
+
+class ArcFaceAligner(TemplateAligner):
+    """Crops for ArcFace encoders, from the landmarks of CenterFace, YuNet, SCRFD or RetinaFace.
+
+    The crops equal those of insightface's `face_align.norm_crop` within one grey level.
+
+    Args:
+        input_pixels: Side of the crops; the template is scaled to it.
+    """
+
+    def __init__(self, input_pixels: int = ARCFACE_PIXELS) -> None:
+        super().__init__(ARCFACE_TEMPLATE * (input_pixels / ARCFACE_PIXELS), input_pixels)
+
+
+class ChipAligner(TemplateAligner):
+    """Crops for dlib's encoder, from the landmarks of CenterFace."""
+
+    def __init__(self) -> None:
+        super().__init__(CHIP_LANDMARKS, CHIP_PIXELS)
 
 
 class DlibAligner:

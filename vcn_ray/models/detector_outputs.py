@@ -1,9 +1,10 @@
 """Turns outputs of detector networks into faces, in numpy, for a batch at once; it runs no network.
 
-It knows two kinds of heads: distances from the cells of a grid to the sides of a face (SCRFD, and
-RetinaFace as insightface exports it), and YuNet's.
+It knows three kinds of heads: distances from the cells of a grid to the sides of a face (SCRFD, and
+RetinaFace as insightface exports it), YuNet's, and CenterFace's maps.
 
-Letters of shapes: b pictures, m faces in all of them, c cells of a level, a faces per cell.
+Letters of shapes: b pictures, m faces in all of them, c cells of a level, a faces per cell, h and w
+cells of a map.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ YUNET_OUTPUTS = tuple(
     f"{head}_{stride}" for head in ("cls", "obj", "bbox", "kps") for stride in YUNET_STRIDES
 )
 """Names of the outputs of a YuNet graph, in the order of `decode_yunet`."""
+
+CENTERFACE_STRIDE = 4
+CENTERFACE_CHANNELS = (1, 2, 2, 2 * LANDMARKS)
+"""Channels of the four maps: score, log of the sides, offset of the centre, landmarks."""
 
 SCRFD_STRIDES = {9: (8, 16, 32), 15: (8, 16, 32, 64, 128)}
 """Strides by the number of outputs: a graph with landmarks has three outputs per level."""
@@ -170,6 +175,49 @@ def decode_yunet(
         landmarks = points[picture, row].reshape(-1, LANDMARKS, 2) * stride
         parts.append(Candidates(picture, boxes, scores[picture, row], corner[:, None] + landmarks))
     return join(parts)
+
+
+def decode_centerface(
+    outputs: Sequence[F32], size: tuple[int, int], min_score: float
+) -> Candidates:
+    """Decode CenterFace's four maps (Xu et al., CenterFace, Scientific Programming 2020).
+
+    Every cell is a face's possible centre. The maps list y before x.
+
+    Args:
+        outputs: float32 arrays (b, channels * h, w) of the maps, in the order of
+            CENTERFACE_CHANNELS, as `BatchSession.run` flattens them.
+        size: Height and width of the pictures, multiples of the stride.
+        min_score: Faces with a lower score are left out.
+
+    Returns:
+        Faces before suppression, in pixels of the pictures, cut off at their edges.
+
+    Raises:
+        ShapeError: The outputs are of another kind, or of pictures of another size.
+    """
+    height, width = (side // CENTERFACE_STRIDE for side in size)
+    if len(outputs) != len(CENTERFACE_CHANNELS):
+        raise ShapeError(f"CenterFace has {len(CENTERFACE_CHANNELS)} outputs, got {len(outputs)}")
+    for output, channels in zip(outputs, CENTERFACE_CHANNELS, strict=True):
+        if output.shape[1:] != (channels * height, width) or not height:
+            raise ShapeError(
+                f"maps of {size[0]}x{size[1]} pixels need (b, {channels} * {height}, {width}), "
+                f"got {output.shape}"
+            )
+    heat, sides, offset, points = (
+        output.reshape(len(output), -1, height, width) for output in outputs
+    )
+    picture, y, x = np.nonzero(heat[:, 0] >= min_score)
+    extent = np.exp(sides[picture, ::-1, y, x]) * CENTERFACE_STRIDE  # (m, 2) width, height
+    cell = np.stack([x, y], axis=1).astype(np.float32)
+    centre = (cell + offset[picture, ::-1, y, x] + 0.5) * CENTERFACE_STRIDE
+    edge = np.array(size[::-1], np.float32)
+    low = np.clip(centre - extent / 2, 0, edge)
+    boxes = np.hstack([low, np.minimum(low + extent, edge)])
+    away = points[picture, :, y, x].reshape(-1, LANDMARKS, 2)[..., ::-1]  # x y, in face sides
+    landmarks = away * extent[:, None] + low[:, None]
+    return join([Candidates(picture, boxes, heat[picture, 0, y, x], landmarks)])
 
 
 def cell_count(stride: int, size: tuple[int, int]) -> int:

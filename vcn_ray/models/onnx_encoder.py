@@ -132,9 +132,13 @@ class OnnxEncoder(Backbone):
         maps = [n for n in narrow if len(shapes[n]) == 3 and min(shapes[n][1:]) > 1]
         min_rows = min((shapes[n][1] for n in maps), default=0)
         before = [n for n in maps if shapes[n][1] > min_rows]
-        if len(before) > 1:  # within a block, activations may be wider than between blocks
-            return min(reversed(before), key=lambda n: math.prod(shapes[n]))
-        return self._before_last(TAIL_FRACTION, narrow)
+        if len(before) < 2:
+            return self._before_last(TAIL_FRACTION, narrow)
+        rows = min(shapes[n][1] for n in before)
+        stage = [n for n in before if shapes[n][1] == rows]
+        sizes = sorted(math.prod(shapes[n]) for n in stage)
+        usual = sizes[len(sizes) // 2]  # within a block, activations may be wider
+        return next(n for n in reversed(stage) if math.prod(shapes[n]) <= usual)
 
     def _before_last(self, fraction: float, narrow: list[str]) -> str:
         """Name of the last bottleneck that leaves a fraction of the layers to the tail."""

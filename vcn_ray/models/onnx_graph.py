@@ -21,6 +21,7 @@ import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
 from vcn_ray.errors import PackError
@@ -32,6 +33,9 @@ FILTERS = ("Conv", "Gemm", "MatMul")
 
 STATISTICS = {"BatchNormalization": (3, 4)}
 """Inputs that are measured and not trained, by operator."""
+
+RESTORED = ("DequantizeLinear", "Reshape")
+"""Steps that turn weights kept as small integers into floats."""
 
 MIN_OPSET = 11
 DOMAINS = ("", "ai.onnx")  # both mean ONNX's own operators
@@ -75,6 +79,7 @@ def read_graph(path: Path) -> onnx.ModelProto:
     model = load_model(path)
     if any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer):
         raise PackError(f"{path} keeps its weights in other files: save it as one file")
+    restore_floats(model)
     opset = max((o.version for o in model.opset_import if o.domain in DOMAINS), default=0)
     if opset < MIN_OPSET:
         raise PackError(
@@ -84,6 +89,45 @@ def read_graph(path: Path) -> onnx.ModelProto:
     if len(graph_inputs(model)) != 1 or len(model.graph.output) != 1:
         raise PackError(f"{path} has not one input and one output: it is no face-ID encoder")
     return model
+
+
+def restore_floats(model: onnx.ModelProto) -> None:
+    """Store weights that a graph keeps as small integers as float32, which can be trained.
+
+    Only steps whose inputs are all stored are computed, in a graph that has quantised weights.
+
+    Args:
+        model: The graph; it is changed.
+    """
+    if not any(node.op_type == "DequantizeLinear" for node in model.graph.node):
+        return
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in list(model.graph.node):
+        if node.op_type in RESTORED and all(name in stored for name in node.input):
+            values = _compute(node, [stored[name] for name in node.input], model)
+            stored[node.output[0]] = numpy_helper.from_array(values, node.output[0])
+            model.graph.node.remove(node)
+    used = {name for node in model.graph.node for name in node.input}
+    inputs = [value for value in graph_inputs(model) if value.name in used]
+    del model.graph.input[:], model.graph.initializer[:]
+    model.graph.input.extend(inputs)
+    model.graph.initializer.extend(tensor for name, tensor in stored.items() if name in used)
+
+
+def _compute(
+    node: onnx.NodeProto, inputs: list[onnx.TensorProto], model: onnx.ModelProto
+) -> np.ndarray[Any, Any]:
+    """Compute one step of a graph by ONNX's own reference implementation."""
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in inputs}
+    declared = [
+        onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+        for tensor in inputs
+    ]
+    output = onnx.helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, None)
+    graph = onnx.helper.make_graph([node], "step", declared, [output])
+    step = onnx.helper.make_model(graph, opset_imports=model.opset_import)
+    (result,) = ReferenceEvaluator(step).run(None, values)
+    return np.ascontiguousarray(result)
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,7 @@ class BatchSession:
         self.max_batch = MAX_BATCH[device.partition(":")[0]]
         model = onnx.load(path)
         check_input(model, path.name)
+        hide_weights(model)
         self._session, self.batched = self._open_best(model, any_size)
         (session_input,) = self._session.get_inputs()
         self._input_name = session_input.name
@@ -183,33 +184,38 @@ def fixed_size(shape: list[int | str | None]) -> tuple[int, int] | None:
 
 
 def same_outputs(plain: onnxruntime.InferenceSession, batch: onnxruntime.InferenceSession) -> bool:
-    """Whether two pictures in one batch give what each gives alone to the graph of the file."""
+    """Whether pictures in one batch give what they give to the graph of the file.
+
+    That graph takes one picture, or a fixed number of them.
+    """
     (session_input,) = plain.get_inputs()
     name = session_input.name
     size = fixed_size(session_input.shape) or (PROBE_PIXELS, PROBE_PIXELS)
-    pictures = np.random.default_rng(0).normal(0, 50, (2, 3, *size)).astype(np.float32)
-    both = batch.run(None, {name: pictures})
-    for number in range(2):
-        alone = plain.run(None, {name: pictures[number : number + 1]})
-        for output, expected in zip(both, alone, strict=True):
-            if len(output) != 2 or output[number].size != expected.size:
+    few = session_input.shape[0] if isinstance(session_input.shape[0], int) else 1
+    pictures = np.random.default_rng(0).normal(0, 50, (2 * few, 3, *size)).astype(np.float32)
+    together = batch.run(None, {name: pictures})
+    for start in (0, few):
+        apart = plain.run(None, {name: pictures[start : start + few]})
+        for output, expected in zip(together, apart, strict=True):
+            part = output[start : start + few]
+            if len(output) != 2 * few or part.size != expected.size:
                 return False
-            found = output[number].reshape(expected.shape)
+            found = part.reshape(expected.shape)
             if not np.allclose(found, expected, rtol=PROBE_TOLERANCE, atol=PROBE_TOLERANCE):
                 return False
     return True
 
 
 def takes_sizes(plain: onnxruntime.InferenceSession, freed: onnxruntime.InferenceSession) -> bool:
-    """Whether the rows of a picture of another size grow in proportion to its pixels."""
+    """Whether the outputs of a picture of another size grow in proportion to its pixels."""
     (session_input,) = plain.get_inputs()
     size = fixed_size(session_input.shape) or (PROBE_PIXELS, PROBE_PIXELS)
-    rows = []
+    density = []
     for height, width in (size, (PROBE_PIXELS, 2 * PROBE_PIXELS)):
         picture = np.zeros((1, 3, height, width), np.float32)
         found = freed.run(None, {session_input.name: picture})
-        rows.append([output.shape[1] / (height * width) for output in found])
-    return np.allclose(rows[0], rows[1])
+        density.append([output.size / (height * width) for output in found])
+    return np.allclose(density[0], density[1])
 
 
 def check_input(model: onnx.ModelProto, file: str) -> None:
@@ -229,6 +235,17 @@ def check_input(model: onnx.ModelProto, file: str) -> None:
         f"{file} does not take one input of float32 pictures (batch, 3, height, width): choose a "
         "detector"
     )
+
+
+def hide_weights(model: onnx.ModelProto) -> None:
+    """Take a graph's weights off the list of its inputs, where onnxruntime cannot fold them.
+
+    Args:
+        model: The graph; it is changed.
+    """
+    inputs = graph_inputs(model)
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
 
 
 def free_axes(model: onnx.ModelProto, any_size: bool) -> None:

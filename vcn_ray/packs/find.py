@@ -13,7 +13,7 @@ from vcn_ray.errors import PackError, StorageError
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.storage import Storage, is_remote
 from vcn_ray.packs.describe import PACK_TOML, parse_pack_file
-from vcn_ray.packs.embedded import NAME as DLIB
+from vcn_ray.packs.embedded import BUILT_IN_NAMES
 from vcn_ray.packs.face_pack import FacePack, PackInfo, Progress, no_progress
 from vcn_ray.packs.fetch import PIN, DownloadConfig, fetch_pack, is_usable, pin_pack, pull_pack
 from vcn_ray.packs.inspect import INSIGHTFACE_NAMES
@@ -65,7 +65,7 @@ def resolve_pack(name: str, s3: S3Config) -> str:
         PackError: The prefix holds no pack.
         StorageError: A place on S3 cannot be listed.
     """
-    if name == DLIB:
+    if name in BUILT_IN_NAMES:
         return name
     if is_remote(name):
         return name if PIN in name else pin_pack(name, s3)
@@ -141,13 +141,13 @@ def check_planned(pack: FacePack, as_planned: bool) -> None:
 
 
 def list_packs(s3: S3Config) -> list[PackInfo]:
-    """Describe the built-in pack and all packs in the places of packs, usable or not.
+    """Describe the built-in packs and all packs in the places of packs, usable or not.
 
     Packs on S3 come last, and none of their model files is read.
     """
     folders = [path for place in local_places() for path in sorted(place.glob("[!.]*"))]
     found = []
-    for name in (DLIB, *(str(path) for path in folders if path.is_dir())):
+    for name in (*BUILT_IN_NAMES, *(str(path) for path in folders if path.is_dir())):
         try:
             found.append(describe_pack(name))
         except PackError as error:

@@ -1,6 +1,6 @@
-"""Loads and describes packs of this machine: the built-in one and folders, by name or path.
+"""Loads and describes packs of this machine: the built-in ones and folders, by name or path.
 
-A pack is the built-in name `dlib`, a folder with `pack.toml` (see `describe`), or a folder that the
+A pack is a built-in name (see `embedded`), a folder with `pack.toml` (see `describe`), or a folder that the
 files in it describe, such as InsightFace's (see `inspect`). A name is searched in the folders of
 VCN_PACKS, then in `~/.insightface/models`. This module downloads nothing; it does not know S3,
 where frames come from, or how an encoder is trained.
@@ -30,8 +30,7 @@ from vcn_ray.packs.describe import (
     checked_file,
     suggest,
 )
-from vcn_ray.packs.embedded import NAME as DLIB
-from vcn_ray.packs.embedded import describe_dlib_pack, load_dlib_pack
+from vcn_ray.packs.embedded import BUILT_IN_NAMES, describe_built_in, load_built_in
 from vcn_ray.packs.face_pack import Detector, FacePack, PackInfo
 from vcn_ray.packs.inspect import INSIGHTFACE_FILES, INSIGHTFACE_NAMES, read_pack
 from vcn_ray.redact import one_line
@@ -54,8 +53,8 @@ def load_pack(name_or_folder: str, threads: int = 1, device: str = "cpu") -> Fac
         PackError: The pack is unknown or incomplete, a file has another checksum, or the detector
             cannot run on that device.
     """
-    if name_or_folder == DLIB:
-        return load_dlib_pack(threads, device)
+    if name_or_folder in BUILT_IN_NAMES:
+        return load_built_in(name_or_folder, threads, device)
     folder = find_folder(name_or_folder)
     return load_described(folder, read_pack(folder), threads, device)
 
@@ -88,8 +87,8 @@ def describe_pack(name_or_folder: str) -> PackInfo:
     Raises:
         PackError: The pack is unknown or incomplete, or a file has another checksum.
     """
-    if name_or_folder == DLIB:
-        return describe_dlib_pack()
+    if name_or_folder in BUILT_IN_NAMES:
+        return describe_built_in(name_or_folder)
     folder = find_folder(name_or_folder)
     return describe_folder(folder, read_pack(folder))
 
@@ -143,7 +142,7 @@ def find_folder(name_or_folder: str) -> Path:
             f"put {files} into {insightface_home() / name_or_folder}, or fetch them with "
             f"vcn packs pull {name_or_folder}"
         )
-    hint = suggest(name_or_folder, [DLIB, *INSIGHTFACE_NAMES])
+    hint = suggest(name_or_folder, [*BUILT_IN_NAMES, *INSIGHTFACE_NAMES])
     raise PackError(f"no pack is called {name_or_folder!r} and no such folder exists: {hint}")
 
 

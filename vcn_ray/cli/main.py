@@ -188,7 +188,7 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="F.csv",
-        help="columns video, frame or seconds, x0, y0, x1, y1, identity (?: cannot be told, "
+        help="columns video, frame or seconds, x0, y0, x1, y1, identity (?: not identifiable, "
         "-: no face); or a folder of NAME.labels.csv; may be repeated",
     )
     parser.add_argument(

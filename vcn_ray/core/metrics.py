@@ -1,8 +1,9 @@
 """How well clusters, and embeddings, agree with known identities (METHOD 5).
 
-`evaluate_clustering` scores labels of tracks, `match_times` the beginnings of shots. `verify_people` and `separate_people` score
-embeddings, pair by pair, without holding all pairs: cosines are computed in tiles, and of those
-between different people only the largest are kept. It knows no pictures and no networks.
+`evaluate_clustering` scores labels of tracks, `match_times` the beginnings of shots.
+`verify_people` and `separate_people` score embeddings, pair by pair, without holding all pairs:
+cosines are computed in tiles, and of those between different people only the largest are kept. It
+knows no pictures and no networks.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Labels of who is where, and of where shots begin, read from CSV files; it knows no results.
 
-Labels give one face a row: `video, frame or seconds, x0, y0, x1, y1, identity`. Identity `?` marks a
-face that cannot be told, and `-` a place that shows no real face. Cuts give the first frame of each
-new shot: `video, seconds`.
+Labels give one face a row: `video, frame or seconds, x0, y0, x1, y1, identity`. Identity `?` marks
+a face that nobody can identify, and `-` a place that shows no real face. Cuts give the first frame
+of each new shot: `video, seconds`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from vcn_ray.records import F32, F64, I64
 
 T = TypeVar("T")
 
-UNTOLD = "?"
-"""Identity of a face that cannot be told: it is left out of every score."""
+UNIDENTIFIED = "?"
+"""Identity of a face that nobody can identify: it is left out of every score."""
 
 NO_FACE = "-"
 """Identity of a place without a real face: nobody should be made of it."""
@@ -42,7 +42,7 @@ class Labels:
     frame: I64 | None  # (n,) frame number, or None if the labels give seconds
     seconds: F64 | None  # (n,)
     boxes: F32  # (n, 4) pixels of the displayed frame
-    identity: list[str]  # n names, UNTOLD or NO_FACE
+    identity: list[str]  # n names, UNIDENTIFIED or NO_FACE
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ class Truth:
 
 
 def is_person(identity: str) -> bool:
-    """True for the name of somebody, false for UNTOLD and NO_FACE."""
-    return identity not in (UNTOLD, NO_FACE)
+    """True for the name of somebody, false for UNIDENTIFIED and NO_FACE."""
+    return identity not in (UNIDENTIFIED, NO_FACE)
 
 
 def read_truth(labels: Sequence[Path], cuts: Sequence[Path] = ()) -> Truth:
@@ -92,9 +92,7 @@ def read_labels(path: Path) -> dict[str, Labels]:
     table = _read_table(path)
     _check_columns(table, path, ("video", "identity", *BOX_COLUMNS))
     if not {"frame", "seconds"} & set(table.column_names):
-        raise UsageError(
-            f"{path} lacks frame or seconds; it has {', '.join(table.column_names)}"
-        )
+        raise UsageError(f"{path} lacks frame or seconds; it has {', '.join(table.column_names)}")
     return {video: _labels_of(rows, path) for video, rows in _by_video(table).items()}
 
 

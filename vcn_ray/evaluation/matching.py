@@ -9,17 +9,17 @@ the last one it stays, for at most half the time between two labels.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from vcn_ray.core.vectors import paired_iou, pairwise_iou
-from vcn_ray.evaluation.labels import NO_FACE, UNTOLD, Labels
+from vcn_ray.evaluation.labels import NO_FACE, UNIDENTIFIED, Labels
 from vcn_ray.records import F32, F64, I64, Mask
 
 MIN_IOU = 0.3  # detectors and labellers disagree on how much chin and hair belongs to a face
-MAX_INTERVAL = 1.0  # seconds; a face half a second away from its label shows little about it
+MAX_REACH = 0.5  # seconds; a face further away from its label shows little about it
 ROUNDING = 0.001  # seconds; times in CSV files often have three decimals
 DEFAULT_FRAME_SECONDS = 0.04  # of a video with a single frame
 
@@ -30,9 +30,14 @@ class LabelledFaces:
 
     seconds: F64  # (n,)
     boxes: F32  # (n, 4) pixels of the displayed frame
-    identity: list[str]  # n names, UNTOLD or NO_FACE
+    identity: list[str]  # n names, UNIDENTIFIED or NO_FACE
     frame: I64  # (n,) the analysed frame that is compared with the label; -1: none
     interval: float  # seconds between two labelled times
+
+    @property
+    def reach(self) -> float:
+        """Seconds by which a label and a face may be apart."""
+        return min(self.interval / 2, MAX_REACH)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +61,7 @@ class FrameBoxes(NamedTuple):
 class TrackMatches(NamedTuple):
     """What k tracks and n labels say of each other."""
 
-    identity: list[str]  # k names, UNTOLD or NO_FACE
+    identity: list[str]  # k names, UNIDENTIFIED or NO_FACE
     matched: Mask  # (k,) true for a track that overlaps a labelled face
     covered: Mask  # (n,) true for a label that a track overlaps
 
@@ -77,20 +82,20 @@ def place_labels(truth: Labels, seconds: F64, analysed: Mask) -> LabelledFaces:
         times = np.asarray(truth.seconds)
     order = np.argsort(times, kind="stable")
     rows, times = rows[order], times[order]
-    interval = label_interval(times, seconds, analysed)
-    frames = np.flatnonzero(analysed)
-    nearest = nearest_frames(times, seconds[frames], interval / 2)
-    return LabelledFaces(
+    labels = LabelledFaces(
         seconds=times,
         boxes=truth.boxes[rows],
         identity=[truth.identity[row] for row in rows],
-        frame=np.append(frames, -1)[nearest],
-        interval=interval,
+        frame=np.full(len(rows), -1, np.int64),
+        interval=label_interval(times, seconds, analysed),
     )
+    frames = np.flatnonzero(analysed)
+    nearest = nearest_frames(times, seconds[frames], labels.reach)
+    return replace(labels, frame=np.append(frames, -1)[nearest])
 
 
 def label_interval(times: F64, seconds: F64, analysed: Mask) -> float:
-    """Return the median time between two labelled times, from one frame to MAX_INTERVAL.
+    """Return the median time between two labelled times, at least that of a frame.
 
     Where one time alone is labelled, it is the time between two analysed frames.
 
@@ -101,7 +106,7 @@ def label_interval(times: F64, seconds: F64, analysed: Mask) -> float:
     """
     frame_seconds = _median_step(seconds, DEFAULT_FRAME_SECONDS)
     default = _median_step(seconds[analysed], frame_seconds)
-    return min(max(_median_step(np.unique(times), default), frame_seconds), MAX_INTERVAL)
+    return max(_median_step(np.unique(times), default), frame_seconds)
 
 
 def nearest_frames(times: F64, analysed: F64, tolerance: float) -> I64:
@@ -148,9 +153,9 @@ def match_tracks(tracks: FaceTracks, labels: LabelledFaces) -> TrackMatches:
     """Let each track vote for an identity at every labelled time: for the face it overlaps most.
 
     The identity with most votes is the track's. A track that overlaps no label is NO_FACE, unless
-    it is so short that it may lie between two labelled times: then it is UNTOLD.
+    it is so short that it may lie between two labelled times: then it is UNIDENTIFIED.
     """
-    count, reach = len(tracks.start), labels.interval / 2
+    count, reach = len(tracks.start), labels.reach
     identity, matched = [], np.zeros(count, np.bool_)
     covered = np.zeros(len(labels.seconds), np.bool_)
     starts = np.searchsorted(tracks.owner, np.arange(count + 1))
@@ -173,9 +178,10 @@ def match_tracks(tracks: FaceTracks, labels: LabelledFaces) -> TrackMatches:
             labels.identity[row] for row in best if overlap[row - inside.start] >= MIN_IOU
         )
         seen = _between(labels.seconds, first, last)
-        told = seen.stop > seen.start or last - first + ROUNDING >= labels.interval
+        certain = seen.stop > seen.start or last - first + ROUNDING >= labels.interval
+        unmatched = NO_FACE if certain else UNIDENTIFIED
+        identity.append(votes.most_common(1)[0][0] if votes else unmatched)
         matched[number] = bool(votes)
-        identity.append(votes.most_common(1)[0][0] if votes else NO_FACE if told else UNTOLD)
     return TrackMatches(identity, matched, covered)
 
 

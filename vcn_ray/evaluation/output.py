@@ -146,6 +146,7 @@ def score_title(title: MatchedTitle) -> TitleScores:
         people=count_people(title.tracks, title.there),
         heights=recall_by_height(title.boxes, title.detected, title.tracked),
         cuts=title.cuts,
+        tracks=len(title.tracks),
         tracks_scored=sum(is_person(track.identity) for track in title.tracks),
         tracks_unknown=sum(track.person is None for track in title.tracks),
         tracks_unlabelled=sum(not track.matched for track in title.tracks),

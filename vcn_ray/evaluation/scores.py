@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vcn_ray.core.metrics import UNKNOWN, ClusterScores, evaluate_clustering
-from vcn_ray.evaluation.labels import UNTOLD, is_person
+from vcn_ray.evaluation.labels import UNIDENTIFIED, is_person
 from vcn_ray.records import F32, Mask
 
 CUT_TOLERANCE = 0.2  # seconds
@@ -43,7 +43,7 @@ class MatchedTrack(NamedTuple):
     """A track of a result beside its labels."""
 
     track_id: str
-    identity: str  # a name, UNTOLD or NO_FACE
+    identity: str  # a name, UNIDENTIFIED or NO_FACE
     person: str | None  # of the result; None: unknown
     seconds: float  # on screen
     matched: bool  # false where it overlaps no labelled face
@@ -56,8 +56,8 @@ class PeopleCounts:
     there: int  # labelled identities
     found: int  # identities with a track in a person
     made: int  # people of the result
-    of_no_face: int  # people most of whose tracks are NO_FACE or UNTOLD
-    mixed: int  # people with two identities or more; NO_FACE is one, UNTOLD is none
+    of_no_face: int  # people most of whose tracks are NO_FACE or UNIDENTIFIED
+    mixed: int  # people with two identities or more; NO_FACE is one, UNIDENTIFIED is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,7 @@ class TitleScores:
     people: PeopleCounts
     heights: tuple[HeightRecall, ...]  # from small to large
     cuts: CutScores | None  # None where no cuts are labelled
+    tracks: int
     tracks_scored: int  # of labelled people
     tracks_unknown: int  # of any identity, in no person
     tracks_unlabelled: int  # that overlap no labelled face
@@ -190,8 +191,8 @@ class TitleScores:
             "detection_recall": self.detection_recall,
             "track_recall": self.track_recall,
             "recall_by_height": [asdict(height) for height in self.heights],
-            "shots": cuts
-            and {**asdict(cuts), "precision": cuts.precision, "recall": cuts.recall},
+            "shots": cuts and {**asdict(cuts), "precision": cuts.precision, "recall": cuts.recall},
+            "tracks": self.tracks,
             "tracks_scored": self.tracks_scored,
             "tracks_unknown": self.tracks_unknown,
             "tracks_unlabelled": self.tracks_unlabelled,
@@ -226,7 +227,7 @@ def count_people(tracks: Sequence[MatchedTrack], there: set[str]) -> PeopleCount
         of_no_face=sum(
             2 * none > len(names) for none, names in zip(faceless, people.values(), strict=True)
         ),
-        mixed=sum(len(set(names) - {UNTOLD}) > 1 for names in people.values()),
+        mixed=sum(len(set(names) - {UNIDENTIFIED}) > 1 for names in people.values()),
     )
 
 

@@ -223,7 +223,7 @@ def test_votes_equal_their_literal_twin(seed: int) -> None:
         interval,
     )
     first = rng.uniform(0, 3, 5)
-    spans = [np.arange(start, start + rng.uniform(0.3, 1.5), step) for start in first]
+    spans = [start + step * np.arange(rng.integers(3, 13)) for start in first.tolist()]
     boxes = [walk(span, float(rng.uniform(0, 60))) for span in spans]
     owner = np.repeat(np.arange(5), [len(span) for span in spans])
     tracks = FaceTracks(
@@ -282,6 +282,10 @@ def test_people_are_counted() -> None:
     ]
     found = count_people(tracks, {"anna", "bert", "carl", "dora", "emil", "unseen"})
     assert asdict(found) == {"there": 6, "found": 3, "made": 4, "of_no_face": 2, "mixed": 2}
+    between = track("?", "p1")._replace(matched=False)  # between two labelled times
+    assert count_people([between], {"anna"}).of_no_face == 0
+    assert count_people([between, between, track("anna", "p1")], {"anna"}).of_no_face == 0
+    assert count_people([between, track("-", "p1")], {"anna"}).of_no_face == 1
     assert count_people([], set()) == type(found)(0, 0, 0, 0, 0)
 
 
@@ -339,7 +343,7 @@ STEP = 3 * FRAME
 
 def stored_title(storage: Storage) -> StoredTitle:
     """The title as a run stores it, with its detections; the tree has no label."""
-    seconds = np.arange(200) * FRAME
+    seconds = np.arange(200, dtype=np.float64) * FRAME
     crops = [
         {
             "track_id": name,

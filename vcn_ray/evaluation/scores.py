@@ -56,7 +56,7 @@ class PeopleCounts:
     there: int  # labelled identities
     found: int  # identities with a track in a person
     made: int  # people of the result
-    of_no_face: int  # people most of whose tracks are NO_FACE or UNIDENTIFIED
+    of_no_face: int  # people most of whose tracks are NO_FACE or labelled UNIDENTIFIED
     mixed: int  # people with two identities or more; NO_FACE is one, UNIDENTIFIED is none
 
 
@@ -214,21 +214,27 @@ def count_people(tracks: Sequence[MatchedTrack], there: set[str]) -> PeopleCount
         tracks: All of a title, also those in no person.
         there: Names of the labelled people.
     """
-    people: dict[str, list[str]] = {}
+    people: dict[str, list[MatchedTrack]] = {}
     for track in tracks:
         if track.person is not None:
-            people.setdefault(track.person, []).append(track.identity)
-    found = {name for names in people.values() for name in names if is_person(name)}
-    faceless = [sum(not is_person(name) for name in names) for names in people.values()]
+            people.setdefault(track.person, []).append(track)
+    found = {track.identity for own in people.values() for track in own} & there
     return PeopleCounts(
         there=len(there),
-        found=len(found & there),
+        found=len(found),
         made=len(people),
-        of_no_face=sum(
-            2 * none > len(names) for none, names in zip(faceless, people.values(), strict=True)
-        ),
-        mixed=sum(len(set(names) - {UNIDENTIFIED}) > 1 for names in people.values()),
+        of_no_face=sum(_is_no_face(own) for own in people.values()),
+        mixed=sum(len({t.identity for t in own} - {UNIDENTIFIED}) > 1 for own in people.values()),
     )
+
+
+def _is_no_face(tracks: Sequence[MatchedTrack]) -> bool:
+    """True where more than half of a person's tracks show no face, or one without a name.
+
+    Tracks that lie between two labelled times say nothing, so they do not count.
+    """
+    certain = [track for track in tracks if track.matched or track.identity != UNIDENTIFIED]
+    return 2 * sum(not is_person(track.identity) for track in certain) > len(certain)
 
 
 def unknown_seconds_fraction(tracks: Sequence[MatchedTrack]) -> float:

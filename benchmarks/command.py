@@ -62,10 +62,12 @@ def read_options(
 
 
 def without_folders(words: Sequence[str]) -> list[str]:
-    """The words of a command, each absolute path, also after "=", reduced to its last part."""
+    """The words of a command; of an absolute path, also after "=" or ",", the last part alone."""
     parts = [word.rpartition("=") for word in words]
     return [
-        name + equals + (Path(value).name if Path(value).is_absolute() else value)
+        name
+        + equals
+        + ",".join(Path(v).name if Path(v).is_absolute() else v for v in value.split(","))
         for name, equals, value in parts
     ]
 

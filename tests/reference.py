@@ -229,3 +229,42 @@ def separation(embeddings: Floats, identity: Sequence[int] | I64, person: int) -
             (same if own == 2 else different).append(cosine)
     variances = [float(np.var(cosines)) for cosines in (same, different)]
     return (sum(same) / len(same) - sum(different) / len(different)) / math.sqrt(sum(variances) / 2)
+
+
+def pairs_in_time(found: Sequence[float], true: Sequence[float], tolerance: float) -> int:
+    """The largest number of pairs within a tolerance, each time in one pair: tries all."""
+    if not found:
+        return 0
+    without = pairs_in_time(found[1:], true, tolerance)
+    partners = [n for n, time in enumerate(true) if abs(time - found[0]) <= tolerance]
+    tried = [pairs_in_time(found[1:], [*true[:n], *true[n + 1 :]], tolerance) for n in partners]
+    return max([without, *(1 + more for more in tried)])
+
+
+def overlap(a: Row, b: Row) -> float:
+    """The intersection over union of two boxes x0 y0 x1 y1 that are not empty."""
+    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (a, b)]
+    return width * height / (sum(areas) - width * height)
+
+
+def box_at(seconds: Sequence[float], boxes: Sequence[Row], time: float) -> list[float]:
+    """The box of a face at a time, from its boxes at other times, in order."""
+    if time <= seconds[0]:
+        return list(boxes[0])
+    for (early, a), (late, b) in itertools.pairwise(zip(seconds, boxes, strict=True)):
+        if early <= time <= late:
+            part = (time - early) / (late - early)
+            return [u + part * (v - u) for u, v in zip(a, b, strict=True)]
+    return list(boxes[-1])
+
+
+def frame_of_label(label: float, labels: Sequence[float], frames: Sequence[float]) -> int:
+    """The frame nearest to a label among those to which no other label is nearer; -1: none."""
+    own = [
+        n
+        for n, time in enumerate(frames)
+        if all(abs(time - label) <= abs(time - other) for other in labels)
+    ]
+    return min(own, key=lambda n: abs(frames[n] - label), default=-1)

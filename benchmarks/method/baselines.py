@@ -26,8 +26,23 @@ def cosine_distances(rows: F64) -> F64:
 
 def hac(rows: F64, distance: float = HAC_DISTANCE) -> I64:
     """Average linkage, cut at a cosine distance."""
+    if len(rows) < 2:
+        return np.zeros(len(rows), np.int64)
     tree = linkage(squareform(cosine_distances(rows), checks=False), "average")
     return renumber(fcluster(tree, distance, "distance").astype(np.int64))
+
+
+def hac_cuts(rows: F64) -> list[tuple[float, I64]]:
+    """Every clustering (k,) that average linkage can give, by a cut halfway to the next merge.
+
+    It suits an encoder of any scale: a grid of cuts would be too coarse or too short for one.
+    """
+    if len(rows) < 2:
+        return [(0.0, np.zeros(len(rows), np.int64))]
+    tree = linkage(squareform(cosine_distances(rows), checks=False), "average")
+    heights = np.unique(tree[:, 2])
+    cuts = [heights[0] / 2, *(heights[:-1] + heights[1:]) / 2, heights[-1]]
+    return [(float(c), renumber(fcluster(tree, c, "distance").astype(np.int64))) for c in cuts]
 
 
 def hac_oracle(rows: F64, truth: I64) -> tuple[float, ClusterScores]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.command import RESULTS, make_parser, read_options, save
+from benchmarks.command import RESULTS, make_parser, read_options, save, without_folders
 from benchmarks.report import Report
 from benchmarks.result_file import FACTS, read_result
 from vcn_ray.steps import METHOD_VERSION
@@ -65,3 +65,9 @@ def test_a_quick_run_never_writes_among_the_committed_results(
     with pytest.raises(SystemExit):
         options_of("--quick", "--results", str(RESULTS))
     assert "another folder" in capsys.readouterr().err
+
+
+def test_a_command_names_no_folder_of_this_machine() -> None:
+    words = ["/data/clips", "--packs", "dlib,/packs/a,b/c", "--pack=/packs/a", "--set", "x.y=1,2"]
+    wanted = ["clips", "--packs", "dlib,a,b/c", "--pack=a", "--set", "x.y=1,2"]
+    assert without_folders(words) == wanted

@@ -7,7 +7,13 @@ import pytest
 
 from tests import reference
 from vcn_ray.core import vectors
-from vcn_ray.core.metrics import ClusterScores, evaluate_clustering, separate_people, verify_people
+from vcn_ray.core.metrics import (
+    ClusterScores,
+    evaluate_clustering,
+    match_times,
+    separate_people,
+    verify_people,
+)
 from vcn_ray.errors import ShapeError
 from vcn_ray.records import F32, I64
 
@@ -69,6 +75,20 @@ def test_nothing_to_score_is_zero(truth: list[int], predicted: list[int]) -> Non
 def test_labels_of_different_length_are_refused() -> None:
     with pytest.raises(ShapeError, match="one shape"):
         evaluate_clustering(np.zeros(3, np.int64), np.zeros(2, np.int64))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_times_are_paired_as_by_their_literal_twin(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    found, true = (np.sort(rng.uniform(0, 2, rng.integers(0, 7))) for _ in range(2))
+    wanted = reference.pairs_in_time(found.tolist(), true.tolist(), 0.2)
+    assert match_times(found, true, 0.2) == wanted
+
+
+def test_a_time_is_in_one_pair() -> None:
+    assert match_times(np.array([1.0, 1.1]), np.array([1.05]), 0.2) == 1
+    assert match_times(np.array([1.0, 1.25]), np.array([0.75, 1.0]), 0.25) == 2  # not 1.0 with 1.0
+    assert match_times(np.array([1.0]), np.array([1.5]), 0.2) == 0
 
 
 def people(seed: int, count: int = 60, maximum: int = 9) -> tuple[F32, I64]:

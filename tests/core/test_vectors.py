@@ -10,6 +10,7 @@ from vcn_ray.core.vectors import (
     check_pairs,
     group_sums,
     log_softmax,
+    paired_iou,
     pairwise_iou,
     renumber,
     row_blocks,
@@ -114,6 +115,8 @@ def test_iou_counts_pixels() -> None:
     found = pairwise_iou(boxes[:12].astype(np.float32), boxes[12:].astype(np.float32))
     expected = [[iou_of_pixels(a, b) for b in boxes[12:]] for a in boxes[:12]]
     np.testing.assert_allclose(found, expected, atol=1e-12)
+    paired = paired_iou(boxes[:12].astype(np.float32), boxes[12:24].astype(np.float32))
+    np.testing.assert_array_equal(paired, np.diagonal(found[:, :12]))
 
 
 def test_iou_and_area_of_empty_and_equal_boxes() -> None:
@@ -124,6 +127,10 @@ def test_iou_and_area_of_empty_and_equal_boxes() -> None:
     assert pairwise_iou(box, box + 4).tolist() == [[0.0]]
     assert pairwise_iou(box, none).shape == (1, 0)
     assert pairwise_iou(inside_out, inside_out).tolist() == [[0.0]]
+    assert paired_iou(inside_out, inside_out).tolist() == [0.0]
+    assert paired_iou(none, none).shape == (0,)
+    with pytest.raises(ShapeError, match="one length, got 1, 0"):
+        paired_iou(box, none)
     assert area(np.concatenate([box, inside_out])).tolist() == [16.0, 0.0]
     with pytest.raises(ShapeError, match=r"\(n, 4\)"):
         area(np.zeros((3, 5), np.float32))

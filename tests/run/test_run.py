@@ -156,7 +156,15 @@ def test_labels_are_compared(first: tuple[Ran, Path], tmp_path: Path) -> None:
     assert ran.code == 0
     scores = ran.record["titles"][0]
     assert (scores["wcp"], scores["pcr"], scores["bcubed_f"]) == (1.0, 1.0, 1.0)
-    assert scores["detection_recall"] == 1.0
+    assert scores["detection_recall"] == scores["track_recall"] == 1.0
+    assert (scores["identities_found"], scores["people_made"], scores["people_mixed"]) == (2, 2, 0)
+    assert scores["shots"] is None
+    (tmp_path / "cuts.csv").write_text("video,seconds\nfilm.mp4,9999\n")
+    ran = vcn("evaluate", first[1], "--labels", labels, "--cuts", tmp_path / "cuts.csv")
+    assert ran.record["titles"][0]["shots"]["recall"] == 0
+    (tmp_path / "film.labels.csv").write_text(labels.read_text().replace(",p002", ",?"))
+    scores = vcn("evaluate", first[1], "--labels", tmp_path).record["titles"][0]
+    assert (scores["people_true"], scores["people_of_no_face"], scores["people_mixed"]) == (1, 1, 0)
     labels.write_text(labels.read_text().replace(",p002", ",p001"))
     scores = vcn("evaluate", first[1], "--labels", labels).record["titles"][0]
     assert (scores["people_true"], scores["pcr"]) == (1, 2.0)

@@ -23,7 +23,9 @@ from vcn_ray.console import (
     show_table,
 )
 from vcn_ray.errors import PackError, UsageError
-from vcn_ray.evaluation import evaluate_output
+from vcn_ray.evaluation.labels import read_truth
+from vcn_ray.evaluation.output import evaluate_output
+from vcn_ray.evaluation.scores import HEIGHT_COLUMNS, PEOPLE_COLUMNS, TITLE_COLUMNS
 from vcn_ray.io.storage import Storage
 from vcn_ray.models.onnx_export import describe_input
 from vcn_ray.packs.find import find_pack, open_pack, resolve_pack
@@ -129,18 +131,12 @@ def report(options: argparse.Namespace) -> int:
 def evaluate(options: argparse.Namespace) -> int:
     """Compare results with labels."""
     storage = Storage.open(options.output, given_settings(options).s3)
-    results = evaluate_output(storage, options.labels)
-    columns = [
-        "title",
-        "WCP",
-        "PCR",
-        "NMI",
-        "B-cubed P/R/F",
-        "unknown",
-        "detection recall",
-        "tracks",
-    ]
-    show_table("Against the labels", columns, [result.row() for result in results])
+    results = evaluate_output(storage, read_truth(options.labels, options.cuts))
+    show_table("Against the labels", list(TITLE_COLUMNS), [result.row() for result in results])
+    people = [result.people_row() for result in results]
+    show_table("People and shots", list(PEOPLE_COLUMNS), people)
+    heights = [row for result in results for row in result.height_rows()]
+    show_table("Recall of labelled faces", list(HEIGHT_COLUMNS), heights)
     say_json({"titles": [result.as_dict() for result in results]})
     return 0
 

@@ -185,9 +185,20 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels",
         type=Path,
+        action="append",
         required=True,
         metavar="F.csv",
-        help="columns video, frame or seconds, x0, y0, x1, y1, identity",
+        help="columns video, frame or seconds, x0, y0, x1, y1, identity (?: not identifiable, "
+        "-: no face); or a folder of NAME.labels.csv; may be repeated",
+    )
+    parser.add_argument(
+        "--cuts",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="F.csv",
+        help="first frame of each new shot, columns video, seconds; or a folder of NAME.cuts.csv "
+        "(default: NAME.cuts.csv beside the labels)",
     )
 
 

@@ -1,8 +1,9 @@
 """How well clusters, and embeddings, agree with known identities (METHOD 5).
 
-`evaluate_clustering` scores labels of tracks. `verify_people` and `separate_people` score
-embeddings, pair by pair, without holding all pairs: cosines are computed in tiles, and of those
-between different people only the largest are kept. It knows no pictures and no networks.
+`evaluate_clustering` scores labels of tracks, `match_times` the beginnings of shots.
+`verify_people` and `separate_people` score embeddings, pair by pair, without holding all pairs:
+cosines are computed in tiles, and of those between different people only the largest are kept. It
+knows no pictures and no networks.
 """
 
 from __future__ import annotations
@@ -83,6 +84,27 @@ def evaluate_clustering(truth: I64, predicted: I64) -> ClusterScores:
         bcubed_recall=recall,
         bcubed_f=2 * precision * recall / (precision + recall),
     )
+
+
+def match_times(found: F64, true: F64, tolerance: float) -> int:
+    """Count the pairs of a found and a true time, each in one pair, that differ by a tolerance.
+
+    Going through both in order gives the largest number of pairs, because all have one tolerance.
+
+    Args:
+        found: (n,) seconds, rising.
+        true: (m,) seconds, rising.
+        tolerance: Seconds; pairs that differ by exactly as much count.
+    """
+    pairs = i = j = 0
+    while i < len(found) and j < len(true):
+        if abs(found[i] - true[j]) <= tolerance:
+            pairs, i, j = pairs + 1, i + 1, j + 1
+        elif found[i] < true[j]:
+            i += 1
+        else:
+            j += 1
+    return pairs
 
 
 class Verification(NamedTuple):

@@ -144,6 +144,26 @@ def pairwise_iou(left: F32, right: F32) -> F64:
     return iou
 
 
+def paired_iou(left: F32, right: F32) -> F64:
+    """Return the intersection over union (n,) of each box (n, 4) with the box of the same row.
+
+    It is in [0, 1], and 0 where both boxes are empty.
+
+    Raises:
+        ShapeError: The two differ in length.
+    """
+    check_boxes(left)
+    check_boxes(right)
+    if len(left) != len(right):
+        raise ShapeError(f"paired boxes need one length, got {len(left)}, {len(right)}")
+    low = np.maximum(left[:, :2], right[:, :2]).astype(np.float64)
+    high = np.minimum(left[:, 2:], right[:, 2:]).astype(np.float64)
+    shared = np.clip(high - low, 0.0, None).prod(axis=1)
+    union = area(left) + area(right) - shared
+    iou: F64 = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return iou
+
+
 def check_boxes(boxes: F32) -> None:
     """Raise ShapeError unless `boxes` is (n, 4)."""
     if boxes.ndim != 2 or boxes.shape[1] != 4:

@@ -23,7 +23,7 @@ SHARPNESS_SIDE = 112
 class FilterConfig:
     """Which faces are marked and left out of tracks. One setting for every title."""
 
-    min_face_pixels: NonNegative = 24.0  # smaller side of the box, displayed pixels; METHOD 1.3
+    min_face_pixels: NonNegative = 10.0  # smaller side of the box, displayed pixels; METHOD 1.3
     max_faces: Count = 20  # the largest faces of a frame are kept; METHOD 1.3
     min_sharpness: NonNegative = 3.0  # variance of the Laplacian; smears without features are below
 

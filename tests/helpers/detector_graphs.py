@@ -93,3 +93,46 @@ def fix_size(source: Path, path: Path, height: int, width: int) -> Path:
         output.type.tensor_type.ClearField("shape")
     onnx.save(model, path)
     return path
+
+
+def write_map_graph(
+    path: Path,
+    channels: tuple[int, ...] = (1, 2, 2, 10),
+    batch: int = 10,
+    size: tuple[int, int] = (32, 32),
+    stride: int = 4,
+) -> Path:
+    """Maps of CenterFace on averages of a cell's pixels, declared as its published file has them.
+
+    The input fixes a batch and a size, and the weights are listed among the inputs.
+
+    Args:
+        path: What to write.
+        channels: Of each map.
+        batch: Pictures that the input fixes.
+        size: Height and width that the input fixes.
+        stride: Pixels from cell to cell.
+    """
+    rng = np.random.default_rng(5)
+    sides: dict[str, Any] = {"kernel_shape": [stride, stride], "strides": [stride, stride]}
+    nodes = [helper.make_node("AveragePool", ["picture"], ["cells"], **sides)]
+    weights, outputs = [], []
+    for number, depth in enumerate(channels):
+        filters = rng.normal(0, 0.01, (depth, 3, 1, 1)).astype(np.float32)
+        weights.append(numpy_helper.from_array(filters, f"w{number}"))
+        conv = f"conv{number}" if number == 0 else f"map{number}"
+        nodes.append(helper.make_node("Conv", ["cells", f"w{number}"], [conv]))
+        if number == 0:
+            nodes.append(helper.make_node("Sigmoid", [conv], ["map0"]))
+        shape = [batch, depth, size[0] // stride, size[1] // stride]
+        outputs.append(helper.make_tensor_value_info(f"map{number}", TensorProto.FLOAT, shape))
+    inputs = [helper.make_tensor_value_info("picture", TensorProto.FLOAT, [batch, 3, *size])]
+    inputs += [
+        helper.make_tensor_value_info(tensor.name, TensorProto.FLOAT, list(tensor.dims))
+        for tensor in weights
+    ]
+    graph = helper.make_graph(nodes, "maps", inputs, outputs, weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+    return path

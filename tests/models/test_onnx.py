@@ -11,13 +11,13 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from tests.helpers.encoders import ENCODERS, export, seeded
 from vcn_ray.errors import PackError
 from vcn_ray.models.onnx_encoder import InputScale, OnnxEncoder
 from vcn_ray.models.onnx_export import write_encoder
-from vcn_ray.models.onnx_graph import read_graph
+from vcn_ray.models.onnx_graph import graph_inputs, read_graph, restore_floats
 from vcn_ray.models.onnx_operators import OPERATORS
 from vcn_ray.records import F32
 
@@ -245,6 +245,122 @@ def test_files_that_are_no_graphs_are_refused(
     onnx.save(model, str(path), save_as_external_data=True, location="w.bin", size_threshold=0)
     with pytest.raises(PackError, match="other files"):
         read_graph(path)
+
+
+def quantised(listed: bool) -> onnx.ModelProto:
+    """A graph with one matrix as blocks of small integers, as OpenCV Zoo keeps them.
+
+    Args:
+        listed: Whether the file lists the matrix that these become among its inputs.
+    """
+    rng = np.random.default_rng(0)
+    stored = {
+        "blocks": rng.integers(-128, 128, (4, 6), dtype=np.int8),
+        "scale": rng.random((2, 6), np.float32) / 100,
+        "zero": rng.integers(-9, 9, (2, 6), dtype=np.int8),
+        "shape": np.array([3, 8]),
+        "bias": rng.random(8, np.float32),
+        "unused": np.ones(3, np.float32),
+    }
+    nodes = [
+        helper.make_node(
+            "DequantizeLinear", ["blocks", "scale", "zero"], ["flat"], axis=0, block_size=2
+        ),
+        helper.make_node("Reshape", ["flat", "shape"], ["matrix"]),
+        helper.make_node("Gemm", ["x", "matrix", "bias"], ["hidden"]),
+        helper.make_node("Reshape", ["hidden", "rows"], ["y"]),
+    ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 3])]
+    if listed:
+        inputs.append(helper.make_tensor_value_info("matrix", TensorProto.FLOAT, [3, 8]))
+    graph = helper.make_graph(
+        nodes,
+        "quantised",
+        inputs,
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4, 4])],
+        [
+            *(numpy_helper.from_array(values, name) for name, values in stored.items()),
+            numpy_helper.from_array(np.array([4, 4]), "rows"),
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_weights_kept_as_small_integers_become_floats(listed: bool) -> None:
+    model = quantised(listed)
+    stored = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    block = np.arange(4) // 2  # the literal formula: each value by the scale of its block
+    literal = stored["blocks"].astype(np.float32) - stored["zero"].astype(np.float32)[block]
+    literal = (literal * stored["scale"][block]).reshape(3, 8)
+
+    restore_floats(model)
+    onnx.checker.check_model(model)
+    assert [node.op_type for node in model.graph.node] == ["Gemm", "Reshape"]
+    assert [value.name for value in model.graph.input] == ["x"]
+    after = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    assert set(after) == {"matrix", "bias", "rows"}
+    np.testing.assert_array_equal(after["matrix"], literal)
+    x = np.random.default_rng(1).normal(size=(2, 3)).astype(np.float32)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    sessions = [
+        onnxruntime.InferenceSession(
+            m.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        for m in (quantised(False), model)
+    ]
+    before, now = (session.run(None, {"x": x})[0] for session in sessions)
+    np.testing.assert_allclose(now, before, atol=1e-5)
+
+
+def test_a_graph_without_small_integers_stays_as_it_is() -> None:
+    model = quantised(listed=False)
+    del model.graph.node[:2]
+    model.graph.initializer.append(numpy_helper.from_array(np.ones((3, 8), np.float32), "matrix"))
+    before = model.SerializeToString()
+    restore_floats(model)
+    assert model.SerializeToString() == before
+    assert len(graph_inputs(model)) == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "slope"),
+    [
+        ((2, 5, 4, 3), (5, 1, 1)),
+        ((2, 5, 4, 3), (1, 5, 1, 1)),
+        ((2, 5, 4, 3), (1,)),
+        ((2, 5, 4, 3), (1, 1, 1)),
+        ((2, 5, 4, 3), ()),
+        ((2, 5, 4, 3), (3,)),  # along rows, not along channels
+        ((2, 5, 4, 3), (4, 1)),
+        ((2, 5, 4, 3), (4, 3)),
+        ((2, 5, 4, 3), (5, 4, 3)),
+        ((2, 5, 4, 3), (5, 1, 3)),
+        ((2, 5, 4, 3), (2, 5, 1, 1)),
+        ((2, 5, 4, 3), (2, 1, 1, 1)),
+        ((5, 5, 5, 5), (5,)),
+        ((3, 1, 4, 4), (1, 1, 1)),
+        ((4, 6), (6,)),
+        ((4, 6), (1, 6)),
+        ((4, 6), (4, 1)),
+        ((4, 6), (1,)),
+        ((2, 3, 4), (3, 1)),
+        ((2, 3, 4), (4,)),
+        ((6,), (6,)),
+        ((6,), (1,)),
+    ],
+    ids=str,
+)
+def test_prelu_is_the_literal_formula(values: tuple[int, ...], slope: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.normal(size=values).astype(np.float32))
+    x.view(-1)[0] = 0.0
+    a = torch.from_numpy(np.asarray(rng.normal(size=slope), np.float32))
+    found = OPERATORS["PRelu"]([x, a], {})
+    literal = torch.where(x >= 0, x, a * x)
+    assert found.shape == literal.shape == x.shape
+    assert torch.equal(found, literal)
 
 
 def test_every_operator_is_met_by_a_test_or_by_name() -> None:

@@ -22,8 +22,12 @@ from tests.helpers.encoders import drawn
 from tests.helpers.films import vcn
 from vcn_ray.errors import PackError
 from vcn_ray.models.iresnet import IResNet
+from vcn_ray.models.shipped import find_shipped
 from vcn_ray.packs.add import PackOptions, add_pack, find_weights
+from vcn_ray.packs.check import read_picture
 from vcn_ray.packs.describe import read_pack_file
+from vcn_ray.packs.embedded import CENTERFACE, SFACE
+from vcn_ray.packs.inspect import inspect_folder
 from vcn_ray.packs.load import describe_pack, load_pack
 
 YUNET = "yunet/yunet_n_dynamic.onnx"
@@ -72,6 +76,43 @@ def test_adds_a_folder_of_graphs(folder: Path, shared: Path) -> None:
     assert (spec.name, spec.source, spec.commercial_use) == ("yunet-mbf", "two repositories", True)
     assert (spec.detector.min_score, spec.detector.input_pixels) == (0.6, 960)
     assert names_in(folder) == [Path(GRAPH).name, "pack.toml", "yunet_n_dynamic.onnx"]
+
+
+def test_centerface_goes_with_another_encoder(tmp_path: Path, shared: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    shutil.copy(find_shipped(CENTERFACE), folder)
+    shutil.copy(shared / "models" / GRAPH, folder)
+    plain = load_pack(str(folder))  # described by its files alone
+    ran = vcn("packs", "add", folder, "--licence", "MIT, Apache-2.0", "--commercial-use")
+    assert (ran.code, ran.err) == (0, "")
+    shown = ran.out.splitlines()
+    assert "detector: centerface, centerface.onnx, takes frames scaled to 640 pixels" in shown
+    assert "faces found: 6" in shown
+    spec = read_pack_file(folder)
+    assert spec.detector.kind == "centerface"
+    assert (spec.detector.min_score, spec.detector.input_pixels) == (0.35, 640)
+    pack, built_in = load_pack(str(folder)), load_pack("centerface-sface")
+    assert pack.detector_hash == plain.detector_hash
+    assert pack.encoder == "onnx"
+    picture = read_picture()[None]
+    ours, theirs = (each.detector.detect(picture)[0] for each in (pack, built_in))
+    np.testing.assert_array_equal(ours.boxes, theirs.boxes)
+    np.testing.assert_array_equal(ours.landmarks, theirs.landmarks)
+    ours_cut, theirs_cut = (p.aligner.align(picture[0], ours) for p in (pack, built_in))
+    np.testing.assert_array_equal(ours_cut, theirs_cut)
+
+
+def test_opencvs_sface_is_described_by_its_file(folder: Path) -> None:
+    """The graph scales grey levels itself, which the names of its first steps show."""
+    shutil.copy(find_shipped(SFACE), folder)
+    spec = inspect_folder(folder)
+    assert spec.encoder.kind == "onnx"
+    assert (spec.encoder.mean, spec.encoder.std) == ([0.0] * 3, [1.0] * 3)
+    assert (spec.encoder.input_pixels, spec.encoder.channels) == (112, "rgb")
+    mine, built_in = load_pack(str(folder)), load_pack("centerface-sface")
+    found, wanted = (pack.load_encoder().embed(crops()) for pack in (mine, built_in))
+    assert torch.equal(found, wanted)
 
 
 def test_adds_weights_of_mobilefacenet(folder: Path, shared: Path, yunet_pack: Path) -> None:

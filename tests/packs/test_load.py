@@ -21,6 +21,7 @@ from tests.helpers.pack_files import Change, rewrite, with_checksum
 from vcn_ray.errors import PackError
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.packs.check import read_picture
+from vcn_ray.packs.embedded import BUILT_IN_NAMES
 from vcn_ray.packs.find import list_packs
 from vcn_ray.packs.inspect import inspect_folder
 from vcn_ray.packs.load import describe_pack, load_pack
@@ -205,7 +206,9 @@ def test_broken_toml_is_refused(tmp_path: Path, text: bytes) -> None:
 def test_unknown_names_get_a_suggestion(home: Path, tmp_path: Path) -> None:
     assert refusal("dlob").endswith("did you mean 'dlib'?")
     assert refusal("bufalo_l").endswith("did you mean 'buffalo_l'?")
-    assert "known are dlib, " in refusal(str(tmp_path / "nowhere"))
+    assert "known are centerface-sface, centerface-dlib, dlib, " in refusal(
+        str(tmp_path / "nowhere")
+    )
     assert "has no pack.toml" in refusal(tmp_path)
     (tmp_path / "file").touch()
     assert "give the folder that holds pack.toml" in refusal(tmp_path / "file")
@@ -252,7 +255,7 @@ def test_names_are_looked_for_in_more_places(
     made = [path.name for path in yunet_pack.parent.iterdir()]
     assert len(made) == 3
     names = [info.name for info in list_packs(S3Config())]
-    assert names == ["dlib", *sorted(made), "buffalo_sc"]
+    assert names == [*BUILT_IN_NAMES, *sorted(made), "buffalo_sc"]
 
 
 def test_a_folder_needs_one_detector_and_one_encoder(buffalo: Path) -> None:
@@ -285,13 +288,13 @@ def test_an_onnx_encoder_scales_its_input_as_described(buffalo: Path) -> None:
 
 
 def test_list_shows_what_is_there(home: Path, yunet_pack: Path) -> None:
-    assert [info.name for info in list_packs(S3Config())] == ["dlib"]
+    assert [info.name for info in list_packs(S3Config())] == list(BUILT_IN_NAMES)
     (home / "nothing").mkdir()
     shutil.copytree(yunet_pack, home / "mine")
     (home / "some.zip").touch()
-    dlib, mine, nothing = list_packs(S3Config())
-    assert dlib.commercial_use
-    assert dlib.problem == ""
+    *built_in, mine, nothing = list_packs(S3Config())
+    assert [info.name for info in built_in] == list(BUILT_IN_NAMES)
+    assert all(info.commercial_use and info.problem == "" for info in built_in)
     assert nothing.name == "nothing"
     assert "has no pack.toml" in nothing.problem
     assert (mine.name, mine.problem) == ("yunet-mobilefacenet", "")

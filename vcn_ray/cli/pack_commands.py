@@ -215,7 +215,8 @@ def _net_fields(added: AddedPack) -> dict[str, object]:
     """The lines about the nets of a folder, in order."""
     detector, encoder = added.spec.detector, added.spec.encoder
     side = detector.input_pixels
-    frames = f"frames shrunk to {side} pixels" if side else "frames of any size"
+    resized = "scaled" if detector.kind == "centerface" else "shrunk"
+    frames = f"frames {resized} to {side} pixels" if side else "frames of any size"
     scale = "that of its kind"
     if encoder.mean and encoder.std:
         why = " (chosen: it tells people apart better)" if added.scale_chosen else ""

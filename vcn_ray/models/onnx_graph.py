@@ -108,7 +108,8 @@ def restore_floats(model: onnx.ModelProto) -> None:
             stored[node.output[0]] = numpy_helper.from_array(values, node.output[0])
             model.graph.node.remove(node)
     used = {name for node in model.graph.node for name in node.input}
-    inputs = [value for value in graph_inputs(model) if value.name in used]
+    # Some files list computed weights among the inputs; from now on these are stored.
+    inputs = [v for v in model.graph.input if v.name in used and v.name not in stored]
     del model.graph.input[:], model.graph.initializer[:]
     model.graph.input.extend(inputs)
     model.graph.initializer.extend(tensor for name, tensor in stored.items() if name in used)

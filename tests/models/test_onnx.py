@@ -254,7 +254,7 @@ def quantised(listed: bool) -> onnx.ModelProto:
         listed: Whether the file lists the matrix that these become among its inputs.
     """
     rng = np.random.default_rng(0)
-    stored = {
+    stored: dict[str, np.ndarray] = {
         "blocks": rng.integers(-128, 128, (4, 6), dtype=np.int8),
         "scale": rng.random((2, 6), np.float32) / 100,
         "zero": rng.integers(-9, 9, (2, 6), dtype=np.int8),

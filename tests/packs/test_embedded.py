@@ -44,8 +44,7 @@ def sface(load: Loader) -> OnnxEncoder:
     return encoder
 
 
-def each_pack(test: Callable[..., None]) -> Callable[..., None]:
-    return pytest.mark.parametrize("name", BUILT_IN_NAMES)(test)
+each_pack = pytest.mark.parametrize("name", BUILT_IN_NAMES)
 
 
 def pictures(count: int) -> F32:

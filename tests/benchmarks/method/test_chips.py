@@ -48,7 +48,7 @@ def test_small_faces_and_empty_frames_do_not_count() -> None:
 
 def test_symmetric_points_are_their_own_mirror_image() -> None:
     np.testing.assert_allclose(chips.symmetric(CHIP_LANDMARKS), CHIP_LANDMARKS)
-    found = chips.symmetric(CHIP_LANDMARKS + [[4, 2], [0, 0], [3, 1], [0, 0], [0, 0]])
+    found = chips.symmetric(CHIP_LANDMARKS + np.array([[4, 2], [0, 0], [3, 1], [0, 0], [0, 0]]))
     np.testing.assert_allclose(found[0] - CHIP_LANDMARKS[0], [2, 1])
     np.testing.assert_allclose(found[1] - CHIP_LANDMARKS[1], [-2, 1])
     np.testing.assert_allclose(found[2], [75, CHIP_LANDMARKS[2, 1] + 1])

@@ -1,6 +1,6 @@
 """Where do CenterFace's landmarks lie in the chips that dlib's own detector and landmarks cut?
 
-    python -m benchmarks.method.chips FOLDER [--fps 2]
+    python -m benchmarks.method.chips FOLDER [--fps 4]
 
 The pack centerface-dlib cuts chips for dlib's encoder with the five landmarks of CenterFace. Its
 template, CHIP_LANDMARKS in vcn_ray/models/align.py, is what this script measures: the median place
@@ -46,7 +46,7 @@ COLUMNS = {"video": "", "faces": "", **dict.fromkeys(POINTS, ""), "spread": ".1f
 def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__, __file__)
     parser.add_argument("folder", metavar="FOLDER", help="videos whose people may be anybody")
-    parser.add_argument("--fps", type=float, default=2.0, help="frames a second of a video")
+    parser.add_argument("--fps", type=float, default=4.0, help="frames a second of a video")
     options = read_options(parser, argv)
     ours, dlibs = (load_pack(name).detector for name in ("centerface-dlib", "dlib"))
     report = Report(COLUMNS)

@@ -15,6 +15,8 @@ import torch
 
 from tests.helpers.dlib_nets import dlib_landmarks
 from tests.helpers.photographs import portrait, two_faces
+from vcn_ray.cli.main import build_parser
+from vcn_ray.config import RunConfig
 from vcn_ray.errors import PackError
 from vcn_ray.models.align import CHIP_LANDMARKS, ArcFaceAligner, ChipAligner, fit_similarities
 from vcn_ray.models.dlib_detector import DlibDetector
@@ -66,7 +68,13 @@ def by_onnxruntime(model: onnx.ModelProto, crops: F32) -> F32:
 
 def test_the_default_is_built_in() -> None:
     assert BUILT_IN_NAMES == ("centerface-sface", "centerface-dlib", "dlib")
-    assert DEFAULT == "centerface-sface"
+    assert DEFAULT == RunConfig().pack == "centerface-sface"
+
+
+def test_the_help_names_the_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["index", "--help"])
+    assert f"(default: {DEFAULT})" in " ".join(capsys.readouterr().out.split())
 
 
 @each_pack

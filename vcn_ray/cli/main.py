@@ -281,7 +281,7 @@ def _fraction(text: str) -> float:
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--pack", help="face models: a name, a folder or an S3 prefix (default: dlib)"
+        "--pack", help="face models: a name, a folder or an S3 prefix (default: centerface-sface)"
     )
     parser.add_argument(
         "--allow-download",

@@ -32,7 +32,7 @@ TF32 rounds to 10 bits, which would move boxes away from the CPU's."""
 
 MAX_BATCH = {"cpu": 1, "cuda": 16}
 """Pictures per call. A CPU works through a batch one by one, and its caches hold less of it (see
-benchmarks/detectors.py); a GPU idles without one. The outputs are the same."""
+benchmarks/system/detectors.py); a GPU idles without one. The outputs are the same."""
 
 ERRORS_ONLY = 3  # onnxruntime's log level without warnings
 

@@ -12,7 +12,8 @@ The file has the keys below; all are required except those marked optional:
     file = "yunet.onnx"             # inside the folder
     sha256 = "104ee2..."            # of that file, 64 hex digits
     min_score = 0.5                 # 0 to 1; faces with a lower score are not reported
-    input_pixels = 960              # optional: longest side of the network's input
+    input_pixels = 960              # optional: longest side of the network's input; larger frames
+                                    # are shrunk to it, and centerface enlarges smaller ones too
     tiles = 3                       # optional: also search 3 x 3 overlapping parts of each frame
 
     [aligner]

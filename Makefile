@@ -27,12 +27,12 @@ $(VENV)/.python:
 	touch $@
 
 $(VENV)/.installed: $(VENV)/.python pyproject.toml constraints.txt
-	@echo "installing into $(VENV): takes some minutes and about 2.5 GB, more with CUDA"
+	@echo "installing into $(VENV): takes some minutes and about 2.8 GB, more with CUDA"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.python pyproject.toml constraints.txt
-	@echo "installing into $(VENV): takes some minutes and about 2.6 GB, more with CUDA"
+	@echo "installing into $(VENV): takes some minutes and about 2.9 GB, more with CUDA"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@ $(VENV)/.installed
 

@@ -127,9 +127,10 @@ class FrameSignals(Rows):
 
     seconds: F64  # (t,)
     analysed: Mask  # (t,) true where the detector ran
-    content: F32  # (t,) change of the picture since the previous frame, 0..255; 0 for the first
+    layout: U8  # (t, 8, 8, 3) mean RGB of each cell of the picture
     histogram: F32  # (t, b) colour histogram, rows sum to 1
     motion: F32  # (t, 2, 3) camera motion since the last analysed frame, in displayed pixels
+    motion_known: Mask  # (t,) true for analysed frames where one such motion explains the picture
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

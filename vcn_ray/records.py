@@ -222,7 +222,7 @@ class Merge:
     right: int  # and of the right one
     left_tracks: int  # size of the left cluster before the merge
     right_tracks: int
-    distance: float  # between the two clusters (METHOD 4.3)
+    distance: float  # between the two clusters (METHOD 4.3), with penalties for cannot-link pairs
     left_threshold: float  # of the left cluster (METHOD 4.2), or the title's cut
     right_threshold: float
 

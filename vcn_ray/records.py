@@ -127,9 +127,10 @@ class FrameSignals(Rows):
 
     seconds: F64  # (t,)
     analysed: Mask  # (t,) true where the detector ran
-    content: F32  # (t,) change of the picture since the previous frame, 0..255; 0 for the first
+    layout: U8  # (t, 8, 8, 3) mean RGB of each cell of the picture
     histogram: F32  # (t, b) colour histogram, rows sum to 1
     motion: F32  # (t, 2, 3) camera motion since the last analysed frame, in displayed pixels
+    motion_known: Mask  # (t,) true for analysed frames where one such motion explains the picture
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -221,7 +222,7 @@ class Merge:
     right: int  # and of the right one
     left_tracks: int  # size of the left cluster before the merge
     right_tracks: int
-    distance: float  # between the two clusters (METHOD 4.3)
+    distance: float  # between the two clusters (METHOD 4.3), with penalties for cannot-link pairs
     left_threshold: float  # of the left cluster (METHOD 4.2), or the title's cut
     right_threshold: float
 

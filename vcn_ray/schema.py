@@ -63,18 +63,18 @@ FRAMES = _table(
         _required("frame_in_segment", pa.int32(), "number of the frame in the segment"),
         _required("seconds", pa.float64()),
         _required("analysed", pa.bool_(), "true if the detector ran on this frame"),
-        _optional("content", pa.float32(), "change from the frame before; null for the first one"),
+        _required(
+            "layout", pa.binary(), "mean RGB of 8 x 8 cells of the picture, row by row, a byte each"
+        ),
         _required(
             "histogram", pa.binary(), "64 colours, a byte each: fraction of the pixels times 255"
         ),
         _optional(
             "motion",
             pa.list_(pa.float32(), 6),
-            "2 x 3 matrix of the camera motion since the last analysed frame",
+            "2 x 3 matrix of the camera motion since the last analysed frame; null where unknown",
         ),
-        _optional(
-            "thumbnail", pa.binary(), "PNG; only of the first, the last and the last analysed frame"
-        ),
+        _optional("thumbnail", pa.binary(), "PNG; only of the first and the last analysed frame"),
     ],
 )
 """`detect-<key>/frames-NNNNN.parquet`: the signals of every frame of a segment."""

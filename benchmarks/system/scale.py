@@ -38,7 +38,7 @@ from vcn_ray.core.distance import (
     mixed_space,
     soft_assign,
 )
-from vcn_ray.core.linkage import agglomerate
+from vcn_ray.core.linkage import CannotLink, agglomerate
 from vcn_ray.core.metrics import evaluate_clustering
 from vcn_ray.core.vectors import group_sums, unit_rows
 from vcn_ray.records import F32, F64, I64, TrackOutputs
@@ -176,7 +176,8 @@ def mixed(title: Title) -> Space:
 
 def linkage_of(title: Title) -> Callable[[], I64]:
     space = mixed(title)
-    return lambda: agglomerate(space, 1.0, title.cannot_link, "cut").label
+    veto = CannotLink.uniform(title.cannot_link, np.inf)
+    return lambda: agglomerate(space, 1.0, veto, "cut").label
 
 
 def closure_of(title: Title) -> Callable[[], I64]:

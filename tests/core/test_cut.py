@@ -31,7 +31,7 @@ from vcn_ray.core.cut import (
     view_distance,
 )
 from vcn_ray.core.distance import Space, cosine_space
-from vcn_ray.core.linkage import agglomerate
+from vcn_ray.core.linkage import CannotLink, agglomerate
 from vcn_ray.errors import ShapeError
 from vcn_ray.records import F64, I64
 
@@ -88,7 +88,7 @@ def test_learning_ends_before_it_splits_people_who_overlap() -> None:
     def people_found(min_reach: float) -> int:
         config = CutConfig(view_factor=1.3, min_reach=min_reach)
         fusion = learn_fusion(spaces, view, no_pairs(), config)
-        label = agglomerate(fused_space(spaces, fusion), CUT, no_pairs(), "").label
+        label = agglomerate(fused_space(spaces, fusion), CUT, CannotLink.none(), "").label
         return int(label.max()) + 1
 
     assert people_found(0.0) > 4 * 30

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import itertools
-
+import cv2
 import numpy as np
 import pytest
-from scenedetect.detectors import ContentDetector
 
 from tests.helpers.videos import RATE, look, scene, shot, signals_of
 from vcn_ray.core.signals import (
@@ -13,7 +11,7 @@ from vcn_ray.core.signals import (
     camera_motion,
     colour_histogram,
     join_signals,
-    picture_change,
+    picture_layout,
 )
 from vcn_ray.errors import ShapeError
 from vcn_ray.records import U8
@@ -30,20 +28,27 @@ def read(pictures: list[U8], first: int = 0) -> SegmentSignals:
     return reader.result()
 
 
-def test_change_is_the_score_of_pyscenedetect() -> None:
-    detector = ContentDetector()
-    scores = [detector._calculate_frame_score(None, p[..., ::-1]) for p in PICTURES]
-    found = [picture_change(a, b) for a, b in itertools.pairwise(PICTURES)]
-    np.testing.assert_allclose(found, scores[1:], rtol=1e-9)
+def test_layout_is_the_mean_of_cells() -> None:
+    picture = PICTURES[0]
+    cell = picture[18:36, 224:256].reshape(-1, 3).mean(axis=0)
+    found = picture_layout(picture)
+    assert found.shape == (8, 8, 3)
+    np.testing.assert_allclose(found[1, 7], cell, atol=0.51)
+
+
+def test_layout_of_a_blurred_picture_is_nearly_the_same() -> None:
+    sharp, other = PICTURES[0], PICTURES[-1]
+    blurred = np.asarray(cv2.GaussianBlur(sharp, (0, 0), 4), np.uint8)
+    layout = picture_layout(sharp).astype(float)
+    from_blur = np.abs(picture_layout(blurred) - layout).mean()
+    assert from_blur < 0.1 * np.abs(picture_layout(other) - layout).mean()
 
 
 def test_joined_segments_are_as_one() -> None:
     expected = join_signals([read(PICTURES)])
     found = join_signals([read(PICTURES[a:b], a) for a, b in ((0, 15), (15, 20), (20, 40))])
-    for name in ("seconds", "analysed", "content", "histogram", "motion"):
+    for name in ("seconds", "analysed", "layout", "histogram", "motion", "motion_known"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
-    assert found.content[0] == 0.0
-    assert found.content[20] > 3 * np.delete(found.content, 20).max()
     np.testing.assert_allclose(found.histogram.sum(axis=1), 1.0, rtol=1e-5)
 
 
@@ -52,7 +57,9 @@ def test_a_video_may_change_its_shape_between_segments() -> None:
     found = join_signals([read(smaller), read(PICTURES[15:], 15)])
     whole = join_signals([read(PICTURES)])
     assert len(found) == len(whole)
-    assert abs(found.content[15] - whole.content[15]) < 8
+    difference = np.abs(found.layout[15].astype(int) - whole.layout[15])
+    assert difference.max() == 0
+    assert found.motion_known[15]
 
 
 def test_signals_need_frames() -> None:
@@ -61,7 +68,7 @@ def test_signals_need_frames() -> None:
     with pytest.raises(ShapeError, match="at least one segment"):
         join_signals([])
     with pytest.raises(ShapeError, match="one size"):
-        picture_change(PICTURES[0], PICTURES[0][:-1])
+        camera_motion(PICTURES[0], PICTURES[0][:-1])
 
 
 @pytest.mark.parametrize(
@@ -93,6 +100,12 @@ def test_motion_is_unknown_across_a_cut_and_on_a_blank_wall() -> None:
     assert np.isnan(camera_motion(wall, wall)).all()
     joined = signals_of([PICTURES[0], PICTURES[-1], wall, wall], every=1)
     np.testing.assert_array_equal(joined.motion, np.tile(np.eye(2, 3), (4, 1, 1)))
+    assert joined.motion_known.tolist() == [True, False, False, False]
+
+
+def test_motion_is_known_only_where_frames_are_analysed() -> None:
+    joined = signals_of(PICTURES[:7], every=3)
+    assert joined.motion_known.tolist() == [True, False, False, True, False, False, True]
 
 
 def test_motion_is_in_displayed_pixels() -> None:

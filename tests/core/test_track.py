@@ -35,9 +35,10 @@ def signals_for(frames: int, motion: F32 | None = None) -> FrameSignals:
     return FrameSignals(
         seconds=np.arange(frames) / RATE,
         analysed=np.arange(frames) % EVERY == 0,
-        content=np.zeros(frames, np.float32),
+        layout=np.zeros((frames, 8, 8, 3), np.uint8),
         histogram=np.full((frames, 64), 1 / 64, np.float32),
         motion=motions,
+        motion_known=np.arange(frames) % EVERY == 0,
     )
 
 

@@ -23,7 +23,7 @@ from vcn_ray.core.cut import (
     sample_rows,
 )
 from vcn_ray.core.distance import Space, cosine_space
-from vcn_ray.core.linkage import Partition, agglomerate
+from vcn_ray.core.linkage import CannotLink, Partition, agglomerate
 from vcn_ray.core.vectors import check_pairs, group_sums, row_blocks
 from vcn_ray.errors import ShapeError
 from vcn_ray.records import F32, F64, I64, Clustering, Mask, TrackOutputs
@@ -123,7 +123,7 @@ def _free_warnings(space: Space, cannot_link: I64) -> tuple[str, ...]:
     tracks = len(space.rows)
     rows = np.unique(sample) if tracks > LEARNING_TRACKS else np.arange(tracks)
     pairs = pairs_among(sample, rows, tracks)
-    free = agglomerate(space.take(rows), CUT, np.zeros((0, 2), np.int64), "")
+    free = agglomerate(space.take(rows), CUT, CannotLink.none(), "")
     return _over_merging(broken_fraction(free.label, pairs), len(pairs), MAX_BROKEN_FRACTION)
 
 

@@ -20,7 +20,7 @@ from scipy import special
 
 from vcn_ray.bounds import STRICT, NonNegative, Positive
 from vcn_ray.core.distance import Space, cosine_space, mixed_space
-from vcn_ray.core.linkage import Partition, agglomerate
+from vcn_ray.core.linkage import CannotLink, Partition, agglomerate
 from vcn_ray.core.vectors import TINY, check_pairs, row_blocks
 from vcn_ray.records import F64, I64, Mask, TrackOutputs
 
@@ -104,7 +104,8 @@ def cut_title(outputs: TrackOutputs, cannot_link: I64, config: CutConfig, rule: 
     among = pairs_among(two_people, rows, len(outputs))
     fusion = learn_fusion(sampled, view_distance(outputs), among, config)
     space = fused_space(spaces, fusion)
-    return TitleCut(agglomerate(space, CUT, two_people, rule), space, two_people)
+    veto = CannotLink.uniform(two_people, np.inf)
+    return TitleCut(agglomerate(space, CUT, veto, rule), space, two_people)
 
 
 def view_distance(outputs: TrackOutputs) -> float:
@@ -165,12 +166,13 @@ def learn_fusion(spaces: list[Space], view: float, cannot_link: I64, config: Cut
     Returns:
         The weights and cut of the last partition: the initial ones, if it shows nothing.
     """
+    veto = CannotLink.uniform(cannot_link, np.inf)
     fusion = Fusion(np.eye(1, len(spaces))[0], config.view_factor * view)
     distances = pair_distances(spaces)
     seen: set[bytes] = set()
     before, reach = fusion, 0.0
     for number in range(MAX_ROUNDS):
-        label = agglomerate(fused_space(spaces, fusion), CUT, cannot_link, "").label
+        label = agglomerate(fused_space(spaces, fusion), CUT, veto, "").label
         if label.tobytes() in seen:
             break
         seen.add(label.tobytes())

@@ -1,10 +1,11 @@
 """Average linkage up to a cut, without a table of all pairs.
 
 The distance of two clusters is the mean over their pairs of tracks; in a Space it needs only the
-mean vector of each cluster. Clusters merge in rounds, and a round merges all pairs that are each
-other's nearest neighbour: the tree is that of one merge at a time, in far fewer steps. Only
-clusters whose nearest neighbour changes are compared again, in tiles. It knows neither faces nor
-losses, and chooses no cut.
+mean vector of each cluster, and the sum of the penalties for the few pairs that cannot link.
+Clusters merge in rounds, and a round merges all pairs that are each other's nearest neighbour: the
+tree is that of one merge at a time, in far fewer steps. Only clusters whose nearest neighbour
+changes are compared again, in tiles. It knows neither faces nor losses, and chooses neither cut nor
+penalties.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from scipy import sparse
 from vcn_ray.core.distance import Space
 from vcn_ray.core.forest import product_components
 from vcn_ray.core.vectors import check_pairs, renumber, tiles
+from vcn_ray.errors import ShapeError
 from vcn_ray.records import F64, I64, Mask, Merge
 
 DECIMALS = 11
@@ -26,6 +28,37 @@ HALF_UNIT = 0.5 / 10**DECIMALS
 
 PART_TRACKS = 1024
 """Titles of up to this many tracks are not split: a table of their pairs is cheaper."""
+
+
+class CannotLink(NamedTuple):
+    """Pairs of tracks that are likely two people, each with a penalty for taking them as one.
+
+    The penalty is added to the distance of the pair, and so to the mean over the pairs of two
+    clusters: the fewer of these pairs cannot link, the less it weighs. An infinite penalty is a
+    veto, which no other pair outweighs.
+    """
+
+    pairs: I64  # (c, 2) tracks; a pair given twice has both penalties
+    penalty: F64  # (c,) over 0, in units of the distance
+
+    @classmethod
+    def uniform(cls, pairs: I64, penalty: float) -> CannotLink:
+        """Give all pairs (c, 2) the same penalty."""
+        return cls(pairs, np.full(len(pairs), float(penalty)))
+
+    @classmethod
+    def none(cls) -> CannotLink:
+        """Return no pairs."""
+        return cls(np.zeros((0, 2), np.int64), np.zeros(0))
+
+    def check(self, tracks: int) -> None:
+        """Raise ShapeError unless all pairs name one of the tracks, and have penalties over 0."""
+        check_pairs(self.pairs, tracks)
+        if self.penalty.shape != (len(self.pairs),):
+            got = self.penalty.shape
+            raise ShapeError(f"{len(self.pairs)} pairs need as many penalties, got {got}")
+        if not (self.penalty > 0).all():
+            raise ShapeError(f"penalties must be over 0, got {self.penalty.min()}")
 
 
 class Partition(NamedTuple):
@@ -48,7 +81,7 @@ def record_merges(pairs: I64, distances: F64, sides: Sides, number: int, rule: s
 
     Args:
         pairs: (p, 2) rows of `sides`.
-        distances: (p,) between the two clusters of each pair.
+        distances: (p,) between the two clusters of each pair, with any penalties.
         sides: The clusters before the round.
         number: The number of the round.
         rule: The name of the rule.
@@ -69,29 +102,33 @@ def record_merges(pairs: I64, distances: F64, sides: Sides, number: int, rule: s
     ]
 
 
-def agglomerate(space: Space, cut: float, cannot_link: I64, rule: str) -> Partition:
+def agglomerate(space: Space, cut: float, cannot_link: CannotLink, rule: str) -> Partition:
     """Merge the nearest two clusters while their mean distance is below the cut.
+
+    It is the mean, over the pairs of tracks of the two, of distance and penalty: average linkage
+    on one matrix. The merges have it as their distance, so penalties are part of it.
 
     Args:
         space: Distances of k tracks; stays unchanged.
         cut: Clusters at this mean distance or over it never merge.
-        cannot_link: (c, 2) pairs of tracks that are never in one cluster.
+        cannot_link: Pairs of tracks that are likely two people.
         rule: The name of the rule for the record of merges.
 
     Raises:
-        ShapeError: A pair names no track.
+        ShapeError: A pair names no track, or has no penalty.
     """
-    check_pairs(cannot_link, len(space.rows))
+    cannot_link.check(len(space.rows))
     label = np.arange(len(space.rows))
     merges: list[Merge] = []
     parts = parts_within(space, cut)
     part = np.full(len(label), -1)
     for number, tracks in enumerate(parts):
         part[tracks] = number
-    inside = cannot_link[part[cannot_link[:, 0]] == part[cannot_link[:, 1]]]
+    left, right = part[cannot_link.pairs].T
     for number, tracks in enumerate(parts):
-        pairs = inside[part[inside[:, 0]] == number]
-        clusters = _Clusters(space, cut, tracks, np.searchsorted(tracks, pairs))
+        inside = (left == number) & (right == number)
+        pairs = np.searchsorted(tracks, cannot_link.pairs[inside])
+        clusters = _Clusters(space, cut, tracks, CannotLink(pairs, cannot_link.penalty[inside]))
         merges += clusters.merge_all(rule)
         label[tracks] = clusters.first[clusters.label]
     merges.sort(key=lambda merge: (merge.round, merge.distance, merge.left))
@@ -103,7 +140,8 @@ def parts_within(space: Space, cut: float) -> list[I64]:
 
     Where the mean distance of two clusters is below the cut, so is that of at least one of their
     pairs of tracks. Hence tracks that no chain of such pairs connects stay apart, and each part
-    can be clustered alone. A track without any such pair is in no part.
+    can be clustered alone. A track without any such pair is in no part. Penalties only add to
+    distances, so this stays true with them.
     """
     tracks = len(space.rows)
     if tracks <= PART_TRACKS:
@@ -128,17 +166,18 @@ class _Clusters:
         space: Distances of all tracks.
         cut: Below it, clusters merge.
         tracks: (n,) those to cluster, in rising order.
-        cannot_link: (c, 2) rows of `tracks`.
+        cannot_link: Pairs of rows of `tracks`.
     """
 
-    def __init__(self, space: Space, cut: float, tracks: I64, cannot_link: I64) -> None:
+    def __init__(self, space: Space, cut: float, tracks: I64, cannot_link: CannotLink) -> None:
         self.label = np.arange(len(tracks))  # row of each track's cluster
         self.first = tracks.copy()  # (n,) lowest track of each cluster
         self.size = np.ones(len(tracks), np.int64)
         self.near = np.zeros(len(tracks), np.int64)  # row of the nearest neighbour below the cut
         self.distance = np.full(len(tracks), np.inf)  # to it; infinite where there is none
         self._means = space.rows.take(tracks, axis=0).astype(np.float64, copy=False)
-        self._offset, self._cut, self._cannot_link = space.offset, cut, cannot_link
+        self._penalties = _penalty_sums(cannot_link, len(tracks))
+        self._offset, self._cut = space.offset, cut
         # a larger product means a distance that, rounded to DECIMALS, is below the cut
         below = np.ceil(cut * 10**DECIMALS) / 10**DECIMALS - HALF_UNIT
         self._min_product = float(space.offset - below)
@@ -161,38 +200,43 @@ class _Clusters:
         others = np.setdiff1d(np.arange(len(self.first)), rows, assume_unique=True)
         # a cluster without a neighbour below the cut never gets one: merging only averages
         others = others[np.isfinite(self.distance[others])]
-        blocked = self._cannot_link_table()
+        penalties = self._mean_penalties()
         mine = self._means_of(rows)
         for a, b in tiles(len(rows), len(rows), above=True):
-            self._compare(mine[a] @ mine[b].T, rows[a], rows[b], blocked)
+            self._compare(mine[a] @ mine[b].T, rows[a], rows[b], penalties)
         theirs = self._means_of(others)
         for a, b in tiles(len(rows), len(others)):
-            self._compare(mine[a] @ theirs[b].T, rows[a], others[b], blocked)
+            self._compare(mine[a] @ theirs[b].T, rows[a], others[b], penalties)
 
     def _means_of(self, rows: I64) -> F64:
         return self._means if len(rows) == len(self._means) else self._means.take(rows, axis=0)
 
-    def _cannot_link_table(self) -> sparse.csr_array:
-        """Return (n, n), true for clusters that cannot link, and on the diagonal."""
-        a, b = self.label[self._cannot_link].T
-        itself = np.arange(len(self.first))
-        rows, columns = np.concatenate([a, b, itself]), np.concatenate([b, a, itself])
-        marks = np.ones(len(rows), bool)
-        return sparse.csr_array((marks, (rows, columns)), shape=(len(itself),) * 2)
+    def _mean_penalties(self) -> sparse.csr_array:
+        """Return (n, n) the penalty of two clusters, a mean over their pairs; its diagonal vetoes.
 
-    def _compare(self, table: F64, rows: I64, columns: I64, blocked: sparse.csr_array) -> None:
+        Only clusters with cannot-link pairs between them have an entry.
+        """
+        sums, itself = self._penalties.tocoo(), np.arange(len(self.first))
+        a, b = sums.coords
+        means = sums.data / (self.size[a] * self.size[b])
+        values = np.concatenate([means, means, np.full(len(itself), np.inf)])
+        cells = np.concatenate([a, b, itself]), np.concatenate([b, a, itself])
+        return sparse.csr_array((values, cells), shape=sums.shape)
+
+    def _compare(self, table: F64, rows: I64, columns: I64, penalties: sparse.csr_array) -> None:
         """Offer rows and columns to each other by their products (r, c), which are overwritten."""
-        cells = blocked[rows].tocoo()
+        cells = penalties[rows].tocoo()
         at = np.minimum(np.searchsorted(columns, cells.col), len(columns) - 1)
         inside = columns[at] == cells.col
-        table[cells.row[inside], at[inside]] = -np.inf
+        table[cells.row[inside], at[inside]] -= cells.data[inside]
         self._offer(table, 1, rows, columns)
         self._offer(table, 0, columns, rows)
 
     def _offer(self, table: F64, axis: int, own: I64, across: I64) -> None:
         """Give the clusters `own` their nearest of `across` where it is nearer than before."""
         best = table.max(axis=axis)
-        distance = np.round(self._offset - best, DECIMALS)
+        # a huge penalty is too large to round
+        distance = np.round(self._offset - np.maximum(best, self._min_product), DECIMALS)
         closer = np.flatnonzero((best > self._min_product) & (distance <= self.distance[own]))
         if not len(closer):
             return
@@ -253,4 +297,18 @@ class _Clusters:
         self.first, self.size = self.first[kept], self.size[kept]
         self.distance = self.distance[kept]
         self._means = self._means.take(kept, axis=0)
+        sums = self._penalties.tocoo()
+        between = CannotLink(place[np.stack(sums.coords, axis=1)], sums.data)
+        self._penalties = _penalty_sums(between, len(kept))
         return np.flatnonzero(touched[kept])
+
+
+def _penalty_sums(cannot_link: CannotLink, clusters: int) -> sparse.csr_array:
+    """Sum the penalties between each two of the clusters to (n, n), above the diagonal.
+
+    Pairs inside one cluster are left out: they can no longer keep anything apart.
+    """
+    low, high = cannot_link.pairs.min(axis=1), cannot_link.pairs.max(axis=1)
+    apart = low < high
+    cells = low[apart], high[apart]
+    return sparse.csr_array((cannot_link.penalty[apart], cells), shape=(clusters, clusters))

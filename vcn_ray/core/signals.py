@@ -1,7 +1,8 @@
-"""Change, colours and camera motion of every frame; it knows no files and no faces.
+"""Layout, colours and camera motion of every frame; it knows no files and no faces.
 
-Signals are read segment by segment, from small pictures. `join_signals` joins the segments of a
-video and computes the signals that depend on frames on both sides of a segment's edge.
+Signals are read segment by segment, from small pictures. Layout and colours describe one frame
+alone, so any two frames of a video can be compared later. `join_signals` joins the segments of a
+video and computes the motion between frames on both sides of a segment's edge.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ import numpy as np
 from vcn_ray.errors import ShapeError
 from vcn_ray.records import F32, F64, U8, FrameSignals, Mask, Record
 
+LAYOUT_SIDE = (
+    8  # cells across and down; the mean of so many pixels is the same whether a picture is
+)
+# sharp, noisy or coarsely coded
 HISTOGRAM_LEVELS = 4  # each of red, green and blue: 64 colours
 CORNERS = 100  # points followed from one analysed frame to the next
 CORNER_QUALITY = 0.01  # as a fraction of the strongest corner's
@@ -33,27 +38,26 @@ UNKNOWN_MOTION: F32 = np.full((2, 3), np.nan, dtype=np.float32)
 class FrameSignal(NamedTuple):
     """The signals of one frame."""
 
-    content: float  # change since the previous frame, 0..255; nan for the first of a segment
+    layout: U8  # (8, 8, 3) mean RGB of each cell of the picture
     histogram: U8  # (64,) fraction of the pixels of each colour, in 255ths
     motion: F32  # (2, 3) since the last analysed frame, displayed pixels; nan where unknown
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class SegmentSignals(Record):
-    """The signals of one segment's frames, and the pictures at its edges."""
+    """The signals of one segment's frames, and the analysed pictures at its edges."""
 
     seconds: F64  # (t,) from the start of the video, t at least 1
     analysed: Mask  # (t,) true for the first frame
-    content: F32  # (t,) as in FrameSignal
+    layout: U8  # (t, 8, 8, 3) as in FrameSignal
     histogram: U8  # (t, 64) as in FrameSignal
     motion: F32  # (t, 2, 3) as in FrameSignal
     first: U8  # (h, w, 3) small RGB picture of the first frame
-    last: U8  # (h, w, 3) of the last frame
     last_analysed: U8  # (h, w, 3) of the last analysed frame
     displayed_width: int  # pixels; motion is scaled by its ratio to the width of the pictures
 
     def __post_init__(self) -> None:
-        for values in (self.analysed, self.content, self.histogram, self.motion):
+        for values in (self.analysed, self.layout, self.histogram, self.motion):
             if len(values) != len(self.seconds):
                 raise ShapeError(
                     f"{len(self.seconds)} frames need as many rows, got {values.shape}"
@@ -74,7 +78,6 @@ class SignalReader:
         self._analysed: list[bool] = []
         self._signals: list[FrameSignal] = []
         self._first: U8 | None = None
-        self._last: U8 | None = None
         self._last_analysed: U8 | None = None
 
     def add(self, small: U8, seconds: float, *, analysed: bool) -> FrameSignal:
@@ -85,17 +88,14 @@ class SignalReader:
             seconds: From the start of the video.
             analysed: Whether the detector runs on this frame.
         """
-        content, motion = float("nan"), NO_MOTION
-        if self._last is not None:
-            content = picture_change(self._last, small)
+        motion = NO_MOTION
         if analysed and self._last_analysed is not None:
             motion = scaled_motion(self._last_analysed, small, self._displayed_width)
-        signal = FrameSignal(content, colour_histogram(small), motion)
+        signal = FrameSignal(picture_layout(small), colour_histogram(small), motion)
         self._seconds.append(seconds)
         self._analysed.append(analysed)
         self._signals.append(signal)
         self._first = small if self._first is None else self._first
-        self._last = small
         self._last_analysed = small if analysed else self._last_analysed
         return signal
 
@@ -105,16 +105,15 @@ class SignalReader:
         Raises:
             ShapeError: No frame was added, or none was analysed.
         """
-        if self._first is None or self._last is None or self._last_analysed is None:
+        if self._first is None or self._last_analysed is None:
             raise ShapeError("signals need at least one frame, the first of them analysed")
         return SegmentSignals(
             seconds=np.array(self._seconds, np.float64),
             analysed=np.array(self._analysed, np.bool_),
-            content=np.array([signal.content for signal in self._signals], np.float32),
+            layout=np.stack([signal.layout for signal in self._signals]),
             histogram=np.stack([signal.histogram for signal in self._signals]),
             motion=np.stack([signal.motion for signal in self._signals]),
             first=self._first,
-            last=self._last,
             last_analysed=self._last_analysed,
             displayed_width=self._displayed_width,
         )
@@ -132,24 +131,24 @@ def join_signals(segments: Sequence[SegmentSignals]) -> FrameSignals:
     """
     if not segments:
         raise ShapeError("a video needs at least one segment")
-    content = np.concatenate([segment.content for segment in segments])
     motion = np.concatenate([segment.motion for segment in segments])
-    content[0], motion[0] = 0.0, NO_MOTION
+    motion[0] = NO_MOTION
     edge = 0
     for before, after in itertools.pairwise(segments):
         edge += len(before)
-        last, analysed = (_resize_like(p, after.first) for p in (before.last, before.last_analysed))
-        content[edge] = picture_change(last, after.first)
-        motion[edge] = scaled_motion(analysed, after.first, after.displayed_width)
-    unknown = ~np.isfinite(motion).all(axis=(1, 2))
-    motion[unknown] = NO_MOTION
+        picture = _resize_like(before.last_analysed, after.first)
+        motion[edge] = scaled_motion(picture, after.first, after.displayed_width)
+    known = np.isfinite(motion).all(axis=(1, 2))
+    motion[~known] = NO_MOTION
+    analysed = np.concatenate([segment.analysed for segment in segments])
     histogram = np.concatenate([segment.histogram for segment in segments]).astype(np.float32)
     return FrameSignals(
         seconds=np.concatenate([segment.seconds for segment in segments]),
-        analysed=np.concatenate([segment.analysed for segment in segments]),
-        content=content,
+        analysed=analysed,
+        layout=np.concatenate([segment.layout for segment in segments]),
         histogram=histogram / np.maximum(histogram.sum(axis=1, keepdims=True), 1.0),
         motion=motion,
+        motion_known=known & analysed,
     )
 
 
@@ -161,23 +160,10 @@ def _resize_like(picture: U8, other: U8) -> U8:
     return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def picture_change(before: U8, after: U8) -> float:
-    """Return the mean change of hue, saturation and brightness between two pictures, 0..255.
-
-    It equals the frame score of PySceneDetect's ContentDetector, in a fifth of its time.
-
-    Args:
-        before: (h, w, 3) uint8 RGB.
-        after: (h, w, 3) uint8 RGB of the same size.
-
-    Raises:
-        ShapeError: The sizes differ.
-    """
-    if before.shape != after.shape:
-        raise ShapeError(f"pictures need one size, got {before.shape} and {after.shape}")
-    start, end = (cv2.cvtColor(picture, cv2.COLOR_RGB2HSV) for picture in (before, after))
-    change: float = cv2.norm(start, end, cv2.NORM_L1) / start.size
-    return change
+def picture_layout(picture: U8) -> U8:
+    """Shrink a picture (h, w, 3) to (8, 8, 3) cells, each the mean colour of its pixels."""
+    cells = cv2.resize(picture, (LAYOUT_SIDE, LAYOUT_SIDE), interpolation=cv2.INTER_AREA)
+    return np.asarray(cells, np.uint8)
 
 
 def colour_histogram(picture: U8) -> U8:

@@ -76,7 +76,6 @@ def _frame_table(segment: int, signals: SegmentSignals) -> pa.Table:
     analysed = np.flatnonzero(signals.analysed)
     pictures = {
         int(analysed[-1]): signals.last_analysed,
-        len(signals) - 1: signals.last,
         0: signals.first,
     }
     return make_table(
@@ -86,7 +85,7 @@ def _frame_table(segment: int, signals: SegmentSignals) -> pa.Table:
                 "frame_in_segment": number,
                 "seconds": float(signals.seconds[number]),
                 "analysed": bool(signals.analysed[number]),
-                "content": _none_if_nan(signals.content[number]),
+                "layout": signals.layout[number].tobytes(),
                 "histogram": signals.histogram[number].tobytes(),
                 "motion": _none_if_any_nan(signals.motion[number]),
                 "thumbnail": encode_png(pictures[number]) if number in pictures else None,
@@ -95,10 +94,6 @@ def _frame_table(segment: int, signals: SegmentSignals) -> pa.Table:
         ),
         FRAMES,
     )
-
-
-def _none_if_nan(value: np.float32) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def _none_if_any_nan(motion: F32) -> list[float] | None:

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vcn_ray.core.signals import UNKNOWN_MOTION, SegmentSignals, join_signals
+from vcn_ray.core.signals import LAYOUT_SIDE, UNKNOWN_MOTION, SegmentSignals, join_signals
 from vcn_ray.io.identity import hash_part
 from vcn_ray.io.tables import column_array, decode_image, make_table, read_boxes
-from vcn_ray.records import F64, I64, KEPT, Faces, FrameSignals, Mask, Shots
+from vcn_ray.records import F64, I64, KEPT, U8, Faces, FrameSignals, Mask, Shots
 from vcn_ray.rows.segment_rows import SegmentTables
 from vcn_ray.schema import BOX_COLUMNS, CROPS, DETECTIONS, SHOTS, VIDEO_TRACKS
 
@@ -79,9 +79,10 @@ def _empty_video() -> JoinedVideo:
     signals = FrameSignals(
         seconds=none.astype(np.float64),
         analysed=none.astype(np.bool_),
-        content=none.astype(np.float32),
+        layout=np.zeros((0, LAYOUT_SIDE, LAYOUT_SIDE, 3), np.uint8),
         histogram=np.zeros((0, 64), np.float32),
         motion=np.zeros((0, 2, 3), np.float32),
+        motion_known=none.astype(np.bool_),
     )
     boxes = np.zeros((0, 4), np.float32)
     faces = Faces(none, boxes, none.astype(np.float32), none.astype(np.bool_))
@@ -92,24 +93,25 @@ def _read_signals(frames: pa.Table, displayed_width: int) -> SegmentSignals:
     motion = [
         UNKNOWN_MOTION.ravel() if m is None else m for m in frames.column("motion").to_pylist()
     ]
-    histogram = b"".join(frames.column("histogram").to_pylist())
     analysed = column_array(frames, "analysed").astype(np.bool_)
-    pictures = {
-        row: decode_image(frames.column("thumbnail")[row].as_py())
-        for row in {0, int(np.flatnonzero(analysed)[-1]), frames.num_rows - 1}
-    }
-    content = pc.fill_null(frames.column("content"), float("nan"))
+    last_analysed = int(np.flatnonzero(analysed)[-1])
+    thumbnails = frames.column("thumbnail")
     return SegmentSignals(
         seconds=column_array(frames, "seconds"),
         analysed=analysed,
-        content=content.to_numpy(zero_copy_only=False).astype(np.float32),
-        histogram=np.frombuffer(histogram, np.uint8).reshape(frames.num_rows, -1),
+        layout=_byte_rows(frames, "layout").reshape(-1, LAYOUT_SIDE, LAYOUT_SIDE, 3),
+        histogram=_byte_rows(frames, "histogram"),
         motion=np.array(motion, np.float32).reshape(-1, 2, 3),
-        first=pictures[0],
-        last=pictures[frames.num_rows - 1],
-        last_analysed=pictures[int(np.flatnonzero(analysed)[-1])],
+        first=decode_image(thumbnails[0].as_py()),
+        last_analysed=decode_image(thumbnails[last_analysed].as_py()),
         displayed_width=displayed_width,
     )
+
+
+def _byte_rows(frames: pa.Table, name: str) -> U8:
+    """A column of equally long byte strings, (t, length)."""
+    values = b"".join(frames.column(name).to_pylist())
+    return np.frombuffer(values, np.uint8).reshape(frames.num_rows, -1)
 
 
 def video_tables(

@@ -13,13 +13,13 @@ from benchmarks.method.baselines import hac, hac_cuts
 from benchmarks.result_file import read_result
 from tests import reference
 from tests.helpers.films import SMALL, results, vcn
+from vcn_ray.core.linkage import CannotLink
 from vcn_ray.core.vectors import unit_rows
 from vcn_ray.evaluation.labels import Truth, read_truth
 from vcn_ray.evaluation.output import MatchedTitle
 from vcn_ray.evaluation.scores import MatchedTrack
 from vcn_ray.records import F64
 
-NO_PAIRS = np.zeros((0, 2), np.int64)
 HEADER = "video,frame,x0,y0,x1,y1,identity\n"
 
 
@@ -33,7 +33,7 @@ def test_every_cut_of_the_linkage_equals_its_literal_twin(seed: int) -> None:
     cuts = hac_cuts(rows)
     assert [len(set(label.tolist())) for _, label in cuts] == list(range(9, 0, -1))
     for cut, label in cuts:
-        wanted = reference.average_linkage(1 - rows @ rows.T, cut + 1e-9, NO_PAIRS)
+        wanted = reference.average_linkage(1 - rows @ rows.T, cut + 1e-9, CannotLink.none())
         pairs = label[:, None] == label
         np.testing.assert_array_equal(pairs, wanted[:, None] == wanted)
         np.testing.assert_array_equal(hac(rows, cut), label)

@@ -231,6 +231,7 @@ def run_title(
     track: npt.ArrayLike,
     frame: npt.ArrayLike | None = None,
     *,
+    score: npt.ArrayLike | None = None,
     pack: str | FacePack = DEFAULT_PACK,
     config: RunConfig | None = None,
     progress: Callable[[str, float], None] | None = None,
@@ -242,6 +243,7 @@ def run_title(
         track: (m,) track number of each crop, any integers.
         frame: (m,) frame number of each crop; two tracks with crops in one frame are two people.
             None: unknown.
+        score: (m,) score of each face by the pack's detector; None: unknown.
         pack: Face models, loaded or by name.
         config: All settings; None: the defaults.
         progress: Called with a part's name and its progress from 0 to 1.
@@ -270,8 +272,9 @@ def run_title(
     pairs: I64 = np.zeros((0, 2), np.int64)
     if frames is not None:
         pairs = cannot_link_pairs(frames.astype(np.int64), owner)
-    title = TitleCrops(crops, owner, pairs)
-    people = run_crops(title, pack.load_encoder(), config, Hooks(progress))
+    scores = None if score is None else np.asarray(score, np.float32)
+    title = TitleCrops(crops, owner, pairs, scores)
+    people = run_crops(title, pack.load_encoder(), pack.prior, config, Hooks(progress))
     return replace(people, track=numbers)
 
 

@@ -157,9 +157,12 @@ class TitleCrops(Record):
 
     crops: U8  # (m, p, p, 3) RGB, aligned for the encoder
     track: I64  # (m,) 0..k-1; each track has at least one crop
-    cannot_link: I64  # (c, 2) pairs of tracks that share a frame, so are two people
+    cannot_link: I64  # (c, 2) pairs of tracks that share a frame, so are mostly two people
+    score: F32 | None = None  # (m,) of the detector; None: unknown
 
     def __post_init__(self) -> None:
+        if self.score is not None and self.score.shape != (len(self.crops),):
+            raise ShapeError(f"{len(self.crops)} crops need as many scores, got {self.score.shape}")
         if self.crops.ndim != 4 or self.crops.shape[3] != 3 or self.crops.dtype != np.uint8:
             raise ShapeError(
                 f"crops need (m, p, p, 3) uint8, got {self.crops.shape} {self.crops.dtype}"
@@ -206,7 +209,9 @@ class TrackOutputs(Rows):
     pretrained: F32  # (k, d) unit mean embedding of the pretrained encoder
     pretrained_views: F64  # (k,) mean cosine distance, pretrained encoder, between two augmented
     # views of distinct crops; for a track of one crop, between two views of that crop
-    quality: F32  # (k,) METHOD 3.1-3.2, in [0, 1]
+    quality: F32  # (k,) METHOD 3.1-3.2, pretrained encoder, in [0, 1]
+    score: F32  # (k,) mean score of the detector; nan: unknown
+    recognisability: F32  # (k,) mean, in [0, 1], see core.prior; 1 where the pack has no prior
     centre: F32  # (o,) c
     teacher_temperature: float  # tau_t
     student_temperature: float  # tau_s

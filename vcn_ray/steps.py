@@ -18,7 +18,8 @@ import numpy as np
 from vcn_ray.config import ResourceConfig, RunConfig, part_of, select
 from vcn_ray.core.cluster import UNKNOWN, cluster_tracks
 from vcn_ray.core.filter import face_sharpness, mark_faces
-from vcn_ray.core.quality import low_outliers
+from vcn_ray.core.prior import FacePrior
+from vcn_ray.core.quality import rate_tracks
 from vcn_ray.core.shots import find_shots
 from vcn_ray.core.signals import SignalReader
 from vcn_ray.core.track import sample_crops, track_faces
@@ -42,7 +43,7 @@ from vcn_ray.rows.segment_rows import (
 from vcn_ray.rows.video_rows import VideoTables, join_segments, video_tables
 from vcn_ray.schema import SCHEMA_VERSION
 
-METHOD_VERSION = "5"
+METHOD_VERSION = "6"
 """Raised whenever the code gives other rows for the same input and settings."""
 
 DETECT_BATCH = 8  # analysed frames given to the detector at once
@@ -170,30 +171,38 @@ def track_video(
 
 
 def adapt_title(
-    crops: TitleCrops, encoder: Backbone, config: RunConfig, hooks: Hooks = NO_HOOKS
+    crops: TitleCrops,
+    encoder: Backbone,
+    prior: FacePrior | None,
+    config: RunConfig,
+    hooks: Hooks = NO_HOOKS,
 ) -> Adapted:
     """Fine-tune the encoder on the title's own tracks (METHOD 2) and describe each with it.
 
     Args:
         crops: The title's sampled crops and their tracks.
         encoder: The pretrained one; it stays unchanged.
+        prior: Of the pack; None: it has none.
         config: Settings of the run.
         hooks: Progress, checkpoints and other ranks.
     """
     cut = config.cluster.cut
-    return adapt(crops, encoder, config.adapt, cut, seed=config.seed, hooks=hooks)
+    return adapt(crops, encoder, config.adapt, cut, seed=config.seed, prior=prior, hooks=hooks)
 
 
-def cluster_title(outputs: TrackOutputs, cannot_link: I64, config: RunConfig) -> Clustering:
+def cluster_title(
+    outputs: TrackOutputs, cannot_link: I64, prior: FacePrior | None, config: RunConfig
+) -> Clustering:
     """Which tracks are one person (METHOD 3.2, 4).
 
     Args:
         outputs: What the adapted model gives for k tracks.
         cannot_link: (c, 2) tracks that share a frame.
+        prior: Of the pack; None: it has none.
         config: Settings of the run.
     """
-    valid = ~low_outliers(outputs.quality, config.cluster.quality)  # (k,), METHOD 3.2
-    return cluster_tracks(outputs, valid, cannot_link, config.cluster)  # METHOD 4
+    tiers = rate_tracks(outputs, config.cluster.quality, prior)  # METHOD 3.2
+    return cluster_tracks(outputs, tiers, cannot_link, config.cluster, prior)  # METHOD 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -220,18 +229,23 @@ class People:
 
 
 def run_title(
-    crops: TitleCrops, encoder: Backbone, config: RunConfig, hooks: Hooks = NO_HOOKS
+    crops: TitleCrops,
+    encoder: Backbone,
+    prior: FacePrior | None,
+    config: RunConfig,
+    hooks: Hooks = NO_HOOKS,
 ) -> People:
     """The method on one title in memory (METHOD 2 to 4): crops in, people out.
 
     Args:
         crops: The title's sampled crops, their tracks, and which tracks share a frame.
         encoder: The pretrained one; it stays unchanged.
+        prior: Of the pack; None: it has none.
         config: Settings of the run.
         hooks: Progress and checkpoints.
     """
-    adapted = adapt_title(crops, encoder, config, hooks)
-    clustering = cluster_title(adapted.outputs, crops.cannot_link, config)
+    adapted = adapt_title(crops, encoder, prior, config, hooks)
+    clustering = cluster_title(adapted.outputs, crops.cannot_link, prior, config)
     return People(
         track=np.arange(crops.tracks),
         person=_by_size(clustering.label, adapted.outputs.crops),

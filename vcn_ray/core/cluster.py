@@ -1,6 +1,7 @@
 """Which tracks are one person (METHOD 4): by the default rule, or by the paper's letter.
 
-It applies the rule to the tracks of sufficient quality, and rates the confidence of each label. It
+It applies the rule to the tracks that can found a person, lets others join them, and rates the
+confidence of each label. It
 knows neither frames nor faces: tracks that share a frame come in as pairs.
 """
 
@@ -24,7 +25,9 @@ from vcn_ray.core.cut import (
 )
 from vcn_ray.core.distance import Space, cosine_space
 from vcn_ray.core.linkage import CannotLink, Partition, agglomerate
-from vcn_ray.core.vectors import check_pairs, group_sums, row_blocks
+from vcn_ray.core.prior import FacePrior
+from vcn_ray.core.quality import Tiers
+from vcn_ray.core.vectors import TINY, check_pairs, group_sums, renumber, row_blocks, unit_rows
 from vcn_ray.errors import ShapeError
 from vcn_ray.records import F32, F64, I64, Clustering, Mask, TrackOutputs
 
@@ -33,6 +36,9 @@ UNKNOWN = -1
 
 MAX_BROKEN_FRACTION = 0.02
 """Fraction of cannot-link pairs that the cut may join, were it free to, before a warning."""
+
+JOIN_MARGIN = 0.1
+"""A weak track joins a person only if every other person is so much more distant, in cosine."""
 
 ORTHOGONAL = 1.0
 """Cosine distance of unrelated tracks in the head's centred space."""
@@ -54,19 +60,24 @@ class _Decision(NamedTuple):
 
 
 def cluster_tracks(
-    outputs: TrackOutputs, valid: Mask, cannot_link: I64, config: ClusterConfig
+    outputs: TrackOutputs,
+    tiers: Tiers,
+    cannot_link: I64,
+    config: ClusterConfig,
+    prior: FacePrior | None = None,
 ) -> Clustering:
     """Cluster the tracks of a title.
 
-    "adaptive" cuts an average linkage at one place for the whole title (see `cut_title`), and never
-    puts two tracks that cannot link in one cluster. "paper" follows METHOD 4 (see `close`), which
-    ignores such pairs, and warns if it joins any.
+    "adaptive" clusters the core tracks (see `cut_title`), and lets a weak one join a person that it
+    clearly belongs to. "paper" follows METHOD 4 (see `close`), which ignores tracks that share a
+    frame, and warns if it joins any.
 
     Args:
         outputs: What the adapted student gives for k tracks.
-        valid: (k,) false for a track that stays outside every cluster (METHOD 3.2).
-        cannot_link: (c, 2) pairs of tracks that share a frame, so are two people.
+        tiers: Which tracks found people; junk stays outside every cluster (METHOD 3.2).
+        cannot_link: (c, 2) pairs of tracks that share a frame, so are mostly two people.
         config: The rule.
+        prior: Of the pack; None: only the title itself is known.
 
     Returns:
         Labels numbered by first track, merges by track row, and the confidence of each track: 0
@@ -76,23 +87,77 @@ def cluster_tracks(
     Raises:
         ShapeError: The arrays do not belong together.
     """
-    if valid.shape != (len(outputs),):
-        raise ShapeError(f"{len(outputs)} tracks need as many marks, got {valid.shape = }")
+    if tiers.core.shape != (len(outputs),):
+        raise ShapeError(f"{len(outputs)} tracks need as many tiers, got {tiers.core.shape}")
     check_pairs(cannot_link, len(outputs))
-    rows = np.flatnonzero(valid)
+    rows = np.flatnonzero(tiers.core)
     label = np.full(len(outputs), UNKNOWN, np.int64)
     sure = np.zeros(len(outputs), np.float32)
     if not len(rows):
         return Clustering(label, sure, ())
     pairs = pairs_among(cannot_link, rows, len(outputs))
-    decision = _decide(_needed(outputs, rows, config), pairs, config)
+    decision = _decide(_needed(outputs, rows, config), pairs, config, prior)
     label[rows] = decision.partition.label
     sure[rows] = confidence(decision.space, decision.partition.label, decision.cut)
     merges = tuple(
         replace(merge, left=int(rows[merge.left]), right=int(rows[merge.right]))
         for merge in decision.partition.merges
     )
+    weak = np.flatnonzero(~tiers.core & ~tiers.junk)
+    if prior and config.rule == "adaptive" and len(weak):
+        joined = join_weak(outputs, label, weak, cannot_link, prior)
+        label[weak], sure[weak] = joined
+        label = _by_first_track(label)
     return Clustering(label, sure, merges, decision.warnings)
+
+
+def join_weak(
+    outputs: TrackOutputs, label: I64, weak: I64, cannot_link: I64, prior: FacePrior
+) -> tuple[I64, F32]:
+    """Let weak tracks join the people that they clearly belong to.
+
+    A weak track joins the nearest person if it is as close as two good tracks of one person are,
+    if every other person is far more distant, and if it shares no frame with that person. It
+    changes no person: a ruined face is near many.
+
+    Args:
+        outputs: Of k tracks.
+        label: (k,) the people of the core tracks; UNKNOWN for the others.
+        weak: (w,) rows that may join.
+        cannot_link: (c, 2) pairs of tracks that share a frame.
+        prior: Of the pack.
+
+    Returns:
+        Labels (w,), UNKNOWN for those that stay outside; and their confidence (w,).
+    """
+    known = label != UNKNOWN
+    rows = unit_rows(
+        np.concatenate([unit_rows(outputs.pretrained), unit_rows(outputs.embedding)], axis=1)
+    )
+    weight = np.maximum(outputs.recognisability.astype(np.float64), TINY)[:, None]
+    people = int(label.max()) + 1
+    centroids = unit_rows(group_sums((rows * weight)[known], label[known], people))
+    distance = 1 - rows[weak] @ centroids.T  # (w, p)
+    place = np.full(len(label), -1)
+    place[weak] = np.arange(len(weak))
+    for left, right in np.concatenate([cannot_link, cannot_link[:, ::-1]]):
+        if place[left] >= 0 and label[right] != UNKNOWN:
+            distance[place[left], label[right]] = np.inf
+    nearest = distance.argmin(axis=1)
+    best = distance[np.arange(len(weak)), nearest]
+    distance[np.arange(len(weak)), nearest] = np.inf
+    second = distance.min(axis=1, initial=1.0)
+    joins = (best <= prior.cut) & (second - best >= JOIN_MARGIN)
+    sure = np.where(joins, np.clip((second - best) / np.maximum(second, TINY), 0, 1), 0)
+    return np.where(joins, nearest, UNKNOWN), sure.astype(np.float32)
+
+
+def _by_first_track(label: I64) -> I64:
+    """Number clusters by their first track; UNKNOWN stays."""
+    result = label.copy()
+    known = label != UNKNOWN
+    result[known] = renumber(label[known])
+    return result
 
 
 def _needed(outputs: TrackOutputs, rows: I64, config: ClusterConfig) -> TrackOutputs:
@@ -102,13 +167,15 @@ def _needed(outputs: TrackOutputs, rows: I64, config: ClusterConfig) -> TrackOut
     return outputs if len(rows) == len(outputs) else outputs[rows]
 
 
-def _decide(outputs: TrackOutputs, cannot_link: I64, config: ClusterConfig) -> _Decision:
+def _decide(
+    outputs: TrackOutputs, cannot_link: I64, config: ClusterConfig, prior: FacePrior | None
+) -> _Decision:
     if config.rule == "paper":
         partition = close(outputs, "closure")
         fraction = broken_fraction(partition.label, cannot_link)
         warnings = _over_merging(fraction, len(cannot_link), 0.0)
         return _Decision(partition, cosine_space(outputs.output), ORTHOGONAL, warnings)
-    title = cut_title(outputs, cannot_link, config.cut, "title_cut")
+    title = cut_title(outputs, cannot_link, config.cut, "title_cut", prior)
     copies = len(cannot_link) - len(title.cannot_link)
     warnings = _free_warnings(title.space, title.cannot_link) + _seen_twice(copies)
     return _Decision(title.partition, title.space, CUT, warnings)

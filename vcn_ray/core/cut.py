@@ -4,13 +4,17 @@ It replaces METHOD 4.2-4.6, which `closure` follows to the letter. No distance m
 every title: how far apart two tracks of one person are depends on light and lenses, and how far
 apart strangers are depends on the cast. But even a rough partition of the tracks shows both. From
 it, a better distance and a better cut are learned (Fisher's linear discriminant of several
-distances), and they give a better partition. It does not know where outputs come from.
+distances), and they give a better partition.
+
+A title of few tracks shows little of this. So what is known of the pack beforehand (see `prior`)
+sets both the first cut and a share of the last one, which falls as the tracks of the title grow in
+number. It does not know where outputs come from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -21,8 +25,9 @@ from scipy import special
 from vcn_ray.bounds import STRICT, NonNegative, Positive
 from vcn_ray.core.distance import Space, cosine_space, mixed_space
 from vcn_ray.core.linkage import CannotLink, Partition, agglomerate
-from vcn_ray.core.vectors import TINY, check_pairs, row_blocks
-from vcn_ray.records import F64, I64, Mask, TrackOutputs
+from vcn_ray.core.prior import FacePrior
+from vcn_ray.core.vectors import TINY, check_pairs, group_sums, renumber, row_blocks, unit_rows
+from vcn_ray.records import F32, F64, I64, Mask, Merge, TrackOutputs
 
 MAX_ROUNDS = 20
 """Rounds of cutting and learning; three to six are usual, and a cycle must end."""
@@ -62,9 +67,13 @@ class FusionConfig:
 class CutConfig:
     """How the cut is learned. One setting for every title and every pack."""
 
-    view_factor: Positive = 1.6  # first cut, pretrained encoder, over the view distance: tracks of
-    # one person are 0.5 to 1.3 times it apart on average, strangers 1.9 to 3.1 times, for encoders
-    # whose distances differ by a factor of ten
+    view_factor: Positive = 1.6  # first cut of a pack without a prior, over the view distance:
+    # tracks of one person are 0.5 to 1.3 times it apart on average, strangers 1.9 to 3.1 times, for
+    # encoders whose distances differ by a factor of ten
+    prior_tracks: Positive = 200.0  # the prior of the pack weighs as much as a title of so many
+    # tracks shows by itself; half and twice the number give the same results
+    cannot_link_penalty: Positive = 1.0  # added to the distance of two tracks that share a frame,
+    # in units of the cut: a veto between single tracks, one voice among many between clusters
     min_reach: NonNegative = 0.95  # mean distance inside clusters, over the view distance, below
     # which learning stops: where people overlap, it would tighten and split clusters without end
     fusion: FusionConfig = field(default_factory=FusionConfig)
@@ -78,11 +87,17 @@ class TitleCut(NamedTuple):
     cannot_link: I64  # (c, 2) pairs of tracks in one frame that are two people
 
 
-def cut_title(outputs: TrackOutputs, cannot_link: I64, config: CutConfig, rule: str) -> TitleCut:
-    """Cluster the tracks of a title with one cut: an average linkage from single tracks.
+def cut_title(
+    outputs: TrackOutputs,
+    cannot_link: I64,
+    config: CutConfig,
+    rule: str,
+    prior: FacePrior | None = None,
+) -> TitleCut:
+    """Cluster the tracks of a title with one cut: an average linkage, then a linkage of centroids.
 
-    The first partition cuts the distance of the pretrained encoder at `view_factor` times the view
-    distance, which has the same meaning in every title. From then on, the cosine distances of the
+    The first partition cuts the distance of the pretrained encoder where the prior says, or at
+    `view_factor` times the view distance, which has the same meaning in every title. From then on, the cosine distances of the
     pretrained encoder, of the adapted one and of the head are weighed and cut by what the previous
     partition shows of them (see `learn_fusion`), until the partition repeats. The head's outputs
     are compared about the title's mean: what all tracks have in common distinguishes nobody, and
@@ -90,11 +105,12 @@ def cut_title(outputs: TrackOutputs, cannot_link: I64, config: CutConfig, rule: 
 
     Args:
         outputs: k tracks.
-        cannot_link: (c, 2) pairs of tracks that share a frame; never in one cluster, except where
-            they are one face seen twice.
+        cannot_link: (c, 2) pairs of tracks that share a frame: evidence against one person, except
+            where they are one face seen twice.
         config: How the cut is learned.
         rule: The name of the rule for the record of merges, whose distances are in units of the
             cut.
+        prior: Of the pack; None: only the title itself is known.
     """
     centred = outputs.output - outputs.output.mean(axis=0)
     spaces = [cosine_space(rows) for rows in (outputs.pretrained, outputs.embedding, centred)]
@@ -102,10 +118,78 @@ def cut_title(outputs: TrackOutputs, cannot_link: I64, config: CutConfig, rule: 
     sampled = [space.take(rows) for space in spaces]
     two_people = cannot_link[~seen_twice(outputs, cannot_link)]
     among = pairs_among(two_people, rows, len(outputs))
-    fusion = learn_fusion(sampled, view_distance(outputs), among, config)
+    view = view_distance(outputs)
+    first = prior.cut if prior else config.view_factor * view
+    fusion = learn_fusion(sampled, view, first, among, config)
     space = fused_space(spaces, fusion)
-    veto = CannotLink.uniform(two_people, np.inf)
-    return TitleCut(agglomerate(space, CUT, veto, rule), space, two_people)
+    if prior:
+        known = mixed_space(spaces[0], spaces[1], (0.5 / prior.cut, 0.5 / prior.cut))
+        learned = len(outputs) / (len(outputs) + config.prior_tracks)
+        space = mixed_space(space, known, (learned, 1 - learned))
+    evidence = CannotLink.uniform(two_people, config.cannot_link_penalty)
+    partition = agglomerate(space, CUT, evidence, rule)
+    if prior:
+        partition = join_centroids(partition, space, outputs.recognisability, evidence, rule)
+    return TitleCut(partition, space, two_people)
+
+
+def join_centroids(
+    partition: Partition, space: Space, weight: F32, cannot_link: CannotLink, rule: str
+) -> Partition:
+    """Merge clusters whose centroids are as close as two tracks of one person.
+
+    Average linkage compares single tracks, and two tracks of one person in other light may be far
+    apart. The mean of many tracks has lost most of what light and pose added to each, so clusters
+    that average linkage keeps apart are compared by their weighted means, made as long as a track,
+    until none are below the cut.
+
+    Args:
+        partition: Of k tracks.
+        space: Their distances, in units of the cut.
+        weight: (k,) of each track in the mean of its cluster.
+        cannot_link: Pairs of tracks, with penalties.
+        rule: The name of the rule for the record of merges.
+    """
+    label, merges = partition.label, list(partition.merges)
+    rows = space.rows * np.maximum(weight.astype(np.float64), TINY)[:, None]
+    rounds = max((merge.round for merge in merges), default=0)
+    while len(label):
+        size = np.bincount(label)
+        first = np.unique(label, return_index=True)[1]
+        means = unit_rows(group_sums(rows, label, len(size))) * np.sqrt(space.offset)
+        between = label[cannot_link.pairs]
+        apart = between[:, 0] != between[:, 1]
+        pairs = CannotLink(
+            between[apart], (cannot_link.penalty / size[between].prod(axis=1))[apart]
+        )
+        joined = agglomerate(Space(means, space.offset), CUT, pairs, rule)
+        if not joined.merges:
+            break
+        merges += [
+            replace(
+                merge,
+                round=merge.round + rounds,
+                left=int(first[merge.left]),
+                right=int(first[merge.right]),
+                left_tracks=0,
+                right_tracks=0,
+            )
+            for merge in joined.merges
+        ]
+        rounds = merges[-1].round
+        label = renumber(joined.label[label])
+    return Partition(label, tuple(_with_sizes(merges, len(label))))
+
+
+def _with_sizes(merges: list[Merge], tracks: int) -> list[Merge]:
+    """Fill in how many tracks each side of a merge had: clusters are named by their first track."""
+    size = dict.fromkeys(range(tracks), 1)
+    result = []
+    for merge in merges:
+        left, right = size[merge.left], size[merge.right]
+        result.append(replace(merge, left_tracks=left, right_tracks=right))
+        size[min(merge.left, merge.right)] = left + right
+    return result
 
 
 def view_distance(outputs: TrackOutputs) -> float:
@@ -148,7 +232,9 @@ class Fusion(NamedTuple):
     cut: float  # of the weighted sum
 
 
-def learn_fusion(spaces: list[Space], view: float, cannot_link: I64, config: CutConfig) -> Fusion:
+def learn_fusion(
+    spaces: list[Space], view: float, first: float, cannot_link: I64, config: CutConfig
+) -> Fusion:
     """Cut, learn from the partition, and cut again, until a partition repeats.
 
     A partition leaves out the pairs of one person that are far apart, so people look tighter than
@@ -160,19 +246,20 @@ def learn_fusion(spaces: list[Space], view: float, cannot_link: I64, config: Cut
     Args:
         spaces: s distances of k tracks, that of the pretrained encoder first.
         view: The view distance, in the first of them.
-        cannot_link: (c, 2) pairs of tracks that are never in one cluster.
+        first: The first cut, in the first of them.
+        cannot_link: (c, 2) pairs of tracks that share a frame.
         config: How to learn.
 
     Returns:
         The weights and cut of the last partition: the initial ones, if it shows nothing.
     """
-    veto = CannotLink.uniform(cannot_link, np.inf)
-    fusion = Fusion(np.eye(1, len(spaces))[0], config.view_factor * view)
+    evidence = CannotLink.uniform(cannot_link, config.cannot_link_penalty)
+    fusion = Fusion(np.eye(1, len(spaces))[0], first)
     distances = pair_distances(spaces)
     seen: set[bytes] = set()
     before, reach = fusion, 0.0
     for number in range(MAX_ROUNDS):
-        label = agglomerate(fused_space(spaces, fusion), CUT, veto, "").label
+        label = agglomerate(fused_space(spaces, fusion), CUT, evidence, "").label
         if label.tobytes() in seen:
             break
         seen.add(label.tobytes())

@@ -1,17 +1,23 @@
-"""How far a track's faces can be trusted (METHOD 3); it knows no networks and no clustering."""
+"""How far a track's faces can be trusted (METHOD 3); it knows no networks and no clustering.
+
+METHOD 3.2 leaves out the tracks that are far below the usual quality of their title. That limit
+moves with the title: where every third track is no face at all, such tracks are usual. So the
+default uses two absolute limits, which the prior of the pack gives a meaning in every title.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from vcn_ray.bounds import STRICT, Fraction
+from vcn_ray.core.prior import FacePrior
 from vcn_ray.core.vectors import TINY, Floats, group_sums, row_blocks
 from vcn_ray.errors import ShapeError
-from vcn_ray.records import F32, F64, I64, Mask
+from vcn_ray.records import F32, F64, I64, Mask, TrackOutputs
 
 MIN_TRACKS = 6
 """Tracks that a title needs before any of them can be called an outlier."""
@@ -27,9 +33,46 @@ SD_PER_MEAN_DEVIATION = 1.2533
 class QualityConfig:
     """Which tracks are too poor to be clustered. One setting for every title."""
 
+    rule: Literal["recognisable", "outliers"] = "recognisable"  # outliers: METHOD 3.2 to the letter,
+    # and what a pack without a prior uses
+    min_recognisability: Fraction = 0.05  # of a core track: with less, a face is as near to
+    # strangers as to itself
     min_score: Annotated[float, Field(lt=0)] = -2.5  # METHOD 3.2; the textbook's -3.5 drops hardly
     # any track
     max_unknown_fraction: Fraction = 0.05  # of a title's tracks, left unknown for their quality
+
+
+class Tiers(NamedTuple):
+    """What each of k tracks may do. A track that is neither core nor junk is weak."""
+
+    core: Mask  # (k,) may found a person
+    junk: Mask  # (k,) no face, or nothing left of one: belongs to nobody
+
+
+def rate_tracks(outputs: TrackOutputs, config: QualityConfig, prior: FacePrior | None) -> Tiers:
+    """Decide which tracks may found a person, join one, or neither (METHOD 3.2).
+
+    A core track is surely a face (by the detector's score) whose identity can be read (by its
+    recognisability). Junk is neither. What is left is weak: a face too small, blurred or turned,
+    or something that the detector is not sure of.
+
+    Args:
+        outputs: Of k tracks.
+        config: The limits.
+        prior: Of the pack; None: the rule "outliers" decides.
+    """
+    if prior is None or config.rule == "outliers":
+        return Tiers(~low_outliers(outputs.quality, config), np.zeros(len(outputs), np.bool_))
+    is_face = np.isnan(outputs.score) | (outputs.score >= prior.min_score)
+    readable = outputs.recognisability >= config.min_recognisability
+    return Tiers(is_face & readable, ~is_face & ~readable)
+
+
+def is_core(score: F32, readable: F32, config: QualityConfig, prior: FacePrior) -> Mask:
+    """Find the core tracks, as `rate_tracks` does, by score (k,) and recognisability (k,)."""
+    is_face = np.isnan(score) | (score >= prior.min_score)
+    result: Mask = is_face & (readable >= config.min_recognisability)
+    return result
 
 
 def crop_quality(repeats: Floats) -> F32:

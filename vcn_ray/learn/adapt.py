@@ -2,12 +2,11 @@
 
 It knows no storage, no Ray and no clustering rule; the device is the encoder's.
 
-    views    draw and encode the views of every crop (2.2)
+    views    draw and encode the views of every crop (2.2), and rate the crop (3.1)
     head     train the head on the frozen encoder, in rounds (2.1, 2.3, 2.6)
     match    match tracks between rounds (2.5)
     encoder  train the encoder's last blocks, or all of it, with the head (2.4)
     outputs  encode again and average over each track (4, closed form)
-    quality  rate each crop (3.1)
 """
 
 from __future__ import annotations
@@ -15,16 +14,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vcn_ray.core.cut import CutConfig
 from vcn_ray.learn.adapt_config import AdaptConfig
 from vcn_ray.learn.checkpoint import Checkpointer, fingerprint
-from vcn_ray.learn.encoder import Encoded, changed_tensors, repeatable
+from vcn_ray.core.prior import FacePrior, recognisability
+from vcn_ray.core.quality import QualityConfig, is_core
+from vcn_ray.learn.encoder import changed_tensors, repeatable
 from vcn_ray.learn.heads import Student, fallback_student
 from vcn_ray.learn.hooks import NO_HOOKS, Hooks, Timer
-from vcn_ray.learn.outputs import draw_masks, no_outputs, quality_of_crops, track_outputs
+from vcn_ray.learn.outputs import CropCues, TrackMeans, no_outputs, track_outputs
+from vcn_ray.learn.pairs import RatedTitle
 from vcn_ray.learn.rounds import Rounds
 from vcn_ray.learn.training import EpochRecord
 from vcn_ray.learn.views import OUTPUT_VIEWS, PLAIN, EncodedViews, encode_views
@@ -43,8 +46,8 @@ class Adapted:
     tensors: dict[str, Tensor]  # on the CPU: "head.*", "centre", and "encoder.*" where it changed
     history: tuple[EpochRecord, ...]
     matches: tuple[I64, ...]  # (p, 2) pairs of tracks that each round was trained on beside tracks
-    warnings: tuple[str, ...]  # "empty", "collapsed", "encoder_collapsed"
-    seconds: dict[str, float]  # by phase: views, head, match, encoder, outputs, quality
+    warnings: tuple[str, ...]  # "empty", "not_adapted", "collapsed", "encoder_collapsed"
+    seconds: dict[str, float]  # by phase: views, head, match, encoder, outputs
     peak_bytes: int  # peak memory: of tensors on a GPU, else of the process since it started
     resumed_epochs: int = 0  # epochs of the history that come from a checkpoint
 
@@ -56,6 +59,7 @@ def adapt(
     cut: CutConfig,
     *,
     seed: int,
+    prior: FacePrior | None = None,
     hooks: Hooks = NO_HOOKS,
 ) -> Adapted:
     """Adapt to one title by self-distillation (METHOD 2) and describe its tracks.
@@ -69,6 +73,7 @@ def adapt(
         config: One setting for every title.
         cut: How the matcher "partition" cuts a title: as the final clustering does.
         seed: Of all random numbers.
+        prior: Of the pack; None: only the title itself is known.
         hooks: Listeners of progress, the store of checkpoints, and the processes that train
             together, each of which calls this. A checkpoint of another title, encoder, setting or
             seed is not used.
@@ -78,7 +83,7 @@ def adapt(
         timer = Timer(None, next(encoder.parameters()).device)
         return Adapted(nothing, {}, (), (), ("empty",), {}, timer.peak_bytes())
     encoded = encode_views(title, encoder, config, seed=seed, hooks=hooks)
-    return adapt_encoded(encoded, config, cut, seed=seed, hooks=hooks)
+    return adapt_encoded(encoded, config, cut, seed=seed, prior=prior, hooks=hooks)
 
 
 def adapt_encoded(
@@ -87,6 +92,7 @@ def adapt_encoded(
     cut: CutConfig,
     *,
     seed: int,
+    prior: FacePrior | None = None,
     hooks: Hooks = NO_HOOKS,
 ) -> Adapted:
     """Adapt to a title whose views are encoded; several trainings can use one encoding.
@@ -96,6 +102,7 @@ def adapt_encoded(
         config: As in `adapt`.
         cut: As in `adapt`.
         seed: As in `adapt`.
+        prior: As in `adapt`.
         hooks: As in `adapt`.
     """
     title, encoder = encoded.title, encoded.encoder
@@ -105,11 +112,12 @@ def adapt_encoded(
     ranks = hooks.ranks_for(len(title.crops))
     checkpointer = None
     if hooks.checkpoints:
-        own = partial(fingerprint, title, encoder, config, cut, seed)
+        own = partial(fingerprint, title, encoder, config, cut, prior, seed)
         checkpointer = Checkpointer(hooks.checkpoints, own, ranks)
     generator = torch.Generator().manual_seed(seed + TRAINING_STREAM)
     with repeatable(device):
-        rounds = Rounds(encoded, config, cut, generator, timer, checkpointer, ranks)
+        rated = rate_title(encoded, prior)
+        rounds = Rounds(encoded, rated, config, cut, generator, timer, checkpointer, ranks)
         return _describe(rounds, _train(rounds))
 
 
@@ -125,8 +133,12 @@ class _Trained:
 def _train(rounds: Rounds) -> _Trained:
     """Train the head, then the encoder, and discard what collapses (METHOD 2.8)."""
     config, encoder = rounds.config, rounds.encoded.encoder
-    if rounds.encoded.title.tracks < 2:  # nobody to tell apart: one face has no variance to lose
+    if rounds.title.core.sum() < 2:  # nobody to tell apart: one face has no variance to lose
         return _Trained(_fallback(rounds), encoder)
+    if rounds.title.prior and config.matcher == "partition" and not rounds.history:
+        untrained = _fallback(rounds)
+        if not len(rounds.match(untrained).pairs):  # nobody comes back, so there is nothing to learn
+            return _Trained(untrained, encoder, ("not_adapted",))
     student = rounds.train_head()
     if student is None:
         return _Trained(_fallback(rounds), encoder, ("collapsed",))
@@ -138,6 +150,23 @@ def _train(rounds: Rounds) -> _Trained:
     return _Trained(*adapted)
 
 
+def rate_title(encoded: EncodedViews, prior: FacePrior | None) -> RatedTitle:
+    """Rate crops and tracks by the pretrained encoder, before anything is trained (METHOD 3)."""
+    title, crops = encoded.title, encoded.pretrained
+    score = np.full(len(title.crops), np.nan, np.float32) if title.score is None else title.score
+    quality = crops.stability.cpu().numpy()
+    readable = np.ones(len(title.crops), np.float32)
+    if prior:
+        lengths = crops.lengths.cpu().numpy()
+        readable = recognisability(prior, score, lengths, quality).astype(np.float32)
+    cues = CropCues(score, quality, readable)
+    means = TrackMeans(title.track, readable)
+    core = np.ones(title.tracks, np.bool_)
+    if prior:
+        core = is_core(means.of(score), means.of(readable), QualityConfig(), prior)
+    return RatedTitle(title, cues, core, prior)
+
+
 def _fallback(rounds: Rounds) -> Student:
     """Return a student that keeps the geometry of the pretrained encoder."""
     config, plain = rounds.config, rounds.encoded.pretrained.embeddings[PLAIN]
@@ -146,21 +175,10 @@ def _fallback(rounds: Rounds) -> Student:
 
 def _describe(rounds: Rounds, trained: _Trained) -> Adapted:
     """Turn the trained state into records and tensors."""
-    config, track, timer = rounds.config, rounds.encoded.title.track, rounds.timer
+    timer = rounds.timer
     with timer.phase("outputs"):
-        adapted = _encode_adapted(rounds, trained.encoder)
-    with timer.phase("quality"):
-        masks = draw_masks(
-            config.quality_passes,
-            adapted.features.shape[1],
-            config.quality_dropout,
-            rounds.generator,
-        )
-        tick = partial(timer.report, "quality")
-        quality = quality_of_crops(trained.encoder, adapted.features, masks, tick)
-    with timer.phase("outputs"):
-        crops = rounds.crops(adapted.embeddings)
-        outputs = track_outputs(trained.student, crops, quality, track)
+        crops = rounds.crops(_encode_adapted(rounds, trained.encoder))
+        outputs = track_outputs(trained.student, crops, rounds.title.cues, rounds.title.crops.track)
     return Adapted(
         outputs=outputs,
         tensors=_tensors(rounds.encoded.encoder, trained),
@@ -173,15 +191,14 @@ def _describe(rounds: Rounds, trained: _Trained) -> Adapted:
     )
 
 
-def _encode_adapted(rounds: Rounds, encoder: Backbone) -> Encoded:
-    """Encode OUTPUT_VIEWS of all crops by the encoder at the end of training."""
+def _encode_adapted(rounds: Rounds, encoder: Backbone) -> Tensor:
+    """Embed OUTPUT_VIEWS of all crops by the encoder at the end of training, (4, m, d)."""
     encoded, views = rounds.encoded, rounds.encoded.views
     if encoder is encoded.encoder:
-        pretrained = encoded.pretrained
-        return Encoded(pretrained.features, pretrained.embeddings[list(OUTPUT_VIEWS)])
+        return encoded.pretrained.embeddings[list(OUTPUT_VIEWS)]
     if rounds.config.encoder == "all":
         views = views.with_encoder(encoder)
-    return views.encode(encoder, OUTPUT_VIEWS, partial(rounds.timer.report, "outputs"))
+    return views.encode(encoder, OUTPUT_VIEWS, partial(rounds.timer.report, "outputs")).embeddings
 
 
 def _tensors(pretrained: Backbone, trained: _Trained) -> dict[str, Tensor]:

@@ -22,6 +22,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from vcn_ray.core.cut import CutConfig
+from vcn_ray.core.prior import FacePrior
 from vcn_ray.learn.adapt_config import AdaptConfig
 from vcn_ray.learn.hooks import ALONE, Checkpoints, Ranks
 from vcn_ray.learn.pairs import Matches
@@ -81,14 +82,20 @@ class Checkpointer:
 
 
 def fingerprint(
-    title: TitleCrops, encoder: Backbone, config: AdaptConfig, cut: CutConfig, seed: int
+    title: TitleCrops,
+    encoder: Backbone,
+    config: AdaptConfig,
+    cut: CutConfig,
+    prior: FacePrior | None,
+    seed: int,
 ) -> str:
     """Return a hash of everything that the bits of an adaptation depend on."""
     device = next(encoder.parameters()).device.type
-    settings = (asdict(config), asdict(cut))
+    settings = (asdict(config), asdict(cut), asdict(prior) if prior else None)
     facts = [FORMAT, torch.__version__, device, type(encoder).__name__, *settings, seed]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    for array in (title.crops, title.track, title.cannot_link):
+    scores = np.zeros(0) if title.score is None else title.score
+    for array in (title.crops, title.track, title.cannot_link, scores):
         digest.update(f"{array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)  # without a copy: crops may fill gigabytes
     for name, tensor in encoder.state_dict().items():

@@ -24,13 +24,15 @@ class Encoded(NamedTuple):
 
     features: Tensor  # (b, h) input of its last layer
     embeddings: Tensor  # (b, d) unit e
+    lengths: Tensor  # (b,) of the embeddings before they were made unit vectors
 
 
 def encode_tail(encoder: Backbone, activations: Tensor) -> Encoded:
     """Run an encoder from the trunk's activations (b, ...) to its end, in float32 at the end."""
     features = encoder.tail(activations)
     embeddings = encoder.project(features).float()
-    return Encoded(features.float(), functional.normalize(embeddings, dim=1))
+    lengths = torch.linalg.vector_norm(embeddings, dim=1)
+    return Encoded(features.float(), functional.normalize(embeddings, dim=1), lengths)
 
 
 def mixed_precision(device: torch.device, trained: bool = False) -> torch.autocast:

@@ -1,4 +1,4 @@
-"""From a trained student to the quality of crops (METHOD 3.1) and the outputs of tracks (METHOD 4).
+"""From a trained student to the outputs of tracks: what METHOD 4 clusters.
 
 It knows the trained networks as functions, and the track of each crop; no pictures, no training.
 """
@@ -15,67 +15,25 @@ import torch
 from torch import Tensor
 
 from vcn_ray.core.distance import mean_within_groups
-from vcn_ray.core.quality import crop_quality, track_quality
 from vcn_ray.core.vectors import group_sums, unit_rows
 from vcn_ray.learn.heads import Student
-from vcn_ray.learn.hooks import Tick
 from vcn_ray.learn.loss import Temperatures
-from vcn_ray.learn.views import batches
-from vcn_ray.models.backbones import Backbone
 from vcn_ray.records import F32, F64, I64, SoftAssignments, TrackOutputs
 
-QUALITY_CROPS = 256
-"""Crops whose repeated passes are in memory together."""
+MIN_WEIGHT = 1e-3  # of a crop, so that a track of nothing but ruined crops has a mean
 
 OUTPUT_CROPS = 8192
 """About how many crops' (m, K) outputs are in memory together."""
-
-
-def draw_masks(passes: int, features: int, dropout: float, generator: torch.Generator) -> Tensor:
-    """Draw (passes, h) float32 factors: 0 for a dropped feature, else what keeps the mean.
-
-    All crops share the same masks, so that chance does not enter a comparison between them.
-    """
-    kept = torch.rand(passes, features, generator=generator) >= dropout
-    return kept.float() / (1 - dropout)
-
-
-@torch.no_grad()
-def repeated_embeddings(encoder: Backbone, features: Tensor, masks: Tensor) -> F32:
-    """Map (b, h) features and (r, h) masks to (r, b, d) embeddings, one for each pass."""
-    dropped = masks.to(features.device)[:, None, :] * features
-    embeddings = encoder.project(dropped.flatten(0, 1)).float()
-    result: F32 = embeddings.reshape(*dropped.shape[:2], -1).cpu().numpy()
-    return result
-
-
-def quality_of_crops(encoder: Backbone, features: Tensor, masks: Tensor, tick: Tick) -> F32:
-    """Rate crops by how little their embeddings move under dropout (METHOD 3.1).
-
-    This is SER-FIQ (P. Terhoerst et al., CVPR 2020): only the last layer runs repeatedly.
-
-    Args:
-        encoder: Its last layer is used.
-        features: (m, h) input of that layer.
-        masks: (r, h) of `draw_masks`, at least two.
-        tick: Called after each batch with the progress.
-
-    Returns:
-        (m,) in [0, 1].
-    """
-    parts = []
-    for rows in batches(len(features), QUALITY_CROPS):
-        parts.append(crop_quality(repeated_embeddings(encoder, features[rows], masks)))
-        tick((int(rows[-1]) + 1) / len(features))
-    return np.concatenate(parts)
 
 
 class CropEmbeddings(NamedTuple):
     """Unit embeddings of every crop, by the adapted and by the pretrained encoder, float32."""
 
     plain: Tensor  # (m, d)
+    mirrored: Tensor  # (m, d)
     augmented: Tensor  # (v, m, d) of two or more augmented views
     pretrained: Tensor  # (m, d) plain
+    pretrained_mirrored: Tensor  # (m, d)
     pretrained_augmented: Tensor  # (u, m, d)
 
     def rows(self, rows: I64) -> CropEmbeddings:
@@ -84,21 +42,42 @@ class CropEmbeddings(NamedTuple):
         return CropEmbeddings(*(part.index_select(-2, index).cpu() for part in self))
 
 
+class CropCues(NamedTuple):
+    """How far crops can be trusted."""
+
+    score: F32  # (m,) of the detector; nan: unknown
+    quality: F32  # (m,) METHOD 3.1, pretrained encoder, in [0, 1]
+    recognisability: F32  # (m,) in [0, 1], see core.prior; 1 where the pack has no prior
+
+    def rows(self, rows: I64) -> CropCues:
+        """Return the cues of some of the crops."""
+        return CropCues(*(part[rows] for part in self))
+
+
 class TrackMeans:
     """Means over the crops of each track.
 
     Args:
         track: (m,) 0..k-1, each with at least one crop.
+        weight: (m,) of each crop in `weighted`.
     """
 
-    def __init__(self, track: I64) -> None:
+    def __init__(self, track: I64, weight: F32) -> None:
         self._track = track
+        self._weight = np.maximum(weight.astype(np.float64), MIN_WEIGHT)
         self.crops: I64 = np.bincount(track).astype(np.int64)
 
     def of(self, values: F32) -> F32:
         """Average (m, ...) values of crops to (k, ...) means of tracks."""
         sums = group_sums(values, self._track, len(self.crops))
         means: F32 = (sums.T / self.crops).T.astype(np.float32)
+        return means
+
+    def weighted(self, values: F32) -> F32:
+        """Average (m, ...) values of crops to (k, ...), the better crops more."""
+        sums = group_sums((values.T * self._weight).T, self._track, len(self.crops))
+        total = group_sums(self._weight, self._track, len(self.crops))
+        means: F32 = (sums.T / total).T.astype(np.float32)
         return means
 
     def loss(self, views: Sequence[SoftAssignments]) -> F64:
@@ -119,19 +98,22 @@ class TrackMeans:
 
 
 def track_outputs(
-    student: Student, crops: CropEmbeddings, quality: F32, track: I64
+    student: Student, crops: CropEmbeddings, cues: CropCues, track: I64
 ) -> TrackOutputs:
     """Compute what the adapted student says of each track (METHOD 4, closed form).
+
+    Vectors of a track are means over its crops, weighted by their recognisability. The two sides of
+    the loss are plain means, as METHOD 4 says.
 
     Args:
         student: Head, centre and temperatures.
         crops: Embeddings of m crops, at least one.
-        quality: (m,) of the same crops.
+        cues: Of the same crops.
         track: (m,) 0..k-1, each with at least one crop, in any order.
     """
     order = np.argsort(track, kind="stable")
     parts = [
-        _some_tracks(student, crops.rows(rows), quality[rows], track[rows] - track[rows[0]])
+        _some_tracks(student, crops.rows(rows), cues.rows(rows), track[rows] - track[rows[0]])
         for rows in _whole_tracks(order, track[order])
     ]
     shared = ("centre", "teacher_temperature", "student_temperature")
@@ -152,9 +134,11 @@ def _whole_tracks(order: I64, track: I64) -> Iterator[I64]:
         start = end
 
 
-def _some_tracks(student: Student, crops: CropEmbeddings, quality: F32, track: I64) -> TrackOutputs:
+def _some_tracks(
+    student: Student, crops: CropEmbeddings, cues: CropCues, track: I64
+) -> TrackOutputs:
     """Compute `track_outputs` of tracks that are numbered from 0."""
-    means = TrackMeans(track)
+    means = TrackMeans(track, cues.recognisability)
     outputs = student.outputs(crops.plain)
     plain = student.soft(outputs)
     within_views = means.loss([student.soft(student.outputs(view)) for view in crops.augmented])
@@ -166,15 +150,25 @@ def _some_tracks(student: Student, crops: CropEmbeddings, quality: F32, track: I
         student=means.of(plain.student),
         within=np.where(means.crops > 1, means.plain_loss(plain), within_views),
         within_views=within_views,
-        output=means.of(outputs),
-        embedding=unit_rows(means.of(crops.plain.numpy())).astype(np.float32),
-        pretrained=unit_rows(means.of(crops.pretrained.numpy())).astype(np.float32),
+        output=means.weighted(outputs),
+        embedding=unit_rows(means.weighted(_both(crops.plain, crops.mirrored))).astype(np.float32),
+        pretrained=unit_rows(
+            means.weighted(_both(crops.pretrained, crops.pretrained_mirrored))
+        ).astype(np.float32),
         pretrained_views=1 + means.loss(views),
-        quality=track_quality(quality, track, len(means.crops)),
+        quality=means.of(cues.quality),
+        score=means.of(cues.score),
+        recognisability=means.of(cues.recognisability),
         centre=student.centre.cpu().numpy(),
         teacher_temperature=student.temperatures.teacher,
         student_temperature=student.temperatures.student,
     )
+
+
+def _both(plain: Tensor, mirrored: Tensor) -> F32:
+    """Add the embeddings (m, d) of crops and of their mirror images, which err independently."""
+    result: F32 = (plain + mirrored).numpy()
+    return result
 
 
 def no_outputs(outputs: int, dim: int, temperatures: Temperatures) -> TrackOutputs:
@@ -192,6 +186,8 @@ def no_outputs(outputs: int, dim: int, temperatures: Temperatures) -> TrackOutpu
         pretrained=embedding,
         pretrained_views=np.zeros(0),
         quality=none,
+        score=none,
+        recognisability=none,
         centre=np.zeros(outputs, np.float32),
         teacher_temperature=temperatures.teacher,
         student_temperature=temperatures.student,

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vcn_ray.core.cut import CutConfig, cut_title
+from vcn_ray.core.cut import CutConfig, cut_title, pairs_among
 from vcn_ray.core.match import match_tracks as match_gaussian
+from vcn_ray.core.prior import FacePrior
 from vcn_ray.errors import ShapeError
 from vcn_ray.learn.adapt_config import AdaptConfig
 from vcn_ray.learn.heads import Student
-from vcn_ray.learn.outputs import CropEmbeddings, track_outputs
-from vcn_ray.records import I64, TitleCrops
+from vcn_ray.learn.outputs import CropCues, CropEmbeddings, track_outputs
+from vcn_ray.records import I64, Mask, TitleCrops
 
 EACH_WAY = 16
 """Neighbours on either side that a track of a large group is paired with, instead of with all."""
@@ -30,13 +31,16 @@ class PairSampler:
     Args:
         track: (m,) track of each crop, 0..k-1; a track may be without crops.
         matches: (p, 2) pairs of distinct tracks that are likely one person, in any order.
+        trained: (m,) true for a crop that may come first in a pair; None: all.
     """
 
-    def __init__(self, track: I64, matches: I64) -> None:
+    def __init__(self, track: I64, matches: I64, trained: Mask | None = None) -> None:
         count = int(track.max()) + 1 if len(track) else 0
         self._track = torch.from_numpy(track)
         order = np.argsort(track, kind="stable")
         self._order = torch.from_numpy(order)  # crops by track
+        used = np.ones(len(track), np.bool_) if trained is None else trained
+        self._first = torch.from_numpy(np.flatnonzero(used))
         self._crops = torch.from_numpy(np.bincount(track, minlength=count))
         self._start = self._crops.cumsum(0) - self._crops
         self._place = torch.empty_like(self._order)  # of each crop in `order`
@@ -53,7 +57,7 @@ class PairSampler:
         matched_fraction: float = 0.5,
         crops_per_track: int | None = None,
     ) -> Tensor:
-        """Sample the pairs of one epoch: every crop comes first in one pair, in random order.
+        """Sample the pairs of one epoch: every trained crop comes first in one, in random order.
 
         Args:
             generator: On the CPU.
@@ -63,7 +67,7 @@ class PairSampler:
         Returns:
             (p, 2) int64 crop rows. The only crop of a track is paired with itself.
         """
-        first = torch.randperm(len(self._track), generator=generator)
+        first = self._first[torch.randperm(len(self._first), generator=generator)]
         if crops_per_track is not None:
             first = self._thin(first, crops_per_track)
         track = self._track[first]
@@ -116,13 +120,22 @@ class Matches(NamedTuple):
         return partition_agreement(self.groups, other.groups)
 
 
+class RatedTitle(NamedTuple):
+    """A title, and how far its crops and tracks can be trusted."""
+
+    crops: TitleCrops
+    cues: CropCues
+    core: Mask  # (k,) true for a track that is trained on
+    prior: FacePrior | None  # of the pack
+
+
 NO_MATCHES = Matches(np.zeros((0, 2), np.int64), None)
 
 
 def find_matches(
     student: Student,
     crops: CropEmbeddings,
-    title: TitleCrops,
+    title: RatedTitle,
     config: AdaptConfig,
     cut: CutConfig,
 ) -> Matches:
@@ -131,22 +144,25 @@ def find_matches(
     Args:
         student: In its current state.
         crops: Embeddings of the title's crops.
-        title: Its tracks, and which of them cannot be one person.
+        title: Its tracks, which of them share a frame, and which can be trusted.
         config: The matcher, and the settings of "gaussian".
         cut: The settings of "partition".
     """
     if config.matcher == "partition":
-        unrated = np.zeros(len(title.track), np.float32)
-        outputs = track_outputs(student, crops, unrated, title.track)
-        groups = cut_title(outputs, title.cannot_link, cut, "match").partition.label
+        outputs = track_outputs(student, crops, title.cues, title.crops.track)
+        core = np.flatnonzero(title.core)
+        linked = pairs_among(title.crops.cannot_link, core, len(outputs))
+        found = cut_title(outputs[core], linked, cut, "match", title.prior).partition.label
         # All tracks in one group: one person, who needs no matches, or an encoder that sees none.
-        pairs = pairs_of_groups(groups) if groups.any() else NO_MATCHES.pairs
+        pairs = core[pairs_of_groups(found)] if found.any() else NO_MATCHES.pairs
+        groups = len(core) + np.arange(len(outputs))  # the others match nobody
+        groups[core] = found
         return Matches(pairs, groups)
     if config.matcher == "gaussian":
         # Augmented views match three times as many tracks as plain crops do, as purely.
         # The paper does not use which tracks share a frame.
         rows = crops.augmented.flatten(0, 1).cpu().numpy()
-        track = np.tile(title.track, len(crops.augmented))
+        track = np.tile(title.crops.track, len(crops.augmented))
         return Matches(match_gaussian(rows, track, config.match), None)
     return NO_MATCHES
 

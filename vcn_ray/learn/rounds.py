@@ -20,7 +20,14 @@ from vcn_ray.learn.heads import Student
 from vcn_ray.learn.hooks import ALONE, Ranks, Timer
 from vcn_ray.learn.loss import is_collapsed
 from vcn_ray.learn.outputs import CropEmbeddings
-from vcn_ray.learn.pairs import NO_MATCHES, Matches, PairSampler, draw_views, find_matches
+from vcn_ray.learn.pairs import (
+    NO_MATCHES,
+    Matches,
+    PairSampler,
+    RatedTitle,
+    draw_views,
+    find_matches,
+)
 from vcn_ray.learn.training import (
     EpochMeans,
     EpochRecord,
@@ -30,7 +37,7 @@ from vcn_ray.learn.training import (
     head_learner,
     train_epoch,
 )
-from vcn_ray.learn.views import FIRST_AUGMENTED, OUTPUT_VIEWS, PLAIN, TAIL_VIEWS, EncodedViews
+from vcn_ray.learn.views import FIRST_AUGMENTED, MIRRORED, OUTPUT_VIEWS, PLAIN, TAIL_VIEWS, EncodedViews
 from vcn_ray.models.backbones import Backbone
 
 MIN_STEPS = 24
@@ -69,6 +76,7 @@ class Rounds:
     """
 
     encoded: EncodedViews
+    title: RatedTitle
     config: AdaptConfig
     cut: CutConfig  # of the matcher "partition"
     generator: torch.Generator  # on the CPU
@@ -129,7 +137,7 @@ class Rounds:
             crops_per_track=config.encoder_crops,
         )
         if not self._start(phase):
-            self.matches.append(self._settled or self._match(student))
+            self.matches.append(self._settled or self.match(student))
         if not self._run(phase):
             return None
         return Student(network.head, learner.centre, learner.temperatures), network.encoder
@@ -166,7 +174,7 @@ class Rounds:
             return True
         if started == self.config.rounds:
             return False
-        found = self._match(phase.student()) if started else NO_MATCHES
+        found = self.match(phase.student()) if started else NO_MATCHES
         if started > 1 and found.agreement(self.matches[-1]) >= SETTLED_AGREEMENT:
             self._settled = found
             self.timer.report(phase.name, 1.0)
@@ -179,25 +187,27 @@ class Rounds:
         return sum(epoch.round == len(self.matches) - 1 for epoch in self.history)
 
     def crops(self, adapted: Tensor) -> CropEmbeddings:
-        """Return OUTPUT_VIEWS by an adapted encoder, (3, m, d), beside the pretrained ones."""
-        pretrained = self.encoded.pretrained.embeddings
+        """Return OUTPUT_VIEWS by an adapted encoder, (4, m, d), beside the pretrained ones."""
+        known = self.encoded.pretrained.embeddings
         return CropEmbeddings(
-            adapted[0], adapted[1:], pretrained[PLAIN], pretrained[FIRST_AUGMENTED:]
+            *(adapted[0], adapted[1], adapted[2:]),
+            *(known[PLAIN], known[MIRRORED], known[FIRST_AUGMENTED:]),
         )
 
-    def _match(self, student: Student) -> Matches:
+    def match(self, student: Student) -> Matches:
         """Match tracks by the student's current state (METHOD 2.5)."""
         self.timer.report("match", 0.0)
         with self.timer.phase("match"):
             crops = self.crops(self.encoded.pretrained.embeddings[list(OUTPUT_VIEWS)])
-            found = find_matches(student, crops, self.encoded.title, self.config, self.cut)
+            found = find_matches(student, crops, self.title, self.config, self.cut)
             matches = self.ranks.agree(found)
         self.timer.report("match", 1.0)
         return matches
 
     def _run(self, phase: Phase) -> bool:
         """Train the rest of the round that started last; false as soon as an epoch collapses."""
-        sampler = PairSampler(self.encoded.title.track, self.matches[-1].pairs)
+        track = self.title.crops.track
+        sampler = PairSampler(track, self.matches[-1].pairs, self.title.core[track])
         for epoch in range(self._epochs_done(), phase.epochs):
             with self.timer.phase(phase.name):
                 means = self._epoch(phase, sampler, epoch)

@@ -12,14 +12,16 @@ import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from vcn_ray.learn.adapt_config import AdaptConfig
 from vcn_ray.learn.augment import Augmentation, AugmentConfig, augment, draw, plain
-from vcn_ray.learn.encoder import Encoded, encode_tail, mixed_precision, repeatable
+from vcn_ray.learn.encoder import encode_tail, mixed_precision, repeatable
 from vcn_ray.learn.hooks import ALONE, NO_HOOKS, Hooks, Ranks, Tick, Timer
+from vcn_ray.learn.stability import StabilityMeter
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.records import U8, TitleCrops
 
@@ -27,7 +29,8 @@ PLAIN = 0
 FIRST_AUGMENTED = 2
 """Number of the first augmented view. View 0 is the plain crop, view 1 its mirror image."""
 
-OUTPUT_VIEWS = (PLAIN, FIRST_AUGMENTED, FIRST_AUGMENTED + 1)
+MIRRORED = 1
+OUTPUT_VIEWS = (PLAIN, MIRRORED, FIRST_AUGMENTED, FIRST_AUGMENTED + 1)
 """The views that track outputs are computed from."""
 
 TAIL_VIEWS = FIRST_AUGMENTED + 2
@@ -47,6 +50,18 @@ def batches(count: int, size: int) -> Iterator[Tensor]:
     """Yield the row numbers 0..count-1 in batches of `size`."""
     for start in range(0, count, size):
         yield torch.arange(start, min(start + size, count))
+
+
+STABILITY_STREAM = 1 << 33
+"""Added to the seed for the masks of dropout, so that they are independent of the views."""
+
+
+class EncodedCrops(NamedTuple):
+    """What an encoder makes of all crops of a title."""
+
+    embeddings: Tensor  # (v, m, d) unit, of v views
+    lengths: Tensor  # (m,) of the plain view's embeddings before they were made unit vectors
+    stability: Tensor  # (m,) of the plain view under dropout, in [0, 1]; 0 where it is not rated
 
 
 class CropViews:
@@ -140,37 +155,45 @@ class CropViews:
         return kept
 
     @torch.no_grad()
-    def encode(self, encoder: Backbone, views: Sequence[int], tick: Tick) -> Encoded:
+    def encode(
+        self,
+        encoder: Backbone,
+        views: Sequence[int],
+        tick: Tick,
+        meter: StabilityMeter | None = None,
+    ) -> EncodedCrops:
         """Run some views of every crop through an encoder.
 
         Args:
             encoder: The one given at the start, or one that differs in its tail only.
             views: Their numbers, rising, the plain view first.
             tick: Called after each batch with the progress.
-
-        Returns:
-            Features (m, h) of the plain view, and embeddings (v, m, d) of all these views.
+            meter: Rates the plain view; None: it is not rated.
         """
-        features: list[Tensor] = []
+        facts: list[Tensor] = []
         embeddings: list[Tensor] = []
         own = range(self.crops)[self._ranks.part(self.crops)]
         for done, view in enumerate(views):
-            parts: list[Encoded] = []
+            parts: list[tuple[Tensor, ...]] = []
             for rows in batches(len(own), self._batch):
                 rows += own.start
                 activations = self.activations(rows, torch.full_like(rows, view))
                 if self._kept is not None and self._filled <= view < len(self._kept):
                     self._kept[view, rows] = activations.to(CACHE_TYPE)
                 with mixed_precision(self.device):
-                    parts.append(encode_tail(encoder, activations))
+                    features, embedded, lengths = encode_tail(encoder, activations)
+                rated = torch.zeros_like(lengths)
+                if view == PLAIN and meter is not None:
+                    rated = meter.rate(encoder, features)
+                parts.append((embedded, lengths, rated))
                 tick((done + (int(rows[-1]) + 1 - own.start) / len(own)) / len(views))
             joined = [torch.cat(part) for part in zip(*parts, strict=True)]
             if view == PLAIN:
-                features.append(self._ranks.all_gather(joined[0], self.crops))
-            embeddings.append(self._ranks.all_gather(joined[1], self.crops))
+                facts = [self._ranks.all_gather(part, self.crops) for part in joined[1:]]
+            embeddings.append(self._ranks.all_gather(joined[0], self.crops))
             self._keep(view, own)
         self._rounded = self._kept is not None
-        return Encoded(torch.cat(features), torch.stack(embeddings))
+        return EncodedCrops(torch.stack(embeddings), *facts)
 
     def _keep(self, view: int, own: range) -> None:
         """Count a view as cached, once it has the activations of all ranks."""
@@ -196,7 +219,7 @@ class EncodedViews:
     title: TitleCrops
     encoder: Backbone  # as the pack ships it
     views: CropViews
-    pretrained: Encoded  # features (m, h) of the plain view, embeddings (v, m, d) of all views
+    pretrained: EncodedCrops  # of all views
     seconds: float
     peak_bytes: int = 0  # of memory, while encoding
 
@@ -228,6 +251,9 @@ def encode_views(
         )
         if config.encoder == "tail":
             views.reserve(TAIL_VIEWS, config.cache_bytes)
-        encoded = views.encode(encoder, range(views.count), partial(timer.report, "views"))
+        meter = StabilityMeter(
+            config.quality_passes, config.quality_dropout, seed + STABILITY_STREAM
+        )
+        encoded = views.encode(encoder, range(views.count), partial(timer.report, "views"), meter)
     seconds, peak = timer.seconds["views"], timer.peak_bytes()
     return EncodedViews(title, encoder, views, encoded, seconds, peak)

@@ -10,12 +10,13 @@ A first run downloads nothing. This module knows nothing of packs in folders.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from vcn_ray.core.prior import FacePrior
 from vcn_ray.models.align import (
     CHIP_PADDING,
     CHIP_PIXELS,
@@ -85,6 +86,7 @@ class _Parts:
     source: str
     detector: _Detector
     encoder: _Encoder
+    prior: FacePrior
 
     @property
     def detector_hash(self) -> str:
@@ -92,7 +94,8 @@ class _Parts:
 
     @property
     def encoder_hash(self) -> str:
-        return settings_hash({"encoder": self.encoder.kind, "weights": self.encoder.file.sha256})
+        settings = {"encoder": self.encoder.kind, "weights": self.encoder.file.sha256}
+        return settings_hash(settings | {"prior": asdict(self.prior)})
 
 
 def _open_mmod(threads: int, device: str) -> Detector:
@@ -144,6 +147,10 @@ _RESNET = _Encoder(
 )
 _SFACE = _Encoder("sface", SFACE, _open_sface, write_like)
 
+PRIOR_SFACE = FacePrior(stranger_cosine=0.0948,stranger_sd=0.0882,min_score=0.63,intercept=-30.7142,per_score=1.678,per_length=0.3073,per_stability=30.1914)
+PRIOR_CHIP = FacePrior(stranger_cosine=0.8379,stranger_sd=0.0334,min_score=0.63,intercept=-16.8484,per_score=1.9013,per_length=0.0,per_stability=33.0199)
+PRIOR_DLIB = PRIOR_CHIP
+
 _PACKS = {
     "centerface-sface": _Parts(
         licence="MIT (CenterFace), Apache-2.0 (SFace)",
@@ -151,6 +158,7 @@ _PACKS = {
         "others; SFace by Yaoyao Zhong and others, from OpenCV Zoo",
         detector=_centerface(ArcFaceAligner, "arcface"),
         encoder=_SFACE,
+        prior=PRIOR_SFACE,
     ),
     "centerface-dlib": _Parts(
         licence="MIT (CenterFace), CC0-1.0 (dlib)",
@@ -158,12 +166,14 @@ _PACKS = {
         "Xu and others; ResNet by Davis King",
         detector=_centerface(ChipAligner, "chip"),
         encoder=_RESNET,
+        prior=PRIOR_CHIP,
     ),
     "dlib": _Parts(
         licence="CC0-1.0",
         source="PyPI package face_recognition_models 0.3: models by Davis King",
         detector=_MMOD,
         encoder=_RESNET,
+        prior=PRIOR_DLIB,
     ),
 }
 
@@ -194,6 +204,7 @@ def load_built_in(name: str, threads: int = 1, device: str = "cpu") -> FacePack:
         detector_hash=parts.detector_hash,
         encoder_hash=parts.encoder_hash,
         make_encoder=lambda: parts.encoder.open(weights),
+        prior=parts.prior,
         write_onnx=lambda encoder, path: parts.encoder.write_onnx(weights, encoder, path),
     )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from vcn_ray.core.prior import FacePrior
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.models.onnx_export import write_module
 from vcn_ray.records import U8, Detections
@@ -84,6 +85,7 @@ class FacePack:
     detector_hash: str  # hex; changes with everything that boxes and crops depend on
     encoder_hash: str  # hex; changes with everything that embeddings of given crops depend on
     make_encoder: Callable[[], Backbone]
+    prior: FacePrior | None = None  # None: it was not measured
     write_onnx: Callable[[Backbone, Path], None] = write_module  # for an encoder of this pack
 
     def load_encoder(self) -> Backbone:

@@ -65,4 +65,5 @@ def decode_crops(title: TitleTracks) -> TitleCrops:
     ]
     if not images:
         return TitleCrops(np.zeros((0, 1, 1, 3), np.uint8), title.owner[:0], title.cannot_link)
-    return TitleCrops(np.stack(images), title.owner[sampled], title.cannot_link)
+    score = column_array(title.faces, "score").astype(np.float32)[sampled]
+    return TitleCrops(np.stack(images), title.owner[sampled], title.cannot_link, score)

@@ -210,7 +210,7 @@ def commit_adapt(
     )
     crops = decode_crops(read_tracks(title, storage))
     encoder = pack.load_encoder().to(device_for(gpus))
-    adapted = adapt_title(crops, encoder, config, hooks._replace(checkpoints=checkpoint))
+    adapted = adapt_title(crops, encoder, pack.prior, config, hooks._replace(checkpoints=checkpoint))
     if hooks.ranks.number:
         return None
     storage.write_bytes(f"{title.adapt_folder}/model.safetensors", save_arrays(adapted.tensors))
@@ -247,7 +247,7 @@ def commit_cluster(
     _check_encoder(title, pack, config)
     tracks = read_tracks(title, storage)
     outputs = load_outputs(storage.read_bytes(f"{title.adapt_folder}/outputs.safetensors"))
-    clustering = cluster_title(outputs, tracks.cannot_link, config)
+    clustering = cluster_title(outputs, tracks.cannot_link, pack.prior, config)
     order = [video.video_id for video in title.videos]
     tables = result_tables(tracks, outputs, clustering, order)
     for name in RESULT_TABLES:

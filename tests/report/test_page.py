@@ -150,17 +150,18 @@ def test_unknown_faces_and_what_is_no_face_have_their_sections() -> None:
     title = Title()
     shot = title.add_video("Film", [10.0])[0]
     title.add_track(shot, 0, (0.0, 0.6))
-    title.add_track(shot, None, (0.0, 0.3), reason="ambiguous")
+    title.add_track(shot, None, (0.0, 0.2), reason="ambiguous")
+    title.add_track(shot, None, (0.2, 0.3), reason="unrecognisable")
     title.add_track(shot, None, (0.8, 0.9), reason="low_score")
     page = page_of(title.stored())
     assert [a["id"] for a in page.all("outside")] == ["unknown", "no-face"]
     text = page.visible_text()
     assert "60 % belongs to people, 30 % to unknown faces, and 10 % shows no face." in text
-    assert "Unknown faces 1 track, 30 % of the screen time of all tracks (3.0 s)" in text
-    assert "like no person, or like several" in text
+    assert "Unknown faces 2 tracks, 30 % of the screen time of all tracks (3.0 s)" in text
+    assert "1 is like no person, or like several; 1 is too small, blurred or turned" in text
     assert "No face 1 track, 10 % of the screen time of all tracks (1.0 s)" in text
-    assert text.index("Unknown faces 1 track") > text.index("Person 1 p001")
-    assert len(page.all("bar")) == 2 + 1 + 1
+    assert text.index("Unknown faces 2 tracks") > text.index("Person 1 p001")
+    assert len(page.all("bar")) == 2 + 2 + 1
 
 
 def test_nobody_is_hidden_for_a_short_time_on_screen() -> None:
@@ -180,7 +181,7 @@ def test_long_film_stays_light_and_says_what_it_leaves_out() -> None:
     assert len(page) < 15_000_000
     text = Document(page).visible_text()
     assert "2 h 30 min" in text
-    assert re.search(r"\d+ shorter tracks more, with one picture each", text)
+    assert re.search(r"\d+ more, shorter tracks", text)
     assert re.search(r"\b2:15:00\b", text)  # the axis is labelled beyond the first hour
 
 

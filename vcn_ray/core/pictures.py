@@ -100,7 +100,7 @@ class PictureChooser:
     A face is followed from each frame to the next by the overlap of its boxes, and gets one picture
     a second: the first, which gives way to a clearly better one of the same second. A face that
     was missing in a frame is a new one, and so are all faces where the frame changes at once, as at
-    a cut: two people never share a picture, and nearly every track has one.
+    a cut, so that two people share no picture and nearly every track has one.
     """
 
     def __init__(self) -> None:

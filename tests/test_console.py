@@ -15,7 +15,7 @@ from vcn_ray.run.events import Failed, StepProgress, TitleDone
 from vcn_ray.run.failures import Failure
 from vcn_ray.run.status import TitleStatus
 
-STATUS = TitleStatus("Film [x265] [/b]", "id", "folder", 1, 2, 1, 75.2, ("partial",), False)
+STATUS = TitleStatus("Film [x265] [/b]", "id", "folder", 1, 4, 1, 2, 75.2, ("partial",), False)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_count() -> None:
 
 def test_a_title_s_line() -> None:
     assert title_line(STATUS) == (
-        "Film [x265] [/b]: 1 person in 2 tracks, 1 unknown, 1 min 15 s, "
+        "Film [x265] [/b]: 1 person in 4 tracks, 1 unknown, 2 without a face, 1 min 15 s, "
         "warning: a part of the title could not be read; people who appear only there are missing"
     )
 

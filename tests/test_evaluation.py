@@ -352,7 +352,9 @@ def stored_title(storage: Storage) -> StoredTitle:
             **dict(zip(("x0_pixels", "y0_pixels", "x1_pixels", "y1_pixels"), box, strict=True)),
             "score": 1.0,
             "sharpness": 1.0,
+            "frontality": 1.0,
             "image": None,
+            "face": None,
         }
         for name, (start, end, left, _) in SPANS.items()
         for frame in range(0, 200, 3)
@@ -365,7 +367,7 @@ def stored_title(storage: Storage) -> StoredTitle:
             "frame_in_segment": n,
             "seconds": seconds[n],
             "analysed": n % 3 == 0,
-            "content": None,
+            "layout": b"",
             "histogram": b"",
             "motion": None,
             "thumbnail": None,
@@ -404,6 +406,7 @@ def stored_title(storage: Storage) -> StoredTitle:
             "crops": 1,
             "quality": 1.0,
             "status": "clustered" if person else "unknown",
+            "reason": None if person else "unrecognisable",
             "person_id": person,
             "confidence": 1.0,
         }

@@ -106,7 +106,7 @@ def test_results_keep_their_promises(indexed: dict[str, StoredTitle]) -> None:
         assert len(clustered) - len(people) == title.merges.num_rows
         covers = {(p["cover_track_id"], p["cover_crop"]) for p in people}
         rows = title.crops.filter(
-            np.array([x is not None for x in title.crops.column("image").to_pylist()])
+            np.array([x is not None for x in title.crops.column("face").to_pylist()])
         )
         crops = set(zip(*(rows.column(n).to_pylist() for n in ("track_id", "frame")), strict=True))
         assert covers <= crops

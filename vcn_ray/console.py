@@ -81,6 +81,8 @@ def title_line(status: TitleStatus) -> str:
     parts = [f"{people} in {count(status.tracks, 'track')}"]
     if status.unknown:
         parts.append(f"{status.unknown} unknown")
+    if status.no_face:
+        parts.append(f"{status.no_face} without a face")
     parts.append("already done" if status.reused else minutes(status.seconds))
     parts += [f"warning: {warning_text(code).message}" for code in status.warnings]
     return one_printable_line(f"{status.title}: {', '.join(parts)}")

@@ -60,8 +60,9 @@ class Track(NamedTuple):
     end_frame: int  # one past the last
     crops: int
     quality: float  # METHOD 3.1, in [0, 1]
-    status: str  # clustered | unknown
-    person_id: str | None  # None when unknown
+    status: str  # clustered | unknown | no_face
+    reason: str | None  # why it is of nobody; None when clustered
+    person_id: str | None  # None unless clustered
     confidence: float
 
 
@@ -141,7 +142,7 @@ class Title:
 
     @cached_property
     def tracks(self) -> Records[Track]:
-        """All tracks, those of unknown people too."""
+        """All tracks, those of nobody too."""
         return Records(self._table("tracks"), Track)
 
     @cached_property
@@ -168,7 +169,9 @@ class Title:
 
     def __repr__(self) -> str:
         counts = self.summary["counts"]
-        shown = ", ".join(f"{what}={counts[what]}" for what in ("people", "tracks", "unknown"))
+        shown = ", ".join(
+            f"{what}={counts[what]}" for what in ("people", "tracks", "unknown", "no_face")
+        )
         return f"Title({self.name!r}, {shown})"
 
 

@@ -47,10 +47,16 @@ DETECTIONS = _table(
         _required(
             "sharpness", pa.float32(), "variance of the Laplacian of the aligned crop in grey"
         ),
+        _required("frontality", pa.float32(), "1 from the front, near 0 in profile"),
         _required(
             "status", pa.string(), "kept, or why the face is left out: small | crowd | blurred"
         ),
         _optional("image", pa.binary(), "aligned crop, JPEG; null unless kept"),
+        _optional(
+            "face",
+            pa.binary(),
+            "for people: upright cut-out of the frame, JPEG; about one for each second of a face",
+        ),
     ],
 )
 """`detect-<key>/seg-NNNNN.parquet`: every detected face of a segment, with those left out."""
@@ -119,7 +125,13 @@ CROPS = _table(
         *_BOX,
         _required("score", pa.float32(), "as in detections"),
         _required("sharpness", pa.float32(), "as in detections"),
+        _required("frontality", pa.float32(), "as in detections"),
         _optional("image", pa.binary(), "aligned crop, JPEG; null unless sampled"),
+        _optional(
+            "face",
+            pa.binary(),
+            "for people: upright cut-out, JPEG; of one to three faces a track",
+        ),
     ],
 )
 """`track-<key>/crops.parquet`: all faces of all tracks; only sampled faces have a crop."""
@@ -137,9 +149,15 @@ RESULT_TRACKS = _table(
         _required("end_frame", pa.int64(), "one past the last frame with its face"),
         _required("crops", pa.int32(), "number of sampled faces"),
         _required("quality", pa.float32(), "of the faces, in [0, 1] (METHOD 3.1)"),
-        _required("status", pa.string(), "clustered | unknown (low quality)"),
-        _optional("person_id", pa.string(), "null if unknown"),
-        _required("confidence", pa.float32(), "in [0, 1]; 0 if unknown"),
+        _required("status", pa.string(), "clustered | unknown | no_face"),
+        _optional(
+            "reason",
+            pa.string(),
+            "null if clustered; if unknown: unrecognisable (too small, blurred or turned to tell) "
+            "| ambiguous (near no person or several); if no_face: low_score",
+        ),
+        _optional("person_id", pa.string(), "null unless clustered"),
+        _required("confidence", pa.float32(), "in [0, 1]; 0 unless clustered"),
     ],
 )
 

@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow.compute as pc
 
 from vcn_ray.config import ResourceConfig, RunConfig, part_of, select
 from vcn_ray.core.cluster import UNKNOWN, cluster_tracks
 from vcn_ray.core.filter import face_sharpness, mark_faces
+from vcn_ray.core.pictures import best_pictures, picture_value
+from vcn_ray.core.pose import frontality
 from vcn_ray.core.prior import FacePrior
 from vcn_ray.core.quality import rate_tracks
 from vcn_ray.core.shots import find_shots
@@ -32,15 +35,14 @@ from vcn_ray.learn.adapt import Adapted, adapt
 from vcn_ray.learn.hooks import NO_HOOKS, Hooks
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.packs.face_pack import FacePack
-from vcn_ray.records import F32, I64, Clustering, Segment, TitleCrops, TrackOutputs
+from vcn_ray.records import F32, F64, I64, Clustering, Mask, Segment, TitleCrops, TrackOutputs
 from vcn_ray.rows.segment_rows import (
-    FaceRow,
+    FaceRows,
     FrameFaces,
     SegmentTables,
-    face_rows,
     segment_tables,
 )
-from vcn_ray.rows.video_rows import VideoTables, join_segments, video_tables
+from vcn_ray.rows.video_rows import JoinedVideo, Links, VideoTables, join_segments, video_tables
 from vcn_ray.schema import SCHEMA_VERSION
 
 METHOD_VERSION = "6"
@@ -123,8 +125,8 @@ def detect_segment(
 ) -> SegmentTables:
     """Find every face of a segment, kept or marked (METHOD 1.2, 1.3), and read its signals.
 
-    Frames are decoded once. Pixels end here: what leaves are rows, aligned crops as JPEG, and three
-    small pictures for the join.
+    Frames are decoded once. Pixels end here: what leaves are rows, aligned crops and pictures of
+    faces as JPEG, and three small pictures for the join.
 
     Args:
         source: The video.
@@ -138,15 +140,15 @@ def detect_segment(
     decode = part_of(config.detect, DecodeConfig)
     frames = read_segment(source, segment, decode, config.isolation)
     signals: SignalReader | None = None
-    rows: list[FaceRow] = []
+    found = FaceRows(segment.index)
     for batch in _batches(frames):
         for frame in batch:
             signals = signals or SignalReader(frame.displayed_width)
             signals.add(frame.small, frame.seconds, analysed=frame.analysed)
         for faces in _find_faces(batch, pack, config):
-            rows += face_rows(segment.index, faces)
+            found.add(faces)
     signals = signals or SignalReader(1)
-    return segment_tables(segment.index, signals.result(), rows, tuple(frames.problems))
+    return segment_tables(segment.index, signals.result(), found.rows, tuple(frames.problems))
 
 
 def track_video(
@@ -163,11 +165,22 @@ def track_video(
     video = join_segments(segments, displayed_width)
     seconds = video.signals.seconds[video.faces.frame]  # (n,)
     sharpness = column_array(video.rows, "sharpness").astype(np.float32)  # (n,)
+    frontal = column_array(video.rows, "frontality").astype(np.float32)  # (n,)
 
     shots = find_shots(video.signals, config.track)  # METHOD 1.1
     track = track_faces(video.faces, shots, video.signals, config.track)  # (n,), METHOD 1.4
-    sampled = sample_crops(seconds, track, sharpness, config.track)  # (n,), METHOD 1.5
-    return video_tables(video_id, video, shots, track, sampled)
+    sampled = sample_crops(seconds, track, sharpness, frontal, config.track)  # (n,), METHOD 1.5
+    links = Links(track, sampled, _pictures(video, seconds, track))
+    return video_tables(video_id, video, shots, links)
+
+
+def _pictures(video: JoinedVideo, seconds: F64, track: I64) -> Mask:
+    """The faces (n,) whose picture their track keeps, for people."""
+    frontal = column_array(video.rows, "frontality").astype(np.float32)
+    sharpness = column_array(video.rows, "sharpness").astype(np.float32)
+    value = picture_value(video.faces.boxes, video.faces.scores, sharpness, frontal)
+    pictured = pc.is_valid(video.rows.column("face")).to_numpy(zero_copy_only=False)
+    return best_pictures(seconds, track, value, pictured)
 
 
 def adapt_title(
@@ -282,7 +295,8 @@ def _find_faces(
             sharpness = np.array([face_sharpness(crop) for crop in crops], np.float32)
             boxes = faces.boxes * frame.scale  # displayed pixels
             status = mark_faces(boxes, faces.scores, sharpness, config.detect)  # METHOD 1.3
-            yield FrameFaces(frame, faces, crops, sharpness, status)
+            frontal = frontality(faces.landmarks, pack.aligner.landmark_order)
+            yield FrameFaces(frame, faces, crops, sharpness, frontal, status)
 
 
 def _by_size(label: I64, crops: I64) -> I64:

@@ -85,7 +85,7 @@ class Lists:
 
     def cluster(self, plan: TitlePlan) -> None:
         status = TitleStatus(
-            plan.title, plan.title_id, plan.cluster_folder, 1, 1, 0, 1.0, (), False
+            plan.title, plan.title_id, plan.cluster_folder, 1, 1, 0, 0, 1.0, (), False
         )
         self._end("cluster", plan.title_id, Clustered(plan.title_id, ClusterDone(status, None)))
 

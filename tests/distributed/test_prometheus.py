@@ -30,7 +30,7 @@ count = RunMetrics("r1")
 count(WorkDone(Work("detect", "v", 1.5, 0.5, 10, 3, 7, 9)))
 count(WorkDone(Work("detect", "v", 1.0, 0.5, 10, 3, 7, 9)))
 count(Failed(Failure("u", "detect", 1, "crash", "died")))
-count(TitleDone(TitleStatus("T", "t", "titles/t/result-1", 2, 9, 1, 3.0, (), False)))
+count(TitleDone(TitleStatus("T", "t", "titles/t/result-1", 2, 9, 1, 0, 3.0, (), False)))
 for name in ("vcn_videos_planned", "vcn_videos_open", "vcn_segments_open"):
     count.set(name, 4)
 for _ in range(60):

@@ -25,6 +25,7 @@ from vcn_ray.schema import (
 
 FRAME_RATE = 25.0
 PIXELS = 112
+CUTOUT = (120, 160)  # width and height of a picture for people
 TITLE_ID = "a-title-0123456789ab"
 REJECTED = {"small": 412, "crowd": 0, "blurred": 97, "short": 38}
 
@@ -63,15 +64,21 @@ def _square(picture: U8, box: tuple[int, int, int, int]) -> U8:
     return padded[top + 99 : top + 99 + side, left + 99 : left + 99 + side]
 
 
-def picture(person: int, rng: np.random.Generator, blur: float = 0.0) -> bytes:
-    """A crop of one of the eight, lit and turned at random, as JPEG."""
+def picture(
+    person: int, rng: np.random.Generator, blur: float = 0.0, cutout: bool = False
+) -> bytes:
+    """A crop or a cut-out of one of the eight, lit and turned at random, as JPEG."""
     face = faces()[person % 8]
     if rng.random() < 0.4:
         face = face[:, ::-1]
     half = face.shape[0] / 2
     turn = cv2.getRotationMatrix2D((half, half), rng.normal(0, 7), rng.uniform(0.95, 1.1))
     face = cv2.warpAffine(face, turn, face.shape[1::-1], borderMode=cv2.BORDER_REFLECT)
-    face = cv2.resize(face, (PIXELS, PIXELS), interpolation=cv2.INTER_AREA)
+    if cutout:
+        side = face.shape[1] // 8
+        face = cv2.resize(face[:, side:-side], CUTOUT, interpolation=cv2.INTER_AREA)
+    else:
+        face = cv2.resize(face, (PIXELS, PIXELS), interpolation=cv2.INTER_AREA)
     if blur:
         face = cv2.GaussianBlur(face, (0, 0), blur)
     light = np.exp(rng.normal(0, 0.12)) * np.exp(rng.normal(0, 0.05, 3))
@@ -82,9 +89,14 @@ def picture(person: int, rng: np.random.Generator, blur: float = 0.0) -> bytes:
 class Title:
     """Builds one title shot by shot, then returns it as stored."""
 
-    def __init__(self, seed: int = 0, looks: int | None = None) -> None:
-        """`looks` limits the pictures made of one person; long films repeat them to save time."""
-        self._pool: dict[tuple[int, float, int], bytes] = {}
+    def __init__(self, seed: int = 0, looks: int | None = None, cutouts: bool = True) -> None:
+        """`looks` limits the pictures made of one person; long films repeat them to save time.
+
+        Without `cutouts`, crops have no pictures for people, as in older outputs.
+        """
+        self._pool: dict[tuple[int, float, bool, int], bytes] = {}
+        self._cutouts = cutouts
+        self._cutout_rng = np.random.default_rng(seed + 1000)
         self._looks = looks
         self.rng = np.random.default_rng(seed)
         self.videos: list[dict[str, Any]] = []
@@ -120,9 +132,17 @@ class Title:
         return shots
 
     def add_track(
-        self, shot: dict[str, Any], person: int | None, part: tuple[float, float], crops: int = 6
+        self,
+        shot: dict[str, Any],
+        person: int | None,
+        part: tuple[float, float],
+        crops: int = 6,
+        reason: str | None = None,
     ) -> str:
         """Add a track over a part of a shot; without `person` it is unknown and blurred."""
+        if person is None:
+            reason = reason or "unrecognisable"
+        status = "no_face" if reason == "low_score" else "unknown" if reason else "clustered"
         span = shot["end_seconds"] - shot["start_seconds"]
         start, end = (shot["start_seconds"] + fraction * span for fraction in part)
         track_id = f"{shot['video_id']}-{shot['shot_id']}-t{len(self.tracks):04d}"
@@ -138,27 +158,34 @@ class Title:
                 "end_frame": round(end * FRAME_RATE),
                 "crops": crops,
                 "quality": quality,
-                "status": "unknown" if person is None else "clustered",
+                "status": status,
+                "reason": reason,
                 "person": person,
                 "confidence": 0.0 if person is None else self.rng.uniform(0.6, 0.98),
             }
         )
         looks = int(self.rng.integers(8)) if person is None else person
         blur = 3.5 if person is None else float(self.rng.choice([0, 0, 0.8]))
-        for seconds in np.linspace(start, end, crops, endpoint=False):
-            self._add_crop(track_id, float(seconds), self._picture(looks, blur))
-        self._add_crop(track_id, end - 1 / FRAME_RATE, None)
+        shown = {0, crops // 2, crops - 1} if self._cutouts else set()
+        for number, seconds in enumerate(np.linspace(start, end, crops, endpoint=False)):
+            image = self._picture(looks, blur, cutout=False)
+            face = self._picture(looks, blur, cutout=True) if number in shown else None
+            self._add_crop(track_id, float(seconds), image, face)
+        self._add_crop(track_id, end - 1 / FRAME_RATE, None, None)
         return track_id
 
-    def _picture(self, person: int, blur: float) -> bytes:
+    def _picture(self, person: int, blur: float, cutout: bool) -> bytes:
+        rng = self._cutout_rng if cutout else self.rng
         if self._looks is None:
-            return picture(person, self.rng, blur)
-        key = (person % 8, blur, int(self.rng.integers(self._looks)))
+            return picture(person, rng, blur, cutout)
+        key = (person % 8, blur, cutout, int(rng.integers(self._looks)))
         if key not in self._pool:
-            self._pool[key] = picture(person, self.rng, blur)
+            self._pool[key] = picture(person, rng, blur, cutout)
         return self._pool[key]
 
-    def _add_crop(self, track_id: str, seconds: float, image: bytes | None) -> None:
+    def _add_crop(
+        self, track_id: str, seconds: float, image: bytes | None, face: bytes | None
+    ) -> None:
         left, top, side = self.rng.uniform(40, 160, 3)
         self.crops.append(
             {
@@ -171,7 +198,9 @@ class Title:
                 "y1_pixels": top + side,
                 "score": 0.9,
                 "sharpness": self.rng.uniform(50, 800),
+                "frontality": self._cutout_rng.uniform(0.2, 1),
                 "image": image,
+                "face": face,
             }
         )
 
@@ -206,7 +235,8 @@ class Title:
 
     def _person(self, name: str, tracks: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
         cover = max(tracks, key=lambda row: row["quality"])
-        crops = [row for row in self.crops if row["track_id"] == cover["track_id"] and row["image"]]
+        kind = "face" if self._cutouts else "image"
+        crops = [row for row in self.crops if row["track_id"] == cover["track_id"] and row[kind]]
         return {
             "person_id": name,
             "tracks": len(tracks),
@@ -251,7 +281,8 @@ class Title:
             "counts": {
                 "tracks": len(self.tracks),
                 "people": len({row["person"] for row in self.tracks} - {None}),
-                "unknown": sum(row["person"] is None for row in self.tracks),
+                "unknown": sum(row["status"] == "unknown" for row in self.tracks),
+                "no_face": sum(row["status"] == "no_face" for row in self.tracks),
                 "faces": 4 * len(self.crops) + sum(rejected.values()),
                 "rejected": rejected,
             },

@@ -55,7 +55,9 @@ def test_boxes_go_round() -> None:
             **box_fields(np.array([1, 2, 3.5, n], np.float32)),
             "score": 1.0,
             "sharpness": 1.0,
+            "frontality": 1.0,
             "image": None,
+            "face": None,
         }
         for n in range(2)
     ]

@@ -17,6 +17,10 @@ from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from tests.helpers.report_data import CUTOUT, Title
+from vcn_ray.report.pages import MAX_CARDS, render_title
+from vcn_ray.report.view import build_view
+
 pytestmark = pytest.mark.browser
 
 
@@ -97,7 +101,7 @@ def test_every_picture_is_drawn(page: Chrome) -> None:
         }))).then(done);
         """
     )
-    assert missing == [112] * 8
+    assert missing == [CUTOUT[0]] * 8
 
 
 def test_click_on_a_person_opens_the_panel_with_its_merges(page: Chrome) -> None:
@@ -182,6 +186,23 @@ def test_a_typed_name_is_shown_kept_and_exported(
     assert len(names) == 8
     find(page, '[data-input="p001"]')[0].clear()
     assert find(page, '.timeline [data-name="p001"]')[0].text == "Person 1"
+
+
+def test_a_link_to_a_folded_person_unfolds_the_list(browser: Chrome, tmp_path: Path) -> None:
+    title = Title(looks=2)
+    for shot in title.add_video("Crowd", [2.0] * (MAX_CARDS + 5)):
+        title.add_track(shot, len(title.tracks), (0.0, 0.2), crops=1)
+    path = tmp_path / "crowd.html"
+    path.write_text(render_title(build_view(title.stored())), encoding="utf-8")
+    browser.get(path.as_uri())
+    last = f"p0{MAX_CARDS + 5}"
+    card = find(browser, f"#{last} h3, #{last} input")[1]
+    assert not card.is_displayed()
+    find(browser, f'.timeline a.who[href="#{last}"]')[0].click()
+    wait(browser, lambda _: card.is_displayed())
+    assert logged(browser) == []
+    browser.get(f"{path.as_uri()}#{last}")
+    wait(browser, lambda _: find(browser, f"#{last} input")[0].is_displayed())
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280, 1920])

@@ -7,7 +7,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 from tests.helpers.report_data import Title, long_film, series
-from vcn_ray.report.pages import index_entry, render_index, render_title
+from vcn_ray.report.pages import MAX_CARDS, index_entry, render_index, render_title
 from vcn_ray.report.view import build_view
 from vcn_ray.run.stored import StoredTitle
 from vcn_ray.run.summary import WARNINGS, explain_warning
@@ -65,7 +65,7 @@ def test_everybody_is_on_the_page_with_a_face_and_a_timeline(short_page: str) ->
     assert len(page.all("bar")) == 2 * 42 + 3
     for words in (
         "people 8 face tracks 45 of the running time shows a face 83\u2009%",
-        "3 tracks belong to nobody, because the faces are too poor to compare",
+        "Unknown faces 3 tracks, 4\u2009% of the screen time of all tracks",
         "547 of the 1,783 faces detected in single frames (31\u2009%) were not used",
         "Too small 412",
         "Detecting faces 1 min 1 s Tracking faces 2.4 s Adapting the encoder 49 s",
@@ -92,7 +92,7 @@ def test_no_request_leaves_the_page(short_page: str) -> None:
 
 def test_each_crop_is_embedded_once(short_page: str) -> None:
     images = re.findall(r"url\(data:image/jpeg;base64,([^)]+)\)", short_page)
-    assert len(images) > 200
+    assert len(images) == 45 * 3
     assert len(set(images)) == len(images)
 
 
@@ -140,10 +140,40 @@ def test_unknown_only_title_points_to_the_unknown() -> None:
     shot = title.add_video("Dark", [5.0])[0]
     title.add_track(shot, None, (0.1, 0.9))
     page = page_of(title.stored(rejected={}))
-    assert "All of its tracks are unknown; they are shown below." in page.visible_text()
-    assert "1 track belongs to nobody" in page.visible_text()
+    assert "None of its tracks shows a person; they are below." in page.visible_text()
+    assert "1 track, 100 % of the screen time of all tracks (4.0 s)" in page.visible_text()
     assert "Every detected face was used." in page.visible_text()
     assert len(page.all("bar")) == 1
+
+
+def test_unknown_faces_and_what_is_no_face_have_their_sections() -> None:
+    title = Title()
+    shot = title.add_video("Film", [10.0])[0]
+    title.add_track(shot, 0, (0.0, 0.6))
+    title.add_track(shot, None, (0.0, 0.2), reason="ambiguous")
+    title.add_track(shot, None, (0.2, 0.3), reason="unrecognisable")
+    title.add_track(shot, None, (0.8, 0.9), reason="low_score")
+    page = page_of(title.stored())
+    assert [a["id"] for a in page.all("outside")] == ["unknown", "no-face"]
+    text = page.visible_text()
+    assert "60 % belongs to people, 30 % to unknown faces, and 10 % shows no face." in text
+    assert "Unknown faces 2 tracks, 30 % of the screen time of all tracks (3.0 s)" in text
+    assert "1 is like no person, or like several; 1 is too small, blurred or turned" in text
+    assert "No face 1 track, 10 % of the screen time of all tracks (1.0 s)" in text
+    assert text.index("Unknown faces 2 tracks") > text.index("Person 1 p001")
+    assert len(page.all("bar")) == 2 + 2 + 1
+
+
+def test_nobody_is_hidden_for_a_short_time_on_screen() -> None:
+    title = Title(looks=2)
+    shots = title.add_video("Crowd", [2.0] * (MAX_CARDS + 5))
+    for number, shot in enumerate(shots):
+        title.add_track(shot, number, (0.0, 0.2 if number else 0.9), crops=1)
+    page = page_of(title.stored())
+    assert len(page.all("person")) == MAX_CARDS + 5
+    text = page.visible_text()
+    assert "5 more people, each on screen for 0:00.4 or less" in text
+    assert f"p0{MAX_CARDS + 5} on screen 0:00.4" in text
 
 
 def test_long_film_stays_light_and_says_what_it_leaves_out() -> None:
@@ -151,7 +181,7 @@ def test_long_film_stays_light_and_says_what_it_leaves_out() -> None:
     assert len(page) < 15_000_000
     text = Document(page).visible_text()
     assert "2 h 30 min" in text
-    assert "shorter tracks (in tracks.parquet)" in text
+    assert re.search(r"\d+ more, shorter tracks", text)
     assert re.search(r"\b2:15:00\b", text)  # the axis is labelled beyond the first hour
 
 

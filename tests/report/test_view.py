@@ -14,6 +14,7 @@ from vcn_ray.errors import ShapeError
 from vcn_ray.report import selection
 from vcn_ray.report.view import TitleView, build_view
 from vcn_ray.run.stored import StoredTitle
+from vcn_ray.schema import CROPS
 
 
 def test_people_are_sorted_by_time_on_screen(short: StoredTitle, short_view: TitleView) -> None:
@@ -31,9 +32,75 @@ def test_cover_is_the_one_of_the_table(short: StoredTitle, short_view: TitleView
         mask = np.equal(short.crops["track_id"].to_pylist(), row["cover_track_id"]) & np.equal(
             short.crops["frame"].to_pylist(), row["cover_crop"]
         )
-        image = short.crops.filter(pa.array(mask))["image"][0].as_py()
+        image = short.crops.filter(pa.array(mask))["face"][0].as_py()
         assert person.cover is not None
         assert base64.b64decode(short_view.images[person.cover]) == image
+
+
+def test_people_are_shown_as_cut_outs_and_never_as_the_encoder_s_crops(
+    short: StoredTitle, short_view: TitleView
+) -> None:
+    cutouts = {data for data in short.crops["face"].to_pylist() if data}
+    assert {base64.b64decode(image) for image in short_view.images} == cutouts
+
+
+def test_without_any_cut_out_the_aligned_crops_are_shown() -> None:
+    title = Title(cutouts=False)
+    shot = title.add_video("Film", [8.0])[0]
+    title.add_track(shot, 0, (0.0, 1.0), crops=3)
+    stored = title.stored()
+    older = stored.crops.drop_columns(["face", "frontality"])
+    for crops in (
+        stored.crops,
+        pa.concat_tables([CROPS.empty_table(), older], promote_options="default"),
+    ):
+        view = build_view(replace(stored, crops=crops))
+        aligned = {data for data in stored.crops["image"].to_pylist() if data}
+        assert {base64.b64decode(image) for image in view.images} == aligned
+        assert view.people[0].cover is not None
+
+
+def test_the_best_face_of_a_track_is_first() -> None:
+    title = Title()
+    shot = title.add_video("Film", [8.0])[0]
+    title.add_track(shot, 0, (0.0, 1.0), crops=9)
+    stored = title.stored()
+    crops = selection.read_crops(stored.crops)
+    album = selection.Album(stored.crops, crops)
+    values = [crop.value for crop in selection.strip(album, stored.tracks["track_id"][0].as_py())]
+    assert len(values) == 3
+    assert values == sorted(values, reverse=True)
+
+
+def test_tracks_of_nobody_are_two_lists_with_their_shares() -> None:
+    title = Title()
+    shot = title.add_video("Film", [10.0])[0]
+    title.add_track(shot, 0, (0.0, 0.6))
+    title.add_track(shot, None, (0.0, 0.2), reason="unrecognisable")
+    title.add_track(shot, None, (0.6, 0.7), reason="ambiguous")
+    title.add_track(shot, None, (0.8, 0.9), reason="low_score")
+    view = build_view(title.stored())
+    assert view.summary.shares == (
+        "Of the screen time of all face tracks, 60\u2009% belongs to people, 30\u2009% to unknown "
+        "faces, and 10\u2009% shows no face."
+    )
+    unknown, no_face = view.unknown, view.no_face
+    assert (unknown.tracks, unknown.share, unknown.seconds) == (2, "30\u2009%", "3.0 s")
+    assert (no_face.tracks, no_face.share, no_face.seconds) == (1, "10\u2009%", "1.0 s")
+    assert sorted(number for _, number in unknown.reasons) == [1, 1]
+    assert [len(part) for part in (view.timeline.unknown, view.timeline.no_face)] == [2, 1]
+    assert view.summary.screen == "7 s"  # what shows no face is no time with a face
+
+
+def test_no_track_of_nobody_is_left_out() -> None:
+    title = Title(looks=2)
+    shots = title.add_video("Film", [2.0] * 100)
+    for shot in shots:
+        title.add_track(shot, None, (0.1, 0.3), crops=1)
+    view = build_view(title.stored())
+    assert len(view.unknown.listed) == selection.MAX_OUTSIDE_LISTED
+    assert len(view.unknown.listed) + len(view.unknown.folded) == view.unknown.tracks == 100
+    assert view.left_out == []
 
 
 def test_card_faces_come_from_different_shots() -> None:
@@ -48,14 +115,14 @@ def test_card_faces_come_from_different_shots() -> None:
     assert len(chosen.faces) == selection.CARD_FACES
     assert len({crop.key[0] for crop in chosen.faces}) == selection.CARD_FACES
     quality = {row["track_id"]: row["quality"] for row in tracks}
-    ranks = [quality[crop.key[0]] for crop in chosen.faces]
+    ranks = [quality[crop.key[0]] * crop.value for crop in chosen.faces]
     assert ranks == sorted(ranks, reverse=True)
     # Every sixth of the film has one.
     assert {int(crop.seconds // 4) for crop in chosen.faces} == set(range(6))
 
 
 def test_one_shot_fills_the_card_with_other_moments() -> None:
-    title = Title()
+    title = Title(cutouts=False)
     shot = title.add_video("Film", [8.0])[0]
     title.add_track(shot, 0, (0.0, 1.0), crops=20)
     stored = title.stored()
@@ -77,7 +144,7 @@ def test_missing_cover_crop_falls_back_to_another_picture(episode: StoredTitle) 
 
 def test_pictures_stop_at_the_budget_covers_first(short: StoredTitle) -> None:
     crops = selection.read_crops(short.crops)
-    album = selection.Album(short.crops, crops, max_bytes=80_000)
+    album = selection.Album(short.crops, crops, max_bytes=50_000)
     rows = sorted(short.tracks.to_pylist(), key=lambda row: row["start_frame"])
     choices = [
         selection.choose(
@@ -85,11 +152,12 @@ def test_pictures_stop_at_the_budget_covers_first(short: StoredTitle) -> None:
         )
         for person in short.people.to_pylist()
     ]
-    selection.fill_album(album, choices, selection.best_unknown(rows))
-    assert sum(map(len, album.images)) <= 80_000
+    unknown = selection.best_first(row for row in rows if row["person_id"] is None)
+    selection.fill_album(album, choices, [unknown])
+    assert sum(map(len, album.images)) <= 50_000
     assert all(album.number(choice.cover) is not None for choice in choices)
     assert album.left_out > 0
-    assert album.left_out + len(album.images) == 264
+    assert album.left_out + len(album.images) == 45 * 3
 
 
 def test_merges_show_distance_and_limit(short_view: TitleView) -> None:
@@ -149,12 +217,14 @@ def test_names_belong_to_one_grouping() -> None:
     assert build_view(title.stored()).names_key != first
 
 
-def test_long_film_lists_the_longest_tracks() -> None:
+def test_long_film_lists_the_longest_tracks_and_folds_the_others() -> None:
     view = build_view(long_film(3600, 3, 260).stored())
     person = view.people[0]
     assert len(person.listed) == selection.MAX_TRACKS_LISTED
-    assert person.tracks_left_out == person.tracks - selection.MAX_TRACKS_LISTED
-    assert view.left_out
+    assert len(person.folded) == person.tracks - selection.MAX_TRACKS_LISTED > 0
+    assert all(face.image is not None for track in person.folded for face in track.faces)
+    assert all(len(track.faces) == 1 for track in person.folded)
+    assert [text.split(" ", 1)[1] for text in view.left_out] == ["merges (in merges.parquet)"]
     # Every bar and every merge has a face, listed or not.
     assert all(bar.track_id in view.bar_images for p in view.people for bar in p.bars)
     sides = [m for p in view.people for g in p.merges for m in g.merges]

@@ -33,7 +33,13 @@ def test_length(seconds: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("fraction", "text"),
-    [(0, "0\u2009%"), (0.004, "under 1\u2009%"), (0.125, "12\u2009%"), (1, "100\u2009%")],
+    [
+        (0, "0\u2009%"),
+        (0.004, "under 1\u2009%"),
+        (0.125, "12\u2009%"),
+        (0.996, "over 99\u2009%"),
+        (1, "100\u2009%"),
+    ],
 )
 def test_percent(fraction: float, text: str) -> None:
     assert words.percent(fraction) == text

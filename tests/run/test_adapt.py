@@ -86,7 +86,9 @@ def write_tracks(storage: Storage) -> None:
                 **box,
                 "score": 1.0,
                 "sharpness": 1.0,
+                "frontality": 1.0,
                 "image": encode_jpeg(crop),
+                "face": None,
             }
         )
     for number in range(len(PEOPLE)):

@@ -29,7 +29,7 @@ from vcn_ray.core.prior import FacePrior
 from vcn_ray.core.quality import Tiers
 from vcn_ray.core.vectors import TINY, check_pairs, group_sums, renumber, row_blocks, unit_rows
 from vcn_ray.errors import ShapeError
-from vcn_ray.records import F32, F64, I64, Clustering, Mask, TrackOutputs
+from vcn_ray.records import F32, F64, I64, Clustering, TrackOutputs
 
 UNKNOWN = -1
 """Label of a track outside every cluster."""

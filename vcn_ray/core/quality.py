@@ -33,7 +33,9 @@ SD_PER_MEAN_DEVIATION = 1.2533
 class QualityConfig:
     """Which tracks are too poor to be clustered. One setting for every title."""
 
-    rule: Literal["recognisable", "outliers"] = "recognisable"  # outliers: METHOD 3.2 to the letter,
+    rule: Literal["recognisable", "outliers"] = (
+        "recognisable"  # outliers: METHOD 3.2 to the letter,
+    )
     # and what a pack without a prior uses
     min_recognisability: Fraction = 0.05  # of a core track: with less, a face is as near to
     # strangers as to itself

@@ -18,6 +18,7 @@ from vcn_ray.records import F32, U8, TrackOutputs
 from vcn_ray.schema import BOX_COLUMNS
 
 JPEG_QUALITY = 95  # crops feed the encoder; at 95, embeddings move far less than between frames
+PICTURE_QUALITY = 85  # pictures for people
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -57,6 +58,13 @@ def encode_jpeg(image: U8) -> bytes:
     """An (h, w, 3) uint8 RGB picture as JPEG."""
     out = io.BytesIO()
     Image.fromarray(image).save(out, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return out.getvalue()
+
+
+def encode_picture(image: U8) -> bytes:
+    """An (h, w, 3) uint8 RGB picture for people as a smaller JPEG."""
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, "JPEG", quality=PICTURE_QUALITY, optimize=True)
     return out.getvalue()
 
 

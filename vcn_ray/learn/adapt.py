@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from vcn_ray.core.cut import CutConfig
-from vcn_ray.learn.adapt_config import AdaptConfig
-from vcn_ray.learn.checkpoint import Checkpointer, fingerprint
 from vcn_ray.core.prior import FacePrior, recognisability
 from vcn_ray.core.quality import QualityConfig, is_core
+from vcn_ray.learn.adapt_config import AdaptConfig
+from vcn_ray.learn.checkpoint import Checkpointer, fingerprint
 from vcn_ray.learn.encoder import changed_tensors, repeatable
 from vcn_ray.learn.heads import Student, fallback_student
 from vcn_ray.learn.hooks import NO_HOOKS, Hooks, Timer
@@ -137,7 +137,9 @@ def _train(rounds: Rounds) -> _Trained:
         return _Trained(_fallback(rounds), encoder)
     if rounds.title.prior and config.matcher == "partition" and not rounds.history:
         untrained = _fallback(rounds)
-        if not len(rounds.match(untrained).pairs):  # nobody comes back, so there is nothing to learn
+        if not len(
+            rounds.match(untrained).pairs
+        ):  # nobody comes back, so there is nothing to learn
             return _Trained(untrained, encoder, ("not_adapted",))
     student = rounds.train_head()
     if student is None:

@@ -37,7 +37,14 @@ from vcn_ray.learn.training import (
     head_learner,
     train_epoch,
 )
-from vcn_ray.learn.views import FIRST_AUGMENTED, MIRRORED, OUTPUT_VIEWS, PLAIN, TAIL_VIEWS, EncodedViews
+from vcn_ray.learn.views import (
+    FIRST_AUGMENTED,
+    MIRRORED,
+    OUTPUT_VIEWS,
+    PLAIN,
+    TAIL_VIEWS,
+    EncodedViews,
+)
 from vcn_ray.models.backbones import Backbone
 
 MIN_STEPS = 24

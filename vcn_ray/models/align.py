@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from vcn_ray.core.pose import LandmarkOrder
 from vcn_ray.errors import ShapeError
 from vcn_ray.records import F32, F64, U8, Detections
 
@@ -198,7 +199,10 @@ class TemplateAligner:
 
     Attributes:
         input_pixels: Side of the crops.
+        landmark_order: What the five points are.
     """
+
+    landmark_order: LandmarkOrder = "eyes_nose_mouth"
 
     def __init__(self, template: F64, input_pixels: int) -> None:
         self.input_pixels = input_pixels
@@ -247,7 +251,10 @@ class DlibAligner:
 
     Attributes:
         input_pixels: Side of the crops, 150.
+        landmark_order: What the five points are.
     """
+
+    landmark_order: LandmarkOrder = "dlib"
 
     def __init__(self) -> None:
         self.input_pixels = CHIP_PIXELS

@@ -147,8 +147,24 @@ _RESNET = _Encoder(
 )
 _SFACE = _Encoder("sface", SFACE, _open_sface, write_like)
 
-PRIOR_SFACE = FacePrior(stranger_cosine=0.0948,stranger_sd=0.0882,min_score=0.63,intercept=-30.7142,per_score=1.678,per_length=0.3073,per_stability=30.1914)
-PRIOR_CHIP = FacePrior(stranger_cosine=0.8379,stranger_sd=0.0334,min_score=0.63,intercept=-16.8484,per_score=1.9013,per_length=0.0,per_stability=33.0199)
+PRIOR_SFACE = FacePrior(
+    stranger_cosine=0.0948,
+    stranger_sd=0.0882,
+    min_score=0.63,
+    intercept=-30.7142,
+    per_score=1.678,
+    per_length=0.3073,
+    per_stability=30.1914,
+)
+PRIOR_CHIP = FacePrior(
+    stranger_cosine=0.8379,
+    stranger_sd=0.0334,
+    min_score=0.63,
+    intercept=-16.8484,
+    per_score=1.9013,
+    per_length=0.0,
+    per_stability=33.0199,
+)
 PRIOR_DLIB = PRIOR_CHIP
 
 _PACKS = {

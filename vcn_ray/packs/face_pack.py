@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from vcn_ray.core.pose import LandmarkOrder
 from vcn_ray.core.prior import FacePrior
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.models.onnx_export import write_module
@@ -51,9 +52,11 @@ class Aligner(Protocol):
 
     Attributes:
         input_pixels: Side p of the crops.
+        landmark_order: What the five points of the pack's detector are.
     """
 
     input_pixels: int
+    landmark_order: LandmarkOrder
 
     def align(self, frame: U8, detections: Detections) -> U8:
         """Cut the crops of one frame.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vcn_ray.report.words import capitalised, count, length, percent, rejected_words, sentence
+from vcn_ray.report.words import brief, capitalised, count, percent, rejected_words, sentence
 from vcn_ray.run.summary import warning_text
 from vcn_ray.steps import STEPS
 
@@ -117,9 +117,7 @@ def _pack_view(pack: Mapping[str, Any]) -> PackView:
 
 
 def _listings(result: Mapping[str, Any]) -> list[Listing]:
-    seconds = [
-        (capitalised(step.doing), _seconds_text(result["seconds"][step.name])) for step in STEPS
-    ]
+    seconds = [(capitalised(step.doing), brief(result["seconds"][step.name])) for step in STEPS]
     listings = [
         Listing("Videos", [(str(video["uri"]), _video_text(video)) for video in result["videos"]]),
         Listing("Time taken", seconds),
@@ -127,10 +125,6 @@ def _listings(result: Mapping[str, Any]) -> list[Listing]:
         Listing("Seeds", [(name, str(value)) for name, value in result["seeds"].items()]),
     ]
     return [listing for listing in listings if listing.rows]
-
-
-def _seconds_text(seconds: float) -> str:
-    return length(seconds) if seconds >= 10 else f"{seconds:.1f} s"
 
 
 def _video_text(video: Mapping[str, Any]) -> str:

@@ -58,6 +58,16 @@
     cover.addEventListener("keydown", (event) => { if (event.key === " ") flip(event); });
   });
 
+  /* A link into a folded list opens it, and so does printing. */
+  const unfold = () => {
+    const target = document.getElementById(location.hash.slice(1));
+    for (let fold = target?.closest("details.fold"); fold; fold = fold.parentElement.closest("details.fold")) fold.open = true;
+    if (target?.closest("details.fold")) target.scrollIntoView();
+  };
+  addEventListener("hashchange", unfold);
+  unfold();
+  addEventListener("beforeprint", () => all("details.fold").forEach((fold) => { fold.open = true; }));
+
   /* The face and the time of the bar under the pointer or with the focus. */
   const tip = document.getElementById("tip");
   const hide = () => { tip.hidden = true; };
@@ -65,7 +75,7 @@
     const person = bar.parentElement.dataset.person;
     const own = bar.dataset.face;
     tip.firstElementChild.className = own === undefined ? "face none" : `face f${own}`;
-    tip.querySelector("strong").textContent = nameOf(person);
+    tip.querySelector("strong").textContent = bar.parentElement.dataset.nameOf || nameOf(person);
     tip.querySelector("small").textContent = bar.dataset.when;
     tip.hidden = false;
     const box = bar.getBoundingClientRect();

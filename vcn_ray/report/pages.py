@@ -22,6 +22,9 @@ from vcn_ray.run.stored import stored_titles
 MIN_CUT_OPACITY = 0.15
 """Opacity of the lines of cuts in the longest films."""
 
+MAX_CARDS = 40
+"""People whose cards are open; the cards of those with less time on screen are folded."""
+
 INDEX_COVERS = 6
 """Faces of a title in the index: those of the people with most time on screen."""
 
@@ -86,7 +89,14 @@ def render_title(view: TitleView) -> str:
             {"offset": video.offset_seconds, "seconds": video.seconds} for video in view.videos
         ],
     }
-    return _render("page.html.j2", view=view, data=data, words=words, js=_package_text("page.js"))
+    return _render(
+        "page.html.j2",
+        view=view,
+        data=data,
+        words=words,
+        max_cards=MAX_CARDS,
+        js=_package_text("page.js"),
+    )
 
 
 def index_entry(view: TitleView) -> IndexEntry:

@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vcn_ray.report.selection import STRIP_FACES, Album, Choice, Row, merge_limit, sample_evenly
+from vcn_ray.report.selection import Album, Choice, Crop, Row, merge_limit, strip
 from vcn_ray.report.timeline import Appearance, Bar, TimeAxis
-from vcn_ray.report.words import clock, count, number, percent, rule_words
+from vcn_ray.report.words import clock, count, number, percent, reason_words, rule_words
 
 MAX_COMPANY_LISTED = 12
 """Other people in the detail panel: those with most shots in common."""
@@ -31,13 +31,14 @@ class FaceView:
 
 @dataclass(frozen=True, slots=True)
 class TrackView:
-    """A track in a detail panel or among the unknown tracks."""
+    """A track in a detail panel or among the tracks of nobody."""
 
     text: str  # its time
     shot: str
     quality: float  # in [0, 1]
     confidence: float  # in [0, 1]
-    faces: list[FaceView]
+    reason: str  # why it is of nobody; empty if it is of a person
+    faces: list[FaceView]  # best first
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class PersonView:
     confidence: float
     bars: list[Bar]
     listed: list[TrackView]
-    tracks_left_out: int
+    folded: list[TrackView]  # the shorter ones, with one face each
     merges: list[MergeGroup]
     merges_listed: int
     merges_left_out: int
@@ -112,7 +113,8 @@ class Cast:
     choices: Sequence[Choice]
     tracks: Mapping[str, Row]  # by track id
     appearances: Mapping[str, list[Appearance]]  # by person id
-    unknown: list[Appearance]  # of the tracks of nobody
+    unknown: list[Appearance]  # of the tracks with a face of nobody
+    no_face: list[Appearance]  # of the tracks without a face
     gap_seconds: float  # appearances less than this apart share a bar
 
 
@@ -126,14 +128,24 @@ def person_views(cast: Cast) -> list[PersonView]:
 
 
 def track_view(row: Row, axis: TimeAxis, album: Album) -> TrackView:
-    """Return the view of a track with up to STRIP_FACES crops."""
+    """Return the view of a track with all its faces."""
+    return _track_view(row, axis, album, strip(album, row["track_id"]))
+
+
+def folded_view(row: Row, axis: TimeAxis, album: Album) -> TrackView:
+    """Return the view of a track with its best face on the page."""
+    best = album.best(row["track_id"])
+    return _track_view(row, axis, album, [best] if best else [])
+
+
+def _track_view(row: Row, axis: TimeAxis, album: Album, crops: Sequence[Crop]) -> TrackView:
     shot = axis.shot_number.get((row["video_id"], row["shot_id"]))
-    crops = sample_evenly(album.by_track.get(row["track_id"], []), STRIP_FACES)
     return TrackView(
         text=axis.range_text(row["video_id"], row["start_seconds"], row["end_seconds"]),
         shot=f"shot {shot}" if shot else "",
         quality=row["quality"],
         confidence=row["confidence"],
+        reason=reason_words(row.get("reason")),
         faces=[FaceView(album.number(crop), clock(crop.seconds, axis.tenths)) for crop in crops],
     )
 
@@ -156,7 +168,7 @@ def _person_view(cast: Cast, rank: int, shots: Mapping[str, set[Shot]]) -> Perso
             for crop in choice.faces
             if album.number(crop) is not None
         ],
-        screen=clock(person["screen_seconds"]),
+        screen=clock(person["screen_seconds"], tenths=person["screen_seconds"] < 10),
         screen_percent=min(100.0, 100 * fraction),
         screen_percent_text=percent(fraction),
         first=axis.time_text(choice.tracks[0]["video_id"], person["first_seconds"]),
@@ -164,8 +176,8 @@ def _person_view(cast: Cast, rank: int, shots: Mapping[str, set[Shot]]) -> Perso
         shots=len(shots[person_id]),
         confidence=person["confidence"],
         bars=axis.bars(cast.appearances[person_id], cast.gap_seconds),
-        listed=[track_view(row, axis, album) for row in choice.listed],
-        tracks_left_out=len(choice.tracks) - len(choice.listed),
+        listed=[track_view(row, axis, album) for row in choice.listed.shown],
+        folded=[folded_view(row, axis, album) for row in choice.listed.folded],
         merges=_merge_groups(choice.merges, cast),
         merges_listed=len(choice.merges),
         merges_left_out=choice.merges_left_out,

@@ -1,7 +1,9 @@
-"""Which crops, tracks and merges a page shows; it knows nothing of time axes or HTML.
+"""Which pictures, tracks and merges a page shows; it knows nothing of time axes or HTML.
 
-Crops are ranked by size and sharpness and chosen evenly over time. The album takes them in order of
-importance until the byte budget of the page is spent, and counts those it leaves out.
+Pictures are the cut-outs made for people; a title without any shows its aligned crops. They are
+ranked by how well the face can be recognised and chosen evenly over time. The album takes them in
+order of importance until the byte budget of the page is spent, and counts those it leaves out.
+Every track is on the page: the second part of a long list is folded.
 """
 
 from __future__ import annotations
@@ -11,13 +13,14 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vcn_ray.schema import BOX_COLUMNS
+from vcn_ray.core.pictures import picture_value
+from vcn_ray.io.tables import read_boxes
 
 MAX_IMAGE_BYTES = 9_000_000
 """Base64 text of all pictures of a page, so that pages stay under about 15 MB and open quickly."""
@@ -29,13 +32,13 @@ STRIP_FACES = 8
 """Crops of one track in the detail panel."""
 
 MAX_TRACKS_LISTED = 80
-"""Tracks of one person in the detail panel: the longest ones."""
+"""Tracks of one person in the detail panel: the longest ones; the others are folded below them."""
 
 MAX_MERGES_LISTED = 80
 """Merges of one person in the detail panel: those nearest to their limit."""
 
-MAX_UNKNOWN_LISTED = 60
-"""Unknown tracks on a page: those of the best quality."""
+MAX_OUTSIDE_LISTED = 60
+"""Tracks in each section of tracks of nobody: the best ones; the others are folded below them."""
 
 Row = dict[str, Any]
 """A row of the tracks, people or merges table."""
@@ -48,12 +51,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A crop that has a picture."""
+    """A face that has a picture."""
 
     key: CropKey
     seconds: float
-    detail: float  # log of side length times sharpness; a larger value shows more of the face
+    value: float  # larger: easier to recognise
     row: int  # in the crops table
+
+
+class Listed(NamedTuple):
+    """Tracks of a section of the page."""
+
+    shown: list[Row]
+    folded: list[Row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +74,7 @@ class Choice:
     tracks: list[Row]  # all of them, in order of time
     cover: Crop | None
     faces: list[Crop]  # best first
-    listed: list[Row]  # in order of time
+    listed: Listed  # the longest tracks and the others, both in order of time
     merges: list[Row]  # in the order they were made
     merges_left_out: int
 
@@ -87,13 +97,17 @@ class Album:
     _numbers: dict[CropKey, int] = field(default_factory=dict)
     _refused: set[CropKey] = field(default_factory=set)
     _bytes: int = 0
+    _pictures: pa.ChunkedArray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._pictures = self.crops[picture_column(self.crops)]
 
     def add(self, crops: Iterable[Crop]) -> None:
         """Add crops, most important first, as far as the budget allows."""
         for crop in crops:
             if crop.key in self._numbers or crop.key in self._refused:
                 continue
-            image = base64.b64encode(self.crops["image"][crop.row].as_py()).decode("ascii")
+            image = base64.b64encode(self._pictures[crop.row].as_py()).decode("ascii")
             if self._bytes + len(image) > self.max_bytes:
                 self._refused.add(crop.key)
                 self.left_out += 1
@@ -115,37 +129,45 @@ class Album:
 
     def best_number(self, track_id: str) -> int | None:
         """Return the number of the best picture of a track on the page; None if there is none."""
-        ranked = sorted(self.by_track.get(track_id, []), key=lambda crop: -crop.detail)
-        return next((self._numbers[crop.key] for crop in ranked if crop.key in self._numbers), None)
+        return self.number(self.best(track_id))
+
+    def best(self, track_id: str) -> Crop | None:
+        """Return the best face of a track with a picture on the page; None if there is none."""
+        return best_crop([c for c in self.by_track.get(track_id, []) if c.key in self._numbers])
+
+
+def picture_column(crops: pa.Table) -> str:
+    """Return the column with a title's pictures: its aligned crops only if it has no others."""
+    return "face" if crops["face"].null_count < crops.num_rows else "image"
 
 
 def read_crops(crops: pa.Table) -> dict[str, list[Crop]]:
-    """Return the crops that have a picture, by track, in order of time.
+    """Return the faces that have a picture, by track, in order of time.
 
     Args:
-        crops: Schema CROPS; rows without `image` are skipped.
+        crops: Schema CROPS; rows without a picture are skipped.
     """
-    rows = np.flatnonzero(pc.is_valid(crops["image"]).to_numpy(zero_copy_only=False))
+    pictured = pc.is_valid(crops[picture_column(crops)]).to_numpy(zero_copy_only=False)
+    rows = np.flatnonzero(pictured)
     columns = {
         name: crops[name].to_numpy(zero_copy_only=False)[rows]
-        for name in ("frame", "seconds", "sharpness", *BOX_COLUMNS)
+        for name in ("frame", "seconds", "score", "sharpness", "frontality")
     }
-    area = (columns["x1_pixels"] - columns["x0_pixels"]) * (
-        columns["y1_pixels"] - columns["y0_pixels"]
-    )
-    detail = np.log1p(np.maximum(columns["sharpness"], 0)) + np.log(np.maximum(area, 1)) / 2
+    frontality = np.nan_to_num(columns["frontality"].astype(np.float32))  # null in older tables
+    boxes = read_boxes(crops)[rows]
+    value = picture_value(boxes, columns["score"], columns["sharpness"], frontality)
     track_ids = crops["track_id"].take(pa.array(rows, pa.int64())).to_pylist()
     by_track: dict[str, list[Crop]] = {}
     for i in np.argsort(columns["frame"], kind="stable"):
         key = (track_ids[i], int(columns["frame"][i]))
-        crop = Crop(key, float(columns["seconds"][i]), float(detail[i]), int(rows[i]))
+        crop = Crop(key, float(columns["seconds"][i]), float(value[i]), int(rows[i]))
         by_track.setdefault(key[0], []).append(crop)
     return by_track
 
 
 def best_crop(crops: Sequence[Crop]) -> Crop | None:
-    """Return the crop that shows most of the face; the earliest of equals."""
-    return max(crops, key=lambda crop: crop.detail, default=None)
+    """Return the face that is easiest to recognise; the earliest of equals."""
+    return max(crops, key=lambda crop: crop.value, default=None)
 
 
 def split_evenly(items: Sequence[T], count: int) -> list[Sequence[T]]:
@@ -192,29 +214,32 @@ def merge_limit(merge: Row) -> float:
     return max(finite, default=math.nan)
 
 
-def best_unknown(tracks: Sequence[Row], count: int = MAX_UNKNOWN_LISTED) -> list[Row]:
-    """Return the unknown tracks with the best quality, best first."""
-    unknown = [row for row in tracks if row["person_id"] is None]
-    return sorted(unknown, key=lambda row: -row["quality"])[:count]
+def best_first(tracks: Iterable[Row]) -> Listed:
+    """Return tracks of nobody by falling quality."""
+    ranked = sorted(tracks, key=lambda row: -row["quality"])
+    return Listed(ranked[:MAX_OUTSIDE_LISTED], ranked[MAX_OUTSIDE_LISTED:])
 
 
-def fill_album(album: Album, choices: Sequence[Choice], unknown: Sequence[Row]) -> None:
+def strip(album: Album, track_id: str) -> list[Crop]:
+    """Return the faces that show a track, best first."""
+    crops = sample_evenly(album.by_track.get(track_id, []), STRIP_FACES)
+    return sorted(crops, key=lambda crop: -crop.value)
+
+
+def fill_album(album: Album, choices: Sequence[Choice], outside: Sequence[Listed]) -> None:
     """Add every picture that the page can show to the album, most important first.
 
-    The order is: covers; one face of each unknown track; the faces of the cards; one face of every
-    track in a detail panel or a merge; one face of every other track, for the timelines; the other
-    crops of the listed tracks.
+    The order is: covers; one face of each track of nobody that is shown; the faces of the cards;
+    one face of every track in a detail panel or a merge; one face of every other track, for the
+    timelines and the folded lists; the other pictures of the tracks that are shown.
     """
     album.add(choice.cover for choice in choices if choice.cover is not None)
-    strips = [
-        sample_evenly(album.by_track.get(row["track_id"], []), STRIP_FACES) for row in unknown
-    ]
-    album.add(_most_central(strips, 1))
-    album.add(_most_central([choice.faces for choice in choices], CARD_FACES))
+    strips = [strip(album, row["track_id"]) for listed in outside for row in listed.shown]
+    album.add(_by_rank(strips, 1))
+    album.add(_by_rank([choice.faces for choice in choices], CARD_FACES))
     for choice in choices:
-        for row in choice.listed:
-            strips.append(sample_evenly(album.by_track.get(row["track_id"], []), STRIP_FACES))
-    album.add(_most_central(strips, 1))
+        strips += [strip(album, row["track_id"]) for row in choice.listed.shown]
+    album.add(_by_rank(strips, 1))
     in_merges = [
         merge[side]
         for choice in choices
@@ -222,8 +247,9 @@ def fill_album(album: Album, choices: Sequence[Choice], unknown: Sequence[Row]) 
         for side in ("left_track_id", "right_track_id")
     ]
     in_timelines = [row["track_id"] for choice in choices for row in choice.tracks]
-    album.add_one_per_track([*in_merges, *in_timelines])
-    album.add(_most_central(strips, STRIP_FACES))
+    of_nobody = [row["track_id"] for listed in outside for row in listed.folded]
+    album.add_one_per_track([*in_merges, *in_timelines, *of_nobody])
+    album.add(_by_rank(strips, STRIP_FACES))
 
 
 def _closeness(merge: Row) -> float:
@@ -232,21 +258,19 @@ def _closeness(merge: Row) -> float:
     return float(merge["distance"] / limit) if math.isfinite(limit) and limit > 0 else 0.0
 
 
-def _longest(tracks: Sequence[Row], count: int) -> list[Row]:
-    """Return the longest tracks, in the order given."""
+def _longest(tracks: Sequence[Row], count: int) -> Listed:
+    """Return the longest tracks and the others, in the order given."""
     ranked = sorted(tracks, key=lambda row: row["start_seconds"] - row["end_seconds"])[:count]
     kept = {row["track_id"] for row in ranked}
-    return [row for row in tracks if row["track_id"] in kept]
+    return Listed(
+        shown=[row for row in tracks if row["track_id"] in kept],
+        folded=[row for row in tracks if row["track_id"] not in kept],
+    )
 
 
-def _most_central(rows: Sequence[Sequence[Crop]], count: int) -> list[Crop]:
-    """Return the middle crop of every row, then the next most central of every row, and so on."""
-    central = [[row[i] for i in _from_middle(len(row))] for row in rows]
-    return [row[rank] for rank in range(count) for row in central if rank < len(row)]
-
-
-def _from_middle(length: int) -> list[int]:
-    return sorted(range(length), key=lambda i: abs(2 * i - length + 1))
+def _by_rank(rows: Sequence[Sequence[Crop]], count: int) -> list[Crop]:
+    """Return the first of every row, then the second of every row, and so on."""
+    return [row[rank] for rank in range(count) for row in rows if rank < len(row)]
 
 
 def _cover(person: Row, tracks: Sequence[Row], crops: Mapping[str, list[Crop]]) -> Crop | None:
@@ -265,8 +289,8 @@ def _card_faces(
     """Choose the best face from each of several runs of the person's shots, best first."""
     quality = {row["track_id"]: row["quality"] for row in tracks}
 
-    def rank(crop: Crop) -> tuple[float, float]:
-        return quality[crop.key[0]], crop.detail
+    def rank(crop: Crop) -> float:
+        return float(quality[crop.key[0]] * crop.value)
 
     by_shot: dict[tuple[str, str], Crop] = {}
     for row in tracks:

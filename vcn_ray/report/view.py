@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
@@ -12,8 +13,8 @@ import pyarrow as pa
 
 from vcn_ray.errors import ShapeError
 from vcn_ray.report.notes import Notes, build_notes
-from vcn_ray.report.people import Cast, PersonView, TrackView, person_views, track_view
-from vcn_ray.report.selection import Album, Row, best_unknown, choose, fill_album, read_crops
+from vcn_ray.report.people import Cast, PersonView, TrackView, folded_view, person_views, track_view
+from vcn_ray.report.selection import Album, Listed, Row, best_first, choose, fill_album, read_crops
 from vcn_ray.report.timeline import (
     Appearance,
     Bar,
@@ -23,29 +24,35 @@ from vcn_ray.report.timeline import (
     min_gap,
     union_seconds,
 )
-from vcn_ray.report.words import count, length, percent
+from vcn_ray.report.words import brief, count, length, percent, reason_words
+from vcn_ray.rows.result_rows import NO_FACE, UNKNOWN
 from vcn_ray.run.stored import StoredTitle
+from vcn_ray.run.summary import count_tracks
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The axis that all timelines of the page share, and the bars of the unknown tracks."""
+    """The axis that all timelines of the page share, and the bars of the tracks of nobody."""
 
     seconds: float
     ticks: list[Tick]
     cuts: str  # SVG path in a box 1000 wide and 1 high
     cut_count: int
     unknown: list[Bar]
+    no_face: list[Bar]
     gap: str  # appearances less than this apart share a bar; empty: each has its own
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
-    """The tracks that belong to no person."""
+class Outside:
+    """Tracks of no person: unknown faces, or no faces at all."""
 
     listed: list[TrackView]  # best first
-    tracks: int  # including those not listed
-    usual_quality: float | None  # median of the tracks that belong to a person
+    folded: list[TrackView]  # the others, with one face each
+    tracks: int
+    seconds: str  # the sum of their lengths
+    share: str  # of the lengths of all tracks
+    reasons: list[tuple[str, int]]  # how they look, and how many do; most frequent first
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,7 @@ class Summary:
     screen_percent: str
     shots: int
     tracks: int
+    shares: str  # a sentence about people, unknown and no face; empty without tracks
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,9 @@ class TitleView:
     videos: list[VideoView]
     timeline: Timeline
     people: list[PersonView]
-    unknown: Unknown
+    unknown: Outside
+    no_face: Outside
+    usual_quality: float | None  # median of the tracks that belong to a person
     images: list[str]  # base64 JPEG
     bar_images: Mapping[str, int]  # track id -> picture of its bar
     left_out: list[str]  # what the page leaves out to stay small
@@ -86,27 +96,28 @@ def build_view(title: StoredTitle) -> TitleView:
     axis = TimeAxis(title.summary["videos"], title.shots.to_pylist())
     rows = _sorted_tracks(title.tracks, axis)
     cast = _cast(title, axis, rows)
-    listed = best_unknown(rows)
-    fill_album(cast.album, cast.choices, listed)
+    counts = count_tracks(title.tracks)
+    outside = {
+        name: best_first(row for row in rows if outside_part(row) == name)
+        for name in (UNKNOWN, NO_FACE)
+    }
+    fill_album(cast.album, cast.choices, list(outside.values()))
     people = person_views(cast)
     timeline = _timeline(cast)
-    unknown = Unknown(
-        listed=[track_view(row, axis, cast.album) for row in listed],
-        tracks=len(cast.unknown),
-        usual_quality=_usual_quality(rows),
-    )
     return TitleView(
         title=str(title.summary["title"]),
         title_id=title.title_id,
         names_key=_names_key(title.title_id, rows),
-        summary=_summary(cast, title.shots.num_rows),
+        summary=_summary(cast, title.shots.num_rows, counts["seconds"]),
         videos=axis.videos,
         timeline=timeline,
         people=people,
-        unknown=unknown,
+        unknown=_outside(outside[UNKNOWN], cast, counts["seconds"]),
+        no_face=_outside(outside[NO_FACE], cast, counts["seconds"]),
+        usual_quality=_usual_quality(rows),
         images=cast.album.images,
         bar_images=_bar_images(timeline, people, cast.album),
-        left_out=_left_out(cast, people, unknown),
+        left_out=_left_out(cast, people),
         notes=build_notes(title.summary),
     )
 
@@ -129,7 +140,10 @@ def _cast(title: StoredTitle, axis: TimeAxis, rows: list[Row]) -> Cast:
     appearances: dict[str, list[Appearance]] = {person_id: [] for person_id in tracks}
     for row in title.appearances.to_pylist():
         appearances[row["person_id"]].append(_appearance(row))
-    unknown = [_appearance(row) for row in rows if row["person_id"] is None]
+    unknown, no_face = (
+        [_appearance(row) for row in rows if outside_part(row) == name]
+        for name in (UNKNOWN, NO_FACE)
+    )
     crops = read_crops(title.crops)
     by_id = {row["track_id"]: row for row in rows}
     merges = _merges_by_person(title.merges.to_pylist(), by_id)
@@ -144,7 +158,8 @@ def _cast(title: StoredTitle, axis: TimeAxis, rows: list[Row]) -> Cast:
         tracks=by_id,
         appearances=appearances,
         unknown=unknown,
-        gap_seconds=min_gap(axis, [*appearances.values(), unknown]),
+        no_face=no_face,
+        gap_seconds=min_gap(axis, [*appearances.values(), unknown, no_face]),
     )
 
 
@@ -189,11 +204,50 @@ def _timeline(cast: Cast) -> Timeline:
         cuts=axis.cuts_path(),
         cut_count=len(axis.cuts),
         unknown=axis.bars(cast.unknown, gap),
+        no_face=axis.bars(cast.no_face, gap),
         gap=length(math.ceil(gap)) if gap > 0 else "",
     )
 
 
-def _summary(cast: Cast, shots: int) -> Summary:
+def outside_part(track: Row) -> str | None:
+    """Return the status of a track of nobody; None for a track of a person."""
+    if track["person_id"] is not None:
+        return None
+    return NO_FACE if track["status"] == NO_FACE else UNKNOWN
+
+
+def _outside(listed: Listed, cast: Cast, seconds: Mapping[str, float]) -> Outside:
+    rows = [*listed.shown, *listed.folded]
+    length_seconds = sum(row["end_seconds"] - row["start_seconds"] for row in rows)
+    reasons = Counter(reason_words(row.get("reason")) for row in rows)
+    return Outside(
+        listed=[track_view(row, cast.axis, cast.album) for row in listed.shown],
+        folded=[folded_view(row, cast.axis, cast.album) for row in listed.folded],
+        tracks=len(rows),
+        seconds=brief(length_seconds),
+        share=_share(length_seconds, seconds["tracks"]),
+        reasons=[(words, number) for words, number in reasons.most_common() if words],
+    )
+
+
+def _share(part: float, whole: float) -> str:
+    return percent(min(1.0, part / whole) if whole > 0 else 0.0)
+
+
+def _shares(seconds: Mapping[str, float]) -> str:
+    """Say how the screen time of all tracks is divided."""
+    people, unknown, no_face = (
+        _share(seconds[name], seconds["tracks"]) for name in ("people", "unknown", "no_face")
+    )
+    if not seconds["tracks"]:
+        return ""
+    return (
+        f"Of the screen time of all face tracks, {people} belongs to people, {unknown} to unknown "
+        f"faces, and {no_face} shows no face."
+    )
+
+
+def _summary(cast: Cast, shots: int, track_seconds: Mapping[str, float]) -> Summary:
     rows = [row for person in cast.appearances.values() for row in person]
     seconds, total = union_seconds([*rows, *cast.unknown]), cast.axis.seconds
     return Summary(
@@ -202,6 +256,7 @@ def _summary(cast: Cast, shots: int) -> Summary:
         screen_percent=percent(min(1.0, seconds / total) if total > 0 else 0.0),
         shots=shots,
         tracks=len(cast.tracks),
+        shares=_shares(track_seconds),
     )
 
 
@@ -211,18 +266,19 @@ def _usual_quality(rows: list[Row]) -> float | None:
 
 
 def _bar_images(timeline: Timeline, people: list[PersonView], album: Album) -> dict[str, int]:
-    bars = [*timeline.unknown, *(bar for person in people for bar in person.bars)]
+    bars = [
+        *timeline.unknown,
+        *timeline.no_face,
+        *(bar for person in people for bar in person.bars),
+    ]
     numbers = {bar.track_id: album.best_number(bar.track_id) for bar in bars}
     return {track_id: number for track_id, number in numbers.items() if number is not None}
 
 
-def _left_out(cast: Cast, people: list[PersonView], unknown: Unknown) -> list[str]:
-    tracks = sum(person.tracks_left_out for person in people)
+def _left_out(cast: Cast, people: list[PersonView]) -> list[str]:
     merges = sum(person.merges_left_out for person in people)
     counts = [
         (cast.album.left_out, "picture", "in crops.parquet"),
-        (tracks, "shorter track", "in tracks.parquet"),
-        (unknown.tracks - len(unknown.listed), "unknown track", "in tracks.parquet"),
         (merges, "merge", "in merges.parquet"),
     ]
     return [f"{count(number, noun)} ({where})" for number, noun, where in counts if number > 0]

@@ -24,6 +24,13 @@ REJECTED_WORDS = {
 }
 """Reason code -> heading and explanation: METHOD 1.3, and the tracks too short to use."""
 
+REASON_WORDS = {
+    "unrecognisable": "too small, blurred or turned to tell who it is",
+    "ambiguous": "like no person, or like several",
+    "low_score": "hardly a face to the detector",
+}
+"""Reason why a track is of nobody -> how it looks."""
+
 RULE_WORDS = {
     "closure": "Merges all groups whose distance is below the limit of either group, all at once.",
     "title_cut": (
@@ -60,10 +67,17 @@ def length(seconds: float) -> str:
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
+def brief(seconds: float) -> str:
+    """Write a length of time as `length` does, with tenths below ten seconds."""
+    return length(seconds) if seconds >= 10 else f"{max(seconds, 0.0):.1f} s"
+
+
 def percent(fraction: float) -> str:
-    """Write a fraction in [0, 1] as per cent; only 0 itself becomes 0 %."""
+    """Write a fraction in [0, 1] as per cent; only 0 becomes 0 %, and only 1 becomes 100 %."""
     if 0 < fraction < 0.01:
         return "under 1\u2009%"
+    if 0.99 < fraction < 1:
+        return "over 99\u2009%"
     return f"{round(100 * fraction)}\u2009%"
 
 
@@ -97,6 +111,11 @@ def sentence(text: str) -> str:
 def rejected_words(reason: str) -> tuple[str, str]:
     """Return heading and explanation of the reason why faces were not used."""
     return REJECTED_WORDS.get(reason, (readable(reason), "Marked with this reason by the filter."))
+
+
+def reason_words(reason: str | None) -> str:
+    """Return how a track of nobody looks; empty for a track without a reason."""
+    return REASON_WORDS.get(reason, readable(reason).lower()) if reason else ""
 
 
 def rule_words(rule: str) -> str:

@@ -9,13 +9,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vcn_ray.core.pictures import picture_value
 from vcn_ray.io.tables import column_array, make_table, read_boxes
-from vcn_ray.records import F64, I64, Clustering, TrackOutputs
+from vcn_ray.records import F32, F64, I64, Clustering, TrackOutputs
 from vcn_ray.rows.title_rows import TitleTracks
 from vcn_ray.schema import APPEARANCES, MERGES, PEOPLE, RESULT_TRACKS
 
 CLUSTERED = "clustered"
 UNKNOWN = "unknown"
+NO_FACE = "no_face"
+
+UNRECOGNISABLE = "unrecognisable"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +101,7 @@ def _people_table(
 ) -> pa.Table:
     rows: list[dict[str, Any]] = []
     track_ids = title.tracks.column("track_id").to_pylist()
-    cover_score = _cover_scores(title, outputs)
+    cover_score = cover_scores(title.faces, title.owner, outputs.quality)
     for cluster, person in name.items():
         mine = np.flatnonzero(clustering.label == cluster)
         faces = np.flatnonzero(np.isin(title.owner, mine))
@@ -118,16 +122,25 @@ def _people_table(
     return make_table(rows, PEOPLE)
 
 
-def _cover_scores(title: TitleTracks, outputs: TrackOutputs) -> F64:
-    # A good cover is large, sharp, surely a face and of a good track; only sampled faces have
-    # crops.
-    boxes = read_boxes(title.faces).astype(np.float64)
-    side = np.sqrt(np.clip((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), 1, None))
-    sharp = np.log1p(column_array(title.faces, "sharpness").astype(np.float64))
-    score = column_array(title.faces, "score").astype(np.float64)
-    quality = outputs.quality[title.owner].astype(np.float64) if len(title.owner) else 1.0
-    sampled = pc.is_valid(title.faces.column("image")).to_numpy(zero_copy_only=False)
-    return np.where(sampled, np.log(side) + sharp + score + 2 * quality, -np.inf)
+def cover_scores(faces: pa.Table, owner: I64, quality: F32) -> F64:
+    """How well each face would show its person: frontal, sharp, surely a face, of a good track.
+
+    Args:
+        faces: (n rows) CROPS.
+        owner: (n,) track of each.
+        quality: (k,) of the tracks (METHOD 3.1).
+
+    Returns:
+        (n,) above 0 for faces with a picture for people; below 0 for those with an aligned crop
+        alone, which are covers only of people without pictures; -inf for faces with neither.
+    """
+    columns = (column_array(faces, name) for name in ("score", "sharpness", "frontality"))
+    value = picture_value(read_boxes(faces), *(column.astype(np.float32) for column in columns))
+    score = value.astype(np.float64) * np.maximum(quality[owner], 1e-6)
+    pictured, sampled = (
+        pc.is_valid(faces.column(name)).to_numpy(zero_copy_only=False) for name in ("face", "image")
+    )
+    return np.where(pictured, score, np.where(sampled, -1 / score, -np.inf))
 
 
 def _tracks_table(
@@ -136,6 +149,7 @@ def _tracks_table(
     added = {
         "quality": pa.array(outputs.quality, pa.float32()),
         "status": pa.array([UNKNOWN if p is None else CLUSTERED for p in person], pa.string()),
+        "reason": pa.array([UNRECOGNISABLE if p is None else None for p in person], pa.string()),
         "person_id": pa.array(person, pa.string()),
         "confidence": pa.array(clustering.confidence, pa.float32()),
     }

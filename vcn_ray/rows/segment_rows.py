@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from vcn_ray.core.signals import SegmentSignals
+from vcn_ray.core.pictures import PictureChooser, cut_face, picture_value
+from vcn_ray.core.signals import SegmentSignals, picture_layout
 from vcn_ray.io.frames import DecodedFrame
-from vcn_ray.io.tables import box_fields, encode_jpeg, encode_png, make_table
+from vcn_ray.io.tables import box_fields, encode_jpeg, encode_picture, encode_png, make_table
 from vcn_ray.records import F32, KEPT, U8, Detections
 from vcn_ray.schema import DETECTIONS, FRAMES
 
@@ -22,6 +23,7 @@ class FrameFaces(NamedTuple):
     faces: Detections
     crops: U8  # (n, p, p, 3) aligned
     sharpness: F32  # (n,)
+    frontality: F32  # (n,)
     status: tuple[str, ...]  # n statuses of core.filter
 
 
@@ -52,8 +54,40 @@ def segment_tables(
     return SegmentTables(make_table(rows, DETECTIONS), _frame_table(segment, signals), problems)
 
 
-def face_rows(segment: int, found: FrameFaces) -> list[FaceRow]:
-    """The rows of one frame's faces; crops become JPEG, so that no pixels are held."""
+class FaceRows:
+    """Collects the rows of a segment's faces; pictures become JPEG, so that no pixels are held.
+
+    Args:
+        segment: Its number in the video.
+
+    Attributes:
+        rows: In the order of the frames; each face has its aligned crop if it is kept, and some of
+            these a picture for people.
+    """
+
+    def __init__(self, segment: int) -> None:
+        self.rows: list[FaceRow] = []
+        self._segment = segment
+        self._pictures = PictureChooser()
+
+    def add(self, found: FrameFaces) -> None:
+        """Add the faces of the next analysed frame."""
+        frame, faces = found.frame, found.faces
+        boxes = faces.boxes * frame.scale
+        value = picture_value(boxes, faces.scores, found.sharpness, found.frontality)
+        kept = np.array([status == KEPT for status in found.status], np.bool_)
+        layout = picture_layout(frame.small)
+        taken, replaced = self._pictures.choose(frame.seconds, layout, boxes, value, kept)
+        for number in replaced:
+            self.rows[number]["face"] = None
+        rows = _face_rows(self._segment, found)
+        for n in np.flatnonzero(taken):
+            if frame.image is not None:
+                rows[n]["face"] = encode_picture(cut_face(frame.image, faces.boxes[n]))
+        self.rows += rows
+
+
+def _face_rows(segment: int, found: FrameFaces) -> list[FaceRow]:
     frame, faces = found.frame, found.faces
     boxes = faces.boxes * frame.scale
     return [
@@ -65,8 +99,10 @@ def face_rows(segment: int, found: FrameFaces) -> list[FaceRow]:
             "score": float(faces.scores[n]),
             "landmarks_pixels": (faces.landmarks[n] * frame.scale).ravel().tolist(),
             "sharpness": float(found.sharpness[n]),
+            "frontality": float(found.frontality[n]),
             "status": status,
             "image": encode_jpeg(found.crops[n]) if status == KEPT else None,
+            "face": None,
         }
         for n, status in enumerate(found.status)
     ]

@@ -14,16 +14,17 @@ from vcn_ray.io.identity import hash_part
 from vcn_ray.io.tables import column_array, decode_image, make_table, read_boxes
 from vcn_ray.records import F64, I64, KEPT, U8, Faces, FrameSignals, Mask, Shots
 from vcn_ray.rows.segment_rows import SegmentTables
-from vcn_ray.schema import BOX_COLUMNS, CROPS, DETECTIONS, SHOTS, VIDEO_TRACKS
+from vcn_ray.schema import CROPS, DETECTIONS, SHOTS, VIDEO_TRACKS
 
 SHORT = "short"  # why a face of a track with too few faces is left out
 
 
-class _Links(NamedTuple):
-    """Which face belongs to which track."""
+class Links(NamedTuple):
+    """Which face belongs to which track, and what is kept of it."""
 
     track: I64  # (n,) track number or -1
     sampled: Mask  # (n,) true where the face's crop represents its track
+    pictured: Mask  # (n,) true where the face's picture shows its track to people
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,19 +115,15 @@ def _byte_rows(frames: pa.Table, name: str) -> U8:
     return np.frombuffer(values, np.uint8).reshape(frames.num_rows, -1)
 
 
-def video_tables(
-    video_id: str, joined: JoinedVideo, shots: Shots, track: I64, sampled: Mask
-) -> VideoTables:
+def video_tables(video_id: str, joined: JoinedVideo, shots: Shots, links: Links) -> VideoTables:
     """Write down the shots and tracks of a video.
 
     Args:
         video_id: Ids of shots and tracks hold its hash and the numbers of shot and track.
         joined: The video; n faces.
         shots: Of it.
-        track: (n,) track number of each face, or -1.
-        sampled: (n,) true where the face's crop represents its track.
+        links: Of the faces.
     """
-    links = _Links(track, sampled)
     short_id = hash_part(video_id)
     shot_ids = [f"{short_id}-s{number:04d}" for number in range(len(shots))]
     tracks, names = _track_rows(video_id, joined, shots, links, shot_ids)
@@ -160,7 +157,7 @@ def _shot_rows(
 
 
 def _track_rows(
-    video_id: str, joined: JoinedVideo, shots: Shots, links: _Links, shot_ids: list[str]
+    video_id: str, joined: JoinedVideo, shots: Shots, links: Links, shot_ids: list[str]
 ) -> tuple[list[dict[str, Any]], dict[int, str]]:
     """Rows by track number (which follows time), and the id of each number."""
     rows: list[dict[str, Any]] = []
@@ -189,23 +186,22 @@ def _track_rows(
     return rows, names
 
 
-def _crops_table(joined: JoinedVideo, links: _Links, names: dict[int, str]) -> pa.Table:
+def _crops_table(joined: JoinedVideo, links: Links, names: dict[int, str]) -> pa.Table:
     linked = np.flatnonzero(links.track >= 0)
     order = linked[np.lexsort((joined.faces.frame[linked], links.track[linked]))]
     rows = joined.rows.take(pa.array(order))
-    image = pc.if_else(
-        pa.array(links.sampled[order]), rows.column("image"), pa.scalar(None, pa.binary())
-    )
+    none = pa.scalar(None, pa.binary())
     columns: dict[str, Any] = {
         "track_id": [names[int(number)] for number in links.track[order]],
         "frame": joined.faces.frame[order],
-        "image": image,
+        "image": pc.if_else(pa.array(links.sampled[order]), rows.column("image"), none),
+        "face": pc.if_else(pa.array(links.pictured[order]), rows.column("face"), none),
     }
-    columns |= {n: rows.column(n) for n in ("seconds", *BOX_COLUMNS, "score", "sharpness")}
+    columns |= {name: rows.column(name) for name in CROPS.names if name not in columns}
     return pa.table({name: columns[name] for name in CROPS.names}, schema=CROPS)
 
 
-def _count_rejected(joined: JoinedVideo, links: _Links) -> dict[str, int]:
+def _count_rejected(joined: JoinedVideo, links: Links) -> dict[str, int]:
     statuses: F64 | Any = np.array(joined.rows.column("status").to_pylist(), dtype=object)
     counts = {
         str(s): int((statuses == s).sum()) for s in np.unique(statuses.astype(str)) if s != KEPT

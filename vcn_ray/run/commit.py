@@ -210,7 +210,9 @@ def commit_adapt(
     )
     crops = decode_crops(read_tracks(title, storage))
     encoder = pack.load_encoder().to(device_for(gpus))
-    adapted = adapt_title(crops, encoder, pack.prior, config, hooks._replace(checkpoints=checkpoint))
+    adapted = adapt_title(
+        crops, encoder, pack.prior, config, hooks._replace(checkpoints=checkpoint)
+    )
     if hooks.ranks.number:
         return None
     storage.write_bytes(f"{title.adapt_folder}/model.safetensors", save_arrays(adapted.tensors))

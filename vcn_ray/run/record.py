@@ -106,6 +106,7 @@ def _title_row(title: TitleStatus) -> dict[str, Any]:
         "people": title.people,
         "tracks": title.tracks,
         "unknown": title.unknown,
+        "no_face": title.no_face,
         "warnings": list(title.warnings),
         "reused": title.reused,
     }

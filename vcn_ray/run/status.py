@@ -18,7 +18,8 @@ class TitleStatus:
     result: str  # folder below the output
     people: int
     tracks: int
-    unknown: int
+    unknown: int  # tracks
+    no_face: int  # tracks
     seconds: float  # spent on it in this run
     warnings: tuple[str, ...]
     reused: bool
@@ -35,6 +36,7 @@ def read_status(title: TitlePlan, storage: Storage, reused: bool) -> TitleStatus
         people=counts["people"],
         tracks=counts["tracks"],
         unknown=counts["unknown"],
+        no_face=counts["no_face"],
         seconds=0.0 if reused else float(sum(summary["seconds"].values())),
         warnings=tuple(w["code"] for w in summary["warnings"]),
         reused=reused,

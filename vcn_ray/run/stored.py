@@ -181,7 +181,8 @@ def read_title(title_id: str, storage: Storage) -> StoredTitle:
         folder=folder,
         summary=summary,
         shots=pa.concat_tables([SHOTS.empty_table(), *shots]),
-        crops=pa.concat_tables([CROPS.empty_table(), *crops]),
+        # Tables of an older snapshot have no pictures for people: these are then null.
+        crops=pa.concat_tables([CROPS.empty_table(), *crops], promote_options="default"),
         **tables,
     )
 

@@ -6,11 +6,15 @@ import platform
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
+import numpy as np
+import pyarrow as pa
+
 from vcn_ray.config import RunConfig, select
 from vcn_ray.io.storage import Storage
+from vcn_ray.io.tables import column_array
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.redact import redact
-from vcn_ray.rows.result_rows import ResultTables
+from vcn_ray.rows.result_rows import CLUSTERED, NO_FACE, UNKNOWN, ResultTables
 from vcn_ray.run.plan import TitlePlan, VideoPlan
 from vcn_ray.schema import SCHEMA_VERSION
 from vcn_ray.steps import METHOD_VERSION, RESULT_SETTINGS
@@ -67,7 +71,6 @@ def build_summary(
     faces = [manifest["detect"] for manifest in tracks]
     adapted = storage.read_manifest(title.adapt_folder)
     partial = bool(title.missing) or any(manifest["failures"] for manifest in faces)
-    statuses = tables.tracks.column("status").to_pylist()
     codes = [*adapted["warnings"], *cluster_warnings]
     codes += ["partial"] if partial else []
     return {
@@ -85,8 +88,7 @@ def build_summary(
         },
         "counts": {
             "people": tables.people.num_rows,
-            "tracks": len(statuses),
-            "unknown": statuses.count("unknown"),
+            **count_tracks(tables.tracks),
             "faces": sum(manifest["faces"] for manifest in faces),
             "rejected": _sum_counts([manifest["rejected"] for manifest in tracks]),
         },
@@ -109,6 +111,31 @@ def build_summary(
         "warnings": [explain_warning(code) for code in dict.fromkeys(codes)],
         "versions": {"python": platform.python_version()} | {n: version(n) for n in LIBRARIES},
         "config": select(config, RESULT_SETTINGS),
+    }
+
+
+def count_tracks(tracks: pa.Table) -> dict[str, Any]:
+    """Count a title's tracks, and their lengths in seconds, by what they show.
+
+    Args:
+        tracks: Schema RESULT_TRACKS.
+
+    Returns:
+        Numbers of all `tracks`, the `unknown` ones and those with `no_face`; and `seconds` of each
+        and of `people`, which add up to those of all `tracks`. Two faces at once count twice.
+    """
+    status = np.array(tracks.column("status").to_pylist(), dtype=object)
+    length = column_array(tracks, "end_seconds") - column_array(tracks, "start_seconds")
+    parts = {"people": CLUSTERED, "unknown": UNKNOWN, "no_face": NO_FACE}
+    seconds = {name: float(length[status == value].sum()) for name, value in parts.items()}
+    return {
+        "tracks": len(status),
+        "unknown": int((status == UNKNOWN).sum()),
+        "no_face": int((status == NO_FACE).sum()),
+        "seconds": {
+            name: round(value, 3)
+            for name, value in {"tracks": float(length.sum()), **seconds}.items()
+        },
     }
 
 

@@ -165,11 +165,10 @@ def track_video(
     video = join_segments(segments, displayed_width)
     seconds = video.signals.seconds[video.faces.frame]  # (n,)
     sharpness = column_array(video.rows, "sharpness").astype(np.float32)  # (n,)
-    frontal = column_array(video.rows, "frontality").astype(np.float32)  # (n,)
 
     shots = find_shots(video.signals, config.track)  # METHOD 1.1
     track = track_faces(video.faces, shots, video.signals, config.track)  # (n,), METHOD 1.4
-    sampled = sample_crops(seconds, track, sharpness, frontal, config.track)  # (n,), METHOD 1.5
+    sampled = sample_crops(seconds, track, sharpness, config.track)  # (n,), METHOD 1.5
     links = Links(track, sampled, _pictures(video, seconds, track))
     return video_tables(video_id, video, shots, links)
 

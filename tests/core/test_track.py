@@ -163,40 +163,16 @@ def test_no_faces_no_tracks() -> None:
 
 
 def sample(
-    track: list[int],
-    sharpness: list[float] | None = None,
-    step: float = 1 / 8,
-    frontality: list[float] | None = None,
-    **settings: int,
+    track: list[int], sharpness: list[float] | None = None, step: float = 1 / 8, **settings: int
 ) -> Mask:
     sharp = np.array([1.0] * len(track) if sharpness is None else sharpness, np.float32)
     seconds = np.arange(len(track), dtype=np.float64) * step
-    pose = np.array([1.0] * len(track) if frontality is None else frontality, np.float32)
-    numbers = np.array(track, np.int64)
-    return sample_crops(seconds, numbers, sharp, pose, TrackerConfig(**settings))
+    return sample_crops(seconds, np.array(track, np.int64), sharp, TrackerConfig(**settings))
 
 
 def test_one_crop_in_each_interval_the_sharpest() -> None:
     found = sample([0] * 9, [1, 9, 8, 1, 2, 2, 1, 5, 3])
     assert np.flatnonzero(found).tolist() == [1, 2, 4, 7]
-
-
-def test_sharp_faces_of_other_poses_are_preferred_by_turns() -> None:
-    # Intervals of two faces: the frontal one, then the one unlike it, then the frontal one again.
-    pose = [0.9, 0.2, 0.9, 0.2, 0.9, 0.2, 0.5, 0.9, 0.9]
-    found = np.flatnonzero(sample([0] * 9, [9, 8, 9, 8, 8, 9, 9, 9, 9], frontality=pose))
-    assert found.tolist() == [0, 3, 4, 6]
-    # A face that is much less sharp is no choice, whatever its pose.
-    blurred = np.flatnonzero(sample([0] * 9, [9, 1, 9, 1, 9, 1, 9, 1, 1], frontality=pose))
-    assert blurred.tolist() == [0, 2, 4, 6]
-
-
-def test_half_of_a_track_s_crops_stay_frontal() -> None:
-    rng = np.random.default_rng(1)
-    pose = rng.uniform(0, 1, 400)
-    found = sample([0] * 400, frontality=pose.tolist())
-    assert np.mean(pose[found] > 0.8) >= 0.5
-    assert pose[found].std() > 0.2
 
 
 def test_samples_have_bounds() -> None:

@@ -19,7 +19,6 @@ from vcn_ray.errors import ShapeError
 from vcn_ray.records import F32, F64, I64, Faces, FrameSignals, Mask, Shots
 
 STRONG, WEAK = 1.0, 0.3  # the scores given to the tracker, whose thresholds lie half-way between
-SHARP_FRACTION = 0.7  # of the sharpest face's sharpness, from which another pose is preferred
 NO_PICTURE = np.zeros((1, 1, 3), np.uint8)  # the tracker reads camera motion only with a frame
 
 
@@ -82,20 +81,16 @@ def track_faces(faces: Faces, shots: Shots, signals: FrameSignals, config: Track
     return _renumber(track, faces, config.min_faces)
 
 
-def sample_crops(
-    seconds: F64, track: I64, sharpness: F32, frontality: F32, config: TrackerConfig
-) -> Mask:
+def sample_crops(seconds: F64, track: I64, sharpness: F32, config: TrackerConfig) -> Mask:
     """Choose the faces of each track that become crops (METHOD 1.5).
 
-    A track is divided into equal intervals, and one of the sharpest faces of each is chosen: by
-    turns the most frontal one, and the one whose pose differs most from those chosen before.
+    A track is divided into equal intervals, and the sharpest face of each interval is chosen.
     VideoClusterNet, Algorithm 1 (on the poster), takes every 12th frame instead.
 
     Args:
         seconds: (n,) in rising order.
         track: (n,) track number, or -1.
         sharpness: (n,) larger is sharper.
-        frontality: (n,) in [0, 1].
         config: Interval and limit.
 
     Returns:
@@ -113,21 +108,10 @@ def sample_crops(
         slots = max(min(wanted, config.max_crops), min(2, len(rows), config.max_crops))
         length = max(float(times[-1]), 1e-9)
         slot = np.minimum((times / length * slots).astype(np.int64), slots - 1)
-        chosen[rows[_varied_faces(slot, sharpness[rows], frontality[rows])]] = True
+        best = np.lexsort((-sharpness[rows], slot))
+        is_first = np.diff(slot[best], prepend=-1) > 0
+        chosen[rows[best[is_first]]] = True
     return chosen
-
-
-def _varied_faces(slot: I64, sharpness: F32, frontality: F32) -> list[int]:
-    """One face of each interval of a track, as places in the track; of equals the sharpest."""
-    found: list[int] = []
-    for own in np.split(np.arange(len(slot)), np.flatnonzero(np.diff(slot)) + 1):
-        own = own[np.argsort(-sharpness[own], kind="stable")]
-        sharp = own[sharpness[own] >= SHARP_FRACTION * sharpness[own[0]]]
-        pose = frontality[sharp]
-        if len(found) % 2:
-            pose = np.abs(pose[:, None] - frontality[found][None]).min(axis=1)
-        found.append(int(sharp[np.argmax(pose)]))
-    return found
 
 
 def cannot_link_pairs(frame: I64, track: I64) -> I64:

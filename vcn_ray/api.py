@@ -226,7 +226,7 @@ def prepare(request: IndexRequest) -> tuple[RunConfig, list[CatalogVideo], Stora
     return config, read_catalog(list(request.inputs), config.s3), storage
 
 
-def run_title(
+def run_title(  # noqa: PLR0913 - arrays that belong together, and what is known of them
     crops: U8,
     track: npt.ArrayLike,
     frame: npt.ArrayLike | None = None,

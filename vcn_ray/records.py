@@ -217,6 +217,14 @@ class TrackOutputs(Rows):
     student_temperature: float  # tau_s
 
 
+class Tiers(NamedTuple):
+    """What each of k tracks may do. A track that is neither core nor junk is weak."""
+
+    core: Mask  # (k,) may found a person
+    junk: Mask  # (k,) no face, or nothing left of one: belongs to nobody
+    readable: Mask  # (k,) shows enough of a face to tell whose it is
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Merge:
     """One merge of METHOD 4: why the tracks of two clusters are one person."""
@@ -239,6 +247,7 @@ class Clustering(Record):
     label: I64  # (k,) cluster of each track, numbered 0.. by first track; -1: unknown
     confidence: F32  # (k,) in [0, 1]; 0 for unknown
     merges: tuple[Merge, ...]  # in the order they were made
+    reason: tuple[str, ...]  # (k) why a track is in no cluster, as in schema.py; "" if it is in one
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

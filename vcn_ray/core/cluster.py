@@ -15,27 +15,28 @@ from pydantic.dataclasses import dataclass
 
 from vcn_ray.bounds import STRICT
 from vcn_ray.core.closure import close
-from vcn_ray.core.cut import (
-    CUT,
-    LEARNING_TRACKS,
-    CutConfig,
-    cut_title,
-    pairs_among,
-    sample_rows,
-)
+from vcn_ray.core.cut import CUT, CutConfig, TitleCut, cut_title, pairs_among
 from vcn_ray.core.distance import Space, cosine_space
-from vcn_ray.core.linkage import CannotLink, Partition, agglomerate
+from vcn_ray.core.linkage import Partition
 from vcn_ray.core.prior import FacePrior
-from vcn_ray.core.quality import Tiers
 from vcn_ray.core.vectors import TINY, check_pairs, group_sums, renumber, row_blocks, unit_rows
 from vcn_ray.errors import ShapeError
-from vcn_ray.records import F32, F64, I64, Clustering, TrackOutputs
+from vcn_ray.records import F32, F64, I64, Clustering, Tiers, TrackOutputs
 
 UNKNOWN = -1
 """Label of a track outside every cluster."""
 
+UNRECOGNISABLE = "unrecognisable"
+"""Why a track is in no cluster: it shows too little of a face."""
+
+AMBIGUOUS = "ambiguous"
+"""Why a track is in no cluster: it may be no face, and it is near nobody or near several."""
+
+LOW_SCORE = "low_score"
+"""Why a track is in no cluster: the detector hardly takes it for a face, and it looks like none."""
+
 MAX_BROKEN_FRACTION = 0.02
-"""Fraction of cannot-link pairs that the cut may join, were it free to, before a warning."""
+"""Fraction of cannot-link pairs that look like two people and are one here, before a warning."""
 
 JOIN_MARGIN = 0.1
 """A weak track joins a person only if every other person is so much more distant, in cosine."""
@@ -94,7 +95,7 @@ def cluster_tracks(
     label = np.full(len(outputs), UNKNOWN, np.int64)
     sure = np.zeros(len(outputs), np.float32)
     if not len(rows):
-        return Clustering(label, sure, ())
+        return Clustering(label, sure, (), reasons(label, tiers))
     pairs = pairs_among(cannot_link, rows, len(outputs))
     decision = _decide(_needed(outputs, rows, config), pairs, config, prior)
     label[rows] = decision.partition.label
@@ -108,7 +109,14 @@ def cluster_tracks(
         joined = join_weak(outputs, label, weak, cannot_link, prior)
         label[weak], sure[weak] = joined
         label = _by_first_track(label)
-    return Clustering(label, sure, merges, decision.warnings)
+    return Clustering(label, sure, merges, reasons(label, tiers), decision.warnings)
+
+
+def reasons(label: I64, tiers: Tiers) -> tuple[str, ...]:
+    """Say of each of k tracks why it is in no cluster; "" if it is in one."""
+    reason = np.where(tiers.readable, AMBIGUOUS, UNRECOGNISABLE)
+    reason = np.where(tiers.junk, LOW_SCORE, reason)
+    return tuple(np.where(label == UNKNOWN, reason, "").tolist())
 
 
 def join_weak(
@@ -177,21 +185,24 @@ def _decide(
         return _Decision(partition, cosine_space(outputs.output), ORTHOGONAL, warnings)
     title = cut_title(outputs, cannot_link, config.cut, "title_cut", prior)
     copies = len(cannot_link) - len(title.cannot_link)
-    warnings = _free_warnings(title.space, title.cannot_link) + _seen_twice(copies)
+    warnings = _merged_warnings(title) + _seen_twice(copies)
     return _Decision(title.partition, title.space, CUT, warnings)
 
 
-def _free_warnings(space: Space, cannot_link: I64) -> tuple[str, ...]:
-    """Warn of cannot-link pairs that the same cut joins when it is free to.
+def _merged_warnings(title: TitleCut) -> tuple[str, ...]:
+    """Warn of tracks of one person that share a frame and look like two people.
 
-    For large titles, check a subsample that contains as many cannot-link pairs as fit.
+    Tracks that share a frame and look alike are no reason: one of them may be a mirror or a screen.
     """
-    sample = cannot_link[sample_rows(len(cannot_link), LEARNING_TRACKS // 2)]
-    tracks = len(space.rows)
-    rows = np.unique(sample) if tracks > LEARNING_TRACKS else np.arange(tracks)
-    pairs = pairs_among(sample, rows, tracks)
-    free = agglomerate(space.take(rows), CUT, CannotLink.none(), "")
-    return _over_merging(broken_fraction(free.label, pairs), len(pairs), MAX_BROKEN_FRACTION)
+    pairs = title.cannot_link
+    rows, label = title.space.rows, title.partition.label
+    unlike = np.zeros(len(pairs), np.bool_)
+    for part in row_blocks(len(pairs), rows.shape[1]):
+        left, right = pairs[part].T
+        distance = title.space.offset - np.einsum("cf,cf->c", rows[left], rows[right])
+        unlike[part] = (label[left] == label[right]) & (distance >= CUT)
+    fraction = float(unlike.mean()) if len(pairs) else 0.0
+    return _over_merging(fraction, len(pairs), MAX_BROKEN_FRACTION)
 
 
 def broken_fraction(label: I64, pairs: I64) -> float:
@@ -205,7 +216,7 @@ def _over_merging(fraction: float, pairs: int, allowed: float) -> tuple[str, ...
     if fraction <= allowed:
         return ()
     counts = f"{round(fraction * pairs)} of {pairs}"
-    return (f"over_merging: {counts} pairs of tracks that share a frame look like one person",)
+    return (f"over_merging: {counts} pairs of tracks that share a frame are one person here",)
 
 
 def _seen_twice(pairs: int) -> tuple[str, ...]:

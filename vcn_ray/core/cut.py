@@ -25,7 +25,7 @@ from scipy import special
 from vcn_ray.bounds import STRICT, NonNegative, Positive
 from vcn_ray.core.distance import Space, cosine_space, mixed_space
 from vcn_ray.core.linkage import CannotLink, Partition, agglomerate
-from vcn_ray.core.prior import FacePrior
+from vcn_ray.core.prior import STRANGER_SDS, FacePrior
 from vcn_ray.core.vectors import TINY, check_pairs, group_sums, renumber, row_blocks, unit_rows
 from vcn_ray.records import F32, F64, I64, Mask, Merge, TrackOutputs
 
@@ -43,6 +43,9 @@ COPY_FACTOR = 0.5
 
 On films, a track and its own mirrored or edited copy are 0.1 to 0.5 times the view distance apart,
 two people in one frame at least 0.75 times."""
+
+MIN_CLUSTERS = 10
+"""Clusters that a title needs before it shows how far apart its strangers are."""
 
 MIN_SD = 1e-3
 """Smallest standard deviation, as a fraction of the distance between the two means."""
@@ -94,14 +97,17 @@ def cut_title(
     rule: str,
     prior: FacePrior | None = None,
 ) -> TitleCut:
-    """Cluster the tracks of a title with one cut: an average linkage, then a linkage of centroids.
+    """Cluster the tracks of a title with one cut: an average linkage, then one of centroids.
 
     The first partition cuts the distance of the pretrained encoder where the prior says, or at
-    `view_factor` times the view distance, which has the same meaning in every title. From then on, the cosine distances of the
-    pretrained encoder, of the adapted one and of the head are weighed and cut by what the previous
-    partition shows of them (see `learn_fusion`), until the partition repeats. The head's outputs
-    are compared about the title's mean: what all tracks have in common distinguishes nobody, and
-    how much it is depends on the teacher's temperature.
+    `view_factor` times the view distance, which has the same meaning in every title. From then on,
+    the cosine distances of the pretrained encoder, of the adapted one and of the head are weighed
+    and cut by what the previous partition shows of them (see `learn_fusion`), until the partition
+    repeats. The head's outputs are compared about the title's mean: what all tracks have in common
+    distinguishes nobody, and how much it is depends on the teacher's temperature.
+
+    The last distance is a mean of what was learned and of what the prior says, both in units of
+    their cut; the more tracks a title has, the more it relies on itself (`prior_tracks`).
 
     Args:
         outputs: k tracks.
@@ -162,7 +168,8 @@ def join_centroids(
         pairs = CannotLink(
             between[apart], (cannot_link.penalty / size[between].prod(axis=1))[apart]
         )
-        joined = agglomerate(Space(means, space.offset), CUT, pairs, rule)
+        cut = min(CUT, stranger_limit(Space(means, space.offset)))
+        joined = agglomerate(Space(means, space.offset), cut, pairs, rule)
         if not joined.merges:
             break
         merges += [
@@ -179,6 +186,24 @@ def join_centroids(
         rounds = merges[-1].round
         label = renumber(joined.label[label])
     return Partition(label, tuple(_with_sizes(merges, len(label))))
+
+
+def stranger_limit(space: Space) -> float:
+    """Return the distance of people that strangers of this title hardly ever come below.
+
+    Nearly all pairs of clusters are strangers. Those that are farther apart than the median are all
+    strangers, so they show how much such distances vary.
+
+    Args:
+        space: Distances of n clusters; infinite where there are fewer than MIN_CLUSTERS.
+    """
+    rows = sample_rows(len(space.rows), LEARNING_TRACKS)
+    if len(rows) < MIN_CLUSTERS:
+        return np.inf
+    distances = pair_distances([space.take(rows)])[:, 0]
+    middle = float(np.median(distances))
+    far = distances[distances >= middle] - middle
+    return middle - STRANGER_SDS * float(np.sqrt(np.square(far).mean()))
 
 
 def _with_sizes(merges: list[Merge], tracks: int) -> list[Merge]:

@@ -7,7 +7,7 @@ default uses two absolute limits, which the prior of the pack gives a meaning in
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -17,7 +17,7 @@ from vcn_ray.bounds import STRICT, Fraction
 from vcn_ray.core.prior import FacePrior
 from vcn_ray.core.vectors import TINY, Floats, group_sums, row_blocks
 from vcn_ray.errors import ShapeError
-from vcn_ray.records import F32, F64, I64, Mask, TrackOutputs
+from vcn_ray.records import F32, F64, I64, Mask, Tiers, TrackOutputs
 
 MIN_TRACKS = 6
 """Tracks that a title needs before any of them can be called an outlier."""
@@ -44,37 +44,32 @@ class QualityConfig:
     max_unknown_fraction: Fraction = 0.05  # of a title's tracks, left unknown for their quality
 
 
-class Tiers(NamedTuple):
-    """What each of k tracks may do. A track that is neither core nor junk is weak."""
-
-    core: Mask  # (k,) may found a person
-    junk: Mask  # (k,) no face, or nothing left of one: belongs to nobody
-
-
 def rate_tracks(outputs: TrackOutputs, config: QualityConfig, prior: FacePrior | None) -> Tiers:
     """Decide which tracks may found a person, join one, or neither (METHOD 3.2).
 
     A core track is surely a face (by the detector's score) whose identity can be read (by its
-    recognisability). Junk is neither. What is left is weak: a face too small, blurred or turned,
-    or something that the detector is not sure of.
+    recognisability, and by the outliers of METHOD 3.2). Junk is neither. What is left is weak: a
+    face too small, blurred or turned, or something that the detector is not sure of.
 
     Args:
         outputs: Of k tracks.
         config: The limits.
-        prior: Of the pack; None: the rule "outliers" decides.
+        prior: Of the pack; None: METHOD 3.2 alone decides, and nothing is junk.
     """
+    usual = ~low_outliers(outputs.quality, config)
     if prior is None or config.rule == "outliers":
-        return Tiers(~low_outliers(outputs.quality, config), np.zeros(len(outputs), np.bool_))
-    is_face = np.isnan(outputs.score) | (outputs.score >= prior.min_score)
-    readable = outputs.recognisability >= config.min_recognisability
-    return Tiers(is_face & readable, ~is_face & ~readable)
+        return Tiers(usual, np.zeros(len(outputs), np.bool_), usual)
+    is_face, readable = is_recognisable(outputs.score, outputs.recognisability, config, prior)
+    return Tiers(is_face & readable & usual, ~is_face & ~readable, readable & usual)
 
 
-def is_core(score: F32, readable: F32, config: QualityConfig, prior: FacePrior) -> Mask:
-    """Find the core tracks, as `rate_tracks` does, by score (k,) and recognisability (k,)."""
-    is_face = np.isnan(score) | (score >= prior.min_score)
-    result: Mask = is_face & (readable >= config.min_recognisability)
-    return result
+def is_recognisable(
+    score: F32, recognisability: F32, config: QualityConfig, prior: FacePrior
+) -> tuple[Mask, Mask]:
+    """Say which tracks are surely faces, and which show enough to tell whose: two (k,) masks."""
+    is_face: Mask = np.isnan(score) | (score >= prior.min_score)
+    readable: Mask = recognisability >= config.min_recognisability
+    return is_face, readable
 
 
 def crop_quality(repeats: Floats) -> F32:

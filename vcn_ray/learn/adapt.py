@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vcn_ray.core.cut import CutConfig
 from vcn_ray.core.prior import FacePrior, recognisability
-from vcn_ray.core.quality import QualityConfig, is_core
+from vcn_ray.core.quality import QualityConfig, is_recognisable
 from vcn_ray.learn.adapt_config import AdaptConfig
 from vcn_ray.learn.checkpoint import Checkpointer, fingerprint
 from vcn_ray.learn.encoder import changed_tensors, repeatable
@@ -52,7 +52,7 @@ class Adapted:
     resumed_epochs: int = 0  # epochs of the history that come from a checkpoint
 
 
-def adapt(
+def adapt(  # noqa: PLR0913 - the title, the networks, and what is known of both
     title: TitleCrops,
     encoder: Backbone,
     config: AdaptConfig,
@@ -165,7 +165,8 @@ def rate_title(encoded: EncodedViews, prior: FacePrior | None) -> RatedTitle:
     means = TrackMeans(title.track, readable)
     core = np.ones(title.tracks, np.bool_)
     if prior:
-        core = is_core(means.of(score), means.of(readable), QualityConfig(), prior)
+        face, clear = is_recognisable(means.of(score), means.of(readable), QualityConfig(), prior)
+        core = face & clear
     return RatedTitle(title, cues, core, prior)
 
 

@@ -127,6 +127,7 @@ def _compressed(picture: U8, quality: int) -> U8:
 def _collect(
     pack: FacePack, pictures: Sequence[U8], person: Sequence[int] | None, progress: Progress
 ) -> tuple[_Cues, I64]:
+    labels = None if person is None else list(person)
     crops: list[U8] = []
     rows: list[tuple[float, float, int, int]] = []
     people: list[int] = []
@@ -140,7 +141,7 @@ def _collect(
             if height < GOOD_HEIGHT:
                 continue
             source, intact = len(people), len(crops)
-            people.append(source if person is None else person[number])
+            people.append(source if labels is None else labels[number])
             crops.append(pack.aligner.align(picture, one)[0])
             rows.append((float(one.scores[0]), height, source, intact))
             for copy, scale in ruined_copies(picture, height, seed=source):

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vcn_ray.core.cluster import LOW_SCORE
 from vcn_ray.core.pictures import picture_value
 from vcn_ray.io.tables import column_array, make_table, read_boxes
 from vcn_ray.records import F32, F64, I64, Clustering, TrackOutputs
@@ -19,7 +20,8 @@ CLUSTERED = "clustered"
 UNKNOWN = "unknown"
 NO_FACE = "no_face"
 
-UNRECOGNISABLE = "unrecognisable"
+STATUS = {"": CLUSTERED, LOW_SCORE: NO_FACE}
+"""Status of a track by the reason why it is in no cluster."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,8 +150,8 @@ def _tracks_table(
 ) -> pa.Table:
     added = {
         "quality": pa.array(outputs.quality, pa.float32()),
-        "status": pa.array([UNKNOWN if p is None else CLUSTERED for p in person], pa.string()),
-        "reason": pa.array([UNRECOGNISABLE if p is None else None for p in person], pa.string()),
+        "status": pa.array([STATUS.get(why, UNKNOWN) for why in clustering.reason], pa.string()),
+        "reason": pa.array([why or None for why in clustering.reason], pa.string()),
         "person_id": pa.array(person, pa.string()),
         "confidence": pa.array(clustering.confidence, pa.float32()),
     }

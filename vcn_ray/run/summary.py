@@ -30,6 +30,11 @@ class WarningText(NamedTuple):
 
 
 WARNINGS = {
+    "not_adapted": WarningText(
+        "Not adapted",
+        "no two tracks look like one person, so there was nothing to learn from this title and the "
+        "pretrained encoder was used",
+    ),
     "collapsed": WarningText(
         "Adapting to this title failed",
         "fine-tuning collapsed, so the pretrained encoder was used",

@@ -48,6 +48,7 @@ DETECTIONS = _table(
             "sharpness", pa.float32(), "variance of the Laplacian of the aligned crop in grey"
         ),
         _required("frontality", pa.float32(), "1 from the front, near 0 in profile"),
+        _required("roll_degrees", pa.float32(), "0 upright, 90 clockwise, 180 upside down"),
         _required(
             "status", pa.string(), "kept, or why the face is left out: small | crowd | blurred"
         ),

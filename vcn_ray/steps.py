@@ -20,7 +20,7 @@ from vcn_ray.config import ResourceConfig, RunConfig, part_of, select
 from vcn_ray.core.cluster import UNKNOWN, cluster_tracks
 from vcn_ray.core.filter import face_sharpness, mark_faces
 from vcn_ray.core.pictures import best_pictures, picture_value
-from vcn_ray.core.pose import frontality
+from vcn_ray.core.pose import frontality, roll_degrees
 from vcn_ray.core.prior import FacePrior
 from vcn_ray.core.quality import rate_tracks
 from vcn_ray.core.shots import find_shots
@@ -294,8 +294,9 @@ def _find_faces(
             sharpness = np.array([face_sharpness(crop) for crop in crops], np.float32)
             boxes = faces.boxes * frame.scale  # displayed pixels
             status = mark_faces(boxes, faces.scores, sharpness, config.detect)  # METHOD 1.3
-            frontal = frontality(faces.landmarks, pack.aligner.landmark_order)
-            yield FrameFaces(frame, faces, crops, sharpness, frontal, status)
+            order = pack.aligner.landmark_order
+            frontal, roll = frontality(faces.landmarks, order), roll_degrees(faces.landmarks, order)
+            yield FrameFaces(frame, faces, crops, sharpness, frontal, roll, status)
 
 
 def _by_size(label: I64, crops: I64) -> I64:

@@ -8,7 +8,7 @@ Copies are made of whole pictures, so that detector and aligner see them as they
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -120,8 +120,8 @@ def ruined_copies(picture: U8, height: float, seed: int) -> Iterator[tuple[U8, f
 
 def _compressed(picture: U8, quality: int) -> U8:
     _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    result: U8 = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
-    return np.ascontiguousarray(result)
+    decoded: Any = cv2.imdecode(data, cv2.IMREAD_COLOR)  # what was just encoded can be decoded
+    return np.ascontiguousarray(decoded[..., ::-1])
 
 
 def _collect(

@@ -24,6 +24,7 @@ class FrameFaces(NamedTuple):
     crops: U8  # (n, p, p, 3) aligned
     sharpness: F32  # (n,)
     frontality: F32  # (n,)
+    roll_degrees: F32  # (n,)
     status: tuple[str, ...]  # n statuses of core.filter
 
 
@@ -100,6 +101,7 @@ def _face_rows(segment: int, found: FrameFaces) -> list[FaceRow]:
             "landmarks_pixels": (faces.landmarks[n] * frame.scale).ravel().tolist(),
             "sharpness": float(found.sharpness[n]),
             "frontality": float(found.frontality[n]),
+            "roll_degrees": float(found.roll_degrees[n]),
             "status": status,
             "image": encode_jpeg(found.crops[n]) if status == KEPT else None,
             "face": None,

@@ -16,6 +16,7 @@ from vcn_ray.records import F64, I64, KEPT, U8, Faces, FrameSignals, Mask, Shots
 from vcn_ray.rows.segment_rows import SegmentTables
 from vcn_ray.schema import CROPS, DETECTIONS, SHOTS, VIDEO_TRACKS
 
+TURNED_DEGREES = 60  # from here on, neither detectors nor encoders know faces
 SHORT = "short"  # why a face of a track with too few faces is left out
 
 
@@ -44,6 +45,7 @@ class VideoTables(NamedTuple):
     tracks: pa.Table
     crops: pa.Table
     rejected: dict[str, int]  # number of faces left out, by reason
+    turned: int  # number of faces of tracks that lie on their side or upside down
 
 
 def join_segments(segments: list[SegmentTables], displayed_width: int) -> JoinedVideo:
@@ -133,7 +135,13 @@ def video_tables(video_id: str, joined: JoinedVideo, shots: Shots, links: Links)
         tracks=make_table(tracks, VIDEO_TRACKS),
         crops=_crops_table(joined, links, names),
         rejected=rejected,
+        turned=_count_turned(joined, links),
     )
+
+
+def _count_turned(joined: JoinedVideo, links: Links) -> int:
+    roll = column_array(joined.rows, "roll_degrees")
+    return int((np.abs(roll[links.track >= 0]) >= TURNED_DEGREES).sum())
 
 
 def _end_seconds(joined: JoinedVideo, last_frame: int) -> float:

@@ -164,6 +164,8 @@ def _write_tracks(
         storage.write_table(f"{video.track_folder}/{name}.parquet", getattr(tables, name))
     return {
         "rejected": tables.rejected,
+        "turned": tables.turned,
+        "tracked": tables.crops.num_rows,
         "tracks": tables.tracks.num_rows,
         "crops": sum(tables.tracks.column("crops").to_pylist()),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -20,6 +21,10 @@ from vcn_ray.schema import SCHEMA_VERSION
 from vcn_ray.steps import METHOD_VERSION, RESULT_SETTINGS
 
 LIBRARIES = ("vcn-ray", "torch", "av", "numpy", "scipy", "opencv-python", "trackers")
+
+
+MOSTLY = 0.5
+MIN_SMALL = 20  # small faces that a title needs before they are worth a word
 
 
 class WarningText(NamedTuple):
@@ -46,6 +51,18 @@ WARNINGS = {
     "partial": WarningText(
         "Parts of the title are missing",
         "a part of the title could not be read; people who appear only there are missing",
+    ),
+    "turned": WarningText(
+        "The picture may be sideways or upside down",
+        "most faces are turned",
+    ),
+    "unreadable": WarningText(
+        "Most faces could not be told apart",
+        "most of the time on screen belongs to nobody",
+    ),
+    "small": WarningText(
+        "Most faces are too small",
+        "most faces are smaller than detect.min_face_pixels",
     ),
     "empty": WarningText(
         "Nobody was found",
@@ -78,6 +95,13 @@ def build_summary(
     partial = bool(title.missing) or any(manifest["failures"] for manifest in faces)
     codes = [*adapted["warnings"], *cluster_warnings]
     codes += ["partial"] if partial else []
+    counts = {
+        "people": tables.people.num_rows,
+        **count_tracks(tables.tracks),
+        "faces": sum(manifest["faces"] for manifest in faces),
+        "rejected": _sum_counts([manifest["rejected"] for manifest in tracks]),
+    }
+    codes += doubts(counts, tracks, config)
     return {
         "schema_version": SCHEMA_VERSION,
         "method_version": METHOD_VERSION,
@@ -91,12 +115,7 @@ def build_summary(
             "adapt": title.adapt_folder,
             "cluster": title.cluster_folder,
         },
-        "counts": {
-            "people": tables.people.num_rows,
-            **count_tracks(tables.tracks),
-            "faces": sum(manifest["faces"] for manifest in faces),
-            "rejected": _sum_counts([manifest["rejected"] for manifest in tracks]),
-        },
+        "counts": counts,
         "pack": {
             "name": pack.name,
             "licence": pack.licence,
@@ -117,6 +136,38 @@ def build_summary(
         "versions": {"python": platform.python_version()} | {n: version(n) for n in LIBRARIES},
         "config": select(config, RESULT_SETTINGS),
     }
+
+
+def doubts(
+    counts: dict[str, Any], tracks: list[dict[str, Any]], config: RunConfig
+) -> Iterator[str]:
+    """Say what speaks against a result as a whole: warnings with their messages.
+
+    Args:
+        counts: Of the title, as in `result.json`.
+        tracks: The manifests of step `track` of its videos.
+        config: Settings of the run.
+    """
+    turned, tracked = (sum(m[name] for m in tracks) for name in ("turned", "tracked"))
+    if turned > MOSTLY * tracked:
+        yield (
+            f"turned: {turned} of {tracked} faces lie on their side or upside down, and such faces "
+            "are told apart badly; turn the video upright and index it again"
+        )
+    seconds = counts["seconds"]
+    if seconds["people"] < (1 - MOSTLY) * seconds["tracks"]:
+        share = 1 - seconds["people"] / seconds["tracks"]
+        yield (
+            f"unreadable: {share:.0%} of the time on screen belongs to faces that cannot be told "
+            "apart, or to no faces, as in cartoons, in the dark or from afar"
+        )
+    small = counts["rejected"].get("small", 0)
+    if small > max(counts["faces"] - small, MIN_SMALL):
+        yield (
+            f"small: {small} of {counts['faces']} faces are smaller than detect.min_face_pixels = "
+            f"{config.detect.min_face_pixels:g} and were left out; lower it, or give a larger copy "
+            "of the video"
+        )
 
 
 def count_tracks(tracks: pa.Table) -> dict[str, Any]:

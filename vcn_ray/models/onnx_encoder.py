@@ -8,7 +8,9 @@ layers. Either cut is at a value on which alone all later values depend.
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -18,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from vcn_ray.errors import PackError
-from vcn_ray.models.backbones import Backbone
+from vcn_ray.models.backbones import Backbone, channels_last_trunk
 from vcn_ray.models.onnx_graph import FILTERS, OnnxGraph, graph_inputs, input_shape, read_graph
 
 TAIL_FRACTION = 0.25  # of the layers, if the graph has no stages
@@ -100,6 +102,14 @@ class OnnxEncoder(Backbone):
         """Compute embeddings (b, d), not normalised, from features (b, h)."""
         shaped = features.reshape(-1, *self._feature_shape)
         return self.graph.run(shaped, self._features, self.graph.output).flatten(1)
+
+    def frozen_trunk(self) -> Callable[[Tensor], Tensor]:
+        """Copy the trunk, with each batch norm as part of its convolution, see Backbone."""
+        frozen = copy.deepcopy(self)
+        frozen.graph.fold_batch_norms()
+        if not any(self._cut in node.outputs for node in frozen.graph.nodes):
+            frozen = copy.deepcopy(self)  # the cut is between a convolution and its batch norm
+        return channels_last_trunk(frozen)
 
     def tail_parameters(self) -> list[nn.Parameter]:
         """List the parameters of the tail and the last layer."""

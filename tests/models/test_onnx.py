@@ -19,6 +19,7 @@ from vcn_ray.models.onnx_encoder import InputScale, OnnxEncoder
 from vcn_ray.models.onnx_export import write_encoder
 from vcn_ray.models.onnx_graph import graph_inputs, read_graph, restore_floats
 from vcn_ray.models.onnx_operators import OPERATORS
+from vcn_ray.packs.load import load_pack
 from vcn_ray.records import F32
 
 CLOSE = 1e-4
@@ -366,3 +367,18 @@ def test_prelu_is_the_literal_formula(values: tuple[int, ...], slope: tuple[int,
 def test_every_operator_is_met_by_a_test_or_by_name() -> None:
     names = {schema.name for schema in onnx.defs.get_all_schemas()}
     assert set(OPERATORS) <= names
+
+
+def test_batch_norms_are_part_of_the_convolutions_of_a_frozen_trunk() -> None:
+    encoder = load_pack("centerface-sface").load_encoder()
+    assert isinstance(encoder, OnnxEncoder)
+    images = encoder.prepare(torch.randint(0, 256, (2, 112, 112, 3), dtype=torch.uint8))
+    with torch.inference_mode():
+        expected, found = encoder.trunk(images), encoder.frozen_trunk()(images)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    folded = copy.deepcopy(encoder)
+    folded.graph.fold_batch_norms()
+    norms = [
+        [n.op for n in g.nodes].count("BatchNormalization") for g in (folded.graph, encoder.graph)
+    ]
+    assert norms[0] < norms[1] / 5

@@ -42,9 +42,9 @@ CACHE_TYPE = torch.float16
 
 CPU_BATCH = 16
 GPU_BATCH = 256
-"""Crops in one batch through an encoder. On one core a small batch takes half the time per crop that
-a batch of 64 takes, because its activations fit the core's cache; under 16, torch computes
-convolutions of one pixel in a slower way."""
+"""Crops in one batch through an encoder. On one core, a small batch takes half the time per crop of
+a batch of 64, because its activations fit the core's cache; under 16, torch computes convolutions
+of one pixel in a slower way."""
 
 
 def batches(count: int, size: int) -> Iterator[Tensor]:

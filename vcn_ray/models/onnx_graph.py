@@ -244,15 +244,14 @@ class OnnxGraph(nn.Module):
             if conv is None or uses[node.inputs[0]] > 1 or uses[conv.inputs[1]] > 1:
                 nodes.append(node)
                 continue
-            weight, bias = (self._value(name, {}) for name in (*conv.inputs, "")[1:3])
-            scale, shift, mean, variance = (self._value(name, {}) for name in node.inputs[1:])
-            assert weight is not None and scale is not None and shift is not None
-            assert mean is not None and variance is not None
+            weight = self._stored(conv.inputs[1])
+            bias = self._stored(conv.inputs[2]) if len(conv.inputs) > 2 else torch.zeros(())
+            scale, shift, mean, variance = (self._stored(name) for name in node.inputs[1:])
             factor = scale / torch.sqrt(variance + node.attributes.get("epsilon", 1e-5))
             inputs = [conv.inputs[0]]
             for name, value in (
                 ("weight", weight * factor.reshape(-1, 1, 1, 1)),
-                ("bias", shift + ((0.0 if bias is None else bias) - mean) * factor),
+                ("bias", shift + (bias - mean) * factor),
             ):
                 inputs.append(f"{node.outputs[0]} folded {name}")
                 key = f"f{len(self.weight_names):04d}"
@@ -269,8 +268,9 @@ class OnnxGraph(nn.Module):
     def _value(self, name: str, live: dict[str, Tensor]) -> Tensor | None:
         if not name:
             return None
-        if name in live:
-            return live[name]
+        return live[name] if name in live else self._stored(name)
+
+    def _stored(self, name: str) -> Tensor:
         if name in self.weight_names:
             weight: Tensor = self.weights[self.weight_names[name]]
             return weight

@@ -25,7 +25,7 @@ from scipy import special
 from vcn_ray.bounds import STRICT, NonNegative, Positive
 from vcn_ray.core.distance import Space, cosine_space, mixed_space
 from vcn_ray.core.linkage import CannotLink, Partition, agglomerate
-from vcn_ray.core.prior import STRANGER_SDS, FacePrior
+from vcn_ray.core.prior import FacePrior
 from vcn_ray.core.vectors import TINY, check_pairs, group_sums, renumber, row_blocks, unit_rows
 from vcn_ray.records import F32, F64, I64, Mask, Merge, TrackOutputs
 
@@ -43,6 +43,9 @@ COPY_FACTOR = 0.5
 
 On films, a track and its own mirrored or edited copy are 0.1 to 0.5 times the view distance apart,
 two people in one frame at least 0.75 times."""
+
+CENTROID_SDS = 3.5
+"""Centroids must be closer than the title's strangers by so many of their standard deviations."""
 
 MIN_CLUSTERS = 10
 """Clusters that a title needs before it shows how far apart its strangers are."""
@@ -203,7 +206,7 @@ def stranger_limit(space: Space) -> float:
     distances = pair_distances([space.take(rows)])[:, 0]
     middle = float(np.median(distances))
     far = distances[distances >= middle] - middle
-    return middle - STRANGER_SDS * float(np.sqrt(np.square(far).mean()))
+    return middle - CENTROID_SDS * float(np.sqrt(np.square(far).mean()))
 
 
 def _with_sizes(merges: list[Merge], tracks: int) -> list[Merge]:

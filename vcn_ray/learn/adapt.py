@@ -46,7 +46,9 @@ class Adapted:
     tensors: dict[str, Tensor]  # on the CPU: "head.*", "centre", and "encoder.*" where it changed
     history: tuple[EpochRecord, ...]
     matches: tuple[I64, ...]  # (p, 2) pairs of tracks that each round was trained on beside tracks
-    warnings: tuple[str, ...]  # "empty", "not_adapted", "collapsed", "encoder_collapsed"
+    warnings: tuple[
+        str, ...
+    ]  # "empty", "few_tracks", "nobody_returns", "collapsed", "encoder_collapsed"
     seconds: dict[str, float]  # by phase: views, head, match, encoder, outputs
     peak_bytes: int  # peak memory: of tensors on a GPU, else of the process since it started
     resumed_epochs: int = 0  # epochs of the history that come from a checkpoint
@@ -137,10 +139,12 @@ def _train(rounds: Rounds) -> _Trained:
         return _Trained(_fallback(rounds), encoder)
     if rounds.title.prior and config.matcher == "partition" and not rounds.history:
         untrained = _fallback(rounds)
+        if rounds.title.core.sum() < config.min_tracks:
+            return _Trained(untrained, encoder, ("few_tracks",))
         if not len(
             rounds.match(untrained).pairs
         ):  # nobody comes back, so there is nothing to learn
-            return _Trained(untrained, encoder, ("not_adapted",))
+            return _Trained(untrained, encoder, ("nobody_returns",))
     student = rounds.train_head()
     if student is None:
         return _Trained(_fallback(rounds), encoder, ("collapsed",))

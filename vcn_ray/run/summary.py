@@ -23,6 +23,9 @@ from vcn_ray.steps import METHOD_VERSION, RESULT_SETTINGS
 LIBRARIES = ("vcn-ray", "torch", "av", "numpy", "scipy", "opencv-python", "trackers")
 
 
+SILENT = ("few_tracks", "nobody_returns")
+"""Codes of step `adapt` that are no reason to worry."""
+
 MOSTLY = 0.5
 MIN_SMALL = 20  # small faces that a title needs before they are worth a word
 
@@ -35,11 +38,6 @@ class WarningText(NamedTuple):
 
 
 WARNINGS = {
-    "not_adapted": WarningText(
-        "Not adapted",
-        "no two tracks look like one person, so there was nothing to learn from this title and the "
-        "pretrained encoder was used",
-    ),
     "collapsed": WarningText(
         "Adapting to this title failed",
         "fine-tuning collapsed, so the pretrained encoder was used",
@@ -79,6 +77,15 @@ WARNINGS = {
 }
 """Warning code -> its meaning."""
 
+ADAPTED = "adapted"
+NOT_ADAPTED = {
+    "empty": "not adapted: there is no track",
+    "few_tracks": "not adapted: the title has too few tracks to learn from",
+    "nobody_returns": "not adapted: no two tracks look like one person",
+    "collapsed": "not adapted: fine-tuning collapsed",
+}
+"""What `result.json` says of the adaptation, by the code that step `adapt` gives."""
+
 
 def build_summary(
     title: TitlePlan,
@@ -93,7 +100,10 @@ def build_summary(
     faces = [manifest["detect"] for manifest in tracks]
     adapted = storage.read_manifest(title.adapt_folder)
     partial = bool(title.missing) or any(manifest["failures"] for manifest in faces)
-    codes = [*adapted["warnings"], *cluster_warnings]
+    learned = next(
+        (NOT_ADAPTED[code] for code in adapted["warnings"] if code in NOT_ADAPTED), ADAPTED
+    )
+    codes = [code for code in (*adapted["warnings"], *cluster_warnings) if code not in SILENT]
     codes += ["partial"] if partial else []
     counts = {
         "people": tables.people.num_rows,
@@ -130,6 +140,7 @@ def build_summary(
             "track": round(sum(manifest["seconds"] for manifest in tracks), 3),
             "adapt": adapted["seconds"],
         },
+        "adaptation": learned,
         "adapt_seconds": adapted["adapt_seconds"],
         "adapt_peak_bytes": adapted["adapt_peak_bytes"],
         "warnings": [explain_warning(code) for code in dict.fromkeys(codes)],

@@ -11,7 +11,7 @@ It knows no storage, no Ray and no clustering rule; the device is the encoder's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -30,7 +30,13 @@ from vcn_ray.learn.outputs import CropCues, TrackMeans, no_outputs, track_output
 from vcn_ray.learn.pairs import RatedTitle
 from vcn_ray.learn.rounds import Rounds
 from vcn_ray.learn.training import EpochRecord
-from vcn_ray.learn.views import OUTPUT_VIEWS, PLAIN, EncodedViews, encode_views
+from vcn_ray.learn.views import (
+    FIRST_AUGMENTED,
+    OUTPUT_VIEWS,
+    PLAIN,
+    EncodedViews,
+    encode_views,
+)
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.records import I64, TitleCrops, TrackOutputs
 
@@ -84,6 +90,10 @@ def adapt(  # noqa: PLR0913 - the title, the networks, and what is known of both
         nothing = no_outputs(config.outputs, encoder.dim, config.temperatures)
         timer = Timer(None, next(encoder.parameters()).device)
         return Adapted(nothing, {}, (), (), ("empty",), {}, timer.peak_bytes())
+    if prior and config.matcher == "partition" and title.tracks < config.min_tracks:
+        # Nothing is trained: only the views of the outputs are needed, and no activations.
+        few = len(OUTPUT_VIEWS) - FIRST_AUGMENTED
+        config = replace(config, augmented_views=few, encoder="frozen")
     encoded = encode_views(title, encoder, config, seed=seed, hooks=hooks)
     return adapt_encoded(encoded, config, cut, seed=seed, prior=prior, hooks=hooks)
 

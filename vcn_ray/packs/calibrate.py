@@ -120,8 +120,9 @@ def ruined_copies(picture: U8, height: float, seed: int) -> Iterator[tuple[U8, f
 
 def _compressed(picture: U8, quality: int) -> U8:
     _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    result: U8 = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
-    return np.ascontiguousarray(result)
+    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
+    result: U8 = np.ascontiguousarray(decoded[..., ::-1])
+    return result
 
 
 def _collect(

@@ -124,7 +124,8 @@ def title_of(faces: list[dict[str, Any]], quality: list[float], label: list[int]
     rows = [usual | face | {"frame": n} for n, face in enumerate(faces)]
     title = gather_tracks([make_table(tracks, VIDEO_TRACKS)], [make_table(rows, CROPS)])
     confidence: F32 = np.ones(len(quality), np.float32)
-    clustering = Clustering(np.array(label, np.int64), confidence, ())
+    reason = tuple("" if who >= 0 else "ambiguous" for who in label)
+    clustering = Clustering(np.array(label, np.int64), confidence, (), reason)
     return result_tables(title, outputs_of(quality), clustering, ["v"])
 
 

@@ -97,7 +97,7 @@ def test_folders_say_what_is_in_them() -> None:
 
 @pytest.fixture(scope="module")
 def people() -> People:
-    return run_title(title_of(PEOPLE, crops_per_track=6), TinyBackbone(), CONFIG)
+    return run_title(title_of(PEOPLE, crops_per_track=6), TinyBackbone(), None, CONFIG)
 
 
 def test_a_title_in_memory(people: People) -> None:
@@ -111,5 +111,5 @@ def test_a_title_in_memory(people: People) -> None:
 def test_a_title_without_tracks() -> None:
     title = title_of(PEOPLE)
     nothing = TitleCrops(title.crops[:0], title.track[:0], title.cannot_link)
-    people = run_title(nothing, TinyBackbone(), CONFIG)
+    people = run_title(nothing, TinyBackbone(), None, CONFIG)
     assert (len(people), list(people), people.person.shape) == (0, [], (0,))

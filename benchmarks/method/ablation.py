@@ -66,7 +66,7 @@ def run_film(film: Film, bench: Bench, profile: str) -> Iterator[dict[str, Cell]
         label = as_published(distance, views, film.title.track)
         yield {"method": f"fine-tuned, METHOD 4 with {name}", **scores_of(film.truth, label)}
     for name, drop in ((profile, True), (f"{profile}, all tracks", False)):
-        result = cluster_film(outputs, film.title.cannot_link, config, drop)
+        result = cluster_film(outputs, film.title.cannot_link, config, drop, bench.prior)
         note = "; ".join(adapted.warnings + result.warnings)
         yield {"method": name, **scores_of(film.truth, result.label), "note": note}
 

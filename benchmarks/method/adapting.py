@@ -46,7 +46,7 @@ class AdaptedFilm:
 
     @property
     def train_seconds(self) -> float:
-        """Seconds for the rest: training, matching, outputs, quality."""
+        """Seconds for the rest: training, matching, outputs."""
         return sum(self.adapted.seconds.values()) - self.encode_seconds
 
 
@@ -81,7 +81,7 @@ def adapt_film(
         return found
     encoded = encode() if encode else encode_film(film, bench, config)
     hooks = Hooks(reporter(film.name))
-    adapted = adapt_encoded(encoded.views, config, CUT, seed=seed, hooks=hooks)
+    adapted = adapt_encoded(encoded.views, config, CUT, seed=seed, prior=bench.prior, hooks=hooks)
     result = AdaptedFilm(adapted, encoded.kept)
     if place:
         _write(place, result)
@@ -93,7 +93,8 @@ def adapted_place(film: Film, bench: Bench, config: AdaptConfig, seed: int) -> P
     if bench.cache is None:
         return None
     code = code_digest(adapt_encoded.__module__, type(bench.encoder).__module__)
-    key = digest(encoding_key(film, bench, config), code, repr(config), repr(CUT), seed)
+    how = (repr(config), repr(CUT), repr(bench.prior), seed)
+    key = digest(encoding_key(film, bench, config), code, *how)
     return bench.cache / f"adapted-{key}.npz"
 
 

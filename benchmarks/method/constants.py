@@ -84,7 +84,7 @@ class Runs:
 
     def _score(self, film: Film, config: RunConfig) -> ClusterScores:
         outputs = self._outputs(film, config.adapt)
-        label = cluster_film(outputs, film.title.cannot_link, config).label
+        label = cluster_film(outputs, film.title.cannot_link, config, prior=self._bench.prior).label
         return evaluate_clustering(film.truth, label)
 
     def _outputs(self, film: Film, config: AdaptConfig) -> TrackOutputs:

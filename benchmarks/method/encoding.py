@@ -19,12 +19,12 @@ from benchmarks.method.films import Film
 from benchmarks.method.running import Bench
 from benchmarks.report import say
 from vcn_ray.learn.adapt_config import AdaptConfig
-from vcn_ray.learn.encoder import Encoded
 from vcn_ray.learn.hooks import Hooks
 from vcn_ray.learn.views import (
     CACHE_TYPE,
     TAIL_VIEWS,
     CropViews,
+    EncodedCrops,
     EncodedViews,
     batches,
     encode_views,
@@ -69,7 +69,8 @@ def encoding_key(film: Film, bench: Bench, config: AdaptConfig) -> str:
     code = code_digest("vcn_ray.learn.views", type(bench.encoder).__module__)
     how = (inspect.getsource(encode_views), torch.__version__, torch.get_num_threads())
     settings = (astuple(config.augment), config.augmented_views, bench.seed, bench.machine)
-    return digest(film.content, bench.encoder_hash, code, how, settings)
+    rating = (config.quality_passes, config.quality_dropout)
+    return digest(film.content, bench.encoder_hash, code, how, settings, rating)
 
 
 def encode_film(film: Film, bench: Bench, config: AdaptConfig, keep: bool = True) -> EncodedFilm:
@@ -140,8 +141,8 @@ def _read(
             activations = torch.from_numpy(stored[0]["activations"][:kept])
         views.restore(activations)
     arrays, facts = found
-    pretrained = Encoded(
-        *(torch.from_numpy(arrays[name]).to(bench.device) for name in Encoded._fields)
+    pretrained = EncodedCrops(
+        *(torch.from_numpy(arrays[name]).to(bench.device) for name in EncodedCrops._fields)
     )
     encoded = EncodedViews(film.title, bench.encoder, views, pretrained, facts["seconds"])
     return EncodedFilm(encoded, views.kept)

@@ -84,7 +84,9 @@ def run_film(film: Film, bench: Bench, options: argparse.Namespace) -> Iterator[
         config = bench.profile(name)
         found = adapt_film(film, bench, config.adapt)
         began = time.perf_counter()
-        result = cluster_film(found.adapted.outputs, film.title.cannot_link, config)
+        result = cluster_film(
+            found.adapted.outputs, film.title.cannot_link, config, prior=bench.prior
+        )
         seconds = time.perf_counter() - began
         row = row_of(film, name, result.label, seconds)
         row |= adaptation_cells(film, found)

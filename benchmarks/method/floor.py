@@ -17,7 +17,7 @@ from torch import Tensor
 from benchmarks.method.running import Bench
 from vcn_ray.learn.adapt_config import AdaptConfig
 from vcn_ray.learn.encoder import encode_tail, mixed_precision
-from vcn_ray.learn.outputs import QUALITY_CROPS
+from vcn_ray.learn.stability import REPEATED_BYTES
 from vcn_ray.learn.training import EpochRecord
 from vcn_ray.learn.views import CPU_BATCH, FIRST_AUGMENTED, GPU_BATCH, OUTPUT_VIEWS, TAIL_VIEWS
 from vcn_ray.models.backbones import Backbone
@@ -107,7 +107,11 @@ def _ways(original: Backbone, config: AdaptConfig) -> dict[str, _Way]:
     plain, pairs = images(size), images(both)
     activations, paired = forward(plain), forward(pairs)
     some = encode_tail(encoder, activations).features[:1]
-    features = some.repeat(config.quality_passes * QUALITY_CROPS, 1)
+    row_bytes = 4 * config.quality_passes * some.shape[1]
+    at_once = min(
+        size, max(1, REPEATED_BYTES // row_bytes)
+    )  # crops rated together, as by the meter
+    features = some.repeat(config.quality_passes * at_once, 1)
     learner = copy.deepcopy(encoder)
     return {
         "trunk": _Way(lambda: forward(plain), size),

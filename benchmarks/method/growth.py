@@ -27,12 +27,14 @@ from benchmarks.method.films import Film, keep_tracks, load_film, thin_crops
 from benchmarks.method.running import Bench, film_parser, open_bench
 from benchmarks.method.scoring import SCORE_COLUMNS, cluster_film, score_cells, scores_of
 from benchmarks.report import Cell, Report
+from vcn_ray.core.prior import FacePrior
 from vcn_ray.core.vectors import unit_rows
+from vcn_ray.learn.adapt import rate_title
 from vcn_ray.learn.adapt_config import AdaptConfig
 from vcn_ray.learn.heads import fallback_student
 from vcn_ray.learn.loss import Temperatures
 from vcn_ray.learn.outputs import CropEmbeddings, track_outputs
-from vcn_ray.learn.views import FIRST_AUGMENTED, OUTPUT_VIEWS, PLAIN, EncodedViews
+from vcn_ray.learn.views import FIRST_AUGMENTED, MIRRORED, OUTPUT_VIEWS, PLAIN, EncodedViews
 from vcn_ray.records import TrackOutputs
 
 TRACKS = (10, 30, 100, 300, 1000)
@@ -87,11 +89,11 @@ def run_film(film: Film, bench: Bench, profile: str) -> Iterator[dict[str, Cell]
     found = adapt_film(film, bench, config.adapt)
     outputs, pairs = found.adapted.outputs, film.title.cannot_link
     encoded = encode_film(film, bench, config.adapt).views
-    plain = untrained_outputs(film, encoded, config.adapt, bench.seed)
+    plain = untrained_outputs(film, encoded, config.adapt, bench.seed, bench.prior)
     labels = {
-        profile: cluster_film(outputs, pairs, config).label,
-        f"{profile}, all tracks": cluster_film(outputs, pairs, config, drop=False).label,
-        "its clustering, pretrained": cluster_film(plain, pairs, config, drop=False).label,
+        profile: cluster_film(outputs, pairs, config, prior=bench.prior).label,
+        f"{profile}, all tracks": cluster_film(outputs, pairs, config, False, bench.prior).label,
+        "its clustering, pretrained": cluster_film(plain, pairs, config, False, bench.prior).label,
     }
     size: dict[str, Cell] = {
         "tracks": film.title.tracks,
@@ -107,7 +109,11 @@ def run_film(film: Film, bench: Bench, profile: str) -> Iterator[dict[str, Cell]
 
 
 def untrained_outputs(
-    film: Film, encoded: EncodedViews, config: AdaptConfig, seed: int
+    film: Film,
+    encoded: EncodedViews,
+    config: AdaptConfig,
+    seed: int,
+    prior: FacePrior | None,
 ) -> TrackOutputs:
     """Outputs of a student whose encoder is the pretrained one and whose head is untrained."""
     embeddings = encoded.pretrained.embeddings
@@ -115,9 +121,12 @@ def untrained_outputs(
     generator = torch.Generator().manual_seed(seed)
     student = fallback_student(embeddings[PLAIN], config.outputs, temperatures, generator)
     shown = embeddings[list(OUTPUT_VIEWS)]
-    crops = CropEmbeddings(shown[0], shown[1:], embeddings[PLAIN], embeddings[FIRST_AUGMENTED:])
-    unrated = np.ones(len(film.title.track), np.float32)
-    return track_outputs(student, crops, unrated, film.title.track)
+    crops = CropEmbeddings(
+        *(shown[0], shown[1], shown[2:]),
+        *(embeddings[PLAIN], embeddings[MIRRORED], embeddings[FIRST_AUGMENTED:]),
+    )
+    cues = rate_title(encoded, prior).cues
+    return track_outputs(student, crops, cues, film.title.track)
 
 
 if __name__ == "__main__":

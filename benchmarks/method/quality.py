@@ -16,7 +16,7 @@ better than chance.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -26,9 +26,8 @@ from benchmarks.command import read_options, save
 from benchmarks.method.adapting import adapt_film
 from benchmarks.method.films import Film, load_film
 from benchmarks.method.running import Bench, film_parser, open_bench
-from benchmarks.method.scoring import SCORE_COLUMNS, scores_of, wrongly_placed
+from benchmarks.method.scoring import SCORE_COLUMNS, only, scores_of, wrongly_placed
 from benchmarks.report import Cell, Report, mean_cells
-from vcn_ray.config import RunConfig
 from vcn_ray.core.cluster import cluster_tracks
 from vcn_ray.core.metrics import UNKNOWN
 from vcn_ray.core.quality import low_outliers
@@ -58,8 +57,13 @@ def run_film(
     """The clustering of all tracks, then the rows of each cut."""
     config = bench.profile(profile)
     outputs = adapt_film(film, bench, config.adapt).adapted.outputs
-    everything = np.ones(len(outputs), bool)
-    whole = cluster_some(film, outputs, everything, config)
+
+    def some(valid: Mask) -> I64:
+        """Labels of the valid tracks."""
+        pairs = film.title.cannot_link
+        return cluster_tracks(outputs, only(valid), pairs, config.cluster, bench.prior).label
+
+    whole = some(np.ones(len(outputs), bool))
     wrong = wrongly_placed(film.truth, whole)
     cells = scores_of(film.truth, whole) | {"wrong": int(wrong.sum()), "AUC": area(wrong, outputs)}
     yield {"film": film.name, "cut": "none", "tracks": "all", **cells}
@@ -67,17 +71,12 @@ def run_film(
     for cut in cuts:
         dropped = low_outliers(outputs.quality, replace(config.cluster.quality, min_score=cut))
         ways = {
-            "dropped before": scores_of(film.truth, cluster_some(film, outputs, ~dropped, config)),
+            "dropped before": scores_of(film.truth, some(~dropped)),
             "clustered with all": scores_of(film.truth, np.where(dropped, UNKNOWN, whole)),
-            "random dropped": mean_of_samples(film, outputs, int(dropped.sum()), config, rng),
+            "random dropped": mean_of_samples(film.truth, some, len(outputs), dropped.sum(), rng),
         }
         for name, cells in ways.items():
             yield {"film": film.name, "cut": f"{cut:g}", "tracks": name, **cells}
-
-
-def cluster_some(film: Film, outputs: TrackOutputs, valid: Mask, config: RunConfig) -> I64:
-    """Labels of the valid tracks."""
-    return cluster_tracks(outputs, valid, film.title.cannot_link, config.cluster).label
 
 
 def area(wrong: Mask, outputs: TrackOutputs) -> float | None:
@@ -86,14 +85,14 @@ def area(wrong: Mask, outputs: TrackOutputs) -> float | None:
 
 
 def mean_of_samples(
-    film: Film, outputs: TrackOutputs, count: int, config: RunConfig, rng: np.random.Generator
+    truth: I64, some: Callable[[Mask], I64], tracks: int, count: int, rng: np.random.Generator
 ) -> dict[str, Cell]:
     """Cells of the mean scores over random samples of `count` tracks to leave out."""
     rows: list[dict[str, Cell]] = []
     for _ in range(SAMPLES if count else 1):
-        valid = np.ones(len(outputs), bool)
-        valid[rng.permutation(len(outputs))[:count]] = False
-        rows.append(scores_of(film.truth, cluster_some(film, outputs, valid, config)))
+        valid = np.ones(tracks, bool)
+        valid[rng.permutation(tracks)[:count]] = False
+        rows.append(scores_of(truth, some(valid)))
     return mean_cells(rows, SCORE_COLUMNS)
 
 

@@ -75,7 +75,9 @@ def run_seeds(film: Film, bench: Bench, config: RunConfig, seeds: int) -> Iterat
     scores: list[ClusterScores] = []
     for seed in range(bench.seed, bench.seed + seeds):
         found = adapt_film(film, bench, config.adapt, seed=seed, encode=lambda: encoded)
-        result = cluster_film(found.adapted.outputs, film.title.cannot_link, config)
+        result = cluster_film(
+            found.adapted.outputs, film.title.cannot_link, config, prior=bench.prior
+        )
         scores.append(evaluate_clustering(film.truth, result.label))
         yield {
             "film": film.name,
@@ -103,7 +105,7 @@ def run_people(film: Film, bench: Bench, config: RunConfig, words: str) -> dict[
     """The row of a part of a film, chosen by its people."""
     some = with_people(film, words, bench.seed)
     found = adapt_film(some, bench, config.adapt)
-    result = cluster_film(found.adapted.outputs, some.title.cannot_link, config)
+    result = cluster_film(found.adapted.outputs, some.title.cannot_link, config, prior=bench.prior)
     return {
         "film": film.name,
         "what": f"people: {words}",

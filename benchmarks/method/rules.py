@@ -78,7 +78,7 @@ def run_film(film: Film, bench: Bench, config: RunConfig) -> Iterator[dict[str, 
     """The configured clustering, and all rules with thresholds from the crops of the training."""
     adapted = adapt_film(film, bench, config.adapt).adapted
     for words, pairs in (("yes", film.title.cannot_link), ("no", NO_PAIRS)):
-        label = cluster_film(adapted.outputs, pairs, config, drop=False).label
+        label = cluster_film(adapted.outputs, pairs, config, False, bench.prior).label
         cells = dict.fromkeys(KEYS, "-") | {"merge": "as configured", "cannot-link": words}
         yield {**cells, **scores_of(film.truth, label)}
     crops = crop_outputs(film, bench, config.adapt, adapted)

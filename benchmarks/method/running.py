@@ -12,6 +12,7 @@ import torch
 
 from benchmarks.command import add_pack, make_parser
 from vcn_ray.config import RunConfig, profile_config
+from vcn_ray.core.prior import FacePrior
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.packs.load import load_pack
 
@@ -40,6 +41,7 @@ class Bench:
     seed: int
     cache: Path | None
     quick: bool
+    prior: FacePrior | None = None  # of the pack
 
     @property
     def device(self) -> torch.device:
@@ -98,4 +100,4 @@ def open_bench(options: argparse.Namespace) -> Bench:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     pack = load_pack(options.pack, options.threads)
     encoder = pack.load_encoder().to(device)
-    return Bench(encoder, pack.encoder_hash, options.seed, options.cache, options.quick)
+    return Bench(encoder, pack.encoder_hash, options.seed, options.cache, options.quick, pack.prior)

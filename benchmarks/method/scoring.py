@@ -10,8 +10,9 @@ from benchmarks.report import Cell
 from vcn_ray.config import RunConfig
 from vcn_ray.core.cluster import cluster_tracks
 from vcn_ray.core.metrics import UNKNOWN, ClusterScores, evaluate_clustering
-from vcn_ray.core.quality import low_outliers
-from vcn_ray.records import I64, Clustering, Mask, TrackOutputs
+from vcn_ray.core.prior import FacePrior
+from vcn_ray.core.quality import rate_tracks
+from vcn_ray.records import I64, Clustering, Mask, Tiers, TrackOutputs
 
 SCORE_COLUMNS = {
     "WCP": ".3f",
@@ -71,13 +72,22 @@ def wrongly_placed(truth: I64, label: I64) -> Mask:
 
 
 def cluster_film(
-    outputs: TrackOutputs, cannot_link: I64, config: RunConfig, drop: bool = True
+    outputs: TrackOutputs,
+    cannot_link: I64,
+    config: RunConfig,
+    drop: bool = True,
+    prior: FacePrior | None = None,
 ) -> Clustering:
     """Cluster as a run does, METHOD 3.2 and 4; without `drop` no track is left out."""
-    valid = np.ones(len(outputs), bool)
+    tiers = only(np.ones(len(outputs), bool))
     if drop:
-        valid = ~low_outliers(outputs.quality, config.cluster.quality)
-    return cluster_tracks(outputs, valid, cannot_link, config.cluster)
+        tiers = rate_tracks(outputs, config.cluster.quality, prior)
+    return cluster_tracks(outputs, tiers, cannot_link, config.cluster, prior)
+
+
+def only(valid: Mask) -> Tiers:
+    """Tiers where the valid tracks (k,) are clustered, and the others join nobody."""
+    return Tiers(core=valid, junk=~valid, readable=valid)
 
 
 def scores_of(truth: I64, label: I64) -> dict[str, Cell]:

@@ -90,7 +90,9 @@ def cluster(film: Film, bench: Bench, profile: str) -> tuple[I64, float]:
     """Labels of a title's tracks, and the seconds of its adaptation."""
     config = bench.profile(profile)
     found = adapt_film(film, bench, config.adapt)
-    label = cluster_film(found.adapted.outputs, film.title.cannot_link, config).label
+    label = cluster_film(
+        found.adapted.outputs, film.title.cannot_link, config, prior=bench.prior
+    ).label
     return label, found.encode_seconds + found.train_seconds
 
 

@@ -41,7 +41,7 @@ from vcn_ray.core.distance import (
 from vcn_ray.core.linkage import CannotLink, agglomerate
 from vcn_ray.core.metrics import evaluate_clustering
 from vcn_ray.core.vectors import group_sums, unit_rows
-from vcn_ray.records import F32, F64, I64, TrackOutputs
+from vcn_ray.records import F32, F64, I64, Tiers, TrackOutputs
 
 COLUMNS = {
     "clustering": "",
@@ -135,6 +135,8 @@ def made_block(cast: Cast, people: I64, rng: np.random.Generator) -> dict[str, A
         "pretrained": unit_rows(mean(views[0])).astype(np.float32),
         "pretrained_views": 1 + mean_within_groups(views[0], views[1], track, k),
         "quality": np.full(k, 0.5, np.float32),
+        "score": np.full(k, np.nan, np.float32),
+        "recognisability": np.ones(k, np.float32),
     }
 
 
@@ -186,7 +188,8 @@ def closure_of(title: Title) -> Callable[[], I64]:
 
 def whole_of(title: Title, rule: Any) -> Callable[[], I64]:
     valid, config = np.ones(len(title.people), bool), ClusterConfig(rule=rule)
-    return lambda: cluster_tracks(title.outputs, valid, title.cannot_link, config).label
+    tiers = Tiers(core=valid, junk=~valid, readable=valid)
+    return lambda: cluster_tracks(title.outputs, tiers, title.cannot_link, config).label
 
 
 def product_seconds(tracks: int, width: int) -> Seconds:

@@ -13,14 +13,15 @@ from vcn_ray.core.cluster import ClusterConfig, broken_fraction, cluster_tracks,
 from vcn_ray.core.distance import cosine_space
 from vcn_ray.core.vectors import renumber
 from vcn_ray.errors import ShapeError
-from vcn_ray.records import I64, Clustering, Mask, TrackOutputs
+from vcn_ray.records import I64, Clustering, Mask, Tiers, TrackOutputs
 
 Rule = Literal["adaptive", "paper"]
 BOTH = pytest.mark.parametrize("rule", ["adaptive", "paper"])
 
 
-def everything(outputs: TrackOutputs) -> Mask:
-    return np.ones(len(outputs), bool)
+def tiers_of(core: Mask) -> Tiers:
+    """Tiers of readable tracks: those that are not core are weak."""
+    return Tiers(core, np.zeros(len(core), bool), np.ones(len(core), bool))
 
 
 def cluster(
@@ -31,7 +32,7 @@ def cluster(
 ) -> Clustering:
     return cluster_tracks(
         outputs,
-        everything(outputs) if valid is None else valid,
+        tiers_of(np.ones(len(outputs), bool) if valid is None else valid),
         no_pairs() if cannot_link is None else np.array(cannot_link),
         ClusterConfig(rule=rule),
     )
@@ -161,7 +162,7 @@ def test_the_fraction_of_broken_pairs() -> None:
 
 def test_senseless_input_is_refused() -> None:
     outputs = made_title([0, 1])
-    with pytest.raises(ShapeError, match="marks"):
+    with pytest.raises(ShapeError, match="tiers"):
         cluster(outputs, valid=np.ones(3, bool))
     with pytest.raises(ShapeError, match="rows"):
         cluster(outputs, [[0, 2]])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -74,8 +76,15 @@ def test_few_tracks_are_all_kept(tracks: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"min_score": 1.0}, {"min_score": 0.0}, {"max_unknown_fraction": 1.5}]
+    "wrong",
+    [
+        {"min_score": 1.0},
+        {"min_score": 0.0},
+        {"max_unknown_fraction": 1.5},
+        {"min_recognisability": -0.1},
+        {"rule": "best"},
+    ],
 )
-def test_senseless_settings_are_refused(wrong: dict[str, float]) -> None:
+def test_senseless_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         QualityConfig(**wrong)

@@ -77,6 +77,8 @@ def made_title(
         pretrained=unit_rows(mean(views[0])).astype(np.float32),
         pretrained_views=1 + (within(views[1], views[2]) + within(views[2], views[1])) / 2,
         quality=np.full(k, 0.5, np.float32),
+        score=np.full(k, np.nan, np.float32),
+        recognisability=np.ones(k, np.float32),
         centre=zero.astype(np.float32),
         teacher_temperature=0.07,
         student_temperature=0.1,

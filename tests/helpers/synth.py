@@ -75,7 +75,8 @@ def crops_of(people: I64, crops_per_track: int, seed: int = 0) -> U8:
 def title_of(people: I64, crops_per_track: int = 4, seed: int = 0) -> TitleCrops:
     """A title whose track t shows `people[t]`; no two tracks share a frame."""
     track = np.arange(len(people)).repeat(crops_per_track)
-    return TitleCrops(crops_of(people, crops_per_track, seed), track, np.zeros((0, 2), np.int64))
+    crops, none = crops_of(people, crops_per_track, seed), np.zeros((0, 2), np.int64)
+    return TitleCrops(crops, track, none, np.full(len(track), 0.9, np.float32))
 
 
 def unit(seed: int, *shape: int) -> Tensor:

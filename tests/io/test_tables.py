@@ -86,6 +86,8 @@ def test_outputs_go_round() -> None:
         pretrained=rng.random((k, d), np.float32),
         pretrained_views=rng.random(k),
         quality=rng.random(k, np.float32),
+        score=np.array([0.7, np.nan, 0.9], np.float32),
+        recognisability=rng.random(k, np.float32),
         centre=rng.random(o, np.float32),
         teacher_temperature=0.07,
         student_temperature=0.1,
@@ -93,7 +95,7 @@ def test_outputs_go_round() -> None:
     again = load_outputs(save_outputs(outputs))
     assert isinstance(again.teacher_temperature, float)
     assert (again.teacher_temperature, again.student_temperature) == (0.07, 0.1)
-    for name in ("crops", "teacher", "within", "centre"):
+    for name in ("crops", "teacher", "within", "score", "recognisability", "centre"):
         np.testing.assert_array_equal(getattr(again, name), getattr(outputs, name))
         assert getattr(again, name).dtype == getattr(outputs, name).dtype
 

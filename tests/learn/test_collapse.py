@@ -15,7 +15,7 @@ from vcn_ray.core.cluster import ClusterConfig, cluster_tracks
 from vcn_ray.learn.adapt import Adapted, adapt
 from vcn_ray.learn.adapt_config import AdaptConfig, Trained
 from vcn_ray.learn.loss import MIN_RELATIVE_VARIANCE
-from vcn_ray.records import F32
+from vcn_ray.records import F32, Tiers
 
 WHO = np.tile(np.arange(6), 4)
 
@@ -53,7 +53,8 @@ def people(adapted: Adapted) -> list[int]:
     """Who is who by the result, numbered by first track."""
     valid, none = np.ones(len(WHO), bool), np.zeros((0, 2), np.int64)
     rule = ClusterConfig(rule="paper")
-    label: list[int] = cluster_tracks(adapted.outputs, valid, none, rule).label.tolist()
+    tiers = Tiers(core=valid, junk=~valid, readable=valid)
+    label: list[int] = cluster_tracks(adapted.outputs, tiers, none, rule).label.tolist()
     return label
 
 

@@ -5,16 +5,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tests.helpers.synth import TinyBackbone, unit
+from tests.helpers.synth import unit
 from vcn_ray.learn import outputs as module
 from vcn_ray.learn.heads import Head, Student
 from vcn_ray.learn.loss import Temperatures, distillation_loss
-from vcn_ray.learn.outputs import (
-    CropEmbeddings,
-    draw_masks,
-    quality_of_crops,
-    track_outputs,
-)
+from vcn_ray.learn.outputs import MIN_WEIGHT, CropCues, CropEmbeddings, TrackMeans, track_outputs
 
 TRACK = np.array([1, 0, 2, 1, 0, 1, 3])  # 2, 3, 1 and 1 crops
 TEMPERATURES = Temperatures(0.07, 0.1)
@@ -26,7 +21,16 @@ def student() -> Student:
 
 
 def embeddings() -> CropEmbeddings:
-    return CropEmbeddings(unit(0, 7, 24), unit(1, 2, 7, 24), unit(2, 7, 24), unit(3, 3, 7, 24))
+    return CropEmbeddings(
+        *(unit(0, 7, 24), unit(7, 7, 24), unit(1, 2, 7, 24)),
+        *(unit(2, 7, 24), unit(8, 7, 24), unit(3, 3, 7, 24)),
+    )
+
+
+def cues() -> CropCues:
+    score, quality, readable = np.random.default_rng(9).random((3, 7), np.float32)
+    readable[4] = 0  # a ruined crop, alone on its own side of the mean
+    return CropCues(score, quality, readable)
 
 
 def loss(known: torch.Tensor, guessed: torch.Tensor) -> float:
@@ -39,8 +43,8 @@ def loss(known: torch.Tensor, guessed: torch.Tensor) -> float:
 
 
 def test_track_outputs_equal_the_double_loops() -> None:
-    crops, quality = embeddings(), np.linspace(0.2, 0.8, 7, dtype=np.float32)
-    got = track_outputs(student(), crops, quality, TRACK)
+    crops, seen = embeddings(), cues()
+    got = track_outputs(student(), crops, seen, TRACK)
     head = student().head
     plain, (left, right) = head(crops.plain), (head(view) for view in crops.augmented)
     for t in range(4):
@@ -59,40 +63,48 @@ def test_track_outputs_equal_the_double_loops() -> None:
             if a != b
         ]
         assert abs(got.pretrained_views[t] - (1 - np.mean(cosines))) < 1e-6
-        np.testing.assert_allclose(got.output[t], plain[rows].mean(0), atol=1e-6)
-        mean = functional.normalize(crops.pretrained[rows].mean(0), dim=0)
-        np.testing.assert_allclose(got.pretrained[t], mean, atol=1e-6)
-        assert abs(got.quality[t] - quality[rows].mean()) < 1e-6
+        weight = np.maximum(seen.recognisability[rows], MIN_WEIGHT)
+        np.testing.assert_allclose(
+            got.output[t], weight @ plain[rows].numpy() / weight.sum(), atol=1e-6
+        )
+        for name in ("pretrained", "embedding"):
+            both = (
+                (crops.pretrained, crops.pretrained_mirrored)
+                if name == "pretrained"
+                else (crops.plain, crops.mirrored)
+            )
+            total = torch.zeros(24)
+            for row, share in zip(rows, weight, strict=True):
+                total += float(share) * (both[0][row] + both[1][row])
+            want = functional.normalize(total, dim=0)
+            np.testing.assert_allclose(getattr(got, name)[t], want, atol=1e-6)
+        for name in ("quality", "score", "recognisability"):  # plain means
+            assert abs(getattr(got, name)[t] - getattr(seen, name)[rows].mean()) < 1e-6
     assert got.crops.tolist() == [2, 3, 1, 1]
     np.testing.assert_allclose(got.teacher.sum(axis=1), 1, atol=1e-5)
 
 
 def test_blocks_of_crops_do_not_change_the_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = student(), embeddings(), np.ones(7, np.float32), TRACK
-    whole = track_outputs(*arguments)
+    whole = track_outputs(student(), embeddings(), cues(), TRACK)
     monkeypatch.setattr(module, "OUTPUT_CROPS", 2)
-    parts = track_outputs(*arguments)
+    parts = track_outputs(student(), embeddings(), cues(), TRACK)
     for name in ("crops", "teacher", "student", "within_views", "pretrained_views", "embedding"):
         np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), atol=1e-6)
 
 
-def test_passes_use_the_same_masks_for_every_crop_and_rank_by_robustness() -> None:
-    encoder = TinyBackbone()
-    ticks: list[float] = []
-    masks = draw_masks(30, 64, 0.5, torch.Generator().manual_seed(0))
-    assert abs(float(masks.mean()) - 1) < 0.1
-    assert set(masks.ravel().tolist()) == {0.0, 2.0}
-    even = torch.ones(300, 64)
-    peaked = torch.zeros(300, 64)
-    peaked[:, :2] = 5  # what little there is may be dropped as a whole
-    features = torch.cat([even, peaked])
-    quality = quality_of_crops(encoder, features, masks, ticks.append)
-    assert quality.shape == (600,)
-    assert ((quality >= 0) & (quality <= 1)).all()
-    assert quality[0] > quality[300]
-    np.testing.assert_allclose(quality[:300], quality[0], atol=1e-5)
-    assert ticks[-1] == 1
-    still = quality_of_crops(
-        encoder, features, draw_masks(5, 64, 0, torch.Generator()), lambda _: None
-    )
-    np.testing.assert_allclose(still, 1, atol=1e-3)
+def test_a_weighted_mean_by_hand() -> None:
+    track = np.array([1, 0, 1, 1])
+    means = TrackMeans(track, np.array([0.5, 0.0, 0.25, 0.0], np.float32))
+    values = np.array([[4, 0], [7, 1], [8, 4], [900, 0]], np.float32)
+    total = 0.5 + 0.25 + MIN_WEIGHT
+    want = np.array([[7, 1], [(0.5 * 4 + 0.25 * 8 + MIN_WEIGHT * 900) / total, 0.25 * 4 / total]])
+    np.testing.assert_allclose(means.weighted(values), want, rtol=1e-6)
+    np.testing.assert_allclose(means.of(values), np.array([[7, 1], [304, 4 / 3]]), rtol=1e-6)
+    assert means.crops.tolist() == [1, 3]
+
+
+def test_one_crop_of_unknown_score_leaves_its_track_without_one() -> None:
+    score = cues().score.copy()
+    score[0] = np.nan
+    got = track_outputs(student(), embeddings(), cues()._replace(score=score), TRACK)
+    assert np.isnan(got.score).tolist() == [False, True, False, False]

@@ -29,6 +29,7 @@ DOING = {step.name: step.doing for step in STEPS} | {
     "sample": "rendering the film",
     "download": "fetching the pack",
     "check": "checking faces",
+    "prior": "measuring the prior",
     "speed": "timing packs",
 }
 

@@ -255,7 +255,19 @@ def _pack_add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input-pixels", type=int, metavar="N", help="longest side of the detector's input"
     )
-    parser.add_argument("--force", action="store_true", help="replace an existing pack.toml")
+    parser.add_argument(
+        "--faces",
+        type=Path,
+        metavar="FOLDER",
+        help="measure the prior on these pictures: one sub-folder for each person",
+    )
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--force", action="store_true", help="replace an existing pack.toml")
+    existing.add_argument(
+        "--keep",
+        action="store_true",
+        help="keep how the folder is described, and only measure its prior",
+    )
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:

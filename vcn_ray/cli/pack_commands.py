@@ -6,15 +6,19 @@ import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import partial
+from pathlib import Path
 
 from vcn_ray.cli.options import given_settings
 from vcn_ray.config import RunConfig, with_pack
 from vcn_ray.console import ProgressDisplay, count, one_printable_line, say, show_table
-from vcn_ray.errors import PackError
+from vcn_ray.core.prior import FacePrior
+from vcn_ray.errors import PackError, UsageError
+from vcn_ray.io.storage import is_remote
 from vcn_ray.io.video import DecodeConfig
 from vcn_ray.packs.accuracy import FALSE_RATES, FaceCheck, check_faces, find_faces
-from vcn_ray.packs.add import AddedPack, PackOptions, add_pack
+from vcn_ray.packs.add import AddedPack, PackOptions, add_pack, add_prior
 from vcn_ray.packs.check import PackCheck, check_pack, measure_speed
+from vcn_ray.packs.describe import PACK_TOML
 from vcn_ray.packs.face_pack import BUILT_IN, PackInfo
 from vcn_ray.packs.fetch import pull_pack
 from vcn_ray.packs.find import (
@@ -24,7 +28,10 @@ from vcn_ray.packs.find import (
     pack_on_this_machine,
     resolve_pack,
 )
+from vcn_ray.packs.inspect import MANIFEST
 from vcn_ray.packs.load import describe_pack, insightface_home
+
+NO_PRIOR = "a title's own tracks alone decide who is alike and which faces can be recognised"
 
 MEGABYTE = 1e6
 MAX_SIDE = DecodeConfig().long_side_pixels
@@ -86,8 +93,19 @@ def _speed(info: PackInfo, settings: RunConfig, display: ProgressDisplay) -> lis
 
 
 def _show(options: argparse.Namespace) -> int:
-    _say_fields(_info_fields(find_pack(_pack_settings(options))))
+    settings = _pack_settings(options)
+    info = find_pack(settings)
+    unmeasured = f"none, so {NO_PRIOR}: {_how_to_measure(info, settings.pack)}"
+    _say_fields(_info_fields(info) | _prior_fields(info.prior, unmeasured))
     return 0
+
+
+def _how_to_measure(info: PackInfo, pack: str) -> str:
+    """Say how to measure the prior of a pack in a folder or on S3."""
+    if is_remote(pack):  # it was fetched into a cache, whose files must stay as they are
+        return "vcn packs add DIR --keep measures one in a folder, from which to upload it again"
+    described = any((Path(info.place) / name).is_file() for name in (PACK_TOML, MANIFEST))
+    return f"vcn packs add {info.place}{' --keep' if described else ''} measures one"
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -108,14 +126,27 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _add(options: argparse.Namespace) -> int:
-    given = {field.name: getattr(options, field.name) for field in fields(PackOptions)}
-    added = add_pack(options.folder, PackOptions(**given), options.force)
+    given = PackOptions(**{each.name: getattr(options, each.name) for each in fields(PackOptions)})
+    if options.keep and given != PackOptions():
+        raise UsageError("--keep takes no other option than --faces: change pack.toml by hand")
+    with ProgressDisplay() as display:
+        show = partial(display.advance, "prior")
+        if options.keep:
+            added = add_prior(options.folder, options.faces, show)
+        else:
+            added = add_pack(options.folder, given, options.force, options.faces, show)
+    pictures = f"measured on {added.measured.pictures}"
     _say_fields(_net_fields(added) | _check_fields(added.check))
+    _say_fields(_prior_fields(added.measured.prior, "none", pictures))
     say(f"written: {added.path}")
     _say_problems(added.check.problems)
+    again = f"vcn packs add {options.folder} --keep"
     if added.check.problems:
-        say(f"to do: change {added.path}, then run vcn packs check {options.folder}")
+        say(f"to do: change {added.path}, then run {again}")
         return 1
+    if added.measured.problem:
+        more = f"for more faces run {again} --faces FOLDER"
+        say(f"without a prior, {NO_PRIOR}: {added.measured.problem}; {more}")
     say(f"next: vcn index INPUT --output OUT --pack {options.folder}")
     return 0
 
@@ -150,6 +181,19 @@ def _info_fields(info: PackInfo) -> dict[str, object]:
         "encoder MB": info.encoder_bytes / MEGABYTE,
         "detector hash": info.detector_hash,
         "encoder hash": info.encoder_hash,
+    }
+
+
+def _prior_fields(
+    prior: FacePrior | None, unmeasured: str, measured: str = "measured"
+) -> dict[str, object]:
+    """The lines about a prior, in order; the first one says whether there is one."""
+    if prior is None:
+        return {"prior": unmeasured}
+    return {
+        "prior": measured,
+        "tracks of one person": f"cosine distance up to {prior.cut:.4f}, pretrained encoder",
+        "faces that can be recognised": f"nearly all score {prior.min_score:.2f} or more",
     }
 
 

@@ -63,6 +63,21 @@ def find_faces(folder: Path) -> list[FaceFile]:
     Raises:
         UsageError: There is no such folder, or it holds too little to compare.
     """
+    pictures = list_people(folder)
+    if max(map(len, pictures)) < 2:
+        raise UsageError(
+            f"{folder} has one picture of each of {len(pictures)} people: at least one person "
+            "needs two"
+        )
+    return [FaceFile(path, person) for person, files in enumerate(pictures) for path in files]
+
+
+def list_people(folder: Path) -> list[list[Path]]:
+    """List the pictures of each person of a labelled folder, in the order of names.
+
+    Raises:
+        UsageError: There is no such folder, or it holds pictures of fewer than two people.
+    """
     layout = "give one sub-folder for each person, with pictures in it"
     try:
         people = sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
@@ -75,12 +90,7 @@ def find_faces(folder: Path) -> list[FaceFile]:
         raise UsageError(
             f"{folder} has pictures of {len(pictures)} people, needed are two: {layout}"
         )
-    if max(map(len, pictures)) < 2:
-        raise UsageError(
-            f"{folder} has one picture of each of {len(pictures)} people: at least one person "
-            "needs two"
-        )
-    return [FaceFile(path, person) for person, files in enumerate(pictures) for path in files]
+    return pictures
 
 
 def _picture_files(folder: Path) -> list[Path]:

@@ -2,12 +2,13 @@
 
 It asks nobody for what the files do not say, such as a licence: the caller gives it, or it stays
 unknown. If the files cannot be used, nothing is written. A pack that loads but fails the check on
-the picture is written, so that the user can correct its description.
+the picture is written, so that the user can correct its description. Only a pack without problems
+gets a prior, because a correction would change that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,12 +16,16 @@ from typing import Any, NamedTuple
 
 import tomli_w
 
-from vcn_ray.errors import PackError
+from vcn_ray.core.prior import FacePrior
+from vcn_ray.errors import PackError, UsageError
 from vcn_ray.io.atomic import atomic_file
+from vcn_ray.packs.calibrate import measure_prior
 from vcn_ray.packs.check import PackCheck, check_loaded
 from vcn_ray.packs.describe import PACK_TOML, PackFile, validate_pack_file
-from vcn_ray.packs.inspect import describe_nets, find_nets
+from vcn_ray.packs.face_pack import FacePack, Progress, no_progress
+from vcn_ray.packs.inspect import describe_nets, find_nets, read_pack
 from vcn_ray.packs.load import load_described
+from vcn_ray.packs.prior_pictures import LabelledPictures, labelled_pictures, shipped_pictures
 from vcn_ray.packs.weight_files import (
     PICKLES,
     SAFE,
@@ -29,6 +34,7 @@ from vcn_ray.packs.weight_files import (
     read_weights,
     same_weights,
 )
+from vcn_ray.records import U8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +49,14 @@ class PackOptions:
     input_pixels: int | None = None  # longest side of the detector's input
 
 
+class MeasuredPrior(NamedTuple):
+    """What was measured of a pack, or why nothing was."""
+
+    prior: FacePrior | None
+    pictures: str  # from which it was measured, in words
+    problem: str  # empty if there is a prior
+
+
 class AddedPack(NamedTuple):
     """A pack that was written."""
 
@@ -50,29 +64,38 @@ class AddedPack(NamedTuple):
     spec: PackFile
     check: PackCheck
     scale_chosen: bool  # whether the check chose another input scale than the usual one
+    measured: MeasuredPrior
 
 
-def add_pack(folder: Path, options: PackOptions, overwrite: bool = False) -> AddedPack:
-    """Write the pack.toml of a folder with model files, and check the pack on a picture.
+def add_pack(
+    folder: Path,
+    options: PackOptions,
+    overwrite: bool = False,
+    faces: Path | None = None,
+    progress: Progress = no_progress,
+) -> AddedPack:
+    """Write the pack.toml of a folder with model files, check the pack, and measure its prior.
 
     Args:
         folder: Holds a detector and an encoder.
         options: What the user says of the pack.
         overwrite: Whether to replace an existing pack.toml.
+        faces: Labelled pictures for the prior; None: those that come with the dependencies.
+        progress: Called with the finished fraction of the prior.
 
     Raises:
         PackError: The files are no pack, or cannot be used, or the folder is not writable.
+        UsageError: `faces` is no folder of labelled pictures.
     """
-    path = folder / PACK_TOML
-    if not folder.is_dir():
-        raise PackError(f"{folder} is no folder: give the one that holds the model files")
+    path = _target(folder)
     if path.exists() and not overwrite:
         raise PackError(
-            f"{path} exists already: check it with vcn packs check {folder}, or remove it, or "
-            "replace it with --force"
+            f"{path} exists already: check it with vcn packs check {folder}, or measure its prior "
+            "with --keep, or replace it with --force"
         )
     if options.commercial_use and not options.licence:
         raise PackError("--commercial-use needs --licence: say which licence allows it")
+    pictures = _pictures(faces)
     with _pack_file(path) as part:  # the check takes long, so a read-only folder must fail first
         spec = _describe(folder, options)
         check = check_loaded(load_described(folder, spec))
@@ -81,8 +104,72 @@ def add_pack(folder: Path, options: PackOptions, overwrite: bool = False) -> Add
             change = {"mean": list(scale.mean), "std": list(scale.std)}
             spec = spec.model_copy(update={"encoder": spec.encoder.model_copy(update=change)})
             check = check_loaded(load_described(folder, spec))
-        part.write_text(tomli_w.dumps(spec.model_dump(exclude_none=True)), encoding="utf-8")
-    return AddedPack(path, spec, check, scale is not None)
+        measured = _measure(load_described(folder, spec), check, pictures, progress)
+        spec = spec.with_prior(measured.prior)
+        _write(spec, part)
+    return AddedPack(path, spec, check, scale is not None, measured)
+
+
+def add_prior(
+    folder: Path, faces: Path | None = None, progress: Progress = no_progress
+) -> AddedPack:
+    """Keep the description of a pack's folder, but measure its prior, and write both.
+
+    Args:
+        folder: Of the pack; its description may be a pack.toml, or its files alone.
+        faces: As in `add_pack`.
+        progress: As in `add_pack`.
+
+    Raises:
+        PackError: The folder is no pack, or is not writable.
+        UsageError: As `add_pack`; or no prior can be measured, and the folder stays as it is.
+    """
+    path = _target(folder)
+    pictures = _pictures(faces)
+    with _pack_file(path) as part:
+        spec = read_pack(folder).with_prior(None)
+        pack = load_described(folder, spec)
+        check = check_loaded(pack)
+        measured = _measure(pack, check, pictures, progress)
+        if measured.prior is None:
+            raise UsageError(f"no prior of {folder} was measured: {measured.problem}")
+        spec = spec.with_prior(measured.prior)
+        _write(spec, part)
+    return AddedPack(path, spec, check, False, measured)
+
+
+def _target(folder: Path) -> Path:
+    """The pack.toml to write; raise PackError if there is no such folder."""
+    if not folder.is_dir():
+        raise PackError(f"{folder} is no folder: give the one that holds the model files")
+    return folder / PACK_TOML
+
+
+def _write(spec: PackFile, path: Path) -> None:
+    path.write_text(tomli_w.dumps(spec.model_dump(exclude_none=True)), encoding="utf-8")
+
+
+def _pictures(faces: Path | None) -> LabelledPictures | None:
+    return None if faces is None else labelled_pictures(faces)
+
+
+def _measure(
+    pack: FacePack, check: PackCheck, labelled: LabelledPictures | None, progress: Progress
+) -> MeasuredPrior:
+    """Measure the prior of a checked pack from labelled pictures, or from those that ship."""
+    if check.problems:
+        todo = "solve the problems first, see vcn packs check"
+        return MeasuredPrior(None, "", todo)
+    pictures: Sequence[U8] = shipped_pictures() if labelled is None else labelled
+    words = f"{len(pictures)} pictures that come with the dependencies"
+    person = None
+    if labelled is not None:
+        words, person = f"{len(pictures)} pictures of {labelled.people} people", labelled.person
+    try:
+        prior = measure_prior(pack, pictures, person, progress)
+    except UsageError as error:
+        return MeasuredPrior(None, words, f"in {words}, {error}")
+    return MeasuredPrior(prior, words, "")
 
 
 def _describe(folder: Path, options: PackOptions) -> PackFile:

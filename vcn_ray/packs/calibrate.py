@@ -7,8 +7,9 @@ Copies are made of whole pictures, so that detector and aligner see them as they
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ from vcn_ray.core.quality import crop_quality
 from vcn_ray.core.vectors import pairwise_iou, unit_rows
 from vcn_ray.errors import UsageError
 from vcn_ray.models.backbones import Backbone
+from vcn_ray.packs.accuracy import with_border
 from vcn_ray.packs.face_pack import FacePack, Progress, no_progress
 from vcn_ray.records import F32, F64, I64, U8, Detections
 
@@ -34,6 +36,7 @@ MISSED = 0.05  # fraction of good faces that may score less, where scores vary m
 PASSES, DROPOUT = 30, 0.5  # as in AdaptConfig
 RIDGE = 1e-3  # of the fit, on standardised cues
 BATCH = 16
+DIGITS = 4  # after the point
 
 
 class _Cues(NamedTuple):
@@ -62,9 +65,14 @@ def measure_prior(
         progress: Called with the finished fraction.
 
     Raises:
-        UsageError: Fewer than MIN_FACES faces are found, or none of two people.
+        UsageError: Fewer than MIN_FACES faces are found, or none of two people, or all look alike.
     """
     cues, people = _collect(pack, pictures, person, progress)
+    if len(people) < MIN_FACES or len(set(people.tolist())) < 2:
+        raise UsageError(
+            f"{len(people)} faces of at least {GOOD_HEIGHT:.0f} pixels were found, needed are "
+            f"{MIN_FACES}, of two people or more"
+        )
     embeddings, stability = _embed(pack.load_encoder(), cues.crops)
     length = np.linalg.norm(embeddings, axis=1)
     unit = unit_rows(embeddings)
@@ -72,13 +80,10 @@ def measure_prior(
     good = unit[intact]
     first, second = np.triu_indices(len(intact), 1)
     strangers = people[first] != people[second]
-    if len(intact) < MIN_FACES or not strangers.any():
-        raise UsageError(
-            f"{len(intact)} faces were found, needed are {MIN_FACES} of at least two people: give "
-            "more pictures, with faces of at least 64 pixels"
-        )
-    cosines = np.einsum("pd,pd->p", good[first], good[second])[strangers]
+    cosines = (good @ good.T)[first, second][strangers]
     mean, sd = float(cosines.mean()), float(cosines.std())
+    if round(sd, DIGITS) <= 0:
+        raise UsageError("the encoder gives all faces the same embedding")
     kept = np.clip((np.einsum("nd,nd->n", unit, unit[cues.intact]) - mean) / (1 - mean), 0, 1)
     copies = cues.intact != np.arange(len(cues.intact))
     usual = cues.score[(cues.height >= GOOD_HEIGHT - 1) & (cues.score > 0)]
@@ -86,14 +91,20 @@ def measure_prior(
     table = np.stack([cues.score, length, stability], axis=1)
     weights = _fit(table[copies], kept[copies])
     return FacePrior(
-        stranger_cosine=round(mean, 4),
-        stranger_sd=round(sd, 4),
-        min_score=round(min_score, 4),
-        intercept=round(weights[0], 4),
-        per_score=round(weights[1], 4),
-        per_length=round(weights[2], 4),
-        per_stability=round(weights[3], 4),
+        stranger_cosine=round(mean, DIGITS),
+        stranger_sd=round(sd, DIGITS),
+        min_score=round(min_score, DIGITS),
+        intercept=_rounded(weights[0]),
+        per_score=_rounded(weights[1]),
+        per_length=_rounded(weights[2]),
+        per_stability=_rounded(weights[3]),
     )
+
+
+def _rounded(weight: float) -> float:
+    """Round to DIGITS after the point, and keep as many digits of a small number."""
+    zeros = -math.floor(math.log10(max(abs(weight), 1e-9))) - 1
+    return round(weight, DIGITS + max(0, zeros))
 
 
 def ruined_copies(picture: U8, height: float, seed: int) -> Iterator[tuple[U8, float]]:
@@ -120,7 +131,7 @@ def ruined_copies(picture: U8, height: float, seed: int) -> Iterator[tuple[U8, f
 
 def _compressed(picture: U8, quality: int) -> U8:
     _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded: Any = cv2.imdecode(data, cv2.IMREAD_COLOR)  # what was just encoded can be decoded
+    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
     return np.ascontiguousarray(decoded[..., ::-1])
 
 
@@ -133,6 +144,9 @@ def _collect(
     people: list[int] = []
     for number, picture in enumerate(pictures):
         (faces,) = pack.detector.detect(picture[None])
+        if person is not None and not len(faces):  # a face that fills a picture, see `accuracy`
+            picture = with_border(picture)
+            (faces,) = pack.detector.detect(picture[None])
         if person is not None and len(faces):
             faces = faces[[_most_central(faces, picture)]]
         for face in range(len(faces)):

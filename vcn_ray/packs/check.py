@@ -127,15 +127,18 @@ def _timed(work: Callable[[], T]) -> tuple[T, float]:
     return result, time.perf_counter() - start
 
 
-def read_picture() -> U8:
-    """Read the picture (h, w, 3) uint8 RGB of six people that comes with insightface.
+def read_picture(name: str = "t1.jpg") -> U8:
+    """Read a picture (h, w, 3) uint8 RGB that comes with insightface.
+
+    Args:
+        name: Of its file; `t1.jpg` shows six people.
 
     Raises:
         PackError: The picture is missing.
     """
     # insightface is not imported: that takes seconds.
     places = getattr(importlib.util.find_spec("insightface"), "submodule_search_locations", None)
-    path = Path((places or ["insightface"])[0]) / "data" / "images" / "t1.jpg"
+    path = Path((places or ["insightface"])[0]) / "data" / "images" / name
     picture = cv2.imread(str(path))
     if picture is None:
         raise PackError(f"{path} cannot be read: install insightface again")

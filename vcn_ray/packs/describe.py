@@ -35,6 +35,17 @@ A face-ID net as an ONNX graph has
     std = [127.5, 127.5, 127.5]     # optional: which is then divided by this
     channels = "rgb"                # optional: the graph's order of channels, or "bgr"
 
+What `vcn packs add` measured with detector and encoder (see `core.prior`) is optional, too:
+
+    [prior]
+    stranger_cosine = 0.0948        # mean cosine of two people's faces
+    stranger_sd = 0.0882            # standard deviation of the same
+    min_score = 0.6286              # of the detector; a face that can be recognised scores more
+    intercept = -30.7142            # how much of a face's identity its embedding holds: a logistic
+    per_score = 1.678               # function of the detector's score, of the embedding's length
+    per_length = 0.3073             # and of its stability
+    per_stability = 30.1914
+
 Weights have the names of the net's authors: mobilefacenet those of foamliu's MobileFaceNet, iresnet
 those of InsightFace's arcface_torch (R18, R34, R50, R100 and others; the number of blocks shows
 which), which takes RGB as (x - 127.5) / 127.5. `vcn packs add` writes this file. It also writes
@@ -47,8 +58,9 @@ import difflib
 import hashlib
 import json
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -59,6 +71,8 @@ from pydantic import (
     field_validator,
 )
 
+from vcn_ray.bounds import Fraction, NonNegative, Positive
+from vcn_ray.core.prior import FacePrior
 from vcn_ray.errors import PackError
 
 T = TypeVar("T")
@@ -121,6 +135,20 @@ class EncoderTable(Table):
         return value
 
 
+class PriorTable(Table):
+    """The table [prior]: the fields of `FacePrior`."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    stranger_cosine: float = Field(ge=-1, lt=1)
+    stranger_sd: Positive
+    min_score: Fraction
+    intercept: float
+    per_score: NonNegative
+    per_length: NonNegative
+    per_stability: NonNegative
+
+
 class PackFile(Table):
     """All of pack.toml."""
 
@@ -131,6 +159,16 @@ class PackFile(Table):
     detector: DetectorTable
     aligner: AlignerTable
     encoder: EncoderTable
+    prior: PriorTable | None = None
+
+    @property
+    def face_prior(self) -> FacePrior | None:
+        """What was measured with this pack; None: nothing."""
+        return FacePrior(**self.prior.model_dump()) if self.prior else None
+
+    def with_prior(self, prior: FacePrior | None) -> PackFile:
+        """Give the same description with another prior, or without one."""
+        return self.model_copy(update={"prior": prior and PriorTable(**asdict(prior))})
 
     def detector_hash(self) -> str:
         """Hex that changes with everything that boxes and aligned crops depend on."""
@@ -138,8 +176,9 @@ class PackFile(Table):
         return settings_hash([_settings(self.detector), _settings(self.aligner), side])
 
     def encoder_hash(self) -> str:
-        """Hex that changes with everything that embeddings of given crops depend on."""
-        return settings_hash([_settings(self.encoder)])
+        """Hex that changes with everything that the people found in given crops depend on."""
+        tables = (self.encoder, self.prior) if self.prior else (self.encoder,)
+        return settings_hash([_settings(table) for table in tables])
 
 
 def settings_hash(settings: list[dict[str, Any]] | dict[str, Any]) -> str:
@@ -215,11 +254,15 @@ def _first_fault(error: ValidationError) -> str:
     if fault["type"] == "missing":
         return f"the key {dotted} is missing: add it"
     if fault["type"] == "extra_forbidden":
-        model = PackFile.model_fields[table[0]].annotation if table else PackFile
-        known = list(getattr(model, "model_fields", {}))
-        return f"unknown key {dotted}: {suggest(key, known)}"
+        return f"unknown key {dotted}: {suggest(key, _known_keys(table))}"
     reason = fault["msg"].removeprefix("Value error, ")
     return f"{dotted} = {fault['input']!r} is not valid: {reason[0].lower()}{reason[1:]}"
+
+
+def _known_keys(table: list[str]) -> list[str]:
+    """The keys of a table, or of the file itself."""
+    model: Any = PackFile.model_fields[table[0]].annotation if table else PackFile
+    return list(next(iter(get_args(model)), model).model_fields)  # of an optional table, its type
 
 
 def suggest(word: str, known: list[str]) -> str:

@@ -253,4 +253,5 @@ def describe_built_in(name: str) -> PackInfo:
         encoder_hash=parts.encoder_hash,
         detector_bytes=sum(find_shipped(file).stat().st_size for file in parts.detector.files),
         encoder_bytes=find_shipped(parts.encoder.file).stat().st_size,
+        prior=parts.prior,
     )

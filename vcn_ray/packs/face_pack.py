@@ -86,7 +86,7 @@ class FacePack:
     aligner: Aligner
     encoder: str  # kind
     detector_hash: str  # hex; changes with everything that boxes and crops depend on
-    encoder_hash: str  # hex; changes with everything that embeddings of given crops depend on
+    encoder_hash: str  # hex; changes with everything that the people in given crops depend on
     make_encoder: Callable[[], Backbone]
     prior: FacePrior | None = None  # None: it was not measured
     write_onnx: Callable[[Backbone, Path], None] = write_module  # for an encoder of this pack
@@ -115,4 +115,5 @@ class PackInfo:
     encoder_hash: str = ""  # hex, equal to that of the loaded pack; empty: unknown
     detector_bytes: int = 0  # size of the files; 0: unknown
     encoder_bytes: int = 0  # size of the file; 0: unknown
+    prior: FacePrior | None = None  # None: it was not measured
     problem: str = ""  # why the pack cannot be used; empty if it can

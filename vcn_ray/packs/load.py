@@ -77,6 +77,7 @@ def load_described(folder: Path, spec: PackFile, threads: int = 1, device: str =
         detector_hash=spec.detector_hash(),
         encoder_hash=spec.encoder_hash(),
         make_encoder=partial(open_encoder, weights, spec.encoder),
+        prior=spec.face_prior,
         write_onnx=partial(write_like, weights),
     )
 
@@ -119,6 +120,7 @@ def pack_info(
         encoder_hash=spec.encoder_hash(),
         detector_bytes=detector_bytes,
         encoder_bytes=encoder_bytes,
+        prior=spec.face_prior,
     )
 
 

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import av
 import cv2
 import numpy as np
 
-from benchmarks.method.hard_script import FPS, Look, Role, Script, Shot
+from benchmarks.method.hard_script import FPS, Look, Path, Role, Script, Shot
 from benchmarks.method.photographs import CELL, Gallery, Photograph
 from benchmarks.method.props import Props, pictures
 from vcn_ray.records import F32, F64, U8
 
 BODY = CELL  # rows that continue a photograph below its edge, as clothes
 HEAD_RADIUS = 0.62  # of the cylinder, in widths of the face
+MOUTH = 0.22  # between the lips, below the middle of the face, in heights of the face
 FARTHEST = np.deg2rad(80)  # from the middle of the face, the last that a photograph shows
 
 
@@ -94,9 +94,9 @@ def draw_backdrop(look: Look, script: Script) -> F32:
 def cell_of(role: Role, gallery: Gallery, props: Props) -> Cell:
     """The picture of a role at its own size, without turn and light."""
     if role.kind == "prop":
-        number = int(role.photo * len(props.cells))
+        number = prop_number(role, props)
         pixels = props.cells[number].astype(np.float32)
-        return Cell(pixels, soft_ellipse(pixels.shape[:2], props.boxes[number]), props.boxes[number])
+        return Cell(pixels, soft_square(pixels.shape[:2]), props.boxes[number])
     photos = gallery.photographs(role.person)
     photo = photos[int(role.photo * len(photos))]
     cover = soft_body(photo)
@@ -117,6 +117,11 @@ def cell_of(role: Role, gallery: Gallery, props: Props) -> Cell:
     return Cell(rgb, cover, box)
 
 
+def prop_number(role: Role, props: Props) -> int:
+    """Which prop a role is."""
+    return int(role.photo * len(props.cells))
+
+
 def soft_body(photo: Photograph) -> F32:
     """Head and shoulders (CELL + BODY, CELL) as alpha: the surroundings belong to no film."""
     rows, columns = np.mgrid[0 : CELL + BODY, 0:CELL].astype(np.float32)
@@ -130,12 +135,11 @@ def soft_body(photo: Photograph) -> F32:
     return alpha * np.minimum(edge, rows / 12).clip(0, 1)
 
 
-def soft_ellipse(size: tuple[int, ...], box: F32) -> F32:
-    """An ellipse a half larger than a box, as alpha with soft edges."""
-    rows, columns = np.mgrid[0 : size[0], 0 : size[1]].astype(np.float32)
-    middle, sides = (box[:2] + box[2:]) / 2, np.maximum(box[2:] - box[:2], 1)
-    away = np.hypot((columns - middle[0]) / sides[0], (rows - middle[1]) / sides[1])
-    alpha: F32 = ((0.95 - away) / 0.2).clip(0, 1).astype(np.float32)
+def soft_square(size: tuple[int, ...]) -> F32:
+    """A cell without its rim, as alpha with soft edges."""
+    rows, columns = (np.minimum(np.arange(n), np.arange(n)[::-1]) for n in size)
+    rim = np.minimum(rows[:, None], columns[None])
+    alpha: F32 = ((rim - 2) / 16).clip(0, 1).astype(np.float32)
     return alpha
 
 
@@ -150,19 +154,38 @@ def hide_side(rgb: F32, box: F32, cover: float) -> F32:
     return hidden
 
 
-@lru_cache(maxsize=256)
-def turn_map(size: tuple[int, int], middle: float, radius: float, degrees: int) -> tuple[F32, F32]:
-    """The columns and rows that a head turned by some degrees shows; positive turns to the right."""
-    columns = np.arange(size[1], dtype=np.float64)
-    across = (columns - middle) / radius
+def turned(places: F64, middle: float, radius: float, degrees: float) -> F32:
+    """Where on a photograph the places (n,) of a head show it, once it turns on a cylinder.
+
+    Args:
+        places: Columns, or rows for a nod.
+        middle: Of the face.
+        radius: Of the head.
+        degrees: To the right, or downwards, where positive.
+    """
+    across = (places - middle) / radius
     angle = np.arcsin(across.clip(-1, 1)) - np.deg2rad(degrees)
     shown = np.sin(angle.clip(-FARTHEST, FARTHEST))
     beyond = np.abs(across) - 1
-    shift = (shown - np.sign(across)) * (1 - beyond / 0.8).clip(0, 1)
-    source = np.where(beyond > 0, across + shift, shown) * radius + middle
-    rows = np.arange(size[0], dtype=np.float32)
-    x = np.broadcast_to(source.astype(np.float32), size).copy()
-    return x, np.broadcast_to(rows[:, None], size).copy()
+    shift = (shown - np.sign(across)) * (1 - beyond / 0.8).clip(0, 1)  # the neck stays
+    source: F64 = np.where(beyond > 0, across + shift, shown) * radius + middle
+    return source.astype(np.float32)
+
+
+def move_head(rgb: F32, box: F32, path: Path, frame: int) -> F32:
+    """Turn, nod, and open the mouth."""
+    (x, y), (wide, tall) = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
+    height, width = rgb.shape[:2]
+    yaw, nod = path.yaw[frame].clip(-60, 60), path.nod[frame].clip(-35, 35)
+    columns = turned(np.arange(width, dtype=np.float64), x, HEAD_RADIUS * wide, yaw)
+    rows = np.arange(height, dtype=np.float64)
+    lip = y + MOUTH * tall
+    rows -= path.speech[frame] * tall * ((rows - lip) / (0.15 * tall)).clip(0, 1)  # the jaw drops
+    rows = turned(rows, y, HEAD_RADIUS * tall, nod)
+    maps = np.broadcast_to(columns, (height, width)), np.broadcast_to(rows[:, None], (height, width))
+    x_map, y_map = (np.ascontiguousarray(m, np.float32) for m in maps)
+    border = cv2.BORDER_REPLICATE
+    return np.asarray(cv2.remap(rgb, x_map, y_map, cv2.INTER_LINEAR, borderMode=border))
 
 
 def place_cell(cell: Cell, role: Role, frame: int, shake: F64, look: Look) -> Layer:
@@ -172,12 +195,10 @@ def place_cell(cell: Cell, role: Role, frame: int, shake: F64, look: Look) -> La
     tall, wide = box[3] - box[1], box[2] - box[0]
     middle = (box[:2] + box[2:]) / 2
     if role.kind != "prop":
-        degrees = round(float(role.yaw[frame].clip(-60, 60)))
-        maps = turn_map(rgb.shape[:2], float(middle[0]), float(HEAD_RADIUS * wide), degrees)
-        rgb = cv2.remap(rgb, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        rgb = move_head(rgb, box, path, frame)
         across = (np.arange(rgb.shape[1], dtype=np.float32) - middle[0]) / wide
         rgb = rgb * (1 + look.side * across).clip(0.15, 1.7)[None, :, None]
-    scale = float(path.height[frame] / tall) if role.kind != "prop" else 1.0
+    scale = float(path.height[frame] / (1 if role.kind == "prop" else tall))
     if role.pixels:
         rgb = defocus(rgb, role.pixels / tall)
     elif scale < 0.7:
@@ -202,7 +223,7 @@ def defocus(rgb: F32, scale: float) -> F32:
     height, width = rgb.shape[:2]
     size = max(2, round(width * scale)), max(2, round(height * scale))
     small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.GaussianBlur(cv2.resize(small, (width, height)), (0, 0), 0.4 / scale))
+    return np.asarray(cv2.resize(small, (width, height)), np.float32)
 
 
 def smear(rgba: F32, vector: F64) -> F32:
@@ -228,7 +249,6 @@ def blend(picture: F32, layer: Layer) -> None:
         return
     under = picture[y + top : y + bottom, x + left : x + right]
     cover = layer.cover[top:bottom, left:right]
-    # Colours are blended with alpha already, because the warp fades both at the edge.
     under += cover * (layer.rgb[top:bottom, left:right] - under)
 
 

@@ -22,8 +22,8 @@ Kind = Literal["person", "mirror", "screen", "ruin", "prop"]
 FPS = 8.0
 """Analysed frames a second, as in a run."""
 
-CELL_FACE = 128.0
-"""Pixels of a face in a photograph, about."""
+NETWORK_WIDTH = 640
+"""Pixels to which CenterFace scales a picture; what it takes for a face depends on them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,14 +34,17 @@ class HardConfig:
     frames: tuple[int, int] = (4, 30)  # of a shot
     usual_frames: float = 9.0
     lines: tuple[int, ...] = (240, 360, 480)  # height of the picture in pixels
-    crf: tuple[float, float] = (23.0, 36.0)  # H.264; more is worse
+    crf: tuple[float, float] = (25.0, 37.0)  # H.264; more is worse
     dark: float = 0.25  # chance of a dark scene
     junk: Mapping[str, float] = field(
-        default_factory=lambda: {"trailer": 0.28, "play": 0.1, "parade": 0.12}
-    )  # fraction of the tracks
-    props: float = 0.35  # fraction of the junk that is no face at all
+        default_factory=lambda: {"trailer": 0.8, "play": 0.25, "parade": 0.35}
+    )  # candidates for each face of a person; detectors miss most of them
+    props: float = 0.4  # fraction of the junk that is no face at all
     ruin_pixels: tuple[float, float] = (6.0, 12.0)  # that a ruined face really has
     turned: float = 0.45  # chance that a track shows a turned head
+    yaw: float = 16.0  # standard deviation in degrees, on top of that
+    nod: float = 12.0  # standard deviation in degrees
+    speech: float = 0.06  # standard deviation of the opening of the mouth, of the face's height
     covered: float = 0.12  # chance that something hides a side of a face
     cut_off: float = 0.08  # chance that the edge of the picture does
     fast: float = 0.25  # chance that somebody moves fast
@@ -68,9 +71,12 @@ class Look:
 class Path(NamedTuple):
     """Where a face is in each of f frames, in pixels of the picture."""
 
-    height: F64  # (f,) of the face
+    height: F64  # (f,) of the face; of a prop its scale
     centre: F64  # (f, 2) of the face
     roll: F64  # (f,) degrees
+    yaw: F64  # (f,) degrees, to the right where positive
+    nod: F64  # (f,) degrees, downwards where positive
+    speech: F64  # (f,) how far the mouth is open, as a fraction of the face's height
     smear: F64  # (f, 2) that it moves while the shutter is open
 
 
@@ -83,7 +89,6 @@ class Role:
     person: str  # whose photographs; empty for a prop
     photo: float  # in [0, 1): which of them, from frontal to turned; or which prop
     path: Path
-    yaw: F64  # (f,) degrees
     cover: float = 0.0  # fraction of the face that something hides; from the right where positive
     pixels: float = 0.0  # height that the face really has, out of focus; 0: what it shows
 
@@ -187,7 +192,7 @@ class _Director:
         """Add a scene, of as many shots as are still needed."""
         random, genre = self._random, self._genre
         number = len(self.scenes)
-        self.scenes.append(draw_look(self._config, random))
+        self.scenes.append(draw_look(self._config, self.lines, random))
         people = self._people()
         photos = {p: random.random(genre.photos) for p in people}
         shots = int(random.integers(genre.shots[0], genre.shots[1] + 1))
@@ -207,15 +212,15 @@ class _Director:
         chosen, self._unseen = self._unseen[:count], self._unseen[count:]
         return chosen
 
-    def _add_shot(self, scene: int, people: Sequence[int], photos: Mapping[int, F64]) -> None:
+    def _add_shot(self, scene: int, cast: Sequence[int], photos: Mapping[int, F64]) -> None:
         random, config = self._random, self._config
         low, high = config.frames
         frames = int(np.clip(random.lognormal(np.log(config.usual_frames), 0.7), low, high))
         size = int(random.choice(len(HEIGHTS), p=self._genre.big))
-        most = min(len(people), (2, 3, 4)[size])
-        weight = self._weight[list(people)]
+        most = min(len(cast), (2, 3, 4)[size])
+        weight = self._weight[list(cast)]
         count = int(random.integers(1, most + 1))
-        chosen = [people[i] for i in _some(random, len(people), count, weight / weight.sum())]
+        chosen = [cast[i] for i in _some(random, len(cast), count, weight / weight.sum())]
         roles = []
         slots = random.permutation(count + 2)
         for slot, number in zip(slots, chosen, strict=False):
@@ -224,31 +229,30 @@ class _Director:
             place = _Place(frames, size, (slot + 0.5) / (count + 2))
             roles.append(self._person(name, photo, place))
         roles += self._doubles(roles, frames, slots[count:] / (count + 2))
-        share = self._junk / (1 - self._junk)
-        for _ in range(int(random.poisson(share * len(roles)))):
+        people = len(roles)
+        for _ in range(int(random.poisson(self._junk * people))):
             roles.append(self._prop(frames) if random.random() < config.props else self._ruin(frames))
         self.shots.append(Shot(scene, frames, tuple(roles)))
-        self.tracks += len(roles)
+        self.tracks += people
 
     def _person(self, name: str, photo: float, place: _Place) -> Role:
         """Somebody of the cast, with all that may go wrong."""
         random, config = self._random, self._config
         height = self.lines * random.uniform(*HEIGHTS[place.size])
-        if random.random() < config.turned:
+        turned = random.random() < config.turned
+        if turned:
             photo = 1 - (1 - photo) * 0.5  # the turned half of the photographs
-            yaw = random.choice([-1, 1]) * random.uniform(15, 45)
-        else:
-            yaw = random.normal(0, 6)
         cover = 0.0
         if random.random() < config.covered:
             cover = float(random.choice([-1, 1]) * random.uniform(0.25, 0.5))
         path = self._path(max(height, MIN_PERSON_PIXELS), place)
+        if turned:
+            path.yaw[:] += random.choice([-1, 1]) * random.uniform(15, 45)
         if random.random() < config.cut_off:
             inside = path.height[0] * random.uniform(-0.05, 0.2)
             edge = inside if place.slot < 0.5 else self.width - inside
             path.centre[:, 0] += edge - path.centre[0, 0]
-        turn = yaw + np.cumsum(random.normal(0, 2.5, place.frames))
-        return Role("person", name, name, photo, path, turn, cover)
+        return Role("person", name, name, photo, path, cover)
 
     def _doubles(self, roles: Sequence[Role], frames: int, slots: F64) -> list[Role]:
         """Somebody of the shot again in a mirror, or of the cast on a screen."""
@@ -258,12 +262,12 @@ class _Director:
             seen = roles[int(random.integers(len(roles)))]
             height = max(0.8 * seen.path.height[0], MIN_PERSON_PIXELS)
             path = self._path(height, _Place(frames, 1, slots[0]))
-            made.append(Role("mirror", seen.identity, seen.person, seen.photo, path, -seen.yaw))
+            made.append(Role("mirror", seen.identity, seen.person, seen.photo, path))
         if random.random() < config.screens:
             name = self._cast[int(random.choice(len(self._cast), p=self._weight))]
             height = max(self.lines * random.uniform(0.1, 0.2), MIN_PERSON_PIXELS)
             path = self._path(height, _Place(frames, 1, slots[1]))
-            made.append(Role("screen", name, name, random.random() * 0.5, path, np.zeros(frames)))
+            made.append(Role("screen", name, name, random.random() * 0.5, path))
         return made
 
     def _ruin(self, frames: int) -> Role:
@@ -271,16 +275,20 @@ class _Director:
         random = self._random
         pixels = float(random.uniform(*self._config.ruin_pixels))
         near = random.random() < 0.5
-        height = self.lines * random.uniform(0.08, 0.3) if near else pixels * random.uniform(1.2, 1.8)
+        far = random.uniform(16, 34) * self.width / NETWORK_WIDTH
+        height = self.lines * random.uniform(0.1, 0.3) if near else far
         path = self._path(float(height), _Place(frames, 2, random.random()))
         name = self._extras[int(random.integers(len(self._extras)))]
-        yaw = np.full(frames, random.normal(0, 20))
-        return Role("ruin", UNIDENTIFIED, name, random.random(), path, yaw, pixels=pixels)
+        return Role("ruin", UNIDENTIFIED, name, random.random(), path, pixels=pixels)
 
     def _prop(self, frames: int) -> Role:
-        """A thing that looks like a face to the detector; its height is drawn from its own."""
-        path = self._path(1.0, _Place(frames, 2, self._random.random()))
-        return Role("prop", NO_FACE, "", self._random.random(), path, np.zeros(frames))
+        """A thing that looks like a face to the detector; it stands still."""
+        random = self._random
+        scale = self.width / NETWORK_WIDTH * random.uniform(0.9, 1.1)
+        path = self._path(float(scale), _Place(frames, 2, random.random()))
+        path.roll[:] = 0
+        path.height[:] = scale
+        return Role("prop", NO_FACE, "", random.random(), path)
 
     def _path(self, height: float, place: _Place) -> Path:
         """Where a face goes, and how its size and its smear change on the way."""
@@ -299,7 +307,10 @@ class _Director:
         return Path(
             height=height * np.exp(np.linspace(0, random.normal(0, 0.15), frames)),
             centre=centre,
-            roll=random.normal(0, 9) + np.cumsum(random.normal(0, 1.2, frames)),
+            roll=wander(random, frames, 9.0),
+            yaw=wander(random, frames, self._config.yaw),
+            nod=wander(random, frames, self._config.nod),
+            speech=np.abs(random.normal(0, self._config.speech, frames)),
             smear=np.gradient(centre, axis=0) * shutter if frames > 1 else np.zeros((1, 2)),
         )
 
@@ -312,6 +323,16 @@ class _Place(NamedTuple):
     slot: float  # 0 is the left edge, 1 the right one
 
 
+def wander(random: np.random.Generator, frames: int, width: float) -> F64:
+    """A value that drifts around 0, (f,), with a standard deviation; it forgets in a second."""
+    keep = np.exp(-1 / FPS)
+    steps = random.normal(0, width, frames)
+    result = steps.copy()
+    for i in range(1, frames):
+        result[i] = keep * result[i - 1] + np.sqrt(1 - keep**2) * steps[i]
+    return result
+
+
 def cast_weights(size: int, first: Sequence[float]) -> F64:
     """How often each of the cast is chosen: the first as given, the others alike."""
     given = np.array(first[:size])
@@ -322,19 +343,19 @@ def cast_weights(size: int, first: Sequence[float]) -> F64:
     return result
 
 
-def draw_look(config: HardConfig, random: np.random.Generator) -> Look:
+def draw_look(config: HardConfig, lines: int, random: np.random.Generator) -> Look:
     """Backdrop and light of a scene."""
     dark = random.random() < config.dark
     backdrop = random.random(4)
     return Look(
         backdrop=(backdrop[0], backdrop[1], backdrop[2], backdrop[3]),
-        gain=float(random.uniform(0.12, 0.35) if dark else np.exp(random.normal(-0.1, 0.2))),
+        gain=float(random.uniform(0.2, 0.45) if dark else np.exp(random.normal(-0.1, 0.2))),
         gamma=float(np.exp(random.normal(0, 0.2))),
         tint=np.exp(random.normal(0, 0.18, 3)),
         haze=float(abs(random.normal(0, 0.05))),
-        side=float(random.normal(0, 0.6)),
+        side=float(random.normal(0, 0.8)),
         shake=float(abs(random.normal(0, 0.8))),
-        blur=float(max(0.0, random.normal(0.2, 0.5))),
+        blur=float(max(0.0, random.normal(0.0015, 0.002)) * lines),
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.method.cache import code_digest, digest, load, store
-from benchmarks.method.hard_frames import Rendered, render_shot
+from benchmarks.method.hard_frames import Rendered, prop_number, render_shot
 from benchmarks.method.hard_script import FPS, HardConfig, Script, Shot, write_script
 from benchmarks.method.photographs import Gallery, Part
 from benchmarks.method.props import Props, SearchConfig, find_props
@@ -44,6 +44,7 @@ from vcn_ray.records import (
     TitleCrops,
 )
 
+PROP_FRAMES = 0.8  # chance that the detector takes a prop for a face in a frame
 BATCH = 8  # frames given to the detector at once
 MODULES = ("hard_frames", "hard_script", "hard_tracks", "photographs", "props")
 """The files whose change makes other titles."""
@@ -135,10 +136,10 @@ class Maker:
             return _restore(*stored)
         random = np.random.default_rng([number, int(self._part == "dev")])
         script = write_script(self._gallery.part(self._part), self._config, random)
-        found = [
-            find_faces(shot, render_shot(shot, script, self._gallery, self.props, random), self._pack)
-            for shot in script.shots
-        ]
+        found = []
+        for shot in script.shots:
+            shown = render_shot(shot, script, self._gallery, self.props, random)
+            found.append(find_faces(shot, shown, self._pack, self.props, random))
         seen = watch(script, found)
         made = make_title(name, script, seen, self._config.wrong_pairs, random)
         if place:
@@ -179,18 +180,29 @@ class Watched(NamedTuple):
     found: I64  # (q,) the face that overlaps each, -1: none
 
 
-def find_faces(shot: Shot, shown: Rendered, pack: FacePack) -> list[FoundFrame]:
-    """Detect, align and filter the faces of a shot, as a run does (METHOD 1.2, 1.3)."""
+def find_faces(
+    shot: Shot, shown: Rendered, pack: FacePack, props: Props, random: np.random.Generator
+) -> list[FoundFrame]:
+    """Detect, align and filter the faces of a shot, as a run does (METHOD 1.2, 1.3).
+
+    Args:
+        shot: Of the script.
+        shown: Its frames.
+        pack: Detector and aligner.
+        props: Things that the detector took for faces when they were found.
+        random: Decides in which frames it takes them for faces again.
+    """
     config = RunConfig().detect
     is_one = np.array([is_person(role.identity) for role in shot.roles], np.bool_)
     result = []
     for start in range(0, shot.frames, BATCH):
         images = shown.frames[start : start + BATCH]
-        for number, faces in enumerate(pack.detector.detect(images)):
+        for number, real in enumerate(pack.detector.detect(images)):
+            boxes = shown.boxes[start + number]
+            faces = add_props(real, shot, boxes, props, random)
             crops = pack.aligner.align(images[number], faces)
             sharpness = np.array([face_sharpness(crop) for crop in crops], np.float32)
             status = mark_faces(faces.boxes, faces.scores, sharpness, config)
-            boxes = shown.boxes[start + number]
             overlap = pairwise_iou(faces.boxes, boxes)
             result.append(
                 FoundFrame(
@@ -204,6 +216,29 @@ def find_faces(shot: Shot, shown: Rendered, pack: FacePack) -> list[FoundFrame]:
                 )
             )
     return result
+
+
+def add_props(
+    faces: Detections, shot: Shot, boxes: F32, props: Props, random: np.random.Generator
+) -> Detections:
+    """Add the props of a frame that the detector does not see in this light, in most frames.
+
+    A film shows millions of patches, of which the detector takes some for faces in their own light.
+    So a prop keeps the place, the landmarks and nearly the score that the detector gave it.
+    """
+    missed = best_match(pairwise_iou(boxes, faces.boxes)) < 0
+    boxes_of, scores_of, landmarks_of = [faces.boxes], [faces.scores], [faces.landmarks]
+    for number, role in enumerate(shot.roles):
+        if role.kind != "prop" or not missed[number] or random.random() > PROP_FRAMES:
+            continue
+        prop, box = prop_number(role, props), boxes[number]
+        own = props.boxes[prop]
+        points = props.landmarks[prop] - (own[:2] + own[2:]) / 2
+        points = points * role.path.height[0] + (box[:2] + box[2:]) / 2
+        boxes_of.append(box[None])
+        scores_of.append(props.scores[prop : prop + 1] * np.float32(random.uniform(0.95, 1.05)))
+        landmarks_of.append(points[None].astype(np.float32))
+    return Detections(*(np.concatenate(part) for part in (boxes_of, scores_of, landmarks_of)))
 
 
 def best_match(overlap: F64) -> I64:

@@ -44,7 +44,7 @@ NAMES = (
 )
 """Pictures of scikit-image without a human face that are installed with it."""
 
-CELL = 160  # pixels of a patch with its surroundings
+CELL = 160  # pixels of a patch with its surroundings; on a sheet as in a frame 640 pixels wide
 LOW_SCORE = 0.05
 """Where the search begins to see a slope; far below the minimum of any pack."""
 
@@ -68,23 +68,25 @@ class Props(NamedTuple):
 
     cells: U8  # (n, CELL, CELL, 3)
     boxes: F32  # (n, 4) where the detector sees a face, pixels of the cell
+    landmarks: F32  # (n, 5, 2)
     scores: F32  # (n,)
 
 
 class Rating(NamedTuple):
     """The best face of each cell; score 0 where there is none."""
 
-    scores: F32  # (n,)
-    boxes: F32  # (n, 4)
+    scores: F64  # (n,)
+    boxes: F64  # (n, 4)
+    landmarks: F64  # (n, 5, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig:
     """How long patches are searched for."""
 
-    patches: int = 240
-    rounds: int = 12
-    min_score: float = 0.2
+    patches: int = 320
+    rounds: int = 24
+    min_score: float = 0.35
     seed: int = 11
 
 
@@ -132,13 +134,15 @@ def search(config: SearchConfig, detector: Detector) -> Props:
         for i in range(len(patches)):
             if rating.scores[i] > best.scores[i]:
                 patches[i], cells[i] = tried[i], shown[i]
-                best.scores[i], best.boxes[i] = rating.scores[i], rating.boxes[i]
+                for mine, its in zip(best, rating, strict=True):
+                    mine[i] = its[i]
             elif best.scores[i] == 0:
                 patches[i] = draw_patch(random)
     order = np.argsort(-best.scores, kind="stable")
     order = order[best.scores[order] >= config.min_score]
     chosen = np.stack([cells[i] for i in order]) if len(order) else np.zeros((0, CELL, CELL, 3))
-    return Props(chosen.astype(np.uint8), best.boxes[order], best.scores[order])
+    found = (best.boxes[order], best.landmarks[order], best.scores[order])
+    return Props(chosen.astype(np.uint8), *(part.astype(np.float32) for part in found))
 
 
 def draw_patch(random: np.random.Generator) -> Patch:
@@ -187,15 +191,19 @@ def show_patch(patch: Patch) -> U8:
 
 def rate(cells: Sequence[U8], detector: Detector) -> Rating:
     """The best face of each cell, found on sheets of eight."""
-    scores, boxes = np.zeros(len(cells), np.float32), np.zeros((len(cells), 4), np.float32)
+    count = len(cells)
+    best = Rating(np.zeros(count), np.zeros((count, 4)), np.zeros((count, 5, 2)))
     for start in range(0, len(cells), COLUMNS * ROWS):
         some = list(cells[start : start + COLUMNS * ROWS])
         faces = detector.detect(make_sheet(some)[None])[0]
-        for box, score in zip(faces.boxes, faces.scores, strict=True):
+        for face, score in enumerate(faces.scores):
+            box = faces.boxes[face]
             column, row = ((box[:2] + box[2:]) / 2 // CELL).astype(int)
             number = start + row * COLUMNS + column
             inside = 0 <= column < COLUMNS and 0 <= row < ROWS and number < start + len(some)
-            if inside and score > scores[number]:
-                scores[number] = score
-                boxes[number] = box - np.tile([column * CELL, row * CELL], 2)
-    return Rating(scores, boxes)
+            if inside and score > best.scores[number]:
+                corner = np.array([column * CELL, row * CELL])
+                best.scores[number] = score
+                best.boxes[number] = box - np.tile(corner, 2)
+                best.landmarks[number] = faces.landmarks[face] - corner
+    return best

@@ -1,4 +1,4 @@
-"""The pictures of a shot: photographs in motion before a backdrop, in one light, as H.264 keeps them.
+"""The pictures of a shot: photographs in motion before a backdrop, in one light, after H.264.
 
 Heads turn on a cylinder, which hides one side of the face and shows the other one wider. That is a
 crude profile: no depth, and nothing that the photograph did not see. It knows no detector.
@@ -14,7 +14,7 @@ import av
 import cv2
 import numpy as np
 
-from benchmarks.method.hard_script import FPS, Look, Path, Role, Script, Shot
+from benchmarks.method.hard_config import FPS, Look, Path, Role, Script, Shot
 from benchmarks.method.photographs import CELL, Gallery, Photograph
 from benchmarks.method.props import Props, pictures
 from vcn_ray.records import F32, F64, U8
@@ -64,7 +64,8 @@ def render_shot(
     look = script.scenes[shot.scene]
     backdrop = draw_backdrop(look, script)
     cells = [cell_of(role, gallery, props) for role in shot.roles]
-    order = np.argsort([role.path.height[0] for role in shot.roles], kind="stable")  # near ones last
+    heights = [role.path.height[0] for role in shot.roles]
+    order = np.argsort(heights, kind="stable")  # near ones last
     boxes = np.zeros((shot.frames, len(shot.roles), 4), np.float32)
     drawn = []
     for frame in range(shot.frames):
@@ -132,7 +133,8 @@ def soft_body(photo: Photograph) -> F32:
     shoulders = np.minimum((rows - y1 + 0.1 * tall) / (0.5 * tall) + 0.3, sides)
     alpha: F32 = (np.maximum(head, shoulders) / 0.35).clip(0, 1).astype(np.float32)
     edge = np.minimum(columns, CELL - 1 - columns) / 12  # a photograph ends softly
-    return alpha * np.minimum(edge, rows / 12).clip(0, 1)
+    alpha *= np.minimum(edge, rows / 12).clip(0, 1)
+    return alpha
 
 
 def soft_square(size: tuple[int, ...]) -> F32:
@@ -181,9 +183,7 @@ def move_head(rgb: F32, box: F32, path: Path, frame: int) -> F32:
     rows = np.arange(height, dtype=np.float64)
     lip = y + MOUTH * tall
     rows -= path.speech[frame] * tall * ((rows - lip) / (0.15 * tall)).clip(0, 1)  # the jaw drops
-    rows = turned(rows, y, HEAD_RADIUS * tall, nod)
-    maps = np.broadcast_to(columns, (height, width)), np.broadcast_to(rows[:, None], (height, width))
-    x_map, y_map = (np.ascontiguousarray(m, np.float32) for m in maps)
+    x_map, y_map = np.meshgrid(columns, turned(rows, y, HEAD_RADIUS * tall, nod))
     border = cv2.BORDER_REPLICATE
     return np.asarray(cv2.remap(rgb, x_map, y_map, cv2.INTER_LINEAR, borderMode=border))
 
@@ -215,7 +215,8 @@ def place_cell(cell: Cell, role: Role, frame: int, shake: F64, look: Look) -> La
     rgba = smear(rgba, path.smear[frame])
     half = np.array([wide, tall]) / 2 * scale
     face = np.concatenate([centre - half, centre + half]).astype(np.float32)
-    return Layer(rgba[..., :3], rgba[..., 3:] / 255, (int(low[0]), int(low[1])), face)
+    alpha = rgba[..., 3:] / np.float32(255)
+    return Layer(rgba[..., :3], alpha, (int(low[0]), int(low[1])), face)
 
 
 def defocus(rgb: F32, scale: float) -> F32:

@@ -3,115 +3,29 @@
 Three kinds of titles are drawn. A trailer has many short scenes and a lead with half of all faces;
 many others are seen once. A play has a few people in one to three scenes. A parade shows many
 people, each in one scene. A scene has one backdrop and one light, and a person shows one or two
-photographs in it, so tracks of one scene are alike. It knows no pixels and no detector.
+photographs in it, so tracks of one scene are alike; all scenes share a camera and a grade. Bit
+parts are seen in one shot alone. It knows no pixels and no detector.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.method.hard_config import (
+    FPS,
+    NETWORK_WIDTH,
+    HardConfig,
+    Look,
+    Path,
+    Role,
+    Script,
+    Shot,
+)
 from vcn_ray.evaluation.labels import NO_FACE, UNIDENTIFIED
 from vcn_ray.records import F64
-
-Kind = Literal["person", "mirror", "screen", "ruin", "prop"]
-
-FPS = 8.0
-"""Analysed frames a second, as in a run."""
-
-NETWORK_WIDTH = 640
-"""Pixels to which CenterFace scales a picture; what it takes for a face depends on them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class HardConfig:
-    """How hard titles are. Sizes are fractions of the picture's height unless a unit is named."""
-
-    tracks: tuple[int, int] = (5, 50)
-    frames: tuple[int, int] = (4, 30)  # of a shot
-    usual_frames: float = 9.0
-    lines: tuple[int, ...] = (240, 360, 480)  # height of the picture in pixels
-    crf: tuple[float, float] = (25.0, 37.0)  # H.264; more is worse
-    dark: float = 0.25  # chance of a dark scene
-    junk: Mapping[str, float] = field(
-        default_factory=lambda: {"trailer": 0.8, "play": 0.25, "parade": 0.35}
-    )  # candidates for each face of a person; detectors miss most of them
-    props: float = 0.4  # fraction of the junk that is no face at all
-    ruin_pixels: tuple[float, float] = (6.0, 12.0)  # that a ruined face really has
-    turned: float = 0.45  # chance that a track shows a turned head
-    yaw: float = 16.0  # standard deviation in degrees, on top of that
-    nod: float = 12.0  # standard deviation in degrees
-    speech: float = 0.06  # standard deviation of the opening of the mouth, of the face's height
-    covered: float = 0.12  # chance that something hides a side of a face
-    cut_off: float = 0.08  # chance that the edge of the picture does
-    fast: float = 0.25  # chance that somebody moves fast
-    mirrors: float = 0.03  # chance of a shot with a mirror
-    screens: float = 0.03  # chance of a shot with a face on a screen
-    wrong_pairs: float = 0.05  # fraction of the pairs of tracks of one person that are marked as
-    # seen together, by mirrors or by mistake
-
-
-@dataclass(frozen=True, eq=False)
-class Look:
-    """Backdrop and light of a scene."""
-
-    backdrop: tuple[float, float, float, float]  # random numbers that choose picture and region
-    gain: float
-    gamma: float
-    tint: F64  # (3,) RGB
-    haze: float  # grey level added, as a fraction of white
-    side: float  # light from the right is positive; change of brightness over a face's width
-    shake: float  # pixels that the camera moves between frames
-    blur: float  # pixels, of the whole picture
-
-
-class Path(NamedTuple):
-    """Where a face is in each of f frames, in pixels of the picture."""
-
-    height: F64  # (f,) of the face; of a prop its scale
-    centre: F64  # (f, 2) of the face
-    roll: F64  # (f,) degrees
-    yaw: F64  # (f,) degrees, to the right where positive
-    nod: F64  # (f,) degrees, downwards where positive
-    speech: F64  # (f,) how far the mouth is open, as a fraction of the face's height
-    smear: F64  # (f, 2) that it moves while the shutter is open
-
-
-@dataclass(frozen=True, eq=False)
-class Role:
-    """A face, or something like one, during a shot of f frames."""
-
-    kind: Kind
-    identity: str  # a person, UNIDENTIFIED or NO_FACE
-    person: str  # whose photographs; empty for a prop
-    photo: float  # in [0, 1): which of them, from frontal to turned; or which prop
-    path: Path
-    cover: float = 0.0  # fraction of the face that something hides; from the right where positive
-    pixels: float = 0.0  # height that the face really has, out of focus; 0: what it shows
-
-
-class Shot(NamedTuple):
-    """A run of frames without a cut."""
-
-    scene: int
-    frames: int
-    roles: tuple[Role, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Script:
-    """All that is to be rendered."""
-
-    genre: str
-    width: int
-    lines: int
-    crf: float
-    grain: float  # standard deviation in grey levels
-    scenes: tuple[Look, ...]
-    shots: tuple[Shot, ...]
 
 
 class Genre(NamedTuple):
@@ -122,19 +36,21 @@ class Genre(NamedTuple):
     scenes: int  # 0: as many as it takes
     shots: tuple[int, int]  # of a scene
     people: tuple[int, int]  # of a scene
+    once: float  # chance that a face is a bit part, seen in no other shot
     photos: int  # of a person in a scene
     big: tuple[float, float, float]  # chances of a close-up, a medium shot, a wide shot
 
 
+LEAD = (0.5, 0.08, 0.06, 0.05, 0.04)
 GENRES = {
-    "trailer": Genre((8, 24), (0.5, 0.08, 0.06, 0.05, 0.04), 0, (1, 2), (1, 3), 1, (0.5, 0.35, 0.15)),
-    "play": Genre((3, 7), (0.3, 0.25), 3, (4, 14), (3, 6), 3, (0.25, 0.6, 0.15)),
-    "parade": Genre((10, 26), (), 0, (2, 5), (2, 5), 1, (0.3, 0.4, 0.3)),
+    "trailer": Genre((8, 24), LEAD, 0, (1, 2), (1, 3), 0.35, 1, (0.5, 0.35, 0.15)),
+    "play": Genre((3, 7), (0.3, 0.25), 3, (4, 14), (3, 6), 0.1, 3, (0.25, 0.6, 0.15)),
+    "parade": Genre((10, 26), (), 0, (1, 3), (2, 5), 0.4, 1, (0.3, 0.4, 0.3)),
 }
 HEIGHTS = ((0.35, 0.6), (0.14, 0.3), (0.06, 0.13))
 """Height of a face in a close-up, a medium and a wide shot."""
 
-MIN_PERSON_PIXELS = 16.0
+MIN_PERSON_PIXELS = 20.0
 """A smaller face would be UNIDENTIFIED."""
 
 
@@ -181,9 +97,11 @@ class _Director:
         low, high = self._genre.cast
         order = [people[i] for i in random.permutation(len(people))]
         size = min(int(random.integers(low, high + 1)), max(1, len(people) - 2))
-        self._cast, self._extras = order[:size], order[size:] or order
+        self._cast, rest = order[:size], order[size:]
+        self._extras, self._bits = rest or order, list(rest)
         self._weight = cast_weights(size, self._genre.weights)
         self._unseen = list(range(size))
+        self._grade = draw_grade(config, lines, random)
         self.scenes: list[Look] = []
         self.shots: list[Shot] = []
         self.tracks = 0
@@ -192,7 +110,7 @@ class _Director:
         """Add a scene, of as many shots as are still needed."""
         random, genre = self._random, self._genre
         number = len(self.scenes)
-        self.scenes.append(draw_look(self._config, self.lines, random))
+        self.scenes.append(draw_look(self._grade, self._config, random))
         people = self._people()
         photos = {p: random.random(genre.photos) for p in people}
         shots = int(random.integers(genre.shots[0], genre.shots[1] + 1))
@@ -224,14 +142,16 @@ class _Director:
         roles = []
         slots = random.permutation(count + 2)
         for slot, number in zip(slots, chosen, strict=False):
-            photo = float(random.choice(photos[number]))
-            name = self._cast[number]
+            photo, name = float(random.choice(photos[number])), self._cast[number]
+            if self._bits and random.random() < self._genre.once:
+                photo, name = random.random(), self._bits.pop()
             place = _Place(frames, size, (slot + 0.5) / (count + 2))
             roles.append(self._person(name, photo, place))
         roles += self._doubles(roles, frames, slots[count:] / (count + 2))
         people = len(roles)
         for _ in range(int(random.poisson(self._junk * people))):
-            roles.append(self._prop(frames) if random.random() < config.props else self._ruin(frames))
+            is_prop = random.random() < config.props
+            roles.append(self._prop(frames) if is_prop else self._ruin(frames))
         self.shots.append(Shot(scene, frames, tuple(roles)))
         self.tracks += people
 
@@ -244,7 +164,7 @@ class _Director:
             photo = 1 - (1 - photo) * 0.5  # the turned half of the photographs
         cover = 0.0
         if random.random() < config.covered:
-            cover = float(random.choice([-1, 1]) * random.uniform(0.25, 0.5))
+            cover = float(random.choice([-1, 1]) * random.uniform(0.2, 0.4))
         path = self._path(max(height, MIN_PERSON_PIXELS), place)
         if turned:
             path.yaw[:] += random.choice([-1, 1]) * random.uniform(15, 45)
@@ -343,19 +263,34 @@ def cast_weights(size: int, first: Sequence[float]) -> F64:
     return result
 
 
-def draw_look(config: HardConfig, lines: int, random: np.random.Generator) -> Look:
-    """Backdrop and light of a scene."""
-    dark = random.random() < config.dark
-    backdrop = random.random(4)
+def draw_grade(config: HardConfig, lines: int, random: np.random.Generator) -> Look:
+    """What all scenes of a title share: one camera, one lens, one colour grade."""
+    dark = random.random() < config.dark / 2
+    return Look(
+        backdrop=(0, 0, 0, 0),
+        gain=float(random.uniform(0.35, 0.6) if dark else np.exp(random.normal(-0.05, 0.15))),
+        gamma=float(np.exp(random.normal(0, 0.15))),
+        tint=np.exp(random.normal(0, 0.15, 3)),
+        haze=float(abs(random.normal(0, 0.05))),
+        side=float(random.normal(0, 0.4)),
+        shake=float(abs(random.normal(0, 0.6))),
+        blur=float(max(0.0, random.normal(0.0015, 0.002)) * lines),
+    )
+
+
+def draw_look(grade: Look, config: HardConfig, random: np.random.Generator) -> Look:
+    """Backdrop and light of a scene, near those of the title."""
+    dark = random.random() < config.dark / 2
+    backdrop = random.random(4).tolist()
     return Look(
         backdrop=(backdrop[0], backdrop[1], backdrop[2], backdrop[3]),
-        gain=float(random.uniform(0.2, 0.45) if dark else np.exp(random.normal(-0.1, 0.2))),
-        gamma=float(np.exp(random.normal(0, 0.2))),
-        tint=np.exp(random.normal(0, 0.18, 3)),
-        haze=float(abs(random.normal(0, 0.05))),
-        side=float(random.normal(0, 0.8)),
-        shake=float(abs(random.normal(0, 0.8))),
-        blur=float(max(0.0, random.normal(0.0015, 0.002)) * lines),
+        gain=grade.gain * float(random.uniform(0.4, 0.7) if dark else random.uniform(0.85, 1.15)),
+        gamma=grade.gamma * float(np.exp(random.normal(0, 0.1))),
+        tint=grade.tint * np.exp(random.normal(0, 0.08, 3)),
+        haze=grade.haze,
+        side=grade.side + float(random.normal(0, 0.6)),
+        shake=grade.shake,
+        blur=grade.blur,
     )
 
 

@@ -9,45 +9,39 @@ real: a person in one scene is one photograph or a few, with no depth and no pla
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from benchmarks.method.cache import code_digest, digest, load, store
-from benchmarks.method.hard_frames import Rendered, prop_number, render_shot
-from benchmarks.method.hard_script import FPS, HardConfig, Script, Shot, write_script
+from benchmarks.method.hard_config import FPS, HardConfig, Script
+from benchmarks.method.hard_frames import render_shot
+from benchmarks.method.hard_script import write_script
+from benchmarks.method.hard_watch import Watched, find_faces, watch
 from benchmarks.method.photographs import Gallery, Part
 from benchmarks.method.props import Props, SearchConfig, find_props
-from vcn_ray.config import RunConfig
-from vcn_ray.core.filter import face_sharpness, mark_faces
-from vcn_ray.core.track import cannot_link_pairs, sample_crops, track_faces
-from vcn_ray.core.vectors import pairwise_iou
+from vcn_ray.core.track import cannot_link_pairs
 from vcn_ray.evaluation.labels import NO_FACE, is_person
-from vcn_ray.evaluation.matching import MIN_IOU
 from vcn_ray.evaluation.output import MatchedTitle
 from vcn_ray.evaluation.scores import MatchedTrack
 from vcn_ray.packs.face_pack import FacePack
-from vcn_ray.records import (
-    F32,
-    F64,
-    I64,
-    KEPT,
-    U8,
-    Detections,
-    Faces,
-    FrameSignals,
-    Mask,
-    Shots,
-    TitleCrops,
-)
+from vcn_ray.records import F32, F64, I64, Mask, TitleCrops
 
-PROP_FRAMES = 0.8  # chance that the detector takes a prop for a face in a frame
-BATCH = 8  # frames given to the detector at once
-MODULES = ("hard_frames", "hard_script", "hard_tracks", "photographs", "props")
-"""The files whose change makes other titles."""
+DEFAULT = HardConfig()
+MODULES = (
+    "hard_config",
+    "hard_frames",
+    "hard_script",
+    "hard_tracks",
+    "hard_watch",
+    "photographs",
+    "props",
+)
+CODE = digest(*((Path(__file__).parent / f"{name}.py").read_bytes() for name in MODULES))
+"""Hash of the files whose change makes other titles, as they were when the program started."""
 
 TITLE_ARRAYS = ("crops", "track", "cannot_link")
 ARRAYS = (
@@ -105,6 +99,10 @@ class Maker:
         part: The half.
         config: How hard titles are.
         cache: Folder that keeps titles; None: make them again.
+        props: Things that look like faces; None: search for them when they are first needed.
+
+    Attributes:
+        people: Names of those in the half.
     """
 
     def __init__(
@@ -112,13 +110,15 @@ class Maker:
         faces: Path,
         pack: FacePack,
         part: Part = "dev",
-        config: HardConfig | None = None,
+        *,
+        config: HardConfig = DEFAULT,
         cache: Path | None = None,
+        props: Props | None = None,
     ) -> None:
         self._gallery, self._pack, self._part = Gallery(faces, pack.detector), pack, part
-        self._config, self._cache = config or HardConfig(), cache
-        self._search = SearchConfig()
-        self._props: Props | None = None
+        self._config, self._cache = config, cache
+        self._search, self._props = SearchConfig(), props
+        self.people = self._gallery.part(part)
 
     @property
     def props(self) -> Props:
@@ -126,6 +126,11 @@ class Maker:
         if self._props is None:
             self._props = find_props(self._search, self._cache)
         return self._props
+
+    def has(self, number: int) -> bool:
+        """Whether a title is in the cache."""
+        place = self._place(number)
+        return place is not None and place.exists()
 
     def make(self, number: int) -> HardTitle:
         """Make a title, or read it from the cache."""
@@ -135,7 +140,7 @@ class Maker:
         if stored:
             return _restore(*stored)
         random = np.random.default_rng([number, int(self._part == "dev")])
-        script = write_script(self._gallery.part(self._part), self._config, random)
+        script = write_script(self.people, self._config, random)
         found = []
         for shot in script.shots:
             shown = render_shot(shot, script, self._gallery, self.props, random)
@@ -149,147 +154,10 @@ class Maker:
     def _place(self, number: int) -> Path | None:
         if self._cache is None:
             return None
-        here = Path(__file__).parent
-        code = [(here / f"{name}.py").read_bytes() for name in MODULES]
-        used = code_digest("vcn_ray.core.track", "vcn_ray.core.filter")
+        code = code_digest("vcn_ray.core.track", "vcn_ray.core.filter")
         what = (self._part, number, asdict(self._config), self._search, self._gallery.names)
-        return self._cache / f"hard-{digest(what, self._pack.detector_hash, code, used)}.npz"
-
-
-class FoundFrame(NamedTuple):
-    """What a detector finds in a frame of a shot with r roles."""
-
-    faces: Detections  # n
-    crops: U8  # (n, p, p, 3)
-    sharpness: F32  # (n,)
-    kept: Mask  # (n,)
-    role: I64  # (n,) number in the shot, -1: none
-    people: F32  # (q, 4) where people are
-    found: I64  # (q,) the face of each of them, -1: none
-
-
-class Watched(NamedTuple):
-    """What a pipeline finds in a title: n faces, in order of frame."""
-
-    faces: Faces
-    crops: U8  # (n, p, p, 3)
-    sampled: Mask  # (n,) true for a face that becomes a crop
-    track: I64  # (n,) or -1
-    role: I64  # (n,) number in the title of the role that a face overlaps, -1: none
-    people: F32  # (q, 4) boxes of people in all frames
-    found: I64  # (q,) the face that overlaps each, -1: none
-
-
-def find_faces(
-    shot: Shot, shown: Rendered, pack: FacePack, props: Props, random: np.random.Generator
-) -> list[FoundFrame]:
-    """Detect, align and filter the faces of a shot, as a run does (METHOD 1.2, 1.3).
-
-    Args:
-        shot: Of the script.
-        shown: Its frames.
-        pack: Detector and aligner.
-        props: Things that the detector took for faces when they were found.
-        random: Decides in which frames it takes them for faces again.
-    """
-    config = RunConfig().detect
-    is_one = np.array([is_person(role.identity) for role in shot.roles], np.bool_)
-    result = []
-    for start in range(0, shot.frames, BATCH):
-        images = shown.frames[start : start + BATCH]
-        for number, real in enumerate(pack.detector.detect(images)):
-            boxes = shown.boxes[start + number]
-            faces = add_props(real, shot, boxes, props, random)
-            crops = pack.aligner.align(images[number], faces)
-            sharpness = np.array([face_sharpness(crop) for crop in crops], np.float32)
-            status = mark_faces(faces.boxes, faces.scores, sharpness, config)
-            overlap = pairwise_iou(faces.boxes, boxes)
-            result.append(
-                FoundFrame(
-                    faces=faces,
-                    crops=crops,
-                    sharpness=sharpness,
-                    kept=np.array([mark == KEPT for mark in status], np.bool_),
-                    role=best_match(overlap),
-                    people=boxes[is_one],
-                    found=best_match(overlap.T)[is_one],
-                )
-            )
-    return result
-
-
-def add_props(
-    faces: Detections, shot: Shot, boxes: F32, props: Props, random: np.random.Generator
-) -> Detections:
-    """Add the props of a frame that the detector does not see in this light, in most frames.
-
-    A film shows millions of patches, of which the detector takes some for faces in their own light.
-    So a prop keeps the place, the landmarks and nearly the score that the detector gave it.
-    """
-    missed = best_match(pairwise_iou(boxes, faces.boxes)) < 0
-    boxes_of, scores_of, landmarks_of = [faces.boxes], [faces.scores], [faces.landmarks]
-    for number, role in enumerate(shot.roles):
-        if role.kind != "prop" or not missed[number] or random.random() > PROP_FRAMES:
-            continue
-        prop, box = prop_number(role, props), boxes[number]
-        own = props.boxes[prop]
-        points = props.landmarks[prop] - (own[:2] + own[2:]) / 2
-        points = points * role.path.height[0] + (box[:2] + box[2:]) / 2
-        boxes_of.append(box[None])
-        scores_of.append(props.scores[prop : prop + 1] * np.float32(random.uniform(0.95, 1.05)))
-        landmarks_of.append(points[None].astype(np.float32))
-    return Detections(*(np.concatenate(part) for part in (boxes_of, scores_of, landmarks_of)))
-
-
-def best_match(overlap: F64) -> I64:
-    """The column with the largest overlap of each row, -1 where none overlaps enough."""
-    if not overlap.shape[1]:
-        return np.full(len(overlap), -1)
-    best = overlap.argmax(axis=1)
-    result: I64 = np.where(overlap.max(axis=1) >= MIN_IOU, best, -1)
-    return result
-
-
-def watch(script: Script, shots: Sequence[Sequence[FoundFrame]]) -> Watched:
-    """Track and sample the faces of all shots (METHOD 1.4, 1.5)."""
-    frames = [frame for shot in shots for frame in shot]
-    first_role = np.cumsum([0] + [len(shot.roles) for shot in script.shots])
-    before = np.repeat(first_role[:-1], [len(shot) for shot in shots])  # roles, by frame
-    count = np.array([len(frame.faces) for frame in frames])
-    first_face = np.cumsum(count) - count
-    faces = Faces(
-        frame=np.repeat(np.arange(len(frames)), count),
-        boxes=np.concatenate([frame.faces.boxes for frame in frames]),
-        scores=np.concatenate([frame.faces.scores for frame in frames]),
-        kept=np.concatenate([frame.kept for frame in frames]),
-    )
-    config = RunConfig().track
-    ends = np.cumsum([len(shot) for shot in shots])
-    starts = ends - [len(shot) for shot in shots]
-    track = track_faces(faces, Shots(starts, ends), still_signals(len(frames)), config)
-    sharpness = np.concatenate([frame.sharpness for frame in frames])
-    sampled = sample_crops(faces.frame / FPS, track, sharpness, config)
-    return Watched(
-        faces=faces,
-        crops=np.concatenate([frame.crops for frame in frames]),
-        sampled=sampled & (track >= 0),
-        track=track,
-        role=_shifted([frame.role for frame in frames], before),
-        people=np.concatenate([frame.people for frame in frames]),
-        found=_shifted([frame.found for frame in frames], first_face),
-    )
-
-
-def still_signals(frames: int) -> FrameSignals:
-    """Signals of a camera that stands still; every frame is analysed."""
-    return FrameSignals(
-        seconds=np.arange(frames) / FPS,
-        analysed=np.ones(frames, np.bool_),
-        layout=np.zeros((frames, 8, 8, 3), np.uint8),
-        histogram=np.ones((frames, 1), np.float32),
-        motion=np.tile(np.eye(2, 3, dtype=np.float32), (frames, 1, 1)),
-        motion_known=np.zeros(frames, np.bool_),
-    )
+        key = digest(what, self._pack.detector_hash, CODE, code)
+        return self._cache / f"hard-{key}.npz"
 
 
 def make_title(
@@ -373,11 +241,12 @@ def add_wrong_pairs(
     return np.array(sorted(known), np.int64).reshape(-1, 2)
 
 
-def _shifted(rows: Sequence[I64], by: I64) -> I64:
-    """The rows joined, each list shifted; -1 stays."""
-    moved = [np.where(row >= 0, row + shift, -1) for row, shift in zip(rows, by, strict=True)]
-    joined: I64 = np.concatenate(moved)
-    return joined
+def right_pairs(made: HardTitle) -> HardTitle:
+    """The same title without the cannot-link pairs of one person."""
+    wrong = {(int(i), int(j)) for i, j in made.wrong}
+    kept = [(int(i), int(j)) not in wrong for i, j in made.title.cannot_link]
+    pairs = made.title.cannot_link[np.array(kept, np.bool_)]
+    return replace(made, title=replace(made.title, cannot_link=pairs), wrong=made.wrong[:0])
 
 
 def _store(place: Path, made: HardTitle) -> None:

@@ -175,9 +175,7 @@ def run_pack(
     return rows
 
 
-def run_clips(
-    clips: Mapping[str, Path], truth: Truth, run: PackRun
-) -> Iterator[dict[str, Cell]]:
+def run_clips(clips: Mapping[str, Path], truth: Truth, run: PackRun) -> Iterator[dict[str, Cell]]:
     """The rows of the clips that could be indexed."""
     for clip in index_clips(clips, truth, run):
         yield {

@@ -19,6 +19,7 @@ from benchmarks.method.photographs import CELL, Gallery, Photograph
 from benchmarks.method.props import Props, pictures
 from vcn_ray.records import F32, F64, U8
 
+ENCODER_MULTIPLE = 128  # pixels of width
 BODY = CELL  # rows that continue a photograph below its edge, as clothes
 HEAD_RADIUS = 0.62  # of the cylinder, in widths of the face
 MOUTH = 0.22  # between the lips, below the middle of the face, in heights of the face
@@ -264,7 +265,11 @@ def expose(picture: F32, look: Look, grain: float, random: np.random.Generator) 
 
 
 def reencode(frames: U8, crf: float) -> U8:
-    """Send frames (f, h, w, 3) through H.264 and back."""
+    """Send frames (f, h, w, 3) through H.264 and back; the same frames give the same bits."""
+    width = frames.shape[2]
+    # x264 reads beyond the rows of other widths, where memory holds anything.
+    missing = -width % ENCODER_MULTIPLE
+    frames = np.pad(frames, ((0, 0), (0, 0), (0, missing), (0, 0)), mode="edge")
     memory = io.BytesIO()
     with av.open(memory, "w", format="mp4") as film:
         stream = film.add_stream("libx264", rate=round(FPS))
@@ -278,4 +283,4 @@ def reencode(frames: U8, crf: float) -> U8:
     memory.seek(0)
     with av.open(memory) as film:
         shown: Sequence[U8] = [f.to_ndarray(format="rgb24") for f in film.decode(video=0)]
-    return np.stack(shown)
+    return np.stack(shown)[:, :, :width]

@@ -27,6 +27,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -92,6 +93,15 @@ class PackRun:
     config: RunConfig  # names the pack
     output: Path
     cut: float  # cosine distance of the fixed cut
+
+
+class IndexedClip(NamedTuple):
+    """A clip's result beside its labels."""
+
+    name: str
+    title: StoredTitle
+    matched: MatchedTitle
+    seconds: float | None  # of CPU; None where all of the result was there before
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -167,6 +177,17 @@ def run_pack(
 
 def run_clips(clips: Mapping[str, Path], truth: Truth, run: PackRun) -> Iterator[dict[str, Cell]]:
     """The rows of the clips that could be indexed."""
+    for clip in index_clips(clips, truth, run):
+        yield {
+            "clip": clip.name,
+            **score_cells(score_title(clip.matched)),
+            **baseline_cells(clip.matched, track_embeddings(clip.title, run.encoder), run.cut),
+            "CPU s": clip.seconds,
+        }
+
+
+def index_clips(clips: Mapping[str, Path], truth: Truth, run: PackRun) -> Iterator[IndexedClip]:
+    """Index each clip, and compare it with its labels; one that cannot be indexed is left out."""
     storage = Storage.open(str(run.output))
     for name, clip in clips.items():
         say(f"{run.output.name}: {name} ...")
@@ -180,12 +201,7 @@ def run_clips(clips: Mapping[str, Path], truth: Truth, run: PackRun) -> Iterator
         (video,) = title.summary["videos"]
         cuts = {video["video_id"]: truth.cuts[name]} if name in truth.cuts else {}
         matched = match_title(title, {video["video_id"]: truth.labels[name]}, cuts, storage)
-        yield {
-            "clip": clip.stem,
-            **score_cells(score_title(matched)),
-            **baseline_cells(matched, track_embeddings(title, run.encoder), run.cut),
-            "CPU s": None if done.titles[0].reused else seconds,
-        }
+        yield IndexedClip(clip.stem, title, matched, None if done.titles[0].reused else seconds)
 
 
 def score_cells(found: TitleScores) -> dict[str, Cell]:

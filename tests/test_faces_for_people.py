@@ -45,6 +45,7 @@ def segment() -> SegmentTables:
                 crops=BLACK_CROP,
                 sharpness=np.full(2, 50, np.float32),
                 frontality=np.array([1, 1 if number < 30 else 0.05], np.float32),
+                roll_degrees=np.zeros(2, np.float32),
                 status=("kept", "kept"),
             )
         )

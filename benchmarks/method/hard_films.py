@@ -130,7 +130,8 @@ def run(made: HardTitle, pack: FacePack, config: RunConfig, cache: Path | None) 
         person = arrays["person"].astype(np.int64)
         return Outcome(person, arrays["pretrained"].astype(np.float64), facts["warnings"], None)
     began = time.process_time()
-    people = run_title(made.title, pack.load_encoder(), config)
+    title = replace(made.title, score=made.scores)
+    people = run_title(title, pack.load_encoder(), pack.prior, config)
     seconds = time.process_time() - began
     pretrained = people.adapted.outputs.pretrained
     warnings = "; ".join(people.adapted.warnings + people.clustering.warnings)

@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.method.baselines import finch, hac, hdbscan
 from benchmarks.method.track_sets import TrackSet
 from vcn_ray.core.distance import cosine_space
-from vcn_ray.core.linkage import agglomerate
+from vcn_ray.core.linkage import CannotLink, agglomerate
 from vcn_ray.core.metrics import UNKNOWN
 from vcn_ray.core.vectors import group_sums, renumber, unit_rows
 from vcn_ray.records import F64, I64, Mask
@@ -90,7 +90,9 @@ def keeping(valid: Callable[[TrackSet], Mask]) -> Callable[[TrackSet], I64]:
 def careful(tracks: TrackSet) -> I64:
     """Average linkage of weighted, mirrored means, without merging tracks of one frame."""
     space = cosine_space(mean_rows(tracks, mirrored=True, weighted=True))
-    return agglomerate(space, CUT, tracks.title.cannot_link, "average").label
+    return agglomerate(
+        space, CUT, CannotLink.uniform(tracks.title.cannot_link, np.inf), "average"
+    ).label
 
 
 METHODS: dict[str, Callable[[TrackSet], I64]] = {

@@ -118,9 +118,15 @@ def test_the_merges_are_those_of_the_partition() -> None:
     assert all(merge.distance < 1 == merge.left_threshold for merge in partition.merges)
 
 
-def test_tracks_that_cannot_link_stay_apart() -> None:
-    label = found([0] * 6 + [1] * 6, cannot_link=np.array([[0, 1]])).partition.label
-    assert label[0] != label[1]
+def test_tracks_that_share_a_frame_are_evidence_against_one_person() -> None:
+    """Two tracks alone are told apart by it; against many tracks that agree it is one voice."""
+    pair = np.array([[0, 1]])
+    assert found([0, 0, 1]).partition.label.tolist() == [0, 0, 1]
+    assert found([0, 0, 1], cannot_link=pair).partition.label.tolist() == [0, 1, 2]
+    people = [0] * 6 + [1] * 6
+    assert found(people, cannot_link=pair).partition.label.tolist() == people
+    veto = found(people, CutConfig(cannot_link_penalty=1e9), pair).partition.label
+    assert veto[0] != veto[1]
 
 
 def test_a_large_title_is_learned_from_some_of_its_tracks(monkeypatch: pytest.MonkeyPatch) -> None:

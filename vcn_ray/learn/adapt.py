@@ -137,9 +137,7 @@ def _train(rounds: Rounds) -> _Trained:
         return _Trained(_fallback(rounds), encoder)
     if rounds.title.prior and config.matcher == "partition" and not rounds.history:
         untrained = _fallback(rounds)
-        if not len(
-            rounds.match(untrained).pairs
-        ):  # nobody comes back, so there is nothing to learn
+        if rounds.match(untrained).all_apart():  # nobody comes back: there is nothing to learn
             return _Trained(untrained, encoder, ("not_adapted",))
     student = rounds.train_head()
     if student is None:

@@ -86,7 +86,7 @@ class FacePack:
     aligner: Aligner
     encoder: str  # kind
     detector_hash: str  # hex; changes with everything that boxes and crops depend on
-    encoder_hash: str  # hex; changes with everything that embeddings of given crops depend on
+    encoder_hash: str  # hex; changes with the encoder and with the prior
     make_encoder: Callable[[], Backbone]
     prior: FacePrior | None = None  # None: it was not measured
     write_onnx: Callable[[Backbone, Path], None] = write_module  # for an encoder of this pack

@@ -48,8 +48,8 @@ TAIL, FROZEN, ALL = (replace(QUICK, encoder=part) for part in ("tail", "frozen",
 
 def means_of(encoder: TinyBackbone, title: TitleCrops) -> F32:
     """(k, d) unit means of each track's crops and of their mirror images."""
-    both = (title.crops, title.crops[:, :, ::-1].copy())
-    total = sum(encoder.embed(torch.from_numpy(crops)).numpy() for crops in both)
+    mirrored = torch.from_numpy(title.crops[:, :, ::-1].copy())
+    total = (encoder.embed(torch.from_numpy(title.crops)) + encoder.embed(mirrored)).numpy()
     mean = np.stack([total[title.track == t].mean(axis=0) for t in range(title.tracks)])
     unit: F32 = mean / np.linalg.norm(mean, axis=1, keepdims=True)
     return unit

@@ -65,11 +65,7 @@ def measure_prior(
         UsageError: Fewer than MIN_FACES faces are found, or none of two people.
     """
     cues, people = _collect(pack, pictures, person, progress)
-    embeddings, stability = _embed(pack.load_encoder(), cues.crops)
-    length = np.linalg.norm(embeddings, axis=1)
-    unit = unit_rows(embeddings)
     intact = np.flatnonzero(cues.intact == np.arange(len(cues.intact)))
-    good = unit[intact]
     first, second = np.triu_indices(len(intact), 1)
     strangers = people[first] != people[second]
     if len(intact) < MIN_FACES or not strangers.any():
@@ -77,6 +73,10 @@ def measure_prior(
             f"{len(intact)} faces were found, needed are {MIN_FACES} of at least two people: give "
             "more pictures, with faces of at least 64 pixels"
         )
+    embeddings, stability = _embed(pack.load_encoder(), cues.crops)
+    length = np.linalg.norm(embeddings, axis=1)
+    unit = unit_rows(embeddings)
+    good = unit[intact]
     cosines = np.einsum("pd,pd->p", good[first], good[second])[strangers]
     mean, sd = float(cosines.mean()), float(cosines.std())
     kept = np.clip((np.einsum("nd,nd->n", unit, unit[cues.intact]) - mean) / (1 - mean), 0, 1)

@@ -11,9 +11,9 @@ import torch
 
 from tests.helpers.photographs import actor, group, portrait
 from tests.helpers.synth import PIXELS, TinyBackbone
+from vcn_ray.core.pose import LandmarkOrder
 from vcn_ray.core.prior import recognisability
 from vcn_ray.errors import UsageError
-from vcn_ray.models.align import LandmarkOrder
 from vcn_ray.packs.calibrate import HEIGHTS, measure_prior, ruined_copies
 from vcn_ray.packs.embedded import load_built_in
 from vcn_ray.packs.face_pack import FacePack

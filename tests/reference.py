@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterable, Sequence
 import numpy as np
 
 from vcn_ray.core.linkage import CannotLink
+from vcn_ray.core.prior import FacePrior
 from vcn_ray.core.vectors import Floats
 from vcn_ray.records import F64, I64
 
@@ -275,3 +276,60 @@ def frame_of_label(label: float, labels: Sequence[float], frames: Sequence[float
         if all(abs(time - label) <= abs(time - other) for other in labels)
     ]
     return min(own, key=lambda n: abs(frames[n] - label), default=-1)
+
+
+def recognisability(prior: FacePrior, score: float, length: float, stability: float) -> float:
+    """How much of one face's identity its embedding holds: a logistic function of three cues."""
+    if math.isnan(score):
+        score = prior.min_score
+    logit = prior.intercept
+    logit += prior.per_score * score + prior.per_length * length + prior.per_stability * stability
+    return 1 / (1 + math.exp(-logit))
+
+
+def stranger_limit(distance: Floats, fewest: int, deviations: float) -> float:
+    """The distance of clusters that strangers hardly ever come below, from all pairs."""
+    values = sorted(
+        float(distance[i, k]) for i, k in itertools.combinations(range(len(distance)), 2)
+    )
+    if len(distance) < fewest:
+        return math.inf
+    half = len(values) // 2
+    median = values[half] if len(values) % 2 else (values[half - 1] + values[half]) / 2
+    far = [value - median for value in values if value >= median]
+    return median - deviations * math.sqrt(sum(value**2 for value in far) / len(far))
+
+
+def join_centroids(
+    label: I64,
+    rows: Floats,
+    offset: float,
+    weight: Floats,
+    cannot_link: CannotLink,
+    limits: tuple[float, int, float],
+) -> I64:
+    """Centroids of clusters, merged by average linkage, until none are below the cut.
+
+    `limits` are the cut, and the other two of `stranger_limit`.
+    """
+    cut, fewest, deviations = limits
+    while True:
+        count = int(label.max(initial=-1)) + 1
+        means = np.zeros((count, rows.shape[1]))
+        for track, row in enumerate(rows):
+            means[label[track]] += weight[track] * row
+        for mean in means:
+            mean *= math.sqrt(offset) / math.sqrt(float(mean @ mean))
+        distance = offset - means @ means.T
+        pairs, penalties = [], []
+        for (i, k), penalty in zip(cannot_link.pairs, cannot_link.penalty, strict=True):
+            a, b = int(label[i]), int(label[k])
+            if a != b:
+                pairs.append((a, b))
+                penalties.append(penalty / ((label == a).sum() * (label == b).sum()))
+        between = CannotLink(np.array(pairs, int).reshape(-1, 2), np.array(penalties))
+        limit = min(cut, stranger_limit(distance, fewest, deviations))
+        joined = average_linkage(distance, limit, between)
+        if len(set(joined.tolist())) == count:
+            return label
+        label = joined[label]

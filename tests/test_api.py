@@ -26,7 +26,7 @@ from vcn_ray.results import Appearance, Person, Results, Track
 from vcn_ray.run.events import Event, StepProgress, TitleDone
 
 CONFIG = RunConfig(adapt=QUICK, cluster=ClusterSettings(cut=CutConfig(view_factor=0.4)))
-PACK = cast(FacePack, SimpleNamespace(load_encoder=TinyBackbone))
+PACK = cast(FacePack, SimpleNamespace(load_encoder=TinyBackbone, prior=None))
 
 
 def test_the_door_is_light() -> None:

@@ -94,7 +94,12 @@ def outputs_of(quality: list[float]) -> TrackOutputs:
     return TrackOutputs(**values)
 
 
-def title_of(faces: list[dict[str, Any]], quality: list[float], label: list[int]) -> ResultTables:
+def title_of(
+    faces: list[dict[str, Any]],
+    quality: list[float],
+    label: list[int],
+    why: list[str] | None = None,
+) -> ResultTables:
     """A title with a track a second, each with the faces that name it."""
     tracks = [
         {
@@ -125,7 +130,7 @@ def title_of(faces: list[dict[str, Any]], quality: list[float], label: list[int]
     rows = [usual | face | {"frame": n} for n, face in enumerate(faces)]
     title = gather_tracks([make_table(tracks, VIDEO_TRACKS)], [make_table(rows, CROPS)])
     confidence: F32 = np.ones(len(quality), np.float32)
-    reason = tuple("" if who >= 0 else "ambiguous" for who in label)
+    reason = tuple(why or ("" if who >= 0 else "ambiguous" for who in label))
     clustering = Clustering(np.array(label, np.int64), confidence, (), reason)
     return result_tables(title, outputs_of(quality), clustering, ["v"])
 
@@ -162,9 +167,12 @@ def test_a_person_without_pictures_has_the_best_crop_as_cover() -> None:
 
 
 def test_a_track_of_nobody_has_a_reason() -> None:
-    tracks = title_of([{"track_id": f"t{n}"} for n in range(3)], [0.5] * 3, [0, -1, 0]).tracks
-    assert tracks["status"].to_pylist() == ["clustered", "unknown", "clustered"]
-    assert tracks["reason"].to_pylist() == [None, "unrecognisable", None]
+    why = ["", "unrecognisable", "ambiguous", "low_score"]
+    faces: list[dict[str, Any]] = [{"track_id": f"t{n}"} for n in range(4)]
+    tracks = title_of(faces, [0.5] * 4, [0, -1, -1, -1], why).tracks
+    assert tracks["status"].to_pylist() == ["clustered", "unknown", "unknown", "no_face"]
+    assert tracks["reason"].to_pylist() == [None, *why[1:]]
+    assert tracks["person_id"].to_pylist() == ["p001", None, None, None]
 
 
 def test_tracks_and_their_seconds_are_counted_by_what_they_show() -> None:

@@ -9,8 +9,16 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
+from tests.helpers.core_data import PRIOR, made_title, no_pairs
 from tests.helpers.synth import NEAR, PEOPLE, QUICK, TinyBackbone, title_of
-from vcn_ray.config import ClusterSettings, ResourceConfig, RunConfig, get_setting, load_config
+from vcn_ray.config import (
+    ClusterSettings,
+    ResourceConfig,
+    RunConfig,
+    get_setting,
+    load_config,
+    profile_config,
+)
 from vcn_ray.records import TitleCrops
 from vcn_ray.schema import FAILURES
 from vcn_ray.steps import (
@@ -22,6 +30,7 @@ from vcn_ray.steps import (
     TRACK,
     People,
     Step,
+    cluster_title,
     run_title,
 )
 
@@ -106,6 +115,17 @@ def test_a_title_in_memory(people: People) -> None:
     assert [len(tracks) for tracks in people] == [3, 3, 2]  # most crops first
     assert repr(people) == "People(people=3, tracks=8, unknown=0)"
     assert people.confidence.shape == people.quality.shape == (8,)
+
+
+def test_the_papers_profile_drops_outliers_alone_and_lets_no_weak_track_join() -> None:
+    outputs = replace(
+        made_title([0, 1] * 4, noise=0.1, wobble=6), score=np.full(8, 0.1, np.float32)
+    )
+    kept = cluster_title(outputs, no_pairs(), PRIOR, profile_config("paper"))
+    assert set(kept.reason) == {""}
+    assert kept.label.tolist() == [0, 1] * 4
+    usual = cluster_title(outputs, no_pairs(), PRIOR, RunConfig())
+    assert set(usual.reason) == {"ambiguous"}  # no track is surely a face, so nobody is there
 
 
 def test_a_title_without_tracks() -> None:

@@ -102,6 +102,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "cluster": {
             "rule": "paper",  # METHOD 4
             "quality": {
+                "rule": "outliers",
                 "min_score": -3.5,
                 "max_unknown_fraction": 1.0,
             },  # METHOD 3.2, the usual limit

@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional
 
 from vcn_ray.core.track import cannot_link_pairs
-from vcn_ray.records import I64, Mask, TitleCrops
+from vcn_ray.records import F32, I64, Mask, TitleCrops
 
 CROPS_AT_ONCE = 256
 
@@ -65,6 +65,7 @@ def keep_tracks(film: Film, tracks: I64, name: str) -> Film:
         film.title.crops[rows],
         place[film.title.track[rows]],
         pairs[(pairs >= 0).all(axis=1)],
+        _some(film.title.score, rows),
     )
     return Film(name, title, film.truth[tracks], film.scene[tracks])
 
@@ -74,8 +75,17 @@ def keep_crops(film: Film, rows: Mask, name: str) -> Film:
 
     The pairs of tracks in one frame stay: a video has more frames than crops.
     """
-    title = replace(film.title, crops=film.title.crops[rows], track=film.title.track[rows])
+    title = replace(
+        film.title,
+        crops=film.title.crops[rows],
+        track=film.title.track[rows],
+        score=_some(film.title.score, rows),
+    )
     return replace(film, name=name, title=title)
+
+
+def _some(score: F32 | None, rows: Mask) -> F32 | None:
+    return None if score is None else score[rows]
 
 
 def place_in_track(track: I64) -> I64:

@@ -8,9 +8,19 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from tests.helpers.core_data import made_title, no_pairs
-from vcn_ray.core.cluster import ClusterConfig, broken_fraction, cluster_tracks, confidence
+from tests.helpers.core_data import PRIOR, made_title, no_pairs, placed
+from vcn_ray.core.cluster import (
+    ClusterConfig,
+    broken_fraction,
+    cluster_tracks,
+    confidence,
+    join_weak,
+    merged_warnings,
+    reasons,
+)
+from vcn_ray.core.cut import CutConfig, cut_title
 from vcn_ray.core.distance import cosine_space
+from vcn_ray.core.prior import FacePrior
 from vcn_ray.core.vectors import renumber
 from vcn_ray.errors import ShapeError
 from vcn_ray.records import I64, Clustering, Mask, Tiers, TrackOutputs
@@ -29,12 +39,14 @@ def cluster(
     cannot_link: Sequence[Sequence[int]] | I64 | None = None,
     valid: Mask | None = None,
     rule: Rule = "adaptive",
+    prior: FacePrior | None = None,
 ) -> Clustering:
     return cluster_tracks(
         outputs,
         tiers_of(np.ones(len(outputs), bool) if valid is None else valid),
         no_pairs() if cannot_link is None else np.array(cannot_link),
         ClusterConfig(rule=rule),
+        prior,
     )
 
 
@@ -79,25 +91,34 @@ def test_tracks_that_are_not_valid_stay_outside(rule: Rule) -> None:
     assert nobody.label.tolist() == [-1] * 6
 
 
-def test_tracks_in_one_frame_are_never_one_person_and_the_title_is_warned() -> None:
+def test_one_wrong_pair_parts_no_person_and_two_people_stay_two() -> None:
     outputs = made_title([0] * 6 + [1] * 6, noise=0.1)
-    cannot = [[0, 1], [2, 3], [6, 7]]
-    found = cluster(outputs, cannot)
-    assert all(found.label[i] != found.label[k] for i, k in cannot)
-    assert found.warnings[0].startswith("over_merging: 3 of 3 pairs")
-    agreeing = cluster(outputs, [[0, 6], [1, 7]])
-    assert agreeing.warnings == ()
+    people = [0] * 6 + [1] * 6
+    found = cluster(outputs, [[0, 1], [6, 7]])
+    assert found.label.tolist() == people
+    together = cluster(outputs, [[i, i + 6] for i in range(6)])
+    assert together.label.tolist() == people
+    assert together.warnings == ()
 
 
-def test_a_large_title_is_warned_by_the_pairs_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vcn_ray.core.cluster.LEARNING_TRACKS", 30)
-    monkeypatch.setattr("vcn_ray.core.cut.LEARNING_TRACKS", 30)
+def test_a_title_is_warned_of_people_that_look_like_two() -> None:
+    """Pairs in one frame that are one person here count only if they are far apart."""
     people = np.repeat(np.arange(10), 9)
     outputs = made_title(people, noise=0.7)
-    agreeing = np.stack([np.arange(9), np.arange(9) + 9], axis=1)
-    assert cluster(outputs, agreeing).warnings == ()
-    broken = np.stack([np.arange(0, 90, 9), np.arange(1, 90, 9)], axis=1)
-    assert cluster(outputs, broken).warnings[0].startswith("over_merging: 10 of 10 pairs")
+    title = cut_title(outputs, no_pairs(), CutConfig(), "cut")
+    assert title.partition.label.tolist() == people.tolist()
+    alike = np.stack([np.arange(0, 90, 9), np.arange(1, 90, 9)], axis=1)
+    assert merged_warnings(title._replace(cannot_link=alike)) == ()
+    strangers = np.stack([np.arange(0, 81, 9), np.arange(9, 90, 9)], axis=1)
+    assert merged_warnings(title._replace(cannot_link=strangers)) == ()  # they are two here
+    one = title.partition._replace(label=np.zeros(90, np.int64))
+    found = merged_warnings(title._replace(partition=one, cannot_link=strangers))
+    assert found[0].startswith("over_merging: 9 of 9 pairs")
+    both = np.concatenate([alike, strangers[:1]])
+    found = merged_warnings(title._replace(partition=one, cannot_link=both))
+    assert found[0].startswith("over_merging: 1 of 11 pairs")
+    many = np.concatenate([np.tile(alike, (10, 1)), strangers[:2]])  # 2 of 102 are too few
+    assert merged_warnings(title._replace(partition=one, cannot_link=many)) == ()
 
 
 def test_the_papers_rule_joins_them_and_warns() -> None:
@@ -106,17 +127,24 @@ def test_the_papers_rule_joins_them_and_warns() -> None:
     assert found.warnings[0].startswith("over_merging: 1 of 1 pairs")
 
 
-@BOTH
-def test_the_order_of_tracks_does_not_matter(rule: Rule) -> None:
+@pytest.mark.parametrize(
+    ("rule", "prior"), [("adaptive", None), ("adaptive", PRIOR), ("paper", None)]
+)
+def test_the_order_of_tracks_does_not_matter(rule: Rule, prior: FacePrior | None) -> None:
     people = np.random.default_rng(1).integers(0, 7, 40)
     outputs, cannot = made_title(people, noise=0.7), np.array([[0, 5], [8, 30]])
     shuffled = np.random.default_rng(2).permutation(40)
     place = np.argsort(shuffled)
-    plain = cluster(outputs, cannot, rule=rule)
-    other = cluster(outputs[shuffled], place[cannot], rule=rule)
-    assert np.array_equal(plain.label, renumber(other.label[place]))
+    core = np.random.default_rng(3).random(40) < 0.8 if prior else np.ones(40, bool)
+    weight = np.random.default_rng(4).random(40, np.float32)
+    outputs = replace(outputs, recognisability=weight)
+    plain = cluster(outputs, cannot, core, rule, prior)
+    other = cluster(outputs[shuffled], place[cannot], core[shuffled], rule, prior)
+    known = plain.label >= 0
+    assert np.array_equal(known, other.label[place] >= 0)
+    assert np.array_equal(plain.label[known], renumber(other.label[place][known]))
     assert np.allclose(plain.confidence, other.confidence[place], atol=1e-5)
-    again = cluster(outputs, cannot, rule=rule)
+    again = cluster(outputs, cannot, core, rule, prior)
     assert np.array_equal(plain.label, again.label)
     assert list(map(astuple, plain.merges)) == list(map(astuple, again.merges))
 
@@ -169,3 +197,91 @@ def test_senseless_input_is_refused() -> None:
     wrong: dict[str, Any] = {"rule": "best"}
     with pytest.raises(ValidationError, match="adaptive"):
         ClusterConfig(**wrong)
+
+
+def angles(*degrees: float) -> TrackOutputs:
+    """Tracks in a plane; those at 0 and 90 degrees are orthogonal."""
+    turned = np.deg2rad(np.array(degrees))
+    return placed(np.stack([np.cos(turned), np.sin(turned)], axis=1))
+
+
+def joined(outputs: TrackOutputs, cannot: Sequence[Sequence[int]] = ()) -> list[int]:
+    """Who the last track joins, of two people that the four tracks before it are."""
+    label = np.array([0, 0, 1, 1, -1])
+    pairs = np.array(cannot, np.int64).reshape(-1, 2)
+    found, sure = join_weak(outputs, label, np.array([4]), pairs, PRIOR)
+    assert (sure[0] > 0) == (found[0] >= 0)
+    return [int(who) for who in found]
+
+
+def test_a_weak_track_joins_a_person_only_if_it_clearly_belongs() -> None:
+    assert joined(angles(0, 2, 88, 90, 10)) == [0]
+    assert joined(angles(0, 2, 88, 90, 80)) == [1]
+    assert joined(angles(0, 2, 88, 90, 45)) == [-1]  # ambiguous
+    assert joined(angles(0, 2, 88, 90, 200)) == [-1]  # near nobody
+
+
+def test_a_weak_track_never_joins_somebody_in_its_own_frame() -> None:
+    outputs = angles(0, 2, 88, 90, 10)
+    assert joined(outputs, [[0, 4]]) == joined(outputs, [[4, 1]]) == [-1]
+    assert joined(outputs, [[2, 4]]) == [0]
+    near_both = angles(0, 2, 88, 90, 46)
+    assert joined(near_both) == [-1]
+    assert joined(near_both, [[4, 0], [4, 3]]) == [-1]  # a frame with each of the two
+
+
+def test_recognisable_tracks_count_more_in_whom_a_weak_one_joins() -> None:
+    outputs = angles(0, 70, 140, 150, 92)
+    assert joined(outputs) == [-1]
+    surely = replace(outputs, recognisability=np.array([0.01, 1, 1, 1, 0.1], np.float32))
+    assert joined(surely) == [0]
+
+
+def test_weak_tracks_change_no_person_and_junk_joins_nobody() -> None:
+    people = np.random.default_rng(1).integers(0, 7, 60)
+    outputs, core = made_title(people), np.arange(60) % 3 > 0
+    junk = np.arange(60) % 6 == 0
+    alone = cluster(outputs[np.flatnonzero(core)], prior=PRIOR)
+    tiers = Tiers(core, junk, ~junk)
+    found = cluster_tracks(outputs, tiers, no_pairs(), ClusterConfig(), PRIOR)
+    assert np.array_equal(renumber(found.label[core]), alone.label)
+    weak = ~core & ~junk
+    assert (found.label[weak] >= 0).mean() > 0.8
+    for row in np.flatnonzero(weak & (found.label >= 0)):
+        mates = core & (found.label == found.label[row])
+        assert (people[mates] == people[row]).all()
+    assert (found.label[junk] == -1).all()
+    known = found.label >= 0
+    assert np.array_equal(found.label[known], renumber(found.label[known]))  # by first track
+    for tracks, why in ((known, {""}), (weak & ~known, {"ambiguous"}), (junk, {"low_score"})):
+        assert {found.reason[i] for i in np.flatnonzero(tracks)} <= why
+
+
+def test_weak_tracks_stay_outside_without_a_prior_and_by_the_papers_rule() -> None:
+    outputs, core = made_title([0, 1, 0, 1, 0, 1], noise=0.1, wobble=6), np.arange(6) < 4
+    for rule, prior in (("adaptive", None), ("paper", PRIOR)):
+        tiers = tiers_of(core)
+        config = ClusterConfig(rule=rule)  # type: ignore[arg-type]
+        found = cluster_tracks(outputs, tiers, no_pairs(), config, prior)
+        assert found.label.tolist() == [0, 1, 0, 1, -1, -1]
+
+
+def test_reasons_why_tracks_are_nobodys() -> None:
+    label = np.array([0, 0, -1, -1, -1])
+    junk = np.array([False, False, False, False, True])
+    readable = np.array([True, False, True, False, False])
+    found = reasons(label, Tiers(np.ones(5, bool), junk, readable))
+    assert found == ("", "", "ambiguous", "unrecognisable", "low_score")
+
+
+@pytest.mark.parametrize("tracks", [0, 1, 5])
+def test_nobody_where_no_track_is_core(tracks: int) -> None:
+    outputs, none = made_title([0] * tracks), np.zeros(tracks, bool)
+    for junk, why in ((none, "ambiguous"), (~none, "low_score")):
+        tiers = Tiers(none, junk, ~junk)
+        found = cluster_tracks(outputs, tiers, no_pairs(), ClusterConfig(), PRIOR)
+        assert found.label.tolist() == [-1] * tracks
+        assert found.reason == (why,) * tracks
+        assert found.confidence.tolist() == [0] * tracks
+    one = cluster(made_title([0]), prior=PRIOR)
+    assert (one.label.tolist(), one.confidence.tolist(), one.reason) == ([0], [1], ("",))

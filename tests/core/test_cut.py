@@ -9,10 +9,12 @@ import pytest
 from pydantic import ValidationError
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from tests.helpers.core_data import made_title, no_pairs
+from tests import reference
+from tests.helpers.core_data import PRIOR, made_title, no_pairs, placed
 from vcn_ray.core import cut, vectors
 from vcn_ray.core.cut import (
     CUT,
+    MIN_CLUSTERS,
     CutConfig,
     Fusion,
     FusionConfig,
@@ -22,18 +24,22 @@ from vcn_ray.core.cut import (
     cut_title,
     fuse,
     fused_space,
+    join_centroids,
     learn_fusion,
     pair_distances,
     pairs_among,
     same_pairs,
     sample_rows,
     seen_twice,
+    stranger_limit,
     view_distance,
 )
 from vcn_ray.core.distance import Space, cosine_space
-from vcn_ray.core.linkage import CannotLink, agglomerate
+from vcn_ray.core.linkage import CannotLink, Partition, agglomerate
+from vcn_ray.core.prior import STRANGER_SDS, FacePrior
+from vcn_ray.core.vectors import unit_rows
 from vcn_ray.errors import ShapeError
-from vcn_ray.records import F64, I64
+from vcn_ray.records import F32, F64, I64
 
 DEFAULT = CutConfig()
 
@@ -118,9 +124,15 @@ def test_the_merges_are_those_of_the_partition() -> None:
     assert all(merge.distance < 1 == merge.left_threshold for merge in partition.merges)
 
 
-def test_tracks_that_cannot_link_stay_apart() -> None:
-    label = found([0] * 6 + [1] * 6, cannot_link=np.array([[0, 1]])).partition.label
-    assert label[0] != label[1]
+def test_tracks_that_share_a_frame_are_evidence_against_one_person() -> None:
+    """Two tracks alone are told apart by it; against many tracks that agree it is one voice."""
+    pair = np.array([[0, 1]])
+    assert found([0, 0, 1]).partition.label.tolist() == [0, 0, 1]
+    assert found([0, 0, 1], cannot_link=pair).partition.label.tolist() == [0, 1, 2]
+    people = [0] * 6 + [1] * 6
+    assert found(people, cannot_link=pair).partition.label.tolist() == people
+    veto = found(people, CutConfig(cannot_link_penalty=1e9), pair).partition.label
+    assert veto[0] != veto[1]
 
 
 def test_a_large_title_is_learned_from_some_of_its_tracks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,3 +356,127 @@ def test_senseless_settings_of_the_cut_are_refused(wrong: dict[str, Any]) -> Non
 def test_senseless_settings_of_the_fusion_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         FusionConfig(**wrong)
+
+
+def near_people(seed: int, tracks: int = 40, people: int = 6) -> tuple[Space, CannotLink, F32]:
+    """Tracks of people who are close, in an order of no meaning, with a few pairs in one frame."""
+    rng = np.random.default_rng(seed)
+    who = rng.integers(0, people, tracks)
+    space = cosine_space(rng.normal(size=(people, 100))[who] + rng.normal(0, 0.9, (tracks, 100)))
+    pairs = rng.integers(0, tracks, (8, 2))
+    pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+    unit = Space(space.rows * np.sqrt(1.6), 1.6)  # in units of a cut
+    return unit, CannotLink(pairs, rng.uniform(0.5, 2, len(pairs))), rng.random(tracks, np.float32)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_joined_centroids_equal_their_literal_twin(seed: int) -> None:
+    space, cannot_link, weight = near_people(seed, tracks=10 + 3 * seed, people=3 + seed)
+    start = agglomerate(space, 0.7, cannot_link, "cut")
+    found = join_centroids(start, space, weight, cannot_link, "cut")
+    limits = (CUT, MIN_CLUSTERS, STRANGER_SDS)
+    want = reference.join_centroids(
+        start.label, space.rows, space.offset, weight, cannot_link, limits
+    )
+    assert found.label.tolist() == want.tolist()
+    sizes = dict.fromkeys(range(len(weight)), 1)
+    for merge in found.merges:  # the record replays to the partition
+        assert (merge.left_tracks, merge.right_tracks) == (sizes[merge.left], sizes[merge.right])
+        sizes[merge.left] += sizes.pop(merge.right)
+    assert sorted(sizes) == sorted(np.unique(found.label, return_index=True)[1].tolist())
+    assert [merge.round for merge in found.merges] == sorted(m.round for m in found.merges)
+
+
+def test_centroids_join_what_single_tracks_keep_apart() -> None:
+    joined = 0
+    for seed in range(12):
+        space, cannot_link, weight = near_people(seed)
+        start = agglomerate(space, 0.7, cannot_link, "cut")
+        found = join_centroids(start, space, weight, CannotLink.none(), "cut")
+        joined += len(found.merges) - len(start.merges)
+    assert joined > 12
+
+
+@pytest.mark.parametrize("tracks", [0, 1, 2])
+def test_centroids_of_few_tracks(tracks: int) -> None:
+    space = Space(np.eye(3)[:tracks], 1.0)
+    start = Partition(np.arange(tracks), ())
+    found = join_centroids(start, space, np.zeros(tracks, np.float32), CannotLink.none(), "cut")
+    assert found.label.tolist() == list(range(tracks))
+    assert found.merges == ()
+
+
+@pytest.mark.parametrize("clusters", [MIN_CLUSTERS - 1, MIN_CLUSTERS, 31])
+def test_the_limit_of_strangers_equals_its_literal_twin(clusters: int) -> None:
+    space = cosine_space(np.random.default_rng(clusters).normal(size=(clusters, 9)))
+    table = space.offset - space.rows @ space.rows.T
+    want = reference.stranger_limit(table, MIN_CLUSTERS, STRANGER_SDS)
+    assert stranger_limit(space) == pytest.approx(want)
+    assert np.isfinite(want) == (clusters >= MIN_CLUSTERS)
+
+
+@pytest.mark.parametrize("prior", [None, PRIOR], ids=["title alone", "prior"])
+@pytest.mark.parametrize("tracks", [5, 40, 500])
+def test_titles_of_any_size_go_through_the_same_rule(tracks: int, prior: FacePrior | None) -> None:
+    people = np.random.default_rng(tracks).integers(0, max(2, tracks // 8), tracks)
+    title = cut_title(made_title(people), no_pairs(), CutConfig(), "cut", prior)
+    assert np.array_equal(title.partition.label, vectors.renumber(people))
+
+
+def test_the_share_of_the_prior_falls_with_the_number_of_tracks() -> None:
+    """The known distance is that of both encoders, in units of the cut of the prior."""
+    for tracks in (4, 40, 400):
+        people = np.random.default_rng(0).integers(0, max(2, tracks // 8), tracks)
+        outputs = made_title(people)
+        learned, mixed, known = (
+            cut_title(outputs, no_pairs(), CutConfig(prior_tracks=prior_tracks), "", PRIOR).space
+            for prior_tracks in (1e-9, CutConfig().prior_tracks, 1e12)
+        )
+        table, first, last = (s.offset - s.rows @ s.rows.T for s in (mixed, learned, known))
+        share = CutConfig().prior_tracks / (tracks + CutConfig().prior_tracks)
+        assert np.allclose(table, (1 - share) * first + share * last, atol=1e-6)
+        unit = outputs.pretrained.astype(np.float64)
+        assert np.allclose(last, (1 - unit @ unit.T) / PRIOR.cut, atol=1e-6)
+
+
+def test_the_prior_tells_apart_who_five_tracks_show() -> None:
+    """The spread of views misleads in a title of still faces; what the pack knows does not."""
+    outputs = made_title([0, 0, 1, 2, 2])
+    still = replace(outputs, pretrained_views=np.full(5, 0.02))
+    alone = cut_title(still, no_pairs(), CutConfig(), "cut").partition.label
+    assert alone.tolist() == [0, 1, 2, 3, 4]
+    known = cut_title(still, no_pairs(), CutConfig(), "cut", PRIOR).partition.label
+    assert known.tolist() == [0, 0, 1, 2, 2]
+
+
+@pytest.mark.parametrize("prior", [None, PRIOR], ids=["title alone", "prior"])
+def test_a_few_wrong_pairs_leave_people_intact_where_a_veto_splits_them(
+    prior: FacePrior | None,
+) -> None:
+    people = np.repeat(np.arange(10), 12)
+    rng = np.random.default_rng(2)
+    left, right = np.triu_indices(120, 1)
+    same = people[left] == people[right]
+    right_ones = rng.choice(np.flatnonzero(~same), 190, replace=False)
+    wrong_ones = rng.choice(np.flatnonzero(same), 10, replace=False)
+    pairs = np.stack([left, right], axis=1)[np.concatenate([right_ones, wrong_ones])]
+    outputs = made_title(people)
+    found = cut_title(outputs, pairs, CutConfig(), "cut", prior).partition.label
+    assert found.tolist() == people.tolist()
+    veto = CutConfig(cannot_link_penalty=1e12)
+    split = cut_title(outputs, pairs, veto, "cut", prior).partition.label
+    assert split.max() > 9
+
+
+@pytest.mark.parametrize("prior", [None, PRIOR], ids=["title alone", "prior"])
+def test_two_who_are_always_together_stay_two(prior: FacePrior | None) -> None:
+    """Twins: closer than the cut, but every track of one shares a frame with one of the other."""
+    rng = np.random.default_rng(0)
+    directions = unit_rows(rng.normal(size=(8, 128)))
+    directions[1] = directions[0] + 0.75 * directions[1]
+    people = np.repeat(np.arange(8), 10)
+    outputs = placed(directions[people] + rng.normal(0, 0.45 / np.sqrt(128), (80, 128)))
+    outputs = replace(outputs, pretrained_views=np.full(80, 0.25))
+    together = np.stack(np.meshgrid(np.arange(10), np.arange(10, 20)), axis=-1).reshape(-1, 2)
+    apart = cut_title(outputs, together, CutConfig(), "cut", prior).partition.label
+    assert apart.tolist() == people.tolist()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,17 @@ import pytest
 from pydantic import ValidationError
 
 from tests import reference
+from tests.helpers.core_data import PRIOR, made_title
 from vcn_ray.core import vectors
-from vcn_ray.core.quality import QualityConfig, crop_quality, low_outliers, track_quality
+from vcn_ray.core.quality import (
+    QualityConfig,
+    crop_quality,
+    low_outliers,
+    rate_tracks,
+    track_quality,
+)
 from vcn_ray.errors import ShapeError
+from vcn_ray.records import TrackOutputs
 
 
 @pytest.mark.parametrize("cells", [1, 4_000_000])
@@ -88,3 +97,58 @@ def test_few_tracks_are_all_kept(tracks: int) -> None:
 def test_senseless_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         QualityConfig(**wrong)
+
+
+def rated(quality: float = 0.5) -> TrackOutputs:
+    """Tracks that are a face or not, by rows, and recognisable or not; the last has no score."""
+    return replace(
+        made_title([0] * 21),
+        score=np.array([0.9, 0.9, 0.3, 0.3, np.nan, np.nan] + [0.9] * 15, np.float32),
+        recognisability=np.array([0.8, 0.01, 0.8, 0.01, 0.8, 0.01] + [0.8] * 15, np.float32),
+        quality=np.array([quality] + [0.5 + n / 1000 for n in range(20)], np.float32),
+    )
+
+
+def test_tiers_by_score_and_recognisability() -> None:
+    tiers = rate_tracks(rated(), QualityConfig(), PRIOR)
+    assert tiers.core[:6].tolist() == [True, False, False, False, True, False]
+    assert tiers.junk[:6].tolist() == [False, False, False, True, False, False]
+    assert tiers.readable[:6].tolist() == [True, False, True, False, True, False]
+    assert tiers.core[6:].all()
+    assert not (tiers.core & tiers.junk).any()
+
+
+def test_the_limits_themselves_pass() -> None:
+    outputs = replace(
+        made_title([0] * 3),
+        score=np.array([PRIOR.min_score, 0.5999, PRIOR.min_score], np.float32),
+        recognisability=np.array([0.25, 0.25, 0.2499], np.float32),
+    )
+    prior = replace(PRIOR, min_score=float(outputs.score[0]))
+    config = QualityConfig(min_recognisability=0.25)
+    assert rate_tracks(outputs, config, prior).core.tolist() == [True, False, False]
+
+
+def test_a_track_far_below_its_title_founds_nobody_but_is_no_junk() -> None:
+    tiers = rate_tracks(rated(quality=0.1), QualityConfig(), PRIOR)
+    assert not tiers.core[0]
+    assert not tiers.junk[0]
+    assert not tiers.readable[0]
+
+
+@pytest.mark.parametrize("with_prior", [True, False])
+def test_outliers_alone_decide_by_that_rule_or_without_a_prior(with_prior: bool) -> None:
+    config = QualityConfig(rule="outliers" if with_prior else "recognisable")
+    tiers = rate_tracks(rated(quality=0.1), config, PRIOR if with_prior else None)
+    assert np.flatnonzero(~tiers.core).tolist() == [0]
+    assert not tiers.junk.any()
+    assert np.array_equal(tiers.readable, tiers.core)
+
+
+def test_no_more_of_a_ruined_title_is_core_than_can_be_read() -> None:
+    """METHOD 3.2 drops at most a twentieth; the limits of the prior drop all that is no face."""
+    outputs = replace(rated(), score=np.full(21, 0.2, np.float32))
+    assert not rate_tracks(outputs, QualityConfig(), PRIOR).core.any()
+    assert rate_tracks(outputs, QualityConfig(), None).core.all()
+    none = outputs[np.zeros(0, np.int64)]
+    assert rate_tracks(none, QualityConfig(), PRIOR).core.shape == (0,)

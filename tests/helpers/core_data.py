@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from vcn_ray.core.distance import mean_within_groups, soft_assign
+from vcn_ray.core.prior import FacePrior
 from vcn_ray.core.vectors import group_sums, unit_rows
 from vcn_ray.records import F32, F64, I64, TrackOutputs
 
 OUTPUTS, DIM = 64, 128
+
+PRIOR = FacePrior(
+    stranger_cosine=0.0,
+    stranger_sd=0.09,
+    min_score=0.6,
+    intercept=-4.0,
+    per_score=2.0,
+    per_length=0.1,
+    per_stability=5.0,
+)
+"""A prior that fits the people of `made_title`: two strangers are about orthogonal."""
 
 
 def scatter(rng: np.random.Generator, rows: F64, size: float) -> F64:
@@ -83,3 +96,9 @@ def made_title(
         teacher_temperature=0.07,
         student_temperature=0.1,
     )
+
+
+def placed(rows: F64) -> TrackOutputs:
+    """Tracks whose vectors, of either encoder and of the head, are these (k, d)."""
+    unit = unit_rows(rows).astype(np.float32)
+    return replace(made_title([0] * len(rows)), output=unit, embedding=unit, pretrained=unit)

@@ -120,7 +120,7 @@ def test_killed_again_and_again() -> None:
     assert memory.saves == len(whole.history)
 
 
-@pytest.mark.parametrize("phase", ["head", "match", "encoder", "outputs", "quality"])
+@pytest.mark.parametrize("phase", ["head", "match", "encoder", "outputs"])
 def test_killed_within_a_phase(phase: str) -> None:
     whole, memory = run_whole(), Memory()
 

@@ -161,3 +161,23 @@ def test_a_million_tracks_of_one_person_do_not_overflow() -> None:
 def test_other_lengths_are_refused() -> None:
     with pytest.raises(ShapeError, match="one shape"):
         partition_agreement(np.zeros(3, np.int64), np.zeros(4, np.int64))
+
+
+def test_only_trained_crops_come_first() -> None:
+    trained = np.isin(TRACK, (0, 3))
+    sampler = PairSampler(TRACK, np.array([[0, 3]]), trained)
+    pairs = epochs(sampler.epoch, 50)
+    assert set(pairs[:, 0].tolist()) == set(np.flatnonzero(trained).tolist())
+    assert trained[pairs].all()
+    assert len(pairs) == 50 * trained.sum()
+    few = PairSampler(TRACK, NO_MATCHES, trained).epoch(generator(), crops_per_track=2)
+    assert np.bincount(TRACK[few[:, 0]]).tolist() == [2, 0, 0, 1]
+    none = PairSampler(TRACK, NO_MATCHES, np.zeros(len(TRACK), bool)).epoch(generator())
+    assert none.shape == (0, 2)
+
+
+def test_all_apart_is_said_only_where_no_two_tracks_are_one() -> None:
+    assert Matches(NO_MATCHES, np.array([0, 3, 1])).all_apart()
+    assert not Matches(NO_MATCHES, np.array([0, 0, 0])).all_apart()  # one person has no pairs
+    assert Matches(NO_MATCHES, None).all_apart()
+    assert not Matches(np.array([[0, 1]]), None).all_apart()

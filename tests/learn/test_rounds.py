@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import repeat
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,14 +14,27 @@ from tests.helpers.synth import NEAR, PEOPLE, QUICK, TinyBackbone, check_outputs
 from vcn_ray.core.cut import TitleCut
 from vcn_ray.core.distance import cosine_space
 from vcn_ray.core.linkage import Partition
+from vcn_ray.core.prior import FacePrior
 from vcn_ray.learn.adapt import Adapted, adapt
 from vcn_ray.learn.adapt_config import AdaptConfig, Matcher
-from vcn_ray.learn.pairs import pairs_of_groups
+from vcn_ray.learn.pairs import PairSampler, pairs_of_groups
+from vcn_ray.learn.rounds import Rounds
 from vcn_ray.records import I64, TitleCrops
 
+PRIOR = FacePrior(
+    stranger_cosine=0.9,
+    stranger_sd=0.01,
+    min_score=0.6,
+    intercept=3.0,
+    per_score=0.0,
+    per_length=0.0,
+    per_stability=0.0,
+)
+"""Every face is recognisable; whether it is surely one is told by its score."""
 
-def run(title: TitleCrops, config: AdaptConfig) -> Adapted:
-    return adapt(title, TinyBackbone(), config, NEAR, seed=0)
+
+def run(title: TitleCrops, config: AdaptConfig, prior: FacePrior | None = None) -> Adapted:
+    return adapt(title, TinyBackbone(), config, NEAR, seed=0, prior=prior)
 
 
 def let_match(monkeypatch: pytest.MonkeyPatch, found: Iterator[I64]) -> None:
@@ -87,3 +102,67 @@ def test_a_title_of_few_crops_gets_more_epochs(
     monkeypatch.setattr("vcn_ray.learn.rounds.MIN_STEPS", 7)
     config = replace(QUICK, epochs=1, batch_pairs=batch, rounds=1, encoder="frozen")
     assert len(run(title_of(PEOPLE), config).history) == epochs
+
+
+def test_nothing_is_trained_where_nobody_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    let_match(monkeypatch, iter([np.arange(8)]))
+    adapted = run(title_of(PEOPLE), QUICK, PRIOR)
+    assert adapted.warnings == ("not_adapted",)
+    assert adapted.history == ()
+    assert "head" not in adapted.seconds
+    assert not any(name.startswith("encoder.") for name in adapted.tensors)
+    np.testing.assert_allclose(adapted.outputs.embedding, adapted.outputs.pretrained, atol=1e-6)
+
+
+@pytest.mark.parametrize("labels", [np.zeros(8, np.int64), np.array([0, 1, 2, 3, 4, 5, 6, 0])])
+def test_one_who_comes_back_is_enough_even_if_nobody_else_is_there(
+    labels: I64, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_match(monkeypatch, repeat(labels))
+    adapted = run(title_of(PEOPLE), replace(QUICK, encoder="frozen"), PRIOR)
+    assert adapted.warnings == ()
+    assert adapted.history
+
+
+def test_without_a_prior_or_another_matcher_every_title_is_trained_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    let_match(monkeypatch, repeat(np.arange(8)))
+    quick = replace(QUICK, encoder="frozen")
+    assert run(title_of(PEOPLE), quick).history
+    assert run(title_of(PEOPLE), replace(quick, matcher="none"), PRIOR).history
+
+
+@pytest.mark.parametrize("matcher", ["partition", "gaussian"])
+def test_pairs_come_only_from_core_tracks(
+    matcher: Matcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    title = title_of(PEOPLE)
+    weak = np.isin(title.track, (1, 3, 6))  # hardly faces, by their scores
+    title = replace(title, score=np.where(weak, 0.2, 0.9).astype(np.float32))
+    drawn: list[I64] = []
+    original = Rounds._epoch
+
+    def epoch(self: Rounds, phase: Any, sampler: PairSampler, number: int) -> Any:
+        state = self.generator.get_state()
+        limit = phase.crops_per_track
+        drawn.append(sampler.epoch(self.generator, self.config.matched_fraction, limit).numpy())
+        self.generator.set_state(state)
+        return original(self, phase, sampler, number)
+
+    monkeypatch.setattr(Rounds, "_epoch", epoch)
+    close = replace(PRIOR, stranger_sd=0.001)
+    adapted = run(title, replace(QUICK, matcher=matcher), close)
+    assert adapted.history
+    rows = np.concatenate(drawn)
+    assert len(rows)
+    assert not weak[rows].any()
+    assert set(title.track[rows[:, 0]].tolist()) == {0, 2, 4, 5, 7}
+    check_outputs(adapted.outputs, 8)  # weak tracks have outputs all the same
+
+
+def test_fewer_than_two_core_tracks_are_not_trained_on() -> None:
+    title = title_of(PEOPLE)
+    score = np.where(title.track == 0, 0.9, 0.2).astype(np.float32)
+    adapted = run(replace(title, score=score), QUICK, PRIOR)
+    assert adapted.history == ()

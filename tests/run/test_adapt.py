@@ -36,6 +36,7 @@ PACK = cast(
         detector_hash="detector",
         encoder_hash="encoder",
         load_encoder=TinyBackbone,
+        prior=None,
     ),
 )
 VIDEO = VideoPlan(
@@ -217,7 +218,7 @@ def test_training_goes_on_where_a_checkpoint_cannot_be_written_or_read(
 
 
 def test_what_adaptation_cost_is_in_the_result(whole: Storage) -> None:
-    steps = {"views", "head", "match", "encoder", "outputs", "quality"}
+    steps = {"views", "head", "match", "encoder", "outputs"}
     manifest = whole.read_manifest(TITLE.adapt_folder)
     assert manifest["adapt_seconds"].keys() == steps
     assert 0 < sum(manifest["adapt_seconds"].values()) <= manifest["seconds"]

@@ -185,11 +185,11 @@ def _decide(
         return _Decision(partition, cosine_space(outputs.output), ORTHOGONAL, warnings)
     title = cut_title(outputs, cannot_link, config.cut, "title_cut", prior)
     copies = len(cannot_link) - len(title.cannot_link)
-    warnings = _merged_warnings(title) + _seen_twice(copies)
+    warnings = merged_warnings(title) + _seen_twice(copies)
     return _Decision(title.partition, title.space, CUT, warnings)
 
 
-def _merged_warnings(title: TitleCut) -> tuple[str, ...]:
+def merged_warnings(title: TitleCut) -> tuple[str, ...]:
     """Warn of tracks of one person that share a frame and look like two people.
 
     Tracks that share a frame and look alike are no reason: one of them may be a mirror or a screen.

@@ -151,9 +151,7 @@ def _train(rounds: Rounds) -> _Trained:
         untrained = _fallback(rounds)
         if rounds.title.core.sum() < config.min_tracks:
             return _Trained(untrained, encoder, ("few_tracks",))
-        if not len(
-            rounds.match(untrained).pairs
-        ):  # nobody comes back, so there is nothing to learn
+        if rounds.match(untrained).all_apart():  # nobody comes back: there is nothing to learn
             return _Trained(untrained, encoder, ("nobody_returns",))
     student = rounds.train_head()
     if student is None:

@@ -119,6 +119,12 @@ class Matches(NamedTuple):
         # `pairs` lists only some of the pairs that a large group holds together.
         return partition_agreement(self.groups, other.groups)
 
+    def all_apart(self) -> bool:
+        """Whether no two tracks are one person, as far as the matcher can tell."""
+        if self.groups is None:
+            return not len(self.pairs)
+        return len(np.unique(self.groups)) == len(self.groups)
+
 
 class RatedTitle(NamedTuple):
     """A title, and how far its crops and tracks can be trusted."""
@@ -163,7 +169,8 @@ def find_matches(
         # The paper does not use which tracks share a frame.
         rows = crops.augmented.flatten(0, 1).cpu().numpy()
         track = np.tile(title.crops.track, len(crops.augmented))
-        return Matches(match_gaussian(rows, track, config.match), None)
+        found = match_gaussian(rows, track, config.match)
+        return Matches(found[title.core[found].all(axis=1)], None)
     return NO_MATCHES
 
 

@@ -68,7 +68,7 @@ WARNINGS = {
     ),
     "over_merging": WarningText(
         "Different people may be merged into one",
-        "tracks in one frame look like one person",
+        "tracks in one frame that look like two people are one person here",
     ),
     "seen_twice": WarningText(
         "Some faces appear twice in one frame",

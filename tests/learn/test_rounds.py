@@ -106,12 +106,19 @@ def test_a_title_of_few_crops_gets_more_epochs(
 
 def test_nothing_is_trained_where_nobody_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     let_match(monkeypatch, iter([np.arange(8)]))
-    adapted = run(title_of(PEOPLE), QUICK, PRIOR)
-    assert adapted.warnings == ("not_adapted",)
+    adapted = run(title_of(PEOPLE), replace(QUICK, min_tracks=0), PRIOR)
+    assert adapted.warnings == ("nobody_returns",)
     assert adapted.history == ()
     assert "head" not in adapted.seconds
     assert not any(name.startswith("encoder.") for name in adapted.tensors)
     np.testing.assert_allclose(adapted.outputs.embedding, adapted.outputs.pretrained, atol=1e-6)
+
+
+def test_nothing_is_trained_on_a_title_of_few_tracks() -> None:
+    for few, code in ((9, ("few_tracks",)), (8, ())):
+        adapted = run(title_of(PEOPLE), replace(QUICK, min_tracks=few), PRIOR)
+        assert adapted.warnings == code
+        assert bool(adapted.history) is not bool(code)
 
 
 @pytest.mark.parametrize("labels", [np.zeros(8, np.int64), np.array([0, 1, 2, 3, 4, 5, 6, 0])])
@@ -119,7 +126,7 @@ def test_one_who_comes_back_is_enough_even_if_nobody_else_is_there(
     labels: I64, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_match(monkeypatch, repeat(labels))
-    adapted = run(title_of(PEOPLE), replace(QUICK, encoder="frozen"), PRIOR)
+    adapted = run(title_of(PEOPLE), replace(QUICK, min_tracks=0, encoder="frozen"), PRIOR)
     assert adapted.warnings == ()
     assert adapted.history
 

@@ -18,7 +18,7 @@ PIXELS = 16
 PEOPLE = np.array([0, 1, 2, 0, 1, 2, 0, 1])
 """Who is seen in each track of a small title."""
 
-QUICK = AdaptConfig(outputs=64, epochs=10, quality_passes=8)
+QUICK = AdaptConfig(outputs=64, epochs=10, quality_passes=8, min_tracks=0)
 """An adaptation within a second."""
 
 NEAR = CutConfig(view_factor=0.4)

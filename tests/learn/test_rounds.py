@@ -106,7 +106,7 @@ def test_a_title_of_few_crops_gets_more_epochs(
 
 def test_nothing_is_trained_where_nobody_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     let_match(monkeypatch, iter([np.arange(8)]))
-    adapted = run(title_of(PEOPLE), replace(QUICK, min_tracks=0), PRIOR)
+    adapted = run(title_of(PEOPLE), QUICK, PRIOR)
     assert adapted.warnings == ("nobody_returns",)
     assert adapted.history == ()
     assert "head" not in adapted.seconds
@@ -126,7 +126,7 @@ def test_one_who_comes_back_is_enough_even_if_nobody_else_is_there(
     labels: I64, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_match(monkeypatch, repeat(labels))
-    adapted = run(title_of(PEOPLE), replace(QUICK, min_tracks=0, encoder="frozen"), PRIOR)
+    adapted = run(title_of(PEOPLE), replace(QUICK, encoder="frozen"), PRIOR)
     assert adapted.warnings == ()
     assert adapted.history
 

@@ -44,6 +44,12 @@ def folder(shared: Path, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def _no_pictures_for_a_prior(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Priors are in `test_prior`; measuring one takes seconds."""
+    monkeypatch.setattr("vcn_ray.packs.add.shipped_pictures", list)
+
+
 @pytest.fixture(scope="module")
 def small() -> dict[str, torch.Tensor]:
     """The weights of an IResNet of full width with a block a layer."""

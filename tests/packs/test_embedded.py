@@ -136,8 +136,10 @@ def test_hashes_say_which_parts_packs_share() -> None:
     infos = {name: describe_built_in(name) for name in BUILT_IN_NAMES}
     detectors = {info.detector_hash for info in infos.values()}
     assert len(detectors) == 3  # two aligners behind CenterFace give two kinds of crops
-    # One encoder, but not one prior, which depends on the detector too.
-    assert len({info.encoder_hash for info in infos.values()}) == 3
+    encoders = {info.encoder_hash for info in infos.values()}
+    assert len(encoders) == 3  # two packs share dlib's encoder, but each has a prior of its own
+    for name, info in infos.items():
+        assert info.prior == load_built_in(name).prior is not None
 
 
 @pytest.mark.parametrize("setting", ["CENTERFACE_SCORE", "CENTERFACE_PIXELS"])

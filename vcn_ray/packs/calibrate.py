@@ -36,6 +36,7 @@ MISSED = 0.05  # fraction of good faces that may score less, where scores vary m
 PASSES, DROPOUT = 30, 0.5  # as in AdaptConfig
 RIDGE = 1e-3  # of the fit, on standardised cues
 BATCH = 16
+DETECTING = 0.3  # of the progress; the rest is embedding
 DIGITS = 4  # after the point
 
 
@@ -67,13 +68,15 @@ def measure_prior(
     Raises:
         UsageError: Fewer than MIN_FACES faces are found, or none of two people, or all look alike.
     """
-    cues, people = _collect(pack, pictures, person, progress)
+    cues, people = _collect(pack, pictures, person, lambda done: progress(DETECTING * done))
     if len(people) < MIN_FACES or len(set(people.tolist())) < 2:
         raise UsageError(
             f"{len(people)} faces of at least {GOOD_HEIGHT:.0f} pixels were found, needed are "
             f"{MIN_FACES}, of two people or more"
         )
-    embeddings, stability = _embed(pack.load_encoder(), cues.crops)
+    embeddings, stability = _embed(
+        pack.load_encoder(), cues.crops, lambda done: progress(DETECTING + (1 - DETECTING) * done)
+    )
     length = np.linalg.norm(embeddings, axis=1)
     unit = unit_rows(embeddings)
     intact = np.flatnonzero(cues.intact == np.arange(len(cues.intact)))
@@ -199,7 +202,7 @@ def _found_again(
 
 
 @torch.inference_mode()
-def _embed(encoder: Backbone, crops: U8) -> tuple[F32, F32]:
+def _embed(encoder: Backbone, crops: U8, progress: Progress) -> tuple[F32, F32]:
     """Embeddings (n, d), not normalised, and their stability (n,) under dropout."""
     embeddings: list[F32] = []
     stability: list[F32] = []
@@ -214,6 +217,7 @@ def _embed(encoder: Backbone, crops: U8) -> tuple[F32, F32]:
         dropped = masks[:, None, :] * features
         repeats = encoder.project(dropped.flatten(0, 1)).float()
         stability.append(crop_quality(repeats.reshape(PASSES, len(batch), -1).numpy()))
+        progress(min(1.0, len(stability) * BATCH / len(crops)))
     return np.concatenate(embeddings), np.concatenate(stability)
 
 

@@ -206,7 +206,7 @@ def test_problems_are_shown_and_the_description_kept(folder: Path, shared: Path)
     assert ran.code == 1
     path = folder / "pack.toml"
     assert "problem: found 0 of 6 faces: lower min_score?\n" in ran.out
-    assert f"to do: change {path}, then run vcn packs check {folder}\n" in ran.out
+    assert f"to do: change {path}, then run vcn packs add {folder} --keep\n" in ran.out
     spec = read_pack_file(folder)
     assert spec.detector.min_score == 0.999
     assert (spec.name, spec.commercial_use) == ("mine", False)  # what nobody says

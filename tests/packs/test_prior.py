@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -165,11 +165,18 @@ def test_a_pack_with_too_few_faces_is_added_without_a_prior(folder: Path, tmp_pa
 
 def test_a_pack_with_problems_gets_no_prior(folder: Path) -> None:
     rewrite(folder, lambda content: content["detector"].update(min_score=0.999))
-    with pytest.raises(UsageError, match="solve the problems first, see vcn packs check"):
+    with pytest.raises(UsageError, match="in 3 pictures that come with the dependencies, 0 faces"):
         add_prior(folder)
     added = add_pack(folder, PackOptions(min_score=0.999), overwrite=True)
     assert added.check.problems
-    assert added.measured.prior is added.spec.prior is None
+    assert added.measured.prior is None
+    assert added.spec.prior is None
+    rewrite(folder, lambda content: content["detector"].update(min_score=0.92))
+    ran = vcn("packs", "add", folder, "--keep")  # the user keeps to this description
+    assert ran.code == 1
+    assert re.search(r"problem: found \d of 6 faces", ran.out)
+    assert "prior: measured on 3 pictures" in ran.out
+    assert read_pack_file(folder).prior
 
 
 def test_a_folder_without_faces_fails_before_the_check(
@@ -340,11 +347,12 @@ def test_a_run_uses_the_prior_and_keeps_the_faces(
 ) -> None:
     pack = Path(shutil.copytree(yunet_pack, tmp_path / "pack"))
     output = tmp_path / "out"
-    words = ["index", film, "--output", output, "--local", "--pack", pack, *SMALL, *QUICK]
+    words = ["--local", *SMALL, *QUICK]
     counts = []
-    for change in (lambda: None, lambda: with_prior(pack, **UNREADABLE)):
-        cast(Callable[[], object], change)()
-        ran = vcn(*words)
+    for unreadable in (False, True):
+        if unreadable:
+            with_prior(pack, **UNREADABLE)
+        ran = vcn("index", film, "--output", output, "--pack", pack, *words)
         assert ran.code == 0, ran.err
         counts.append(vcn_ray.open_results(output)[0].summary["counts"])
         assert len(list((output / "videos").glob("*/detect-*"))) == 1

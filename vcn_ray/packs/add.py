@@ -2,8 +2,8 @@
 
 It asks nobody for what the files do not say, such as a licence: the caller gives it, or it stays
 unknown. If the files cannot be used, nothing is written. A pack that loads but fails the check on
-the picture is written, so that the user can correct its description. Only a pack without problems
-gets a prior, because a correction would change that.
+the picture is written, so that the user can correct its description. Then it has
+no prior, which a correction would change; `add_prior` measures that of any description.
 """
 
 from __future__ import annotations
@@ -104,7 +104,9 @@ def add_pack(
             change = {"mean": list(scale.mean), "std": list(scale.std)}
             spec = spec.model_copy(update={"encoder": spec.encoder.model_copy(update=change)})
             check = check_loaded(load_described(folder, spec))
-        measured = _measure(load_described(folder, spec), check, pictures, progress)
+        measured = MeasuredPrior(None, "", "the check found problems")
+        if not check.problems:
+            measured = _measure(load_described(folder, spec), pictures, progress)
         spec = spec.with_prior(measured.prior)
         _write(spec, part)
     return AddedPack(path, spec, check, scale is not None, measured)
@@ -130,7 +132,7 @@ def add_prior(
         spec = read_pack(folder).with_prior(None)
         pack = load_described(folder, spec)
         check = check_loaded(pack)
-        measured = _measure(pack, check, pictures, progress)
+        measured = _measure(pack, pictures, progress)
         if measured.prior is None:
             raise UsageError(f"no prior of {folder} was measured: {measured.problem}")
         spec = spec.with_prior(measured.prior)
@@ -154,12 +156,9 @@ def _pictures(faces: Path | None) -> LabelledPictures | None:
 
 
 def _measure(
-    pack: FacePack, check: PackCheck, labelled: LabelledPictures | None, progress: Progress
+    pack: FacePack, labelled: LabelledPictures | None, progress: Progress
 ) -> MeasuredPrior:
-    """Measure the prior of a checked pack from labelled pictures, or from those that ship."""
-    if check.problems:
-        todo = "solve the problems first, see vcn packs check"
-        return MeasuredPrior(None, "", todo)
+    """Measure the prior of a pack from labelled pictures, or from those that ship."""
     pictures: Sequence[U8] = shipped_pictures() if labelled is None else labelled
     words = f"{len(pictures)} pictures that come with the dependencies"
     person = None

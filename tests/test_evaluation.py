@@ -353,6 +353,7 @@ def stored_title(storage: Storage) -> StoredTitle:
             "score": 1.0,
             "sharpness": 1.0,
             "frontality": 1.0,
+            "roll_degrees": 0.0,
             "image": None,
             "face": None,
         }

@@ -13,6 +13,7 @@ from tests import reference
 from tests.helpers.core_data import PRIOR, made_title, no_pairs, placed
 from vcn_ray.core import cut, vectors
 from vcn_ray.core.cut import (
+    CENTROID_SDS,
     CUT,
     MIN_CLUSTERS,
     CutConfig,
@@ -36,7 +37,7 @@ from vcn_ray.core.cut import (
 )
 from vcn_ray.core.distance import Space, cosine_space
 from vcn_ray.core.linkage import CannotLink, Partition, agglomerate
-from vcn_ray.core.prior import STRANGER_SDS, FacePrior
+from vcn_ray.core.prior import FacePrior
 from vcn_ray.core.vectors import unit_rows
 from vcn_ray.errors import ShapeError
 from vcn_ray.records import F32, F64, I64
@@ -374,7 +375,7 @@ def test_joined_centroids_equal_their_literal_twin(seed: int) -> None:
     space, cannot_link, weight = near_people(seed, tracks=10 + 3 * seed, people=3 + seed)
     start = agglomerate(space, 0.7, cannot_link, "cut")
     found = join_centroids(start, space, weight, cannot_link, "cut")
-    limits = (CUT, MIN_CLUSTERS, STRANGER_SDS)
+    limits = (CUT, MIN_CLUSTERS, CENTROID_SDS)
     want = reference.join_centroids(
         start.label, space.rows, space.offset, weight, cannot_link, limits
     )
@@ -410,7 +411,7 @@ def test_centroids_of_few_tracks(tracks: int) -> None:
 def test_the_limit_of_strangers_equals_its_literal_twin(clusters: int) -> None:
     space = cosine_space(np.random.default_rng(clusters).normal(size=(clusters, 9)))
     table = space.offset - space.rows @ space.rows.T
-    want = reference.stranger_limit(table, MIN_CLUSTERS, STRANGER_SDS)
+    want = reference.stranger_limit(table, MIN_CLUSTERS, CENTROID_SDS)
     assert stranger_limit(space) == pytest.approx(want)
     assert np.isfinite(want) == (clusters >= MIN_CLUSTERS)
 

@@ -73,7 +73,8 @@ def pictures(count: int = 6) -> list[U8]:
 def test_the_prior_of_a_made_up_pack() -> None:
     done: list[float] = []
     prior = measure_prior(PACK, pictures(), progress=done.append)
-    assert done == pytest.approx([n / 6 for n in range(1, 7)])
+    assert done == sorted(done)
+    assert done[-1] == pytest.approx(1)
     encoder = TinyBackbone()
     crops = np.concatenate(
         [PACK.aligner.align(p, PACK.detector.detect(p[None])[0]) for p in pictures()]
@@ -94,12 +95,12 @@ def test_people_of_one_number_are_no_strangers() -> None:
     apart = measure_prior(PACK, twice)
     known = measure_prior(PACK, twice, person=[0, 1, 2, 0, 1, 2])
     assert known.stranger_cosine < apart.stranger_cosine
-    with pytest.raises(UsageError, match="at least two people"):
+    with pytest.raises(UsageError, match="of two people or more"):
         measure_prior(PACK, pictures(), person=[3] * 6)
 
 
 def test_too_few_faces_are_refused() -> None:
-    with pytest.raises(UsageError, match="3 faces were found, needed are 4"):
+    with pytest.raises(UsageError, match="3 faces of at least 40 pixels were found, needed are 4"):
         measure_prior(PACK, pictures(3))
     small = [np.zeros((40, 40, 3), np.uint8)] * 9  # faces of 20 pixels
     with pytest.raises(UsageError, match="0 faces were found"):

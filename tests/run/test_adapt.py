@@ -112,7 +112,14 @@ def write_tracks(storage: Storage) -> None:
     storage.write_table(f"{VIDEO.track_folder}/crops.parquet", make_table(crops, CROPS))
     storage.write_table(f"{VIDEO.track_folder}/shots.parquet", SHOTS.empty_table())
     faces = {"failures": [], "faces": len(crops), "seconds": 1.0}
-    manifest = {"rejected": {}, "crops": len(crops), "seconds": 0.5, "detect": faces}
+    manifest = {
+        "rejected": {},
+        "turned": 0,
+        "tracked": 0,
+        "crops": len(crops),
+        "seconds": 0.5,
+        "detect": faces,
+    }
     storage.commit(VIDEO.track_folder, manifest)
 
 

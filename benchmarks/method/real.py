@@ -1,6 +1,6 @@
 """How well does a run do on labelled real clips, from the file to the people?
 
-    python -m benchmarks.method.real CLIPS_DIR --labels DIR [--packs dlib,DIR] [--out DIR]
+    python -m benchmarks.method.real CLIPS_DIR --labels DIR [--packs P,DIR] [--out DIR]
 
 DIR has NAME.labels.csv for each clip, and NAME.cuts.csv where its shots are labelled, both as
 `vcn evaluate` takes them; CLIPS_DIR has the clips, NAME.mp4 or another ending. Clips that are not
@@ -50,6 +50,7 @@ from vcn_ray.evaluation.scores import (
 from vcn_ray.io.catalog import VIDEO_ENDINGS
 from vcn_ray.io.storage import Storage
 from vcn_ray.models.backbones import Backbone
+from vcn_ray.packs.embedded import DEFAULT as DEFAULT_PACK
 from vcn_ray.packs.find import open_pack, resolve_pack
 from vcn_ray.records import F64, I64
 from vcn_ray.rows.title_rows import decode_crops, gather_tracks
@@ -109,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("clips", type=Path, metavar="CLIPS_DIR")
     parser.add_argument("--labels", type=Path, required=True, metavar="DIR")
     parser.add_argument(
-        "--packs", default="dlib", metavar="P,...", help="built-in names or folders: dlib"
+        "--packs", default=DEFAULT_PACK, metavar="P,...", help=f"built-in names or folders: {DEFAULT_PACK}"
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="a setting"

@@ -55,6 +55,8 @@ def hac_oracle(rows: F64, truth: I64) -> tuple[float, ClusterScores]:
 
 def hdbscan(rows: F64) -> I64:
     """HDBSCAN with clusters of two or more; each noise point becomes a cluster of its own."""
+    if len(rows) < 2:
+        return np.zeros(len(rows), np.int64)
     model = HDBSCAN(min_cluster_size=2, metric="precomputed", copy=True)
     label = model.fit_predict(cosine_distances(rows)).astype(np.int64)
     noise = np.flatnonzero(label < 0)

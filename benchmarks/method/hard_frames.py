@@ -267,7 +267,7 @@ def expose(picture: F32, look: Look, grain: float, random: np.random.Generator) 
 def reencode(frames: U8, crf: float) -> U8:
     """Send frames (f, h, w, 3) through H.264 and back; the same frames give the same bits."""
     width = frames.shape[2]
-    # x264 reads beyond the rows of other widths, where memory holds anything.
+    # At other widths x264 gave other bits from one call to the next; the cause is not known.
     missing = -width % ENCODER_MULTIPLE
     frames = np.pad(frames, ((0, 0), (0, 0), (0, missing), (0, 0)), mode="edge")
     memory = io.BytesIO()

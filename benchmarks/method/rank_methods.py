@@ -19,11 +19,11 @@ from vcn_ray.core.vectors import group_sums, renumber, unit_rows
 from vcn_ray.records import F64, I64, Mask
 
 MIN_SCORE = 0.65
-"""Mean score of CenterFace under which a track is rejected; frontal photographs score 0.85."""
+"""Mean score of CenterFace under which a track is rejected."""
 
 MIN_NORM = 7.5
-"""Mean norm of SFace's embeddings under which a track is rejected: between photographs (10) and the
-same photographs at 9 pixels (6.7)."""
+"""Mean norm of SFace's embeddings under which a track is rejected. Both limits belong to these
+networks, and were set by hand after the scores and norms of the labelled clips were seen."""
 
 CUT = 0.5
 

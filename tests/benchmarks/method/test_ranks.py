@@ -57,6 +57,15 @@ def test_a_clear_title_is_clustered_without_error() -> None:
         assert (found.no_face, found.mixed, found.nmi) == (1, 0, 1)
 
 
+def test_every_method_takes_a_title_of_one_track() -> None:
+    whole = track_set()
+    title = TitleCrops(whole.title.crops[:3], whole.title.track[:3], np.zeros((0, 2), np.int64))
+    labels = matched("one", whole.labels.tracks[:1])
+    rows = whole.plain[:3]
+    one = TrackSet(labels, title, rows, rows, whole.scores[:3], whole.track_scores[:1])
+    assert [run(one).tolist() for run in METHODS.values()] == [[0]] * len(METHODS)
+
+
 def test_rejection_leaves_junk_unknown() -> None:
     tracks = track_set()
     label = METHODS["average 0.5, min score"](tracks)

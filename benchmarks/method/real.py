@@ -110,7 +110,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("clips", type=Path, metavar="CLIPS_DIR")
     parser.add_argument("--labels", type=Path, required=True, metavar="DIR")
     parser.add_argument(
-        "--packs", default=DEFAULT_PACK, metavar="P,...", help=f"built-in names or folders: {DEFAULT_PACK}"
+        "--packs",
+        default=DEFAULT_PACK,
+        metavar="P,...",
+        help=f"built-in names or folders: {DEFAULT_PACK}",
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="a setting"

@@ -11,6 +11,7 @@ import pytest
 
 from tests.helpers.films import results, vcn
 from tests.helpers.montage import MontageShot, write_montage
+from tests.helpers.videos import FINE, encode, read_frames
 from vcn_ray.run.stored import StoredTitle
 
 pytestmark = pytest.mark.slow
@@ -26,17 +27,25 @@ def montage(
 
 
 @pytest.fixture(scope="module")
+def speakers(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five people who speak, one after another."""
+    clips = sorted((shared / "data/videos").glob("grid_*.mpg"))
+    frames = [frame for clip in clips for frame in read_frames(clip)]
+    return encode(tmp_path_factory.mktemp("speakers") / "speakers.mp4", frames, options=FINE)
+
+
+@pytest.fixture(scope="module")
 def indexed(
     shared: Path,
-    yunet_pack: Path,
+    speakers: Path,
     montage: tuple[Path, list[MontageShot]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, StoredTitle]:
-    """All clips indexed in one run."""
+    """All clips indexed in one run, with the default pack."""
     output = tmp_path_factory.mktemp("output")
     clips = ["one_face_expressions.mp4", "face_then_cartoon_cut.mov", "crowd_8faces.mp4"]
-    inputs = [montage[0], *(shared / "data/videos" / clip for clip in clips)]
-    ran = vcn("index", *inputs, "--output", output, "--pack", yunet_pack, "--local")
+    inputs = [montage[0], speakers, *(shared / "data/videos" / clip for clip in clips)]
+    ran = vcn("index", *inputs, "--output", output, "--local")
     assert ran.code == 0, ran.err
     return results(output)
 
@@ -56,6 +65,14 @@ def test_five_people_are_told_apart(
     seen.pop(None, None)  # unknown tracks are in no cluster
     assert all(len(identities) == 1 for identities in seen.values()), seen
     assert len({next(iter(identities)) for identities in seen.values()}) == 5
+
+
+def test_five_people_who_appear_once_are_five(indexed: dict[str, StoredTitle]) -> None:
+    title = indexed["speakers"]
+    assert title.people.num_rows == 5
+    assert title.shots.num_rows == 5
+    (whole,) = {*title.tracks.column("status").to_pylist()}
+    assert whole == "clustered"
 
 
 def test_every_shot_of_the_montage_is_found(
@@ -82,6 +99,7 @@ def test_nobody_is_found_after_the_cut(indexed: dict[str, StoredTitle]) -> None:
 
 def test_tracks_that_share_a_frame_are_never_one_person(indexed: dict[str, StoredTitle]) -> None:
     title = indexed["crowd_8faces"]
+    assert title.people.num_rows >= 8
     person = dict(
         zip(*(title.tracks.column(n).to_pylist() for n in ("track_id", "person_id")), strict=True)
     )

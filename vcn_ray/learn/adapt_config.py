@@ -38,7 +38,7 @@ class AdaptConfig:
     min_tracks: Natural = (
         60  # core tracks from which on a title is learned from, where the pack has
     )
-    # a prior: on real clips of 5 to 46 tracks, learning gained nothing that could be measured
+    # a prior: on real clips of 4 to 46 tracks, learning changed no score
     rounds: Count = 2  # METHOD 2.6, head alone, at most; a third confirms its own mistakes
     epochs: Count = 4  # per round; each visits every crop once
     batch_pairs: Count = 128

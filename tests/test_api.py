@@ -125,7 +125,9 @@ def test_results_are_records(results: tuple[Results, list[Event]]) -> None:
     assert 0 < len(seen) < len(title.appearances) == len(title.appearances[:100])
     assert title.people.to_pandas()["tracks"].sum() <= len(title.tracks)
     assert title.people.to_arrow().num_rows == 2
-    assert repr(title) == f"Title('film', people=2, tracks={len(title.tracks)}, unknown=0)"
+    assert (
+        repr(title) == f"Title('film', people=2, tracks={len(title.tracks)}, unknown=0, no_face=0)"
+    )
     assert repr(title.people[:1]).startswith("Person(person_id='p001', tracks=")
     assert title.summary["title"] == "film"
     assert [Path(uri).name for uri in title.videos.values()] == ["film.mp4"]

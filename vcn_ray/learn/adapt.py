@@ -52,9 +52,8 @@ class Adapted:
     tensors: dict[str, Tensor]  # on the CPU: "head.*", "centre", and "encoder.*" where it changed
     history: tuple[EpochRecord, ...]
     matches: tuple[I64, ...]  # (p, 2) pairs of tracks that each round was trained on beside tracks
-    warnings: tuple[
-        str, ...
-    ]  # "empty", "few_tracks", "nobody_returns", "collapsed", "encoder_collapsed"
+    warnings: tuple[str, ...]  # "empty", "few_tracks", "nobody_returns", "collapsed" or
+    # "encoder_collapsed"
     seconds: dict[str, float]  # by phase: views, head, match, encoder, outputs
     peak_bytes: int  # peak memory: of tensors on a GPU, else of the process since it started
     resumed_epochs: int = 0  # epochs of the history that come from a checkpoint

@@ -6,7 +6,7 @@ It knows nothing of what is measured, nor of files.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -60,11 +60,18 @@ class Report:
 
 def mean_cells(rows: Sequence[Mapping[str, Cell]], columns: Iterable[str]) -> dict[str, Cell]:
     """The mean of the numbers of each column that has any."""
+    return total_cells(rows, columns, summed=())
+
+
+def total_cells(
+    rows: Sequence[Mapping[str, Cell]], columns: Iterable[str], summed: Collection[str]
+) -> dict[str, Cell]:
+    """The sum of the numbers of columns in `summed`, and the mean in others that have any."""
     result: dict[str, Cell] = {}
     for name in columns:
         numbers = [value for row in rows if isinstance(value := row[name], int | float)]
         if numbers:
-            result[name] = float(np.mean(numbers))
+            result[name] = sum(numbers) if name in summed else float(np.mean(numbers))
     return result
 
 

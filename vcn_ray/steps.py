@@ -169,14 +169,13 @@ def track_video(
     shots = find_shots(video.signals, config.track)  # METHOD 1.1
     track = track_faces(video.faces, shots, video.signals, config.track)  # (n,), METHOD 1.4
     sampled = sample_crops(seconds, track, sharpness, config.track)  # (n,), METHOD 1.5
-    links = Links(track, sampled, _pictures(video, seconds, track))
+    links = Links(track, sampled, _pictures(video, seconds, sharpness, track))
     return video_tables(video_id, video, shots, links)
 
 
-def _pictures(video: JoinedVideo, seconds: F64, track: I64) -> Mask:
+def _pictures(video: JoinedVideo, seconds: F64, sharpness: F32, track: I64) -> Mask:
     """The faces (n,) whose picture their track keeps, for people."""
     frontal = column_array(video.rows, "frontality").astype(np.float32)
-    sharpness = column_array(video.rows, "sharpness").astype(np.float32)
     value = picture_value(video.faces.boxes, video.faces.scores, sharpness, frontal)
     pictured = pc.is_valid(video.rows.column("face")).to_numpy(zero_copy_only=False)
     return best_pictures(seconds, track, value, pictured)

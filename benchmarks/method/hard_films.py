@@ -32,7 +32,7 @@ from benchmarks.method.hard_config import HardConfig
 from benchmarks.method.hard_tracks import HardTitle, Maker
 from benchmarks.method.photographs import PARTS
 from benchmarks.method.real import COUNTS, CUTS, baseline_cells, score_cells
-from benchmarks.report import Cell, Report, say
+from benchmarks.report import Cell, Report, say, total_cells
 from vcn_ray.cli.options import given_settings
 from vcn_ray.config import RunConfig
 from vcn_ray.core.metrics import UNKNOWN
@@ -159,12 +159,7 @@ def row_of(made: HardTitle, outcome: Outcome, encoder: str) -> dict[str, Cell]:
 
 def total_row(rows: Sequence[dict[str, Cell]]) -> dict[str, Cell]:
     """The sums of counts, and the means of the other numbers."""
-    total: dict[str, Cell] = {"title": "sum, mean"}
-    for name in COLUMNS:
-        values = [value for row in rows if isinstance(value := row[name], int | float)]
-        if values:
-            total[name] = sum(values) if name in OWN_COUNTS else float(np.mean(values))
-    return total
+    return total_cells(rows, COLUMNS, OWN_COUNTS) | {"title": "sum, mean"}
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ import torch
 
 from benchmarks.command import make_parser, read_options, save
 from benchmarks.method.baselines import HAC_DISTANCE, hac, hac_cuts
-from benchmarks.report import Cell, Report, say
+from benchmarks.report import Cell, Report, say, total_cells
 from vcn_ray.api import index
 from vcn_ray.cli.options import given_settings
 from vcn_ray.config import RunConfig, with_pack
@@ -271,12 +271,7 @@ def in_clusters(tracks: Sequence[MatchedTrack], inside: I64, label: I64) -> list
 
 def sum_row(rows: Sequence[Mapping[str, Cell]]) -> dict[str, Cell]:
     """The sums of SUMMED, and the means of the other numbers, over the clips that have them."""
-    total: dict[str, Cell] = {"clip": "sum, mean"}
-    for name in COLUMNS:
-        values = [value for row in rows if isinstance(value := row[name], int | float)]
-        if values:
-            total[name] = sum(values) if name in SUMMED else float(np.mean(values))
-    return total
+    return total_cells(rows, COLUMNS, SUMMED) | {"clip": "sum, mean"}
 
 
 if __name__ == "__main__":

@@ -28,11 +28,13 @@ from typing import NamedTuple
 
 import av
 import cv2
+import numpy as np
 from scenedetect import AdaptiveDetector, ContentDetector, detect
 from scenedetect.detector import SceneDetector
 
 from benchmarks.command import make_parser, read_options, save
 from benchmarks.report import Cell, Report, say
+from vcn_ray.core.metrics import match_times
 from vcn_ray.core.shots import ShotConfig, find_shots
 from vcn_ray.core.signals import SegmentSignals, SignalReader, join_signals
 from vcn_ray.io.frames import read_segment
@@ -158,15 +160,7 @@ def find_ours(path: Path) -> Found:
 
 def count_right(found: Sequence[float], cuts: Sequence[float]) -> int:
     """Count the cuts that are found, each once, within the tolerance; both lists rise."""
-    right = first = second = 0
-    while first < len(found) and second < len(cuts):
-        if abs(found[first] - cuts[second]) <= TOLERANCE + 1e-6:
-            right, first, second = right + 1, first + 1, second + 1
-        elif found[first] < cuts[second]:
-            first += 1
-        else:
-            second += 1
-    return right
+    return match_times(np.asarray(found), np.asarray(cuts), TOLERANCE + 1e-6)
 
 
 def scores(name: str, cuts: int, found: int, right: int) -> dict[str, Cell]:

@@ -1,8 +1,8 @@
 """Which tracks are one person (METHOD 4): by the default rule, or by the paper's letter.
 
 It applies the rule to the tracks that can found a person, lets others join them, and rates the
-confidence of each label. It
-knows neither frames nor faces: tracks that share a frame come in as pairs.
+confidence of each label. It knows neither frames nor faces: tracks that share a frame come in as
+pairs.
 """
 
 from __future__ import annotations
@@ -148,9 +148,9 @@ def join_weak(
     distance = 1 - rows[weak] @ centroids.T  # (w, p)
     place = np.full(len(label), -1)
     place[weak] = np.arange(len(weak))
-    for left, right in np.concatenate([cannot_link, cannot_link[:, ::-1]]):
-        if place[left] >= 0 and label[right] != UNKNOWN:
-            distance[place[left], label[right]] = np.inf
+    left, right = np.concatenate([cannot_link, cannot_link[:, ::-1]]).T
+    together = (place[left] >= 0) & (label[right] != UNKNOWN)
+    distance[place[left[together]], label[right[together]]] = np.inf
     nearest = distance.argmin(axis=1)
     best = distance[np.arange(len(weak)), nearest]
     distance[np.arange(len(weak)), nearest] = np.inf

@@ -166,13 +166,14 @@ def join_centroids(
         size = np.bincount(label)
         first = np.unique(label, return_index=True)[1]
         means = unit_rows(group_sums(rows, label, len(size))) * np.sqrt(space.offset)
+        centroids = Space(means, space.offset)
         between = label[cannot_link.pairs]
         apart = between[:, 0] != between[:, 1]
         pairs = CannotLink(
             between[apart], (cannot_link.penalty / size[between].prod(axis=1))[apart]
         )
-        cut = min(CUT, stranger_limit(Space(means, space.offset)))
-        joined = agglomerate(Space(means, space.offset), cut, pairs, rule)
+        cut = min(CUT, stranger_limit(centroids))
+        joined = agglomerate(centroids, cut, pairs, rule)
         if not joined.merges:
             break
         merges += [
@@ -181,8 +182,6 @@ def join_centroids(
                 round=merge.round + rounds,
                 left=int(first[merge.left]),
                 right=int(first[merge.right]),
-                left_tracks=0,
-                right_tracks=0,
             )
             for merge in joined.merges
         ]

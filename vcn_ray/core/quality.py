@@ -33,10 +33,8 @@ SD_PER_MEAN_DEVIATION = 1.2533
 class QualityConfig:
     """Which tracks are too poor to be clustered. One setting for every title."""
 
-    rule: Literal["recognisable", "outliers"] = (
-        "recognisable"  # outliers: METHOD 3.2 to the letter,
-    )
-    # and what a pack without a prior uses
+    rule: Literal["recognisable", "outliers"] = "recognisable"  # outliers: as METHOD 3.2 says, and
+    # as for every pack without a prior
     min_recognisability: Fraction = 0.05  # of a core track: with less, a face is as near to
     # strangers as to itself
     min_score: Annotated[float, Field(lt=0)] = -2.5  # METHOD 3.2; the textbook's -3.5 drops hardly

@@ -168,17 +168,15 @@ def rate_title(encoded: EncodedViews, prior: FacePrior | None) -> RatedTitle:
     title, crops = encoded.title, encoded.pretrained
     score = np.full(len(title.crops), np.nan, np.float32) if title.score is None else title.score
     quality = crops.stability.cpu().numpy()
-    readable = np.ones(len(title.crops), np.float32)
-    if prior:
-        lengths = crops.lengths.cpu().numpy()
-        readable = recognisability(prior, score, lengths, quality).astype(np.float32)
-    cues = CropCues(score, quality, readable)
+    if prior is None:
+        trusted = np.ones(len(title.crops), np.float32)
+        core = np.ones(title.tracks, np.bool_)
+        return RatedTitle(title, CropCues(score, quality, trusted), core, None)
+    lengths = crops.lengths.cpu().numpy()
+    readable = recognisability(prior, score, lengths, quality).astype(np.float32)
     means = TrackMeans(title.track, readable)
-    core = np.ones(title.tracks, np.bool_)
-    if prior:
-        face, clear = is_recognisable(means.of(score), means.of(readable), QualityConfig(), prior)
-        core = face & clear
-    return RatedTitle(title, cues, core, prior)
+    face, clear = is_recognisable(means.of(score), means.of(readable), QualityConfig(), prior)
+    return RatedTitle(title, CropCues(score, quality, readable), face & clear, prior)
 
 
 def _fallback(rounds: Rounds) -> Student:

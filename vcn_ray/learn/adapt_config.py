@@ -35,10 +35,8 @@ class AdaptConfig:
     student_temperature: Positive = 0.10  # tau_s
     centre_momentum: Fraction = 0.9  # per step; slower: sharp teachers drift to one output
 
-    min_tracks: Natural = (
-        60  # core tracks from which on a title is learned from, where the pack has
-    )
-    # a prior: on real clips of 4 to 46 tracks, learning changed no score
+    min_tracks: Natural = 60  # a title of fewer core tracks is not trained on, if the pack has a
+    # prior: on real clips of 4 to 46 tracks, training changed no score
     rounds: Count = 2  # METHOD 2.6, head alone, at most; a third confirms its own mistakes
     epochs: Count = 4  # per round; each visits every crop once
     batch_pairs: Count = 128

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vcn_ray.core.distance import mean_within_groups
+from vcn_ray.core.quality import track_quality
 from vcn_ray.core.vectors import group_sums, unit_rows
 from vcn_ray.learn.heads import Student
 from vcn_ray.learn.loss import Temperatures
@@ -156,7 +157,7 @@ def _some_tracks(
             means.weighted(_both(crops.pretrained, crops.pretrained_mirrored))
         ).astype(np.float32),
         pretrained_views=1 + means.loss(views),
-        quality=means.of(cues.quality),
+        quality=track_quality(cues.quality, track, len(means.crops)),
         score=means.of(cues.score),
         recognisability=means.of(cues.recognisability),
         centre=student.centre.cpu().numpy(),

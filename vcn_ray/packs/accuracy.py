@@ -186,14 +186,11 @@ class _Measurements:
         self.pictures += 1
         self.people.add(person)
         start = time.perf_counter()
-        found = central_face(pack.detector, picture)
-        if not len(found):
-            picture = with_border(picture)
-            found = central_face(pack.detector, picture)
-            self.bordered += len(found)
+        framed, found = framed_face(pack.detector, picture)
+        self.bordered += len(found) if framed is not picture else 0
         self.detect_seconds += time.perf_counter() - start
         if len(found):
-            self.crops.append(pack.aligner.align(picture, found)[0])
+            self.crops.append(pack.aligner.align(framed, found)[0])
             self.person.append(person)
         if len(self.crops) == BATCH:
             self._embed()
@@ -270,6 +267,19 @@ def central_face(detector: Detector, picture: U8) -> Detections:
     best = int((distance / np.maximum(high - low, 1)).max(axis=1).argmin())
     rows = slice(best, best + 1)
     return Detections(found.boxes[rows], found.scores[rows], found.landmarks[rows])
+
+
+def framed_face(detector: Detector, picture: U8) -> tuple[U8, Detections]:
+    """Find the most central face of a picture, within a black border where there is none without.
+
+    Returns:
+        The picture in which it was sought last, and the face: no row if there is none.
+    """
+    found = central_face(detector, picture)
+    if not len(found):
+        picture = with_border(picture)
+        found = central_face(detector, picture)
+    return picture, found
 
 
 def with_border(picture: U8) -> U8:

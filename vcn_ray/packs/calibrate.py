@@ -17,11 +17,12 @@ import torch
 from scipy import optimize, special
 
 from vcn_ray.core.prior import FacePrior
-from vcn_ray.core.quality import crop_quality
 from vcn_ray.core.vectors import pairwise_iou, unit_rows
 from vcn_ray.errors import UsageError
+from vcn_ray.learn.adapt_config import AdaptConfig
+from vcn_ray.learn.stability import StabilityMeter
 from vcn_ray.models.backbones import Backbone
-from vcn_ray.packs.accuracy import with_border
+from vcn_ray.packs.accuracy import framed_face
 from vcn_ray.packs.face_pack import FacePack, Progress, no_progress
 from vcn_ray.records import F32, F64, I64, U8, Detections
 
@@ -33,7 +34,6 @@ GOOD_HEIGHT = 40.0  # pixels; faces of at least this height are told apart by ev
 MATCH_IOU = 0.3  # of a box found in a copy with the place of the face
 MIN_SCORE = 0.7  # `min_score` over the usual score of a good face
 MISSED = 0.05  # fraction of good faces that may score less, where scores vary more than that
-PASSES, DROPOUT = 30, 0.5  # as in AdaptConfig
 RIDGE = 1e-3  # of the fit, on standardised cues
 BATCH = 16
 DETECTING = 0.3  # of the progress; the rest is embedding
@@ -46,7 +46,6 @@ class _Cues(NamedTuple):
     crops: U8  # (n, p, p, 3)
     score: F64  # (n,) 0 where the detector missed the face
     height: F64  # (n,) pixels, in the picture or copy
-    source: I64  # (n,) number of the intact face
     intact: I64  # (n,) row of the intact face
 
 
@@ -143,15 +142,13 @@ def _collect(
 ) -> tuple[_Cues, I64]:
     labels = None if person is None else list(person)
     crops: list[U8] = []
-    rows: list[tuple[float, float, int, int]] = []
+    rows: list[tuple[float, float, int]] = []
     people: list[int] = []
     for number, picture in enumerate(pictures):
-        (faces,) = pack.detector.detect(picture[None])
-        if person is not None and not len(faces):  # a face that fills a picture, see `accuracy`
-            picture = with_border(picture)
+        if labels is None:
             (faces,) = pack.detector.detect(picture[None])
-        if person is not None and len(faces):
-            faces = faces[[_most_central(faces, picture)]]
+        else:
+            picture, faces = framed_face(pack.detector, picture)
         for face in range(len(faces)):
             one = faces[[face]]
             height = float(one.boxes[0, 3] - one.boxes[0, 1])
@@ -160,27 +157,20 @@ def _collect(
             source, intact = len(people), len(crops)
             people.append(source if labels is None else labels[number])
             crops.append(pack.aligner.align(picture, one)[0])
-            rows.append((float(one.scores[0]), height, source, intact))
+            rows.append((float(one.scores[0]), height, intact))
             for copy, scale in ruined_copies(picture, height, seed=source):
                 found, score = _found_again(pack, copy, one, scale)
                 crops.append(pack.aligner.align(copy, found)[0])
-                rows.append((score, height * scale, source, intact))
+                rows.append((score, height * scale, intact))
         progress((number + 1) / len(pictures))
-    table = np.array(rows, np.float64).reshape(-1, 4)
+    table = np.array(rows, np.float64).reshape(-1, 3)
     cues = _Cues(
         np.stack(crops) if crops else np.zeros((0, 1, 1, 3), np.uint8),
         table[:, 0],
         table[:, 1],
         table[:, 2].astype(np.int64),
-        table[:, 3].astype(np.int64),
     )
     return cues, np.array(people, np.int64)
-
-
-def _most_central(faces: Detections, picture: U8) -> int:
-    middle = np.array(picture.shape[1::-1]) / 2
-    away = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2 - middle
-    return int(np.square(away).sum(axis=1).argmin())
 
 
 def _found_again(
@@ -204,19 +194,14 @@ def _found_again(
 @torch.inference_mode()
 def _embed(encoder: Backbone, crops: U8, progress: Progress) -> tuple[F32, F32]:
     """Embeddings (n, d), not normalised, and their stability (n,) under dropout."""
+    usual = AdaptConfig()
+    meter = StabilityMeter(usual.quality_passes, usual.quality_dropout, seed=0)
     embeddings: list[F32] = []
     stability: list[F32] = []
-    masks: torch.Tensor | None = None
     for batch in torch.split(torch.from_numpy(crops), BATCH):
         features = encoder.tail(encoder.trunk(encoder.prepare(batch)))
         embeddings.append(encoder.project(features).float().numpy())
-        if masks is None:
-            generator = torch.Generator().manual_seed(0)
-            kept = torch.rand(PASSES, features.shape[1], generator=generator) >= DROPOUT
-            masks = kept.float() / (1 - DROPOUT)
-        dropped = masks[:, None, :] * features
-        repeats = encoder.project(dropped.flatten(0, 1)).float()
-        stability.append(crop_quality(repeats.reshape(PASSES, len(batch), -1).numpy()))
+        stability.append(meter.rate(encoder, features).numpy())
         progress(min(1.0, len(stability) * BATCH / len(crops)))
     return np.concatenate(embeddings), np.concatenate(stability)
 

@@ -73,7 +73,7 @@ def measure_prior(
             f"{len(people)} faces of at least {GOOD_HEIGHT:.0f} pixels were found, needed are "
             f"{MIN_FACES}, of two people or more"
         )
-    embeddings, stability = _embed(
+    embeddings, stability = embed_and_rate(
         pack.load_encoder(), cues.crops, lambda done: progress(DETECTING + (1 - DETECTING) * done)
     )
     length = np.linalg.norm(embeddings, axis=1)
@@ -192,8 +192,19 @@ def _found_again(
 
 
 @torch.inference_mode()
-def _embed(encoder: Backbone, crops: U8, progress: Progress) -> tuple[F32, F32]:
-    """Embeddings (n, d), not normalised, and their stability (n,) under dropout."""
+def embed_and_rate(
+    encoder: Backbone, crops: U8, progress: Progress = no_progress
+) -> tuple[F32, F32]:
+    """Embed crops (n, p, p, 3) and measure how stable the embeddings are (METHOD 3.1).
+
+    Args:
+        encoder: The pretrained one.
+        crops: uint8 RGB.
+        progress: Called with the finished fraction.
+
+    Returns:
+        (n, d) embeddings, not normalised; their stability (n,) under dropout.
+    """
     usual = AdaptConfig()
     meter = StabilityMeter(usual.quality_passes, usual.quality_dropout, seed=0)
     embeddings: list[F32] = []

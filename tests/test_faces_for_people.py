@@ -131,7 +131,9 @@ def title_of(
     title = gather_tracks([make_table(tracks, VIDEO_TRACKS)], [make_table(rows, CROPS)])
     confidence: F32 = np.ones(len(quality), np.float32)
     reason = tuple(why or ("" if who >= 0 else "ambiguous" for who in label))
-    clustering = Clustering(np.array(label, np.int64), confidence, (), reason)
+    clustering = Clustering(
+        np.array(label, np.int64), confidence, np.zeros_like(confidence), (), reason
+    )
     return result_tables(title, outputs_of(quality), clustering, ["v"])
 
 

@@ -24,9 +24,10 @@ def test_a_record_prints_types_and_shapes() -> None:
     assert repr(faces()) == shown
     merge = Merge(1, "closure", 0, 1, 1, 1, 0.5, 0.6, 0.7)
     label, sure = np.zeros(5, np.int64), np.zeros(5, np.float32)
-    found = repr(Clustering(label, sure, (merge,) * 4, ("",) * 5, ("over_merging: 1 of 2 pairs",)))
+    warnings = ("over_merging: 1 of 2 pairs",)
+    found = repr(Clustering(label, sure, sure, (merge,) * 4, ("",) * 5, warnings))
     assert found == (
-        "Clustering(label=int64[5], confidence=float32[5], merges=<4 Merge>, "
+        "Clustering(label=int64[5], confidence=float32[5], distance=float32[5], merges=<4 Merge>, "
         "reason=<5 str>, warnings=('over_merging: 1 of 2 pairs',))"
     )
     assert "centre=float32[64], teacher_temperature=0.07" in repr(made_title([0, 1]))
@@ -61,4 +62,4 @@ def test_arrays_of_different_length_are_refused() -> None:
     with pytest.raises(ShapeError, match=r"Faces.scores needs 3 rows, got \(2,\)"):
         Faces(whole.frame, whole.boxes, whole.scores[:2], whole.kept)
     with pytest.raises(ShapeError, match="confidence needs 5 rows"):
-        Clustering(np.zeros(5, np.int64), np.zeros(4, np.float32), (), ())
+        Clustering(np.zeros(5, np.int64), np.zeros(4, np.float32), np.zeros(5, np.float32), (), ())

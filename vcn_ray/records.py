@@ -245,7 +245,9 @@ class Clustering(Record):
     """Which tracks are one person (METHOD 4)."""
 
     label: I64  # (k,) cluster of each track, numbered 0.. by first track; -1: unknown
-    confidence: F32  # (k,) in [0, 1]; 0 for unknown
+    confidence: F32  # (k,) probability that the track shows this person; 0 for unknown
+    distance: F32  # (k,) from the other tracks of its cluster, mean, in units of the cut; 0 alone,
+    # NaN for unknown
     merges: tuple[Merge, ...]  # in the order they were made
     reason: tuple[str, ...]  # (k) why a track is in no cluster, as in schema.py; "" if it is in one
     warnings: tuple[str, ...] = ()

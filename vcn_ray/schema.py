@@ -158,7 +158,7 @@ RESULT_TRACKS = _table(
             "| ambiguous (near no person or several); if no_face: low_score",
         ),
         _optional("person_id", pa.string(), "null unless clustered"),
-        _required("confidence", pa.float32(), "in [0, 1]; 0 unless clustered"),
+        _required("confidence", pa.float32(), "probability that it shows this person, else 0"),
     ],
 )
 
@@ -172,7 +172,7 @@ PEOPLE = _table(
             "screen_seconds", pa.float64(), "time in which at least one of the tracks is seen"
         ),
         _required("first_seconds", pa.float64(), "start of the first track, in its video"),
-        _required("confidence", pa.float32(), "mean of the tracks, weighted by length"),
+        _required("confidence", pa.float32(), "that of its least certain track"),
         _required("cover_track_id", pa.string(), "track of the best face"),
         _required("cover_crop", pa.int64(), "frame of the best face, in its video"),
     ],

@@ -222,7 +222,7 @@ class People:
 
     track: I64  # (k,) the tracks' own numbers, rising
     person: I64  # (k,) 0, 1, ... for each track; -1: unknown
-    confidence: F32  # (k,) in [0, 1]; 0 for unknown
+    confidence: F32  # (k,) probability that it is the right person; 0 for unknown
     quality: F32  # (k,) METHOD 3.1, in [0, 1]
     clustering: Clustering
     adapted: Adapted

@@ -32,7 +32,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.command import make_parser, read_options, save
-from benchmarks.method.real import DEFAULT_PACK, IndexedClip, find_clips, index_clips, open_run
+from benchmarks.method.real import IndexedClip, find_clips, index_clips, open_run
 from benchmarks.report import Cell, Report, say
 from vcn_ray.core.prior import FacePrior, recognisability
 from vcn_ray.core.vectors import group_sums, unit_rows
@@ -40,6 +40,7 @@ from vcn_ray.evaluation.labels import NO_FACE, is_person, read_truth
 from vcn_ray.io.tables import column_array
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.packs.calibrate import embed_and_rate
+from vcn_ray.packs.embedded import DEFAULT as DEFAULT_PACK
 from vcn_ray.packs.load import load_pack
 from vcn_ray.records import F64, I64, U8, Mask
 from vcn_ray.rows.title_rows import decode_crops, gather_tracks

@@ -13,13 +13,11 @@ from vcn_ray.core.cluster import (
     ClusterConfig,
     broken_fraction,
     cluster_tracks,
-    confidence,
     join_weak,
     merged_warnings,
     reasons,
 )
 from vcn_ray.core.cut import CutConfig, cut_title
-from vcn_ray.core.distance import cosine_space
 from vcn_ray.core.prior import FacePrior
 from vcn_ray.core.vectors import renumber
 from vcn_ray.errors import ShapeError
@@ -68,7 +66,8 @@ def test_clear_people_are_found_by_both_rules(rule: Rule) -> None:
 def test_no_track_and_one_track(rule: Rule, tracks: int) -> None:
     found = cluster(made_title([0] * tracks), rule=rule)
     assert found.label.tolist() == [0] * tracks
-    assert found.confidence.tolist() == [1] * tracks
+    assert found.distance.tolist() == [0] * tracks
+    assert (found.confidence > 0.5).all()
     assert found.merges == ()
 
 
@@ -147,31 +146,6 @@ def test_the_order_of_tracks_does_not_matter(rule: Rule, prior: FacePrior | None
     again = cluster(outputs, cannot, core, rule, prior)
     assert np.array_equal(plain.label, again.label)
     assert list(map(astuple, plain.merges)) == list(map(astuple, again.merges))
-
-
-def test_confidence_is_a_silhouette_written_out() -> None:
-    rows = np.random.default_rng(0).normal(size=(7, 4))
-    space, label = cosine_space(rows), np.array([0, 0, 1, 1, 1, 2, 0])
-    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    found = confidence(space, label, 0.7)
-    for i in range(7):
-        mean = {}
-        for c in range(3):
-            others = [k for k in range(7) if label[k] == c and k != i]
-            mean[c] = np.mean([1 - unit[i] @ unit[k] for k in others]) if others else 0.7
-        own = mean.pop(label[i])
-        other = min(mean.values())
-        assert found[i] == pytest.approx(np.clip((other - own) / max(own, other), 0, 1), abs=1e-6)
-
-
-def test_confidence_in_a_title_of_one_person_is_measured_against_the_cut() -> None:
-    found = confidence(cosine_space(np.array([[1.0, 0], [1, 0], [0, 1]])), np.zeros(3, int), 1.0)
-    assert found == pytest.approx([0.5, 0.5, 0])
-
-
-def test_equal_tracks_are_certain() -> None:
-    found = confidence(cosine_space(np.ones((3, 2))), np.zeros(3, int), 1.0)
-    assert found == pytest.approx([1, 1, 1])
 
 
 def test_a_face_seen_twice_in_one_frame_is_one_person_and_the_title_says_so() -> None:
@@ -284,4 +258,5 @@ def test_nobody_where_no_track_is_core(tracks: int) -> None:
         assert found.reason == (why,) * tracks
         assert found.confidence.tolist() == [0] * tracks
     one = cluster(made_title([0]), prior=PRIOR)
-    assert (one.label.tolist(), one.confidence.tolist(), one.reason) == ([0], [1], ("",))
+    assert (one.label.tolist(), one.distance.tolist(), one.reason) == ([0], [0], ("",))
+    assert one.confidence[0] > 0

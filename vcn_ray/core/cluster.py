@@ -1,8 +1,7 @@
 """Which tracks are one person (METHOD 4): by the default rule, or by the paper's letter.
 
-It applies the rule to the tracks that can found a person, lets others join them, and rates the
-confidence of each label. It knows neither frames nor faces: tracks that share a frame come in as
-pairs.
+It applies the rule to the tracks that can found a person, and lets others join them. It knows
+neither frames nor faces: tracks that share a frame come in as pairs.
 """
 
 from __future__ import annotations
@@ -15,13 +14,14 @@ from pydantic.dataclasses import dataclass
 
 from vcn_ray.bounds import STRICT
 from vcn_ray.core.closure import close
+from vcn_ray.core.confidence import confidence, gather_evidence, own_distances
 from vcn_ray.core.cut import CUT, CutConfig, TitleCut, cut_title, pairs_among
 from vcn_ray.core.distance import Space, cosine_space
 from vcn_ray.core.linkage import Partition
 from vcn_ray.core.prior import FacePrior
 from vcn_ray.core.vectors import TINY, check_pairs, group_sums, renumber, row_blocks, unit_rows
 from vcn_ray.errors import ShapeError
-from vcn_ray.records import F32, F64, I64, Clustering, Tiers, TrackOutputs
+from vcn_ray.records import F64, I64, Clustering, Merge, Tiers, TrackOutputs
 
 UNKNOWN = -1
 """Label of a track outside every cluster."""
@@ -55,7 +55,7 @@ class ClusterConfig:
 
 class _Decision(NamedTuple):
     partition: Partition
-    space: Space  # in which confidence is measured
+    space: Space  # in which the distances inside clusters are measured
     cut: float  # distance of unrelated tracks there
     warnings: tuple[str, ...] = ()
 
@@ -81,9 +81,8 @@ def cluster_tracks(
         prior: Of the pack; None: only the title itself is known.
 
     Returns:
-        Labels numbered by first track, merges by track row, and the confidence of each track: 0
-        where another cluster is as close as its own, near 1 where its own is far closer (see
-        `confidence`).
+        Labels numbered by first track, merges by track row, and the confidence of each track: the
+        probability that it is in the right person (see `core.confidence`).
 
     Raises:
         ShapeError: The arrays do not belong together.
@@ -93,23 +92,31 @@ def cluster_tracks(
     check_pairs(cannot_link, len(outputs))
     rows = np.flatnonzero(tiers.core)
     label = np.full(len(outputs), UNKNOWN, np.int64)
-    sure = np.zeros(len(outputs), np.float32)
-    if not len(rows):
-        return Clustering(label, sure, (), reasons(label, tiers))
-    pairs = pairs_among(cannot_link, rows, len(outputs))
-    decision = _decide(_needed(outputs, rows, config), pairs, config, prior)
-    label[rows] = decision.partition.label
-    sure[rows] = confidence(decision.space, decision.partition.label, decision.cut)
-    merges = tuple(
-        replace(merge, left=int(rows[merge.left]), right=int(rows[merge.right]))
-        for merge in decision.partition.merges
-    )
+    distance = np.full(len(outputs), np.nan)
+    merges: tuple[Merge, ...] = ()
+    warnings: tuple[str, ...] = ()
+    if len(rows):
+        pairs = pairs_among(cannot_link, rows, len(outputs))
+        decision = _decide(_needed(outputs, rows, config), pairs, config, prior)
+        label[rows] = decision.partition.label
+        distance[rows] = own_distances(decision.space, decision.partition.label) / decision.cut
+        merges = tuple(
+            replace(merge, left=int(rows[merge.left]), right=int(rows[merge.right]))
+            for merge in decision.partition.merges
+        )
+        warnings = decision.warnings
     weak = np.flatnonzero(~tiers.core & ~tiers.junk)
-    if prior and config.rule == "adaptive" and len(weak):
-        joined = join_weak(outputs, label, weak, cannot_link, prior)
-        label[weak], sure[weak] = joined
+    if prior and config.rule == "adaptive" and len(weak) and len(rows):
+        label[weak], distance[weak] = join_weak(outputs, label, weak, cannot_link, prior)
         label = _by_first_track(label)
-    return Clustering(label, sure, merges, reasons(label, tiers), decision.warnings)
+    inside, evidence = gather_evidence(
+        label, distance, outputs.recognisability, outputs.score, prior
+    )
+    sure = np.zeros(len(outputs), np.float32)
+    sure[inside] = confidence(evidence)
+    return Clustering(
+        label, sure, distance.astype(np.float32), merges, reasons(label, tiers), warnings
+    )
 
 
 def reasons(label: I64, tiers: Tiers) -> tuple[str, ...]:
@@ -121,7 +128,7 @@ def reasons(label: I64, tiers: Tiers) -> tuple[str, ...]:
 
 def join_weak(
     outputs: TrackOutputs, label: I64, weak: I64, cannot_link: I64, prior: FacePrior
-) -> tuple[I64, F32]:
+) -> tuple[I64, F64]:
     """Let weak tracks join the people that they clearly belong to.
 
     A weak track joins the nearest person if it is as close as two good tracks of one person are,
@@ -136,7 +143,8 @@ def join_weak(
         prior: Of the pack.
 
     Returns:
-        Labels (w,), UNKNOWN for those that stay outside; and their confidence (w,).
+        Labels (w,), UNKNOWN for those that stay outside; and their distances (w,) from the person
+        they join, in units of the prior's cut, NaN likewise.
     """
     known = label != UNKNOWN
     rows = unit_rows(
@@ -156,8 +164,7 @@ def join_weak(
     distance[np.arange(len(weak)), nearest] = np.inf
     second = distance.min(axis=1, initial=1.0)
     joins = (best <= prior.cut) & (second - best >= JOIN_MARGIN)
-    sure = np.where(joins, np.clip((second - best) / np.maximum(second, TINY), 0, 1), 0)
-    return np.where(joins, nearest, UNKNOWN), sure.astype(np.float32)
+    return np.where(joins, nearest, UNKNOWN), np.where(joins, best / prior.cut, np.nan)
 
 
 def _by_first_track(label: I64) -> I64:
@@ -224,40 +231,3 @@ def _seen_twice(pairs: int) -> tuple[str, ...]:
         return ()
     text = f"{pairs} pairs of tracks that share a frame look like one face, as in a mirror"
     return (f"seen_twice: {text}",)
-
-
-def confidence(space: Space, label: I64, cut: float) -> F32:
-    """Rate how much closer each track is to its own cluster than to the nearest other one.
-
-    With a = mean distance to the other tracks of its cluster (the cut, if there are none) and b =
-    smallest mean distance to another cluster (the cut, if there is none), it is the silhouette
-    `(b - a) / max(a, b)`, clipped to [0, 1]. The only track of a title has confidence 1.
-
-    Args:
-        space: Distances of k tracks.
-        label: (k,) their clusters, 0..n-1.
-        cut: Distance up to which tracks are taken as one person.
-    """
-    if len(label) == 1:
-        return np.ones(1, np.float32)
-    size = np.bincount(label)
-    means = group_sums(space.rows, label, len(size)) / size[:, None]
-    own, other = np.full(len(label), cut), np.full(len(label), cut)
-    mates = size[label] - 1
-    for rows in row_blocks(len(label), len(size)):
-        block = space.rows[rows]
-        products = block @ means.T
-        mine = (np.arange(len(block)), label[rows])
-        inside = products[mine] * size[label[rows]] - np.einsum("kf,kf->k", block, block)
-        there = mates[rows] > 0
-        own[rows][there] = (space.offset - inside / np.maximum(mates[rows], 1))[there]
-        if len(size) > 1:
-            products[mine] = -np.inf
-            other[rows] = space.offset - products.max(axis=1)
-    return _silhouette(np.maximum(own, 0), np.maximum(other, 0))
-
-
-def _silhouette(own: F64, other: F64) -> F32:
-    scale = np.maximum(np.maximum(own, other), np.finfo(np.float32).tiny)
-    result: F32 = np.clip((other - own) / scale, 0, 1).astype(np.float32)
-    return result

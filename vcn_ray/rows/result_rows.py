@@ -109,14 +109,13 @@ def _people_table(
         faces = np.flatnonzero(np.isin(title.owner, mine))
         cover = int(faces[np.argmax(cover_score[faces])])
         first = min(mine, key=lambda r: (place[r], spans[r, 0], r))
-        lengths = spans[mine, 1] - spans[mine, 0] + 1e-9
         rows.append(
             {
                 "person_id": person,
                 "tracks": len(mine),
                 "screen_seconds": screen_seconds(spans[mine], place[mine]),
                 "first_seconds": float(spans[first, 0]),
-                "confidence": float(np.average(clustering.confidence[mine], weights=lengths)),
+                "confidence": float(clustering.confidence[mine].min()),
                 "cover_track_id": track_ids[int(title.owner[cover])],
                 "cover_crop": int(column_array(title.faces, "frame")[cover]),
             }

@@ -139,3 +139,14 @@ def test_results_keep_their_promises(indexed: dict[str, StoredTitle]) -> None:
         )
         crops = set(zip(*(rows.column(n).to_pylist() for n in ("track_id", "frame")), strict=True))
         assert covers <= crops
+
+
+def test_people_who_are_also_on_a_screen_in_the_picture_are_one_person_each(
+    shared: Path, tmp_path: Path
+) -> None:
+    clip = shared / "data/trials/t51_screen_in_scene.mp4"
+    ran = vcn("index", clip, "--output", tmp_path, "--local")
+    assert ran.code == 0, ran.err
+    (title,) = results(tmp_path).values()
+    assert title.people.num_rows == 7
+    assert [warning["code"] for warning in title.summary["warnings"]] == ["seen_twice"]

@@ -187,6 +187,17 @@ def test_a_copy_of_a_track_is_one_face_and_a_stranger_is_not() -> None:
     assert seen_twice(outputs, no_pairs()).tolist() == []
 
 
+@pytest.mark.parametrize(("deviations", "copy"), [(6.5, False), (7.5, True)])
+def test_a_prior_says_how_close_strangers_come(deviations: float, copy: bool) -> None:
+    cosine = PRIOR.stranger_cosine + deviations * PRIOR.stranger_sd
+    outputs = made_title([0, 1])
+    pretrained = np.zeros_like(outputs.pretrained)
+    pretrained[:, 0] = [1, cosine]
+    pretrained[1, 1] = np.sqrt(1 - cosine**2)
+    two = replace(outputs, pretrained=pretrained)
+    assert seen_twice(two, np.array([[0, 1]]), PRIOR).tolist() == [copy]
+
+
 def test_two_tracks_of_one_person_are_not_one_face() -> None:
     outputs = made_title([0] * 8)
     pairs = np.array([[0, i] for i in range(1, 8)])
@@ -469,12 +480,17 @@ def test_a_few_wrong_pairs_leave_people_intact_where_a_veto_splits_them(
     assert split.max() > 9
 
 
-@pytest.mark.parametrize("prior", [None, PRIOR], ids=["title alone", "prior"])
-def test_two_who_are_always_together_stay_two(prior: FacePrior | None) -> None:
-    """Twins: closer than the cut, but every track of one shares a frame with one of the other."""
+@pytest.mark.parametrize(
+    ("prior", "difference"), [(None, 0.75), (PRIOR, 0.95)], ids=["title alone", "prior"]
+)
+def test_two_who_are_always_together_stay_two(prior: FacePrior | None, difference: float) -> None:
+    """Twins: closer than the cut, but every track of one shares a frame with one of the other.
+
+    With a prior, twins who are more alike would pass for one face and its mirror image.
+    """
     rng = np.random.default_rng(0)
     directions = unit_rows(rng.normal(size=(8, 128)))
-    directions[1] = directions[0] + 0.75 * directions[1]
+    directions[1] = directions[0] + difference * directions[1]
     people = np.repeat(np.arange(8), 10)
     outputs = placed(directions[people] + rng.normal(0, 0.45 / np.sqrt(128), (80, 128)))
     outputs = replace(outputs, pretrained_views=np.full(80, 0.25))

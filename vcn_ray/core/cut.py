@@ -38,8 +38,13 @@ LEARNING_TRACKS = 2000
 CUT = 1.0
 """The cut of the fused distance, which is measured in units of its cut."""
 
+COPY_SDS = 7.0
+"""Two tracks that share a frame are one face if their cosine is so far above that of strangers.
+
+In standard deviations of the prior; see benchmarks/method/copies.py."""
+
 COPY_FACTOR = 0.5
-"""Two tracks that share a frame are one face if closer than this times the view distance.
+"""Without a prior: two tracks are one face if closer than this times the view distance.
 
 On films, a track and its own mirrored or edited copy are 0.1 to 0.5 times the view distance apart,
 two people in one frame at least 0.75 times."""
@@ -125,7 +130,7 @@ def cut_title(
     spaces = [cosine_space(rows) for rows in (outputs.pretrained, outputs.embedding, centred)]
     rows = sample_rows(len(outputs), LEARNING_TRACKS)
     sampled = [space.take(rows) for space in spaces]
-    two_people = cannot_link[~seen_twice(outputs, cannot_link)]
+    two_people = cannot_link[~seen_twice(outputs, cannot_link, prior)]
     among = pairs_among(two_people, rows, len(outputs))
     view = view_distance(outputs)
     first = prior.cut if prior else config.view_factor * view
@@ -230,15 +235,16 @@ def view_distance(outputs: TrackOutputs) -> float:
     return float(views.mean())
 
 
-def seen_twice(outputs: TrackOutputs, pairs: I64) -> Mask:
-    """Find tracks in one frame that are one face: a mirror, a split screen, a double detection.
+def seen_twice(outputs: TrackOutputs, pairs: I64, prior: FacePrior | None = None) -> Mask:
+    """Find tracks in one frame that are one face: a mirror, a screen, a double detection.
 
-    They are as close as a track is to an edited copy of itself, by the pretrained encoder; nobody
-    else comes that close in the same light.
+    Strangers never come that close, by the pretrained encoder.
 
     Args:
         outputs: k tracks.
         pairs: (c, 2) tracks that share a frame.
+        prior: Of the pack, which knows how close strangers come; None: nearness is measured by that
+            of a track and an edited copy of itself.
 
     Returns:
         (c,) true for a pair that may be one person.
@@ -248,7 +254,8 @@ def seen_twice(outputs: TrackOutputs, pairs: I64) -> Mask:
         return np.zeros(0, np.bool_)
     left, right = outputs.pretrained[pairs[:, 0]], outputs.pretrained[pairs[:, 1]]
     distance = 1 - np.einsum("cd,cd->c", left.astype(np.float64), right)
-    near: Mask = distance < COPY_FACTOR * view_distance(outputs)
+    limit = prior.distance_at(COPY_SDS) if prior else COPY_FACTOR * view_distance(outputs)
+    near: Mask = distance < limit
     return near
 
 

@@ -37,7 +37,11 @@ class FacePrior:
     @property
     def cut(self) -> float:
         """Cosine distance, pretrained encoder, up to which two tracks are taken as one person."""
-        return 1 - min(self.stranger_cosine + STRANGER_SDS * self.stranger_sd, 0.99)
+        return self.distance_at(STRANGER_SDS)
+
+    def distance_at(self, sds: float) -> float:
+        """Cosine distance of a pair so many deviations above the mean cosine of strangers."""
+        return 1 - min(self.stranger_cosine + sds * self.stranger_sd, 0.99)
 
 
 def recognisability(prior: FacePrior, score: Floats, length: Floats, stability: Floats) -> F64:

@@ -162,7 +162,7 @@ def _spans(title: TitleCrops, row: I64, parts: int) -> tuple[F64, F64]:
     if title.frame is None:
         whole = np.bincount(title.track)[title.track] == np.bincount(row)[row]
         reach = np.empty(parts)
-        reach[row] = np.where(whole, np.inf, -np.inf)
+        reach[row] = np.where(whole, 1.0, -2.0)  # a span that ends before it starts meets none
         return -reach, reach
     start, end = np.full(parts, np.inf), np.full(parts, -np.inf)
     np.minimum.at(start, row, title.frame)

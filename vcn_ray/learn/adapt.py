@@ -42,7 +42,7 @@ from vcn_ray.learn.views import (
     encode_views,
 )
 from vcn_ray.models.backbones import Backbone
-from vcn_ray.records import I64, TitleCrops, TrackOutputs
+from vcn_ray.records import F32, I64, TitleCrops, TrackOutputs
 
 TRAINING_STREAM = 1 << 32
 """Added to the seed for training, so that it does not draw the numbers that the views drew."""
@@ -185,10 +185,14 @@ def rate_crops(encoded: EncodedViews, prior: FacePrior | None) -> CropCues:
 
 def split_tracks(encoded: EncodedViews, cues: CropCues, prior: FacePrior) -> TitleCrops:
     """Make a track of each part of a track that shows another person, by the pretrained encoder."""
+    track, readable = encoded.title.track, cues.recognisability
+    return split_title(encoded.title, find_parts(crop_embeddings(encoded), track, readable, prior))
+
+
+def crop_embeddings(encoded: EncodedViews) -> F32:
+    """Return the pretrained embeddings (m, d) of crops and their mirror images, averaged, unit."""
     both = [encoded.pretrained.embeddings[view].cpu().numpy() for view in (PLAIN, MIRRORED)]
-    embeddings = unit_rows(both[0] + both[1]).astype(np.float32)
-    part = find_parts(embeddings, encoded.title.track, cues.recognisability, prior)
-    return split_title(encoded.title, part)
+    return unit_rows(both[0] + both[1]).astype(np.float32)
 
 
 def rate_tracks(title: TitleCrops, cues: CropCues, prior: FacePrior | None) -> RatedTitle:

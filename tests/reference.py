@@ -287,6 +287,20 @@ def recognisability(prior: FacePrior, score: float, length: float, stability: fl
     return 1 / (1 + math.exp(-logit))
 
 
+def run_cosines(rows: Floats, weight: Floats, least: int) -> dict[tuple[int, int], float]:
+    """The cosine of the means of each run of crops and of all others, by start and end."""
+    count, result = len(rows), {}
+    for start, end in itertools.combinations(range(count + 1), 2):
+        sizes = (start, end - start, count - end)
+        outside = count - (end - start)
+        if any(0 < size < least for size in sizes) or outside < least:
+            continue
+        run = sum(weight[i] * rows[i] for i in range(start, end))
+        rest = sum(weight[i] * rows[i] for i in range(count) if not start <= i < end)
+        result[start, end] = float(run @ rest / (np.linalg.norm(run) * np.linalg.norm(rest)))
+    return result
+
+
 def stranger_limit(distance: Floats, fewest: int, deviations: float) -> float:
     """The distance of clusters that strangers hardly ever come below, from all pairs."""
     values = sorted(

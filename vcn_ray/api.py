@@ -239,7 +239,8 @@ def run_title(  # noqa: PLR0913 - arrays that belong together, and what is known
     """Tell the people in face tracks apart, in memory: the method without storage or Ray.
 
     Args:
-        crops: (m, p, p, 3) uint8 RGB, aligned by the pack's aligner; p is its `input_pixels`.
+        crops: (m, p, p, 3) uint8 RGB, aligned by the pack's aligner; p is its `input_pixels`. Those
+            of one track are in order of time.
         track: (m,) track number of each crop, any integers.
         frame: (m,) frame number of each crop; two tracks with crops in one frame are two people.
             None: unknown.
@@ -249,7 +250,8 @@ def run_title(  # noqa: PLR0913 - arrays that belong together, and what is known
         progress: Called with a part's name and its progress from 0 to 1.
 
     Returns:
-        The people; `person` has a row for each track, in rising order of track numbers.
+        The people; `person` has a row for each track, in rising order of track numbers, or several
+        where its face changes to another person's. `person[row]` says who is seen in each crop.
 
     Raises:
         ShapeError: Arrays do not belong together.
@@ -273,9 +275,10 @@ def run_title(  # noqa: PLR0913 - arrays that belong together, and what is known
     if frames is not None:
         pairs = cannot_link_pairs(frames.astype(np.int64), owner)
     scores = None if score is None else np.asarray(score, np.float32)
-    title = TitleCrops(crops, owner, pairs, scores)
+    seen = None if frames is None else frames.astype(np.int64)
+    title = TitleCrops(crops, owner, pairs, scores, seen)
     people = run_crops(title, pack.load_encoder(), pack.prior, config, Hooks(progress))
-    return replace(people, track=numbers)
+    return replace(people, track=numbers[people.track])
 
 
 def _is_index(values: npt.NDArray[Any], count: int) -> bool:

@@ -98,7 +98,8 @@ class RunConfig:
 PROFILES: dict[str, dict[str, Any]] = {
     "default": {},
     "paper": {  # every rule as published; docs/method.md says what the paper leaves open
-        "adapt": {"encoder": "all", "matcher": "gaussian"},  # METHOD 2.4, 2.5
+        # METHOD 1.4, 2.4, 2.5
+        "adapt": {"split_tracks": False, "encoder": "all", "matcher": "gaussian"},
         "cluster": {
             "rule": "paper",  # METHOD 4
             "quality": {

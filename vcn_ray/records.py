@@ -155,14 +155,16 @@ class Faces(Rows):
 class TitleCrops(Record):
     """The sampled crops of a title's tracks: what a model adapts to."""
 
-    crops: U8  # (m, p, p, 3) RGB, aligned for the encoder
+    crops: U8  # (m, p, p, 3) RGB, aligned for the encoder; those of one track in order of time
     track: I64  # (m,) 0..k-1; each track has at least one crop
     cannot_link: I64  # (c, 2) pairs of tracks that share a frame, so are mostly two people
     score: F32 | None = None  # (m,) of the detector; None: unknown
+    frame: I64 | None = None  # (m,) frame of its video; None: unknown
 
     def __post_init__(self) -> None:
-        if self.score is not None and self.score.shape != (len(self.crops),):
-            raise ShapeError(f"{len(self.crops)} crops need as many scores, got {self.score.shape}")
+        for name, known in (("scores", self.score), ("frames", self.frame)):
+            if known is not None and known.shape != (len(self.crops),):
+                raise ShapeError(f"{len(self.crops)} crops need as many {name}, got {known.shape}")
         if self.crops.ndim != 4 or self.crops.shape[3] != 3 or self.crops.dtype != np.uint8:
             raise ShapeError(
                 f"crops need (m, p, p, 3) uint8, got {self.crops.shape} {self.crops.dtype}"

@@ -45,7 +45,7 @@ from vcn_ray.rows.segment_rows import (
 from vcn_ray.rows.video_rows import JoinedVideo, Links, VideoTables, join_segments, video_tables
 from vcn_ray.schema import SCHEMA_VERSION
 
-METHOD_VERSION = "6"
+METHOD_VERSION = "7"
 """Raised whenever the code gives other rows for the same input and settings."""
 
 DETECT_BATCH = 8  # analysed frames given to the detector at once
@@ -218,9 +218,13 @@ def cluster_title(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class People:
-    """The people among k tracks, the one with most crops first."""
+    """The people among k tracks, the one with most crops first.
+
+    A track whose face changes to another person's has a row for each part, in order of time.
+    """
 
     track: I64  # (k,) the tracks' own numbers, rising
+    row: I64  # (m,) row of each crop, so `person[row]` says who is seen in it
     person: I64  # (k,) 0, 1, ... for each track; -1: unknown
     confidence: F32  # (k,) probability that it is the right person; 0 for unknown
     quality: F32  # (k,) METHOD 3.1, in [0, 1]
@@ -256,9 +260,10 @@ def run_title(
         hooks: Progress and checkpoints.
     """
     adapted = adapt_title(crops, encoder, prior, config, hooks)
-    clustering = cluster_title(adapted.outputs, crops.cannot_link, prior, config)
+    clustering = cluster_title(adapted.outputs, adapted.title.cannot_link, prior, config)
     return People(
-        track=np.arange(crops.tracks),
+        track=crops.track[np.unique(adapted.title.track, return_index=True)[1]],
+        row=adapted.title.track,
         person=_by_size(clustering.label, adapted.outputs.crops),
         confidence=clustering.confidence,
         quality=adapted.outputs.quality,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,6 +66,8 @@ def adapt_film(
 ) -> AdaptedFilm:
     """Read a film's adapted model from the cache, or adapt it.
 
+    No track is split, because labels are of tracks: benchmarks/method/splits.py measures splits.
+
     Args:
         film: Its labels are not used.
         bench: Its seed is that of the views.
@@ -74,8 +76,9 @@ def adapt_film(
         encode: Gives the encoded views; by default encode_film does.
     """
     seed = bench.seed if seed is None else seed
+    config = replace(config, split_tracks=False)
     place = adapted_place(film, bench, config, seed)
-    found = _read(place) if place else None
+    found = _read(place, film) if place else None
     if found:
         say(f"{film.name}: adapted earlier, in {found.train_seconds:.0f} s")
         return found
@@ -157,7 +160,7 @@ def _write(place: Path, film: AdaptedFilm) -> None:
     store(place, arrays, facts)
 
 
-def _read(place: Path) -> AdaptedFilm | None:
+def _read(place: Path, film: Film) -> AdaptedFilm | None:
     stored = load(place)
     if stored is None:
         return None
@@ -168,6 +171,7 @@ def _read(place: Path) -> AdaptedFilm | None:
         parts[part][rest] = array
     adapted = Adapted(
         outputs=outputs_of_arrays(parts["outputs"]),
+        title=film.title,
         tensors={name: torch.from_numpy(array) for name, array in parts["tensors"].items()},
         history=tuple(EpochRecord(**record) for record in facts["history"]),
         matches=tuple(parts["matches"].values()),

@@ -29,7 +29,7 @@ from benchmarks.method.scoring import SCORE_COLUMNS, cluster_film, score_cells, 
 from benchmarks.report import Cell, Report
 from vcn_ray.core.prior import FacePrior
 from vcn_ray.core.vectors import unit_rows
-from vcn_ray.learn.adapt import rate_title
+from vcn_ray.learn.adapt import rate_crops
 from vcn_ray.learn.adapt_config import AdaptConfig
 from vcn_ray.learn.heads import fallback_student
 from vcn_ray.learn.loss import Temperatures
@@ -125,7 +125,7 @@ def untrained_outputs(
         *(shown[0], shown[1], shown[2:]),
         *(embeddings[PLAIN], embeddings[MIRRORED], embeddings[FIRST_AUGMENTED:]),
     )
-    cues = rate_title(encoded, prior).cues
+    cues = rate_crops(encoded, prior)
     return track_outputs(student, crops, cues, film.title.track)
 
 

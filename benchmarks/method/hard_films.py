@@ -65,8 +65,9 @@ COLUMNS = {
 
 
 class Outcome(NamedTuple):
-    """What the method makes of a title of k tracks."""
+    """What the method makes of a title, whose tracks it may split: of k tracks and parts."""
 
+    row: I64  # (m,) track or part of each crop
     person: I64  # (k,) -1: unknown
     pretrained: F64  # (k, d) unit mean embeddings of the pretrained encoder
     warnings: str
@@ -129,22 +130,24 @@ def run(made: HardTitle, pack: FacePack, config: RunConfig, cache: Path | None) 
     if stored:
         arrays, facts = stored
         person = arrays["person"].astype(np.int64)
-        return Outcome(person, arrays["pretrained"].astype(np.float64), facts["warnings"], None)
+        row, vectors = arrays["row"].astype(np.int64), arrays["pretrained"].astype(np.float64)
+        return Outcome(row, person, vectors, facts["warnings"], None)
     began = time.process_time()
     title = replace(made.title, score=made.scores)
     people = run_title(title, pack.load_encoder(), pack.prior, config)
     seconds = time.process_time() - began
-    pretrained = people.adapted.outputs.pretrained
+    pretrained = people.adapted.outputs.pretrained.astype(np.float64)
     warnings = "; ".join(people.adapted.warnings + people.clustering.warnings)
     if place:
-        store(place, {"person": people.person, "pretrained": pretrained}, {"warnings": warnings})
-    return Outcome(people.person, pretrained.astype(np.float64), warnings, seconds)
+        found = {"row": people.row, "person": people.person, "pretrained": pretrained}
+        store(place, found, {"warnings": warnings})
+    return Outcome(people.row, people.person, pretrained, warnings, seconds)
 
 
 def row_of(made: HardTitle, outcome: Outcome, encoder: str) -> dict[str, Cell]:
     """The cells of a title; of the columns of real clips those that fit."""
     person = [None if n == UNKNOWN else str(n) for n in outcome.person.tolist()]
-    matched = made.match(person)
+    matched = in_parts(made, outcome.row).match(person)
     cut = CUTS.get(encoder, HAC_DISTANCE)
     shown = score_cells(score_title(matched)) | baseline_cells(matched, outcome.pretrained, cut)
     return {
@@ -155,6 +158,24 @@ def row_of(made: HardTitle, outcome: Outcome, encoder: str) -> dict[str, Cell]:
         "run s": outcome.seconds,
         "note": outcome.warnings,
     }
+
+
+def in_parts(made: HardTitle, row: I64) -> HardTitle:
+    """A title as the method sees it: with a track for each part of those it splits.
+
+    Args:
+        made: With k tracks and m crops.
+        row: (m,) part of each crop; parts are numbered by track, then by time.
+    """
+    parts, first, crops = np.unique(row, return_index=True, return_counts=True)
+    if len(parts) == made.title.tracks:
+        return made
+    track = made.title.track[first]
+    return replace(
+        made,
+        identity=tuple(made.identity[number] for number in track),
+        seconds=made.seconds[track] * crops / np.bincount(made.title.track)[track],
+    )
 
 
 def total_row(rows: Sequence[dict[str, Cell]]) -> dict[str, Cell]:

@@ -12,14 +12,17 @@ import pytest
 
 from tests.helpers.synth import NEAR, PEOPLE, QUICK, TinyBackbone, crops_of
 from vcn_ray.config import ClusterSettings, ResourceConfig, RunConfig
+from vcn_ray.core.prior import FacePrior
 from vcn_ray.errors import StorageError
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import box_fields, encode_jpeg, make_table
 from vcn_ray.learn.hooks import Hooks
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.records import VideoInfo
-from vcn_ray.run.commit import commit_adapt, commit_cluster
+from vcn_ray.rows.title_rows import split_tracks
+from vcn_ray.run.commit import commit_adapt, commit_cluster, read_tracks
 from vcn_ray.run.plan import TitlePlan, VideoPlan, adapt_folder
+from vcn_ray.run.stored import read_title
 from vcn_ray.schema import CROPS, SHOTS, VIDEO_TRACKS
 
 CROPS_EACH = 4
@@ -60,6 +63,16 @@ VIDEO = VideoPlan(
 )
 ADAPTED = adapt_folder("film", (VIDEO,), CONFIG, PACK.encoder_hash)
 TITLE = TitlePlan("Film", "film", (VIDEO,), ADAPTED, "titles/film/result-1", ())
+TINY_PRIOR = FacePrior(
+    stranger_cosine=0.84,
+    stranger_sd=0.03,
+    min_score=0.5,
+    intercept=3.0,
+    per_score=0.0,
+    per_length=0.0,
+    per_stability=0.0,
+)
+"""TinyBackbone's: strangers are very alike to it, and every crop can be recognised."""
 EPOCHS = 6
 CHECKPOINT = f"{TITLE.adapt_folder}/checkpoint.safetensors"
 
@@ -73,11 +86,19 @@ class KilledError(Exception):
     """What stands in for the end of a process."""
 
 
-def write_tracks(storage: Storage) -> None:
-    """Eight tracks of three people, one after another, as the step before leaves them."""
+NAMES = tuple(f"t{number:02d}" for number in range(len(PEOPLE)))
+
+
+def write_tracks(storage: Storage, names: tuple[str, ...] = NAMES) -> None:
+    """Eight tracks of three people, one after another, as the step before leaves them.
+
+    Args:
+        storage: Where to.
+        names: Ids of the tracks; neighbours with one id are one track.
+    """
     tracks, crops = [], []
     for row, crop in enumerate(crops_of(PEOPLE, CROPS_EACH)):
-        track, frame = f"t{row // CROPS_EACH:02d}", 5 * row
+        track, frame = names[row // CROPS_EACH], 5 * row
         box = box_fields([0, 0, 16, 16])
         crops.append(
             {
@@ -92,20 +113,21 @@ def write_tracks(storage: Storage) -> None:
                 "face": None,
             }
         )
-    for number in range(len(PEOPLE)):
-        start = 5 * CROPS_EACH * number
-        end = start + 5 * CROPS_EACH
+    for name in dict.fromkeys(names):
+        count = CROPS_EACH * names.count(name)
+        start = 5 * CROPS_EACH * names.index(name)
+        end = start + 5 * count
         tracks.append(
             {
-                "track_id": f"t{number:02d}",
+                "track_id": name,
                 "video_id": VIDEO.video_id,
                 "shot_id": "s",
                 "start_frame": start,
                 "end_frame": end,
                 "start_seconds": start / 25,
                 "end_seconds": end / 25,
-                "faces": CROPS_EACH,
-                "crops": CROPS_EACH,
+                "faces": count,
+                "crops": count,
             }
         )
     storage.write_table(f"{VIDEO.track_folder}/tracks.parquet", make_table(tracks, VIDEO_TRACKS))
@@ -248,3 +270,46 @@ def test_a_collapse_is_told_in_words(storage: Storage) -> None:
     summary = storage.read_json(f"{TITLE.cluster_folder}/result.json")
     told = {warning["code"]: warning["message"] for warning in summary["warnings"]}
     assert told["encoder_collapsed"].endswith("only the head was adapted")
+
+
+def test_a_track_of_two_people_is_two_tracks_from_then_on(tmp_path: Path) -> None:
+    """The first track shows two people; its parts are tracks in every table and when read back."""
+    storage = Storage.open(str(tmp_path))
+    write_tracks(storage, ("t00", "t00", *NAMES[2:]))
+    pack = cast(FacePack, SimpleNamespace(**{**vars(PACK), "prior": TINY_PRIOR}))
+    commit_adapt(TITLE, pack, CONFIG, storage)
+    commit_cluster(TITLE, pack, CONFIG, storage)
+    changes = {"t00": [5 * CROPS_EACH]}
+    assert storage.read_manifest(TITLE.adapt_folder)["splits"] == changes
+    title = read_title(TITLE.title_id, storage)
+    assert title.summary["splits"] == changes
+    assert title.summary["counts"]["tracks"] == len(PEOPLE)
+    rows = {row["track_id"]: row for row in title.tracks.to_pylist()}
+    assert list(rows) == ["t00-1", "t00-2", *NAMES[2:]]
+    person = [row["person_id"] for row in rows.values()]
+    assert len(set(person)) == 3
+    assert [person.index(who) for who in person] == [PEOPLE.tolist().index(n) for n in PEOPLE]
+    for number, name in enumerate(("t00-1", "t00-2")):
+        start = 5 * CROPS_EACH * number
+        last = start + 5 * (CROPS_EACH - 1)
+        spent = [rows[name][key] for key in ("start_frame", "end_frame", "crops")]
+        assert spent == [start, last + 1, CROPS_EACH]
+        assert rows[name]["start_seconds"] == pytest.approx(start / 25)
+        assert rows[name]["end_seconds"] == pytest.approx(last / 25 + 5 / 25)  # 5 frames are shown
+    faces = title.crops.column("track_id").to_pylist()
+    assert faces == [name for name in rows for _ in range(CROPS_EACH)]
+    assert set(faces) == set(title.appearances.column("track_id").to_pylist())
+
+
+def test_parts_that_begin_later_than_other_tracks_are_in_order_of_time(tmp_path: Path) -> None:
+    storage = Storage.open(str(tmp_path))
+    write_tracks(storage, ("t00", "t00", *NAMES[2:]))
+    tracks = read_tracks(TITLE, storage)
+    splits = {"t00": [20], "t05": [110, 115]}
+    after = split_tracks(tracks, splits)
+    starts = after.tracks.column("start_frame").to_pylist()
+    assert starts == sorted(starts)
+    assert sum(after.tracks.column("faces").to_pylist()) == after.faces.num_rows
+    names = ["t05-1", "t05-2", "t05-3"]
+    assert [n for n in after.tracks.column("track_id").to_pylist() if n[:3] == "t05"] == names
+    assert split_tracks(tracks, {}) is tracks

@@ -3,6 +3,7 @@
 It knows no storage, no Ray and no clustering rule; the device is the encoder's.
 
     views    draw and encode the views of every crop (2.2), and rate the crop (3.1)
+    split    split the tracks whose face changes to another person's (1.4)
     head     train the head on the frozen encoder, in rounds (2.1, 2.3, 2.6)
     match    match tracks between rounds (2.5)
     encoder  train the encoder's last blocks, or all of it, with the head (2.4)
@@ -21,6 +22,8 @@ from torch import Tensor
 from vcn_ray.core.cut import CutConfig
 from vcn_ray.core.prior import FacePrior, recognisability
 from vcn_ray.core.quality import QualityConfig, is_recognisable
+from vcn_ray.core.split import find_parts, split_title
+from vcn_ray.core.vectors import unit_rows
 from vcn_ray.learn.adapt_config import AdaptConfig
 from vcn_ray.learn.checkpoint import Checkpointer, fingerprint
 from vcn_ray.learn.encoder import changed_tensors, repeatable
@@ -32,13 +35,14 @@ from vcn_ray.learn.rounds import Rounds
 from vcn_ray.learn.training import EpochRecord
 from vcn_ray.learn.views import (
     FIRST_AUGMENTED,
+    MIRRORED,
     OUTPUT_VIEWS,
     PLAIN,
     EncodedViews,
     encode_views,
 )
 from vcn_ray.models.backbones import Backbone
-from vcn_ray.records import I64, TitleCrops, TrackOutputs
+from vcn_ray.records import F32, I64, TitleCrops, TrackOutputs
 
 TRAINING_STREAM = 1 << 32
 """Added to the seed for training, so that it does not draw the numbers that the views drew."""
@@ -49,6 +53,7 @@ class Adapted:
     """A title's adapted model and what it says of the title's tracks."""
 
     outputs: TrackOutputs
+    title: TitleCrops  # whose tracks they are: with a track for each part of a split one
     tensors: dict[str, Tensor]  # on the CPU: "head.*", "centre", and "encoder.*" where it changed
     history: tuple[EpochRecord, ...]
     matches: tuple[I64, ...]  # (p, 2) pairs of tracks that each round was trained on beside tracks
@@ -88,7 +93,7 @@ def adapt(  # noqa: PLR0913 - the title, the networks, and what is known of both
     if not title.tracks:
         nothing = no_outputs(config.outputs, encoder.dim, config.temperatures)
         timer = Timer(None, next(encoder.parameters()).device)
-        return Adapted(nothing, {}, (), (), ("empty",), {}, timer.peak_bytes())
+        return Adapted(nothing, title, {}, (), (), ("empty",), {}, timer.peak_bytes())
     if prior and config.matcher == "partition" and title.tracks < config.min_tracks:
         # Nothing is trained: only the views of the outputs are needed, and no activations.
         few = len(OUTPUT_VIEWS) - FIRST_AUGMENTED
@@ -127,7 +132,9 @@ def adapt_encoded(
         checkpointer = Checkpointer(hooks.checkpoints, own, ranks)
     generator = torch.Generator().manual_seed(seed + TRAINING_STREAM)
     with repeatable(device):
-        rated = rate_title(encoded, prior)
+        cues = rate_crops(encoded, prior)
+        split = split_tracks(encoded, cues, prior) if prior and config.split_tracks else title
+        rated = rate_tracks(split, cues, prior)
         rounds = Rounds(encoded, rated, config, cut, generator, timer, checkpointer, ranks)
         return _describe(rounds, _train(rounds))
 
@@ -148,7 +155,8 @@ def _train(rounds: Rounds) -> _Trained:
         return _Trained(_fallback(rounds), encoder)
     if rounds.title.prior and config.matcher == "partition" and not rounds.history:
         untrained = _fallback(rounds)
-        if rounds.title.core.sum() < config.min_tracks:
+        # Before tracks are split, or views that `adapt` left out might be missing.
+        if min(rounds.title.core.sum(), rounds.encoded.title.tracks) < config.min_tracks:
             return _Trained(untrained, encoder, ("few_tracks",))
         if rounds.match(untrained).all_apart():  # nobody comes back: there is nothing to learn
             return _Trained(untrained, encoder, ("nobody_returns",))
@@ -163,20 +171,38 @@ def _train(rounds: Rounds) -> _Trained:
     return _Trained(*adapted)
 
 
-def rate_title(encoded: EncodedViews, prior: FacePrior | None) -> RatedTitle:
-    """Rate crops and tracks by the pretrained encoder, before anything is trained (METHOD 3)."""
+def rate_crops(encoded: EncodedViews, prior: FacePrior | None) -> CropCues:
+    """Rate crops by the pretrained encoder, before anything is trained (METHOD 3.1)."""
     title, crops = encoded.title, encoded.pretrained
     score = np.full(len(title.crops), np.nan, np.float32) if title.score is None else title.score
     quality = crops.stability.cpu().numpy()
     if prior is None:
-        trusted = np.ones(len(title.crops), np.float32)
-        core = np.ones(title.tracks, np.bool_)
-        return RatedTitle(title, CropCues(score, quality, trusted), core, None)
+        return CropCues(score, quality, np.ones(len(title.crops), np.float32))
     lengths = crops.lengths.cpu().numpy()
     readable = recognisability(prior, score, lengths, quality).astype(np.float32)
-    means = TrackMeans(title.track, readable)
-    face, clear = is_recognisable(means.of(score), means.of(readable), QualityConfig(), prior)
-    return RatedTitle(title, CropCues(score, quality, readable), face & clear, prior)
+    return CropCues(score, quality, readable)
+
+
+def split_tracks(encoded: EncodedViews, cues: CropCues, prior: FacePrior) -> TitleCrops:
+    """Make a track of each part of a track that shows another person, by the pretrained encoder."""
+    track, readable = encoded.title.track, cues.recognisability
+    return split_title(encoded.title, find_parts(crop_embeddings(encoded), track, readable, prior))
+
+
+def crop_embeddings(encoded: EncodedViews) -> F32:
+    """Return the pretrained embeddings (m, d) of crops and their mirror images, averaged, unit."""
+    both = [encoded.pretrained.embeddings[view].cpu().numpy() for view in (PLAIN, MIRRORED)]
+    return unit_rows(both[0] + both[1]).astype(np.float32)
+
+
+def rate_tracks(title: TitleCrops, cues: CropCues, prior: FacePrior | None) -> RatedTitle:
+    """Say which tracks are trained on: all, where the pack has no prior (METHOD 3.2)."""
+    if prior is None:
+        return RatedTitle(title, cues, np.ones(title.tracks, np.bool_), None)
+    means = TrackMeans(title.track, cues.recognisability)
+    score, readable = means.of(cues.score), means.of(cues.recognisability)
+    face, clear = is_recognisable(score, readable, QualityConfig(), prior)
+    return RatedTitle(title, cues, face & clear, prior)
 
 
 def _fallback(rounds: Rounds) -> Student:
@@ -190,9 +216,11 @@ def _describe(rounds: Rounds, trained: _Trained) -> Adapted:
     timer = rounds.timer
     with timer.phase("outputs"):
         crops = rounds.crops(_encode_adapted(rounds, trained.encoder))
-        outputs = track_outputs(trained.student, crops, rounds.title.cues, rounds.title.crops.track)
+        title = rounds.title.crops
+        outputs = track_outputs(trained.student, crops, rounds.title.cues, title.track)
     return Adapted(
         outputs=outputs,
+        title=title,
         tensors=_tensors(rounds.encoded.encoder, trained),
         history=tuple(rounds.history),
         matches=tuple(matches.pairs for matches in rounds.matches),

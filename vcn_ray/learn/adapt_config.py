@@ -35,6 +35,8 @@ class AdaptConfig:
     student_temperature: Positive = 0.10  # tau_s
     centre_momentum: Fraction = 0.9  # per step; slower: sharp teachers drift to one output
 
+    split_tracks: bool = True  # where their face changes to another person's, if the pack has a
+    # prior
     min_tracks: Natural = 60  # a title of fewer core tracks is not trained on, if the pack has a
     # prior: on real clips of 4 to 46 tracks, training changed no score
     rounds: Count = 2  # METHOD 2.6, head alone, at most; a third confirms its own mistakes

@@ -94,8 +94,8 @@ def fingerprint(
     settings = (asdict(config), asdict(cut), asdict(prior) if prior else None)
     facts = [FORMAT, torch.__version__, device, type(encoder).__name__, *settings, seed]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    scores = np.zeros(0) if title.score is None else title.score
-    for array in (title.crops, title.track, title.cannot_link, scores):
+    known = [np.zeros(0) if part is None else part for part in (title.score, title.frame)]
+    for array in (title.crops, title.track, title.cannot_link, *known):
         digest.update(f"{array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)  # without a copy: crops may fill gigabytes
     for name, tensor in encoder.state_dict().items():

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from vcn_ray.config import RunConfig
 from vcn_ray.errors import MediaError
 from vcn_ray.io.s3_file import open_source
@@ -17,9 +19,18 @@ from vcn_ray.io.tables import load_outputs, save_arrays, save_outputs
 from vcn_ray.learn.hooks import NO_HOOKS, Hooks
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.find import check_planned
+from vcn_ray.records import TrackOutputs
 from vcn_ray.rows.result_rows import result_tables
 from vcn_ray.rows.segment_rows import SegmentTables
-from vcn_ray.rows.title_rows import TitleTracks, decode_crops, gather_tracks
+from vcn_ray.rows.title_rows import (
+    Splits,
+    TitleTracks,
+    decode_crops,
+    find_splits,
+    gather_tracks,
+    part_ids,
+    split_tracks,
+)
 from vcn_ray.run.checkpoint_file import StoredCheckpoint
 from vcn_ray.run.devices import device_for
 from vcn_ray.run.failures import SEGMENT_ATTEMPTS, Failure, is_permanent, retry
@@ -172,7 +183,7 @@ def _write_tracks(
 
 
 def read_tracks(title: TitlePlan, storage: Storage) -> TitleTracks:
-    """The tracks of all videos of a title."""
+    """The tracks of all videos of a title, as step `track` made them."""
     tables = [
         [storage.read_table(f"{video.track_folder}/{name}.parquet") for video in title.videos]
         for name in ("tracks", "crops")
@@ -210,7 +221,8 @@ def commit_adapt(
         f"{title.adapt_folder}/checkpoint.safetensors",
         config.resources.checkpoint_seconds,
     )
-    crops = decode_crops(read_tracks(title, storage))
+    tracks = read_tracks(title, storage)
+    crops = decode_crops(tracks)
     encoder = pack.load_encoder().to(device_for(gpus))
     adapted = adapt_title(
         crops, encoder, pack.prior, config, hooks._replace(checkpoints=checkpoint)
@@ -218,9 +230,12 @@ def commit_adapt(
     if hooks.ranks.number:
         return None
     storage.write_bytes(f"{title.adapt_folder}/model.safetensors", save_arrays(adapted.tensors))
-    storage.write_bytes(f"{title.adapt_folder}/outputs.safetensors", save_outputs(adapted.outputs))
+    splits = find_splits(tracks, crops, adapted.title.track)
+    outputs = _in_order(adapted.outputs, tracks, splits)
+    storage.write_bytes(f"{title.adapt_folder}/outputs.safetensors", save_outputs(outputs))
     manifest = {
         "tracks": [video.track_folder for video in title.videos],
+        "splits": splits,
         "warnings": list(adapted.warnings),
         "history": [asdict(epoch) for epoch in adapted.history],
         "resumed_epochs": adapted.resumed_epochs,
@@ -231,6 +246,14 @@ def commit_adapt(
     storage.commit(title.adapt_folder, manifest)
     checkpoint.discard()
     return watch.done("adapt", title.title_id, gpus * hooks.ranks.count)
+
+
+def _in_order(outputs: TrackOutputs, tracks: TitleTracks, splits: Splits) -> TrackOutputs:
+    """The outputs of tracks and parts, which are by track and part, as `split_tracks` has them."""
+    before = tracks.tracks.column("track_id").to_pylist()
+    row = {name: n for n, name in enumerate(p for t in before for p in part_ids(t, splits))}
+    after = split_tracks(tracks, splits).tracks.column("track_id").to_pylist()
+    return outputs[np.array([row[name] for name in after], np.int64)]
 
 
 class ClusterDone(NamedTuple):
@@ -249,7 +272,8 @@ def commit_cluster(
         return ClusterDone(read_status(title, storage, reused=False), None)
     watch = Stopwatch()
     _check_encoder(title, pack, config)
-    tracks = read_tracks(title, storage)
+    splits = storage.read_manifest(title.adapt_folder)["splits"]
+    tracks = split_tracks(read_tracks(title, storage), splits)
     outputs = load_outputs(storage.read_bytes(f"{title.adapt_folder}/outputs.safetensors"))
     clustering = cluster_title(outputs, tracks.cannot_link, pack.prior, config)
     order = [video.video_id for video in title.videos]

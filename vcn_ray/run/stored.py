@@ -16,6 +16,7 @@ from vcn_ray.errors import StorageError, UsageError
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import column_array, read_boxes
 from vcn_ray.records import F32, F64, I64, Mask
+from vcn_ray.rows.title_rows import split_faces
 from vcn_ray.run.commit import RESULT_TABLES, segment_file
 from vcn_ray.schema import BOX_COLUMNS, CROPS, SCHEMA_VERSION, SHOTS
 
@@ -176,13 +177,14 @@ def read_title(title_id: str, storage: Storage) -> StoredTitle:
     sources = summary["keys"]["track"]
     shots = [storage.read_table(f"{source}/shots.parquet") for source in sources]
     crops = [storage.read_table(f"{source}/crops.parquet") for source in sources]
+    # Tables of an older snapshot have no pictures for people: these are then null.
+    faces = pa.concat_tables([CROPS.empty_table(), *crops], promote_options="default")
     return StoredTitle(
         title_id=title_id,
         folder=folder,
         summary=summary,
         shots=pa.concat_tables([SHOTS.empty_table(), *shots]),
-        # Tables of an older snapshot have no pictures for people: these are then null.
-        crops=pa.concat_tables([CROPS.empty_table(), *crops], promote_options="default"),
+        crops=split_faces(faces, summary.get("splits", {})),  # an older snapshot split nothing
         **tables,
     )
 

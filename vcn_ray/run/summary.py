@@ -140,6 +140,7 @@ def build_summary(
             "track": round(sum(manifest["seconds"] for manifest in tracks), 3),
             "adapt": adapted["seconds"],
         },
+        "splits": adapted["splits"],
         "adaptation": learned,
         "adapt_seconds": adapted["adapt_seconds"],
         "adapt_peak_bytes": adapted["adapt_peak_bytes"],

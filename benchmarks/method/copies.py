@@ -106,7 +106,8 @@ def title_pairs(
 ) -> Pairs:
     """Compare the tracks of a title that share a frame."""
     prior = prior_of(pack)
-    outputs = adapt_title(crops, pack.load_encoder(), prior, config).outputs
+    whole = replace(config, adapt=replace(config.adapt, split_tracks=False))  # as labelled
+    outputs = adapt_title(crops, pack.load_encoder(), prior, whole).outputs
     core = rate_tracks(outputs, config.cluster.quality, prior).core
     named = np.array([is_person(track.identity) for track in tracks], np.bool_)
     pairs = crops.cannot_link[(core & named)[crops.cannot_link].all(axis=1)]

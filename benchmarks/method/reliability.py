@@ -42,7 +42,7 @@ from benchmarks.method.photographs import PARTS
 from benchmarks.method.real import find_clips, index_clips, open_run
 from benchmarks.method.running import Bench
 from benchmarks.report import Report, say
-from vcn_ray.config import profile_config
+from vcn_ray.config import RunConfig, profile_config
 from vcn_ray.core.confidence import FITTED, Evidence, Weights, confidence, gather_evidence
 from vcn_ray.core.cut import pairs_among
 from vcn_ray.core.prior import FacePrior
@@ -118,7 +118,7 @@ def rate_clips(options: argparse.Namespace) -> Iterator[Rated]:
     pack = load_pack(DEFAULT_PACK)
     for clip in index_clips(clips, truth, run):
         crops = decode_crops(gather_tracks([clip.title.tracks], [clip.title.crops]))
-        people = run_title(crops, run.encoder, pack.prior, run.config)
+        people = run_title(crops, run.encoder, pack.prior, whole_tracks(run.config))
         yield rate(
             people.clustering,
             people.adapted.outputs,
@@ -127,9 +127,14 @@ def rate_clips(options: argparse.Namespace) -> Iterator[Rated]:
         )
 
 
+def whole_tracks(config: RunConfig) -> RunConfig:
+    """The same settings, with tracks as they are labelled."""
+    return replace(config, adapt=replace(config.adapt, split_tracks=False))
+
+
 def rate_hard_titles(options: argparse.Namespace) -> Iterator[Rated]:
     """Rendered titles of both halves of the people."""
-    pack, config = load_pack(DEFAULT_PACK), profile_config("default")
+    pack, config = load_pack(DEFAULT_PACK), whole_tracks(profile_config("default"))
     for part in PARTS:
         maker = Maker(options.faces, pack, part, cache=options.cache)
         for number in range(options.titles):

@@ -7,6 +7,7 @@ import pytest
 from tests.helpers.videos import RATE, look, scene, shot, signals_of
 from vcn_ray.core.signals import (
     SegmentSignals,
+    Shown,
     SignalReader,
     camera_motion,
     colour_histogram,
@@ -21,10 +22,11 @@ SIZE = (256, 144)
 
 
 def read(pictures: list[U8], first: int = 0) -> SegmentSignals:
-    reader = SignalReader(512)
+    reader = SignalReader()
     for number, picture in enumerate(pictures):
         analysed = (first + number) % 5 == 0
-        reader.add(picture, (first + number) / RATE, analysed=analysed)
+        seconds = (first + number) / RATE
+        reader.add(picture, seconds, analysed=analysed, shown=Shown(512, 288))
     return reader.result()
 
 
@@ -64,7 +66,7 @@ def test_a_video_may_change_its_shape_between_segments() -> None:
 
 def test_signals_need_frames() -> None:
     with pytest.raises(ShapeError, match="at least one frame"):
-        SignalReader(512).result()
+        SignalReader().result()
     with pytest.raises(ShapeError, match="at least one segment"):
         join_signals([])
     with pytest.raises(ShapeError, match="one size"):
@@ -111,9 +113,9 @@ def test_motion_is_known_only_where_frames_are_analysed() -> None:
 def test_motion_is_in_displayed_pixels() -> None:
     picture = scene(3)
     small = [look(picture, (256 + 6 * n, 256), SIZE) for n in range(2)]
-    reader = SignalReader(1024)
+    reader = SignalReader()
     for number, seen in enumerate(small):
-        signal = reader.add(seen, number / RATE, analysed=True)
+        signal = reader.add(seen, number / RATE, analysed=True, shown=Shown(1024, 576))
     assert signal.motion[0, 2] == pytest.approx(-24.0, abs=1.0)
 
 

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from vcn_ray.core.shots import ShotConfig, find_shots
-from vcn_ray.core.signals import SignalReader, join_signals
+from vcn_ray.core.signals import Shown, SignalReader, join_signals
 from vcn_ray.core.track import (
     TrackerConfig,
     cannot_link_pairs,
@@ -226,10 +226,11 @@ def test_a_crowd_has_tracks_of_one_face_each(shared: Path) -> None:
     config = DecodeConfig(long_side_pixels=960)
     path = shared / "data" / "videos" / "crowd_8faces.mp4"
     model = str(shared / "models" / "yunet" / "yunet_n_dynamic.onnx")
-    detector, rows, reader = None, [], SignalReader(1920)
+    detector, rows, reader = None, [], SignalReader()
     (segment,) = plan_segments(path, config)
     for frame in read_segment(path, segment, config):
-        reader.add(frame.small, frame.seconds, analysed=frame.analysed)
+        shown = Shown(frame.displayed_width, frame.displayed_height)
+        reader.add(frame.small, frame.seconds, analysed=frame.analysed, shown=shown)
         if frame.image is None:
             continue
         size = frame.image.shape[1::-1]

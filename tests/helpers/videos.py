@@ -79,7 +79,7 @@ def dissolve(before: list[U8], after: list[U8], frames: int) -> list[U8]:
 
 def signals_of(pictures: list[U8], rate: float = RATE, every: int = 3) -> FrameSignals:
     """The signals of pictures that never were a file."""
-    reader = SignalReader(pictures[0].shape[1])
+    reader = SignalReader()
     for number, picture in enumerate(pictures):
         reader.add(picture, number / rate, analysed=number % every == 0)
     return join_signals([reader.result()])

@@ -137,7 +137,7 @@ def test_times_of_a_variable_rate_come_from_its_frames(tmp_path: Path) -> None:
     times = np.cumsum(np.random.default_rng(3).integers(8, 90, len(PICTURES))).tolist()
     path = encode(tmp_path / "vfr.mp4", PICTURES, options=OPEN, times=times)
     frames = [f for s in plan_segments(path, SECOND) for f in read_segment(path, s, SECOND)]
-    expected = (np.array(times) - times[0]) / 1000
+    expected = np.array(times) / 1000  # an edit list delays the first picture
     np.testing.assert_allclose([frame.seconds for frame in frames], expected, atol=2e-3)
     analysed = [frame.seconds for frame in frames if frame.analysed]
     assert all(frame.image is not None for frame in frames if frame.analysed)

@@ -159,7 +159,7 @@ def _write_tracks(
         )
         for index in segments
     ]
-    tables = track_video(video.video_id, parts, video.info.width, config)
+    tables = track_video(video.video_id, parts, config)
     for name in VIDEO_TABLES:
         storage.write_table(f"{video.track_folder}/{name}.parquet", getattr(tables, name))
     return {
@@ -168,6 +168,7 @@ def _write_tracks(
         "tracked": tables.crops.num_rows,
         "tracks": tables.tracks.num_rows,
         "crops": sum(tables.tracks.column("crops").to_pylist()),
+        "end_seconds": tables.end_seconds,
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import posixpath
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,10 +112,12 @@ def _find_object(video: CatalogVideo, s3: S3Config) -> StoredObject:
 
 def _read_container(source: Source, config: RunConfig) -> tuple[VideoInfo, tuple[Segment, ...]]:
     limits, decode = config.isolation, part_of(config.detect, DecodeConfig)
-    return retry(
+    info, segments = retry(
         lambda: (probe(source, limits), plan_segments(source, decode, limits)),
         PLAN_ATTEMPTS,
     )
+    # A scan knows better than the container, which may have been joined of several recordings.
+    return replace(info, duration_seconds=segments[-1].end_seconds), segments
 
 
 def _probe_file(uri: str, config: RunConfig) -> KnownVideo:

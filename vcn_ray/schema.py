@@ -1,8 +1,8 @@
 """Every Parquet table: columns, types, units and sort order; not where tables are stored.
 
 Coordinates are pixels of the displayed frame, after rotation and with square pixels. Times are
-seconds from the start of the file, as players show them. Frames are numbered from 0 in the order in which they
-are shown.
+seconds from the start of the file, as players show them. Frames are numbered from 0 in the order in
+which they are shown.
 """
 
 from __future__ import annotations

@@ -155,9 +155,7 @@ def detect_segment(
     return segment_tables(segment.index, signals.result(), found.rows, tuple(frames.problems))
 
 
-def track_video(
-    video_id: str, segments: list[SegmentTables], config: RunConfig
-) -> VideoTables:
+def track_video(video_id: str, segments: list[SegmentTables], config: RunConfig) -> VideoTables:
     """Join a video's segments, cut it into shots and link its faces to tracks.
 
     Args:

@@ -135,10 +135,10 @@ def read_frames(path: Path) -> list[U8]:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
-def encode_sound(path: Path, seconds: float = 1.0) -> Path:
+def encode_sound(path: Path, seconds: float = 1.0, codec: str = "aac") -> Path:
     """Write a file with sound and no picture."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=16_000, layout="mono")
+        stream = container.add_stream(codec, rate=16_000, layout="mono")
         samples = np.zeros((1, int(16_000 * seconds)), np.float32)
         frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
         frame.sample_rate = 16_000

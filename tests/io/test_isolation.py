@@ -30,8 +30,10 @@ pytestmark = pytest.mark.usefixtures("no_decoder_left")
 def same(left: DecodedFrame, right: DecodedFrame) -> bool:
     pictures = ((left.image, right.image), (left.small, right.small))
     plain = [frame._replace(image=None, small=np.zeros(0))[:4] for frame in (left, right)]
-    return plain[0] == plain[1] and left[6:] == right[6:] and all(
-        a is b is None or np.array_equal(cast(Any, a), cast(Any, b)) for a, b in pictures
+    return (
+        plain[0] == plain[1]
+        and left[6:] == right[6:]
+        and all(a is b is None or np.array_equal(cast(Any, a), cast(Any, b)) for a, b in pictures)
     )
 
 

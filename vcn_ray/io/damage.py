@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from av.container import InputContainer
 from av.packet import Packet
+from av.stream import Stream
 
 from vcn_ray.io import matroska
 
@@ -26,6 +27,13 @@ SCRAMBLED_BYTES = 1 << 20  # from the start, in which a stream shows whether it 
 MIN_SCRAMBLED = 0.5  # of the packets with a payload of the liveliest stream
 
 
+class _Block(NamedTuple):
+    """A block of Matroska."""
+
+    start: int  # of its content in the file
+    size: int  # of the frame in it
+
+
 class DamageWatch:
     """Follows the packets of a container in the order in which they are stored.
 
@@ -37,10 +45,10 @@ class DamageWatch:
     def __init__(self, container: InputContainer, file: BinaryIO) -> None:
         self._file = file
         self._formats = set(container.format.name.split(","))
-        self._last: Packet | None = None  # with a position
-        self._incomplete: Packet | None = None  # the last packet, if it is
+        self._block: _Block | None = None  # the last block of Matroska
+        self._incomplete: Packet[Stream] | None = None  # the last packet, if it is
 
-    def add(self, packet: Packet, *, is_picture: bool) -> str | None:
+    def add(self, packet: Packet[Stream], *, is_picture: bool) -> str | None:
         """Take in the next packet; returns a line if something is missing before it."""
         line = None
         if is_picture and self._incomplete is not None:
@@ -51,8 +59,9 @@ class DamageWatch:
         if is_picture or packet.is_corrupt:
             self._incomplete = packet if packet.is_corrupt else None
         if "matroska" in self._formats and packet.pos is not None and packet.pos > 0:
-            line = self._hole(packet) or line
-            self._last = packet
+            block = _Block(packet.pos, packet.size)
+            line = self._hole(block) or line
+            self._block = block
         return line
 
     def at_end(self) -> list[str]:
@@ -62,38 +71,35 @@ class DamageWatch:
         lines = ["its last packet is incomplete"] if is_cut else []
         with _Undisturbed(self._file):
             size = self._file.seek(0, os.SEEK_END)
-            if self._last is not None:
-                lines += self._end_of_blocks(size)
+            if self._block is not None:
+                lines += self._end_of_blocks(self._block, size)
             for name, check in _ENDS.items():
                 if name in self._formats:
                     found = check(self._file, size)
                     lines += [found] if found else []
         return list(dict.fromkeys(lines))
 
-    def _hole(self, packet: Packet) -> str | None:
-        last = self._last
-        if last is None or packet.pos <= last.pos + BLOCK_HEAD + last.size + USUAL_GAP:
+    def _hole(self, block: _Block) -> str | None:
+        last = self._block
+        if last is None or block.start <= last.start + BLOCK_HEAD + last.size + USUAL_GAP:
             return None
         with _Undisturbed(self._file):
-            start = matroska.block_end(self._file, last.pos)
-            found = None if start is None else matroska.find_break(self._file, start, packet.pos)
+            start = matroska.block_end(self._file, last.start)
+            found = None if start is None else matroska.find_break(self._file, start, block.start)
         if found is None:
             return None
-        return f"bytes {found} to {packet.pos} are damaged or missing"
+        return f"bytes {found} to {block.start} are damaged or missing"
 
-    def _end_of_blocks(self, size: int) -> list[str]:
-        assert self._last is not None
-        start = matroska.block_end(self._file, self._last.pos)
+    def _end_of_blocks(self, last: _Block, size: int) -> list[str]:
+        start = matroska.block_end(self._file, last.start)
         found = None if start is None else matroska.find_break(self._file, start, size)
         if found is None or found > size:
             return []
         return [f"bytes {found} to {size}, its last, are damaged or incomplete"]
 
 
-def is_scrambled(file: BinaryIO, format_name: str) -> bool:
+def is_scrambled(file: BinaryIO) -> bool:
     """True for a transport stream whose liveliest stream is scrambled."""
-    if format_name != "mpegts":
-        return False
     with _Undisturbed(file):
         file.seek(0)
         data = file.read(SCRAMBLED_BYTES)
@@ -122,7 +128,7 @@ class _Undisturbed:
         self._file.seek(self._position)
 
 
-def _seconds_between(before: Packet, after: Packet) -> float:
+def _seconds_between(before: Packet[Stream], after: Packet[Stream]) -> float:
     if before.dts is None or after.dts is None or before.time_base != after.time_base:
         return 0.0
     return float((after.dts - before.dts) * after.time_base)
@@ -187,6 +193,28 @@ def _packet_size(data: bytes) -> int | None:
     return None
 
 
+def _end_of_ps(file: BinaryIO, size: int) -> str | None:
+    """From the last pack on, every packet must end within the file."""
+    file.seek(max(0, size - TAIL_BYTES))
+    tail = file.read(TAIL_BYTES)
+    at = tail.rfind(b"\0\0\1\xba")
+    if at < 0:
+        return None
+    while at < len(tail):
+        head = tail[at : at + 14]
+        if head[:4] == b"\0\0\1\xb9":
+            return None  # the mark of the end
+        if head[:3] != b"\0\0\1" or len(head) < 6:
+            return None if not any(head) else "its last packet is incomplete"
+        if head[3] != 0xBA:
+            at += 6 + int.from_bytes(head[4:6])
+        elif head[4] & 0xC0 == 0x40:  # MPEG-2
+            at += 14 + (head[13] & 7 if len(head) == 14 else 0)
+        else:
+            at += 12
+    return "its last packet is incomplete" if at > len(tail) else None
+
+
 def _end_of_ogg(file: BinaryIO, size: int) -> str | None:
     """The last page is complete and says that it is the last."""
     file.seek(max(0, size - TAIL_BYTES))
@@ -248,6 +276,7 @@ _ENDS: dict[str, Callable[[BinaryIO, int], str | None]] = {
     "mp4": _end_of_mp4,
     "avi": _end_of_riff,
     "mpegts": _end_of_ts,
+    "mpeg": _end_of_ps,
     "ogg": _end_of_ogg,
     "asf": _end_of_asf,
     "mxf": _end_of_mxf,

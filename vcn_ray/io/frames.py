@@ -92,12 +92,13 @@ class SegmentFrames:
         self.problems.clear()
         with open_video(self._source, self._config.decoder_threads, self._max_pixels) as video:
             converter = _Converter(video, self._config)
-            slot = None
-            end = None
+            slot: int | None = None
+            end: float | None = None
             for number, timed in enumerate(self._timed(video)):
                 end = timed.end_seconds
                 last_slot, slot = slot, math.floor(timed.seconds * self._config.analysis_fps + 1e-6)
-                yield converter.convert(timed, number, analysed=slot != last_slot)
+                stands = timed.end_seconds - timed.seconds >= 1.5 / self._config.analysis_fps
+                yield converter.convert(timed, number, analysed=slot != last_slot or stands)
             self._check_end(video, end)
 
     def _timed(self, video: OpenVideo) -> Iterator[_TimedPicture]:

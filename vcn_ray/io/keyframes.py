@@ -8,6 +8,7 @@ import av
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from vcn_ray.io.timeline import MAX_GAP_DISCONTINUOUS, may_jump
 from vcn_ray.io.video import (
     MAX_PIXELS,
     DecodeConfig,
@@ -36,7 +37,10 @@ def plan_segments(
         if _lacks_presentation_times(video) and end_seconds is not None:
             return _segments([_first_start(video)], end_seconds)
         ticks = config.segment_seconds / float(video.time_base)
-        starts = None if end_seconds is None else _indexed_starts(video, ticks, end_seconds)
+        starts = None
+        # Where stamps may jump, FFmpeg's index lists what it has read so far, not the whole file.
+        if end_seconds is not None and not may_jump(video.container):
+            starts = _indexed_starts(video, ticks, end_seconds)
         if starts is None:
             return _scanned_segments(video, config.segment_seconds)
         return _segments(
@@ -125,6 +129,8 @@ def _scanned_segments(video: OpenVideo, segment_seconds: float) -> tuple[Segment
             end = max(end, decoded + _duration(video, packet))
             continue
         shown = video.seconds(packet.pts) + clock.offset
+        if abs(shown - decoded) > MAX_GAP_DISCONTINUOUS:
+            shown = decoded  # one of the two stamps is from before a jump
         if packet.is_keyframe and packet.pts <= starts[-1].pts:
             unique &= len(starts) == 1 and not clock.jumps
         elif packet.is_keyframe and shown - starts[-1].seconds >= segment_seconds:

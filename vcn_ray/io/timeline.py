@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from typing import cast
 
 from av.container import InputContainer
 from av.format import Flags
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 MICROSECOND = Fraction(1, 1_000_000)
@@ -41,7 +43,7 @@ def start_of_file(
 
 def may_jump(container: InputContainer) -> bool:
     """True for formats whose time stamps may jump, as those of broadcasts do."""
-    return bool(container.format.flags & Flags.ts_discont.value)
+    return bool(container.format.flags & cast(int, Flags.ts_discont.value))
 
 
 def frame_period(stream: VideoStream) -> float:
@@ -49,14 +51,14 @@ def frame_period(stream: VideoStream) -> float:
     return 1.0 / float(stream.average_rate or stream.guessed_rate or UNKNOWN_RATE)
 
 
-def _start(stream: VideoStream) -> Fraction | None:
+def _start(stream: Stream) -> Fraction | None:
     if stream.start_time is None or stream.time_base is None:
         return None
     return Fraction(stream.start_time) * stream.time_base
 
 
 def earliest_start(container: InputContainer) -> Fraction:
-    """Start in seconds of the earliest stream, exact where FFmpeg has rounded it to microseconds."""
+    """Start of the earliest stream in seconds, exact where FFmpeg has rounded it."""
     starts = [start for start in map(_start, container.streams) if start is not None]
     if container.start_time is None:
         return min(starts, default=Fraction(0))
@@ -94,6 +96,9 @@ class Timeline:
     def read(self, seconds: float | None) -> float:
         """The next time; None: it follows the last one."""
         time = self.place(seconds)
+        if self.last is None and time > MAX_LEAD_SECONDS:
+            self.offset -= time  # the container did not say that it begins so late
+            time = 0.0
         if self.last is not None and self.is_jump(seconds):
             self.jumps += 1
             self.jumped_back |= time < self.last

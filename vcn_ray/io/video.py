@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import partial
-from typing import BinaryIO, NamedTuple, TypeVar
+from typing import BinaryIO, NamedTuple, TypeVar, cast
 
 import av
 from av.container import InputContainer
@@ -90,7 +90,8 @@ class OpenVideo(NamedTuple):
         else:
             end = (self.container.duration or 0) / 1e6
             # Matroska states where the last frame ends, by a clock that need not begin at 0.
-            end -= float(self.zero) if 0 < self.zero < end else 0.0
+            is_absolute = "matroska" in self.container.format.name and 0 < self.zero < end
+            end -= float(self.zero) if is_absolute else 0.0
         start = self.seconds(self.first_pts)
         size = self.container.size
         plausible = start < end < MAX_SECONDS and size >= MIN_BYTES_PER_SECOND * (end - start)
@@ -126,7 +127,7 @@ def open_video(
         max_pixels: Of one picture.
 
     Raises:
-        MediaError: `missing`, `unreadable`, `no_video_stream` or `too_large`.
+        MediaError: `missing`, `unreadable`, `no_video_stream`, `encrypted` or `too_large`.
     """
     name = source_name(source)
     with contextlib.ExitStack() as stack:
@@ -135,13 +136,14 @@ def open_video(
             container = stack.enter_context(_open_container(file))
         except (av.FFmpegError, OSError, ValueError) as error:
             _raise_if_out_of_memory(error)
+            if is_scrambled(file):
+                raise _encrypted(name) from error
             message = f"{name} is not a video, or its end is missing: {_reason(error)}"
             raise MediaError("unreadable", message) from error
         choice = choose_stream(container, name, lambda: _look_again(file, {}, count_packets))
         stream = choice.stream
-        if is_encrypted(stream) or is_scrambled(file, container.format.name):
-            message = f"{name}: its picture is encrypted; give a copy without protection"
-            raise MediaError("encrypted", message)
+        if is_encrypted(stream) or (container.format.name == "mpegts" and is_scrambled(file)):
+            raise _encrypted(name)
         stream.codec_context.thread_count = threads
         if threads > 1:
             stream.codec_context.thread_type = "AUTO"
@@ -154,18 +156,22 @@ def open_video(
 
 
 def _open_container(file: BinaryIO, options: dict[str, str] | None = None) -> InputContainer:
-    return av.open(
+    container: InputContainer = av.open(
         file,
         buffer_size=READ_BYTES,
         metadata_errors="replace",
         io_open=_refuse_to_open,
         options=options or {},
     )
+    return container
 
 
-def _look_again(
-    file: BinaryIO, options: dict[str, str], look: Callable[[InputContainer], T]
-) -> T:
+def _encrypted(name: str) -> MediaError:
+    text = f"{name}: its picture is encrypted; give a copy without protection"
+    return MediaError("encrypted", text)
+
+
+def _look_again(file: BinaryIO, options: dict[str, str], look: Callable[[InputContainer], T]) -> T:
     """Open a file that is already open a second time, from its start."""
     position = file.tell()
     try:
@@ -269,10 +275,15 @@ def decode_frames(video: OpenVideo, problems: list[str]) -> Iterator[Picture]:
     Args:
         video: The container, at the start or just after a seek.
         problems: Gets one line for each kind of damage.
+
+    Raises:
+        MediaError: `encrypted` or `too_large`.
     """
     damaged = bad_in_a_row = 0
     aspects = _Aspects(video)
     for packet in packets_from_keyframe(video, problems):
+        if packet.has_sidedata("encryption_info"):
+            raise _encrypted(video.name)
         try:
             frames = packet.decode()
         except av.FFmpegError as error:
@@ -317,8 +328,9 @@ class _Aspects:
 
     def of(self, frame: VideoFrame) -> Fraction:
         """The aspect of a frame."""
-        waited = None not in (self._since, frame.pts) and frame.pts < self._since
-        return self._before if waited else self._now
+        if self._since is None or frame.pts is None or frame.pts >= self._since:
+            return self._now
+        return self._before
 
 
 def packets_from_keyframe(video: OpenVideo, problems: list[str]) -> Iterator[Packet[VideoStream]]:
@@ -348,7 +360,7 @@ def packets_from_keyframe(video: OpenVideo, problems: list[str]) -> Iterator[Pac
             problems.append(line)
         started = started or (is_picture and packet.is_keyframe)
         if started and is_picture:
-            yield packet
+            yield cast("Packet[VideoStream]", packet)
     problems += damage.at_end()
     flush = av.Packet()
     flush.stream = video.stream

@@ -138,7 +138,7 @@ def video_tables(video_id: str, joined: JoinedVideo, shots: Shots, links: Links)
         crops=_crops_table(joined, links, names),
         rejected=rejected,
         turned=_count_turned(joined, links),
-        end_seconds=float(joined.ends.max(initial=0.0)),
+        end_seconds=round(float(joined.ends.max(initial=0.0)), 6),
     )
 
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import av
 from av.bitstream import BitStreamFilterContext
+from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Disposition, Stream
 
 CENC = {
@@ -44,22 +46,23 @@ def mux(path: Path, tracks: Sequence[Track], **options: str) -> Path:
                 stream = target.add_stream_from_template(source.streams[0])
                 if track.disposition is not None:
                     stream.disposition = track.disposition
-                packets += [(p, stream) for p in _packets(track, source.streams[0])]
-        packets.sort(key=lambda pair: pair[0].dts * pair[0].time_base)
+                packets += [(p, stream) for p in _packets(track, source)]
+        packets.sort(key=lambda pair: (pair[0].dts or 0) * pair[0].time_base)
         for packet, stream in packets:
             packet.stream = stream
             target.mux(packet)
     return path
 
 
-def _packets(track: Track, stream: Stream) -> list[av.Packet]:
+def _packets(track: Track, source: InputContainer) -> list[Packet[Stream]]:
+    stream = source.streams[0]
     filters = BitStreamFilterContext(track.filters, stream) if track.filters else None
-    found = []
-    for packet in stream.container.demux(stream):
+    found: list[Packet[Stream]] = []
+    for packet in source.demux(stream):
         if packet.dts is None or packet.pts is None:
             continue
         found += filters.filter(packet) if filters else [packet]
     for packet in found:
         ticks = int(Fraction(track.later).limit_denominator(1000) / packet.time_base)
-        packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+        packet.pts, packet.dts = (packet.pts or 0) + ticks, (packet.dts or 0) + ticks
     return found[: track.packets]

@@ -94,6 +94,7 @@ def encode(
     rotation: int = 0,
     aspect: Fraction | None = None,
     movflags: str = "",
+    pixels: str = "yuv420p",
 ) -> Path:
     """Write pictures as a video.
 
@@ -106,13 +107,14 @@ def encode(
         rotation: Degrees of the display matrix, counter-clockwise.
         aspect: Width over height of one pixel.
         movflags: Of an mp4, such as "faststart".
+        pixels: Their format in the file.
     """
     options = {**(X264 if codec == "libx264" else {}), **(options or {})}
     muxing = {"movflags": movflags} if movflags else {}
     with av.open(str(path), "w", options=muxing) as container:
         stream = container.add_stream(codec, rate=RATE, options=options)
         stream.height, stream.width = pictures[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = pixels
         # Old codecs know film rates only; VFR needs finer steps.
         tick = Fraction(1, 1000) if times else Fraction(1, RATE)
         stream.codec_context.time_base = tick

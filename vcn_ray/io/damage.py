@@ -81,16 +81,23 @@ class DamageWatch:
 
     def _hole(self, block: _Block) -> str | None:
         last = self._block
-        if last is None or block.start <= last.start + BLOCK_HEAD + last.size + USUAL_GAP:
+        if last is None or last.start == block.start:
+            return None  # frames that share a block
+        if 0 <= block.start - (last.start + BLOCK_HEAD + last.size) <= USUAL_GAP:
             return None
         with _Undisturbed(self._file):
             start = matroska.block_end(self._file, last.start)
             found = None if start is None else matroska.find_break(self._file, start, block.start)
+        if start is not None and start > block.start:
+            return f"bytes {last.start} to {start} are damaged"  # FFmpeg looked for more in them
         if found is None:
             return None
         return f"bytes {found} to {block.start} are damaged or missing"
 
     def _end_of_blocks(self, last: _Block, size: int) -> list[str]:
+        cluster = matroska.cluster_end(self._file, last.start)
+        if cluster is not None and cluster > size:
+            return ["its last cluster is incomplete"]
         start = matroska.block_end(self._file, last.start)
         found = None if start is None else matroska.find_break(self._file, start, size)
         if found is None or found > size:
@@ -240,7 +247,7 @@ def _end_of_asf(file: BinaryIO, size: int) -> str | None:
 
 
 def _end_of_mxf(file: BinaryIO, size: int) -> str | None:
-    """The first partition states where the last one is."""
+    """The first partition states where the last one is; from there, all fits into the file."""
     file.seek(0)
     data = file.read(TAIL_BYTES)
     at = data.find(bytes.fromhex("060e2b34020501010d0102010102"))
@@ -249,7 +256,17 @@ def _end_of_mxf(file: BinaryIO, size: int) -> str | None:
     length = data[at + 16]
     content = at + 17 + (length & 0x7F if length & 0x80 else 0)
     footer = int.from_bytes(data[content + 24 : content + 32])
-    return f"its footer at byte {footer} is missing" if footer >= size else None
+    if footer >= size:
+        return f"its footer at byte {footer} is missing"
+    position = footer
+    for _ in range(MAX_HEADERS if footer else 0):
+        file.seek(position)
+        head = file.read(25)  # a key of 16 bytes and the length of the value
+        if len(head) < 17:
+            break
+        count = head[16] & 0x7F if head[16] & 0x80 else 0
+        position += 17 + count + (int.from_bytes(head[17 : 17 + count]) if count else head[16])
+    return _shorter(position, size) if footer else None
 
 
 def _end_of_flv(file: BinaryIO, size: int) -> str | None:

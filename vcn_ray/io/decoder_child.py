@@ -27,9 +27,10 @@ from typing import Any, BinaryIO, NoReturn, cast
 import numpy as np
 
 from vcn_ray.errors import MediaError
+from vcn_ray.io.decoding import probe
 from vcn_ray.io.frames import DecodedFrame, read_segment
 from vcn_ray.io.keyframes import plan_segments
-from vcn_ray.io.video import DecodeConfig, open_file, probe, source_name
+from vcn_ray.io.video import DecodeConfig, open_file, source_name
 from vcn_ray.io.wire import EXIT_OUT_OF_MEMORY, WINDOW_BYTES, Content, Message, Wire, frame_content
 from vcn_ray.records import U8, Segment
 

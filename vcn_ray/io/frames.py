@@ -13,16 +13,13 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from vcn_ray.errors import MediaError
+from vcn_ray.io.decoding import DisplayedSize, Picture, decode_frames, displayed_size
 from vcn_ray.io.timeline import frame_period, max_gap_seconds
 from vcn_ray.io.video import (
     MAX_PIXELS,
     DecodeConfig,
-    DisplayedSize,
     OpenVideo,
-    Picture,
     Source,
-    decode_frames,
-    displayed_size,
     open_video,
 )
 from vcn_ray.records import U8, Segment
@@ -242,7 +239,7 @@ class _Converter:
 
     def _geometry_of(self, picture: Picture) -> _Geometry:
         frame = picture.frame
-        key = (frame.width, frame.height, frame.format.name, frame.rotation, picture.aspect)
+        key = (frame.width, frame.height, frame.format.name, picture.rotation, picture.aspect)
         if self._geometry is None or key != self._key:
             shown = displayed_size(self._video, picture)
             shape = (shown.width, shown.height)

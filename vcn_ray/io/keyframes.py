@@ -8,6 +8,7 @@ import av
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from vcn_ray.io.decoding import packets_from_keyframe
 from vcn_ray.io.timeline import MAX_GAP_DISCONTINUOUS, may_jump
 from vcn_ray.io.video import (
     MAX_PIXELS,
@@ -15,7 +16,6 @@ from vcn_ray.io.video import (
     OpenVideo,
     Source,
     open_video,
-    packets_from_keyframe,
 )
 from vcn_ray.records import Segment
 

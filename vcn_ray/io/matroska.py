@@ -19,6 +19,7 @@ KNOWN = (
 """Elements that may stand in a segment, a cluster or a block group."""
 
 HEADER_BYTES = 12  # at most: four of the id and eight of the size
+WINDOW_BYTES, MAX_WINDOWS = 1 << 18, 64  # searched backwards for the start of a cluster
 MAX_STEPS = 10_000  # elements in one walk
 
 
@@ -69,6 +70,23 @@ def block_end(file: BinaryIO, start: int) -> int | None:
         element = read_element(file, start - 1 - length) if start > length else None
         if element and element.id in (SIMPLE_BLOCK, BLOCK) and element.start == start:
             return element.end
+    return None
+
+
+def cluster_end(file: BinaryIO, block: int) -> int | None:
+    """Where the cluster around a block says that it ends; None if it does not say."""
+    mark = CLUSTER.to_bytes(4)
+    for back in range(1, MAX_WINDOWS + 1):
+        start = max(0, block - back * WINDOW_BYTES)
+        file.seek(start)
+        data = file.read(min(block - start, WINDOW_BYTES + len(mark)))
+        while (at := data.rfind(mark)) >= 0:
+            cluster = read_element(file, start + at)
+            if cluster and (cluster.end is None or cluster.end > block):
+                return cluster.end
+            data = data[:at]
+        if start == 0:
+            break
     return None
 
 

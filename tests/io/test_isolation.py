@@ -18,8 +18,8 @@ from tests.helpers.films import results, vcn
 from tests.helpers.videos import encode, encode_sound, shift_times, shot
 from vcn_ray.config import load_config
 from vcn_ray.errors import ConfigError, StorageError
-from vcn_ray.io import frames as in_process
 from vcn_ray.io import decoding, isolation, keyframes
+from vcn_ray.io import frames as in_process
 from vcn_ray.io.frames import DecodedFrame
 from vcn_ray.io.isolation import IsolationConfig
 from vcn_ray.io.video import DecodeConfig, Source

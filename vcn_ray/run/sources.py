@@ -18,6 +18,7 @@ from vcn_ray.errors import MediaError, S3Error, StorageError, UsageError
 from vcn_ray.io.catalog import CatalogVideo
 from vcn_ray.io.identity import digest, object_hash, stream_hash, video_id
 from vcn_ray.io.isolation import plan_segments, probe
+from vcn_ray.io.paths import file_name, local_path
 from vcn_ray.io.s3 import S3Config, split_uri
 from vcn_ray.io.s3_file import media_error, open_source
 from vcn_ray.io.s3_objects import S3Objects, StoredObject
@@ -121,18 +122,18 @@ def _read_container(source: Source, config: RunConfig) -> tuple[VideoInfo, tuple
 
 
 def _probe_file(uri: str, config: RunConfig) -> KnownVideo:
-    path = Path(uri)
+    path = Path(local_path(uri))
     try:
         there = path.is_file()
     except (OSError, ValueError) as error:  # a name that no file system takes
         raise MediaError("missing", f"{uri[:100]}: {one_line(error)}") from error
     if not there:
         raise MediaError("missing", f"{uri}: no such file")
-    info, segments = _read_container(uri, config)
+    info, segments = _read_container(path, config)
     try:
         with path.open("rb") as stream:
             content = stream_hash(stream)
-        name = video_id(path.stem, path.stat().st_size, content)
+        name = video_id(Path(file_name(uri)).stem, path.stat().st_size, content)
     except OSError as error:
         raise MediaError("unreadable", f"{uri}: {one_line(error)}") from error
     return KnownVideo(name, "", info, segments)

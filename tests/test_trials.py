@@ -118,4 +118,6 @@ def test_a_film_upside_down_is_no_silent_error(trials: Path, tmp_path: Path) -> 
     """All its people, or none and a word."""
     title = indexed(trials / "t11_upside_down.mp4", tmp_path)
     if title.people.num_rows != PEOPLE:
+        assert title.people.num_rows == 0
         assert "turned" in [warning["code"] for warning in title.summary["warnings"]]
+        assert set(title.tracks.column("status").to_pylist()) <= {"unknown", "no_face"}

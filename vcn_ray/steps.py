@@ -35,7 +35,17 @@ from vcn_ray.learn.adapt import Adapted, adapt
 from vcn_ray.learn.hooks import NO_HOOKS, Hooks
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.packs.face_pack import FacePack
-from vcn_ray.records import F32, F64, I64, Clustering, Mask, Segment, TitleCrops, TrackOutputs
+from vcn_ray.records import (
+    F32,
+    F64,
+    I64,
+    Clustering,
+    Mask,
+    Segment,
+    Tiers,
+    TitleCrops,
+    TrackOutputs,
+)
 from vcn_ray.rows.segment_rows import (
     FaceRows,
     FrameFaces,
@@ -203,7 +213,11 @@ def adapt_title(
 
 
 def cluster_title(
-    outputs: TrackOutputs, cannot_link: I64, prior: FacePrior | None, config: RunConfig
+    outputs: TrackOutputs,
+    cannot_link: I64,
+    prior: FacePrior | None,
+    config: RunConfig,
+    turned: Mask | None = None,
 ) -> Clustering:
     """Which tracks are one person (METHOD 3.2, 4).
 
@@ -212,8 +226,12 @@ def cluster_title(
         cannot_link: (c, 2) tracks that share a frame.
         prior: Of the pack; None: it has none.
         config: Settings of the run.
+        turned: (k,) tracks of a picture on its side or upside down, which no encoder can read;
+            None: there are none.
     """
     tiers = rate_tracks(outputs, config.cluster.quality, prior)  # METHOD 3.2
+    if turned is not None:
+        tiers = Tiers(tiers.core & ~turned, tiers.junk, tiers.readable & ~turned)
     return cluster_tracks(outputs, tiers, cannot_link, config.cluster, prior)  # METHOD 4
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from vcn_ray.config import RunConfig
 from vcn_ray.errors import MediaError
 from vcn_ray.io.s3_file import open_source
@@ -17,6 +19,7 @@ from vcn_ray.io.tables import load_outputs, save_arrays, save_outputs
 from vcn_ray.learn.hooks import NO_HOOKS, Hooks
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.find import check_planned
+from vcn_ray.records import Mask
 from vcn_ray.rows.result_rows import result_tables
 from vcn_ray.rows.segment_rows import SegmentTables
 from vcn_ray.rows.title_rows import TitleTracks, decode_crops, gather_tracks
@@ -32,7 +35,7 @@ from vcn_ray.run.plan import (
     detect_folder,
 )
 from vcn_ray.run.status import TitleStatus, point_to, read_status
-from vcn_ray.run.summary import build_summary
+from vcn_ray.run.summary import build_summary, is_turned
 from vcn_ray.steps import ADAPT, DETECT, adapt_title, cluster_title, detect_segment, track_video
 
 RESULT_TABLES = ("people", "tracks", "appearances", "merges")
@@ -234,6 +237,16 @@ def commit_adapt(
     return watch.done("adapt", title.title_id, gpus * hooks.ranks.count)
 
 
+def _turned_tracks(title: TitlePlan, tracks: TitleTracks, storage: Storage) -> Mask:
+    """The tracks (k,) of the title's videos whose picture is on its side or upside down."""
+    turned = [
+        video.video_id
+        for video in title.videos
+        if is_turned(storage.read_manifest(video.track_folder))
+    ]
+    return np.isin(np.array(tracks.tracks.column("video_id").to_pylist(), str), turned)
+
+
 class ClusterDone(NamedTuple):
     """What commit_cluster returns."""
 
@@ -252,7 +265,8 @@ def commit_cluster(
     _check_encoder(title, pack, config)
     tracks = read_tracks(title, storage)
     outputs = load_outputs(storage.read_bytes(f"{title.adapt_folder}/outputs.safetensors"))
-    clustering = cluster_title(outputs, tracks.cannot_link, pack.prior, config)
+    turned = _turned_tracks(title, tracks, storage)
+    clustering = cluster_title(outputs, tracks.cannot_link, pack.prior, config, turned)
     order = [video.video_id for video in title.videos]
     tables = result_tables(tracks, outputs, clustering, order)
     for name in RESULT_TABLES:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import posixpath
 from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from vcn_ray.config import RunConfig, select
+from vcn_ray.io.paths import file_name
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import column_array
 from vcn_ray.packs.face_pack import FacePack
@@ -167,11 +167,13 @@ def doubts(
         tracks: The manifests of step `track` of its videos.
         config: Settings of the run.
     """
-    turned, tracked = (sum(m[name] for m in tracks) for name in ("turned", "tracked"))
-    if turned > MOSTLY * tracked:
+    upset = [manifest for manifest in tracks if is_turned(manifest)]
+    if upset:
+        turned, tracked = (sum(m[name] for m in upset) for name in ("turned", "tracked"))
+        which = "" if len(tracks) == 1 else f" in {len(upset)} of {len(tracks)} videos"
         yield (
-            f"turned: {turned} of {tracked} faces lie on their side or upside down, and such faces "
-            "are told apart badly; turn the video upright and index it again"
+            f"turned: {turned} of {tracked} faces{which} lie on their side or upside down, so "
+            "nobody there can be told apart; turn the video upright and index it again"
         )
     seconds = counts["seconds"]
     if seconds["people"] < (1 - MOSTLY) * seconds["tracks"]:
@@ -187,6 +189,15 @@ def doubts(
             f"{config.detect.min_face_pixels:g} and were left out; lower it, or give a larger copy "
             "of the video"
         )
+
+
+def is_turned(tracks: dict[str, Any]) -> bool:
+    """True if most faces of a video lie on their side or upside down.
+
+    Args:
+        tracks: The manifest of its step `track`.
+    """
+    return bool(tracks["turned"] > MOSTLY * tracks["tracked"])
 
 
 def count_tracks(tracks: pa.Table) -> dict[str, Any]:
@@ -217,7 +228,7 @@ def count_tracks(tracks: pa.Table) -> dict[str, Any]:
 def _other_pictures(video: VideoPlan) -> Iterator[str]:
     info = video.info
     if info.moving_pictures > 1:
-        name = posixpath.basename(redact(video.uri))
+        name = file_name(redact(video.uri))
         yield (
             f"several_pictures: {name} has {info.moving_pictures} moving pictures, and only the "
             f"main one of {info.width} x {info.height} pixels was indexed; give the others as "

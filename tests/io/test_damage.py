@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import io
 import random
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import pytest
 
@@ -11,7 +13,7 @@ from vcn_ray.errors import MediaError
 from vcn_ray.io.decoding import probe
 from vcn_ray.io.frames import read_segment
 from vcn_ray.io.keyframes import plan_segments
-from vcn_ray.io.video import DecodeConfig
+from vcn_ray.io.video import DecodeConfig, Source
 
 SECOND = DecodeConfig(segment_seconds=1.0)
 CODECS = {"avi": "mpeg4", "mpg": "mpeg2video", "webm": "libvpx", "mxf": "mpeg2video"}
@@ -39,7 +41,7 @@ def make(folder: Path, name: str) -> Path:
     return mux(folder / name, tracks, **OPTIONS.get(name, {}))
 
 
-def problems_of(path: Path) -> list[str]:
+def problems_of(path: Source) -> list[str]:
     """What a run would report of a file that can be opened."""
     problems = []
     for segment in plan_segments(path, SECOND):
@@ -83,6 +85,20 @@ def test_a_hole_in_a_transport_stream_is_partial(tmp_path: Path) -> None:
     path, start = tmp_path / "hole.ts", 188 * (len(data) // 188 // 3)
     path.write_bytes(data[:start] + data[start + 188 * (len(data) // 188 // 3) :])
     assert problems_of(path)
+
+
+class ShortReads(io.FileIO):
+    """A file whose reads end at multiples of 509 bytes, as those of objects end at blocks."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        rest = 509 - self.tell() % 509
+        return super().read(rest if size is None or size < 0 else min(size, rest)) or b""
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_short_reads_are_no_damage(tmp_path: Path, name: str) -> None:
+    with ShortReads(make(tmp_path, name)) as file:
+        assert problems_of(cast(BinaryIO, file)) == []
 
 
 def test_an_empty_ending_is_no_damage(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from av.packet import Packet
 from av.stream import Stream
 
 from vcn_ray.io import matroska
+from vcn_ray.io.matroska import read_at
 
 BLOCK_HEAD = 4  # bytes of track, time and flags in a block of Matroska before its frame
 USUAL_GAP = 32  # bytes between two blocks; a new cluster starts within them, too
@@ -108,8 +109,7 @@ class DamageWatch:
 def is_scrambled(file: BinaryIO) -> bool:
     """True for a transport stream whose liveliest stream is scrambled."""
     with _Undisturbed(file):
-        file.seek(0)
-        data = file.read(SCRAMBLED_BYTES)
+        data = read_at(file, 0, SCRAMBLED_BYTES)
     size = _packet_size(data)
     if size is None:
         return False
@@ -149,8 +149,7 @@ def _end_of_mp4(file: BinaryIO, size: int) -> str | None:
     """Every box must end within the file."""
     position = 0
     for _ in range(MAX_HEADERS):
-        file.seek(position)
-        head = file.read(16)
+        head = read_at(file, position, 16)
         if len(head) < 8:
             return _shorter(position + 8, size) if head else None
         length = int.from_bytes(head[:4])
@@ -170,8 +169,7 @@ def _end_of_riff(file: BinaryIO, size: int) -> str | None:
     """A large AVI has several RIFF chunks, one behind the other."""
     position = 0
     for _ in range(MAX_HEADERS):
-        file.seek(position)
-        head = file.read(8)
+        head = read_at(file, position, 8)
         if len(head) < 8 or head[:4] != b"RIFF":
             return None
         length = int.from_bytes(head[4:], "little")
@@ -184,8 +182,7 @@ def _end_of_riff(file: BinaryIO, size: int) -> str | None:
 
 
 def _end_of_ts(file: BinaryIO, size: int) -> str | None:
-    file.seek(0)
-    packet = _packet_size(file.read(4 * TS_SIZES[-1]))
+    packet = _packet_size(read_at(file, 0, 4 * TS_SIZES[-1]))
     if packet is None or not size % packet:
         return None
     return f"its last packet has {size % packet} of {packet} bytes"
@@ -202,8 +199,7 @@ def _packet_size(data: bytes) -> int | None:
 
 def _end_of_ps(file: BinaryIO, size: int) -> str | None:
     """From the last pack on, every packet must end within the file."""
-    file.seek(max(0, size - TAIL_BYTES))
-    tail = file.read(TAIL_BYTES)
+    tail = read_at(file, max(0, size - TAIL_BYTES), TAIL_BYTES)
     at = tail.rfind(b"\0\0\1\xba")
     if at < 0:
         return None
@@ -224,8 +220,7 @@ def _end_of_ps(file: BinaryIO, size: int) -> str | None:
 
 def _end_of_ogg(file: BinaryIO, size: int) -> str | None:
     """The last page is complete and says that it is the last."""
-    file.seek(max(0, size - TAIL_BYTES))
-    tail = file.read(TAIL_BYTES)
+    tail = read_at(file, max(0, size - TAIL_BYTES), TAIL_BYTES)
     at = tail.rfind(b"OggS")
     if at < 0 or at + 27 > len(tail):
         return "its last page is incomplete"
@@ -238,8 +233,7 @@ def _end_of_ogg(file: BinaryIO, size: int) -> str | None:
 
 def _end_of_asf(file: BinaryIO, size: int) -> str | None:
     """The object of file properties states the size of the file."""
-    file.seek(0)
-    data = file.read(TAIL_BYTES)
+    data = read_at(file, 0, TAIL_BYTES)
     at = data.find(bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365"))
     if at < 0 or at + 48 > len(data):
         return None
@@ -248,8 +242,7 @@ def _end_of_asf(file: BinaryIO, size: int) -> str | None:
 
 def _end_of_mxf(file: BinaryIO, size: int) -> str | None:
     """The first partition states where the last one is; from there, all fits into the file."""
-    file.seek(0)
-    data = file.read(TAIL_BYTES)
+    data = read_at(file, 0, TAIL_BYTES)
     at = data.find(bytes.fromhex("060e2b34020501010d0102010102"))
     if at < 0 or at + 21 > len(data):
         return None
@@ -260,8 +253,7 @@ def _end_of_mxf(file: BinaryIO, size: int) -> str | None:
         return f"its footer at byte {footer} is missing"
     position = footer
     for _ in range(MAX_HEADERS if footer else 0):
-        file.seek(position)
-        head = file.read(25)  # a key of 16 bytes and the length of the value
+        head = read_at(file, position, 25)  # a key of 16 bytes and the length of the value
         if len(head) < 17:
             break
         count = head[16] & 0x7F if head[16] & 0x80 else 0
@@ -271,13 +263,11 @@ def _end_of_mxf(file: BinaryIO, size: int) -> str | None:
 
 def _end_of_flv(file: BinaryIO, size: int) -> str | None:
     """The last four bytes state how long the last tag is."""
-    file.seek(max(0, size - 4))
-    length = int.from_bytes(file.read(4))
+    length = int.from_bytes(read_at(file, max(0, size - 4), 4))
     at = size - 4 - length
     if length < 11 or at < 9:
         return "its last tag is incomplete"
-    file.seek(at)
-    tag = file.read(4)
+    tag = read_at(file, at, 4)
     complete = tag[0] & 0x1F in (8, 9, 18) and int.from_bytes(tag[1:]) == length - 11
     return None if complete else "its last tag is incomplete"
 

@@ -36,10 +36,21 @@ class Element(NamedTuple):
         return None if self.size is None else self.start + self.size
 
 
+def read_at(file: BinaryIO, position: int, size: int) -> bytes:
+    """Read a range of a file, shorter only at its end; objects on S3 are read block by block."""
+    file.seek(position)
+    data = file.read(size)
+    while data and len(data) < size:
+        more = file.read(size - len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
 def read_element(file: BinaryIO, position: int) -> Element | None:
     """Read the header of an element; None where there is none."""
-    file.seek(position)
-    data = file.read(HEADER_BYTES)
+    data = read_at(file, position, HEADER_BYTES)
     if not data or not data[0]:
         return None
     id_length = 9 - data[0].bit_length()
@@ -78,8 +89,7 @@ def cluster_end(file: BinaryIO, block: int) -> int | None:
     mark = CLUSTER.to_bytes(4)
     for back in range(1, MAX_WINDOWS + 1):
         start = max(0, block - back * WINDOW_BYTES)
-        file.seek(start)
-        data = file.read(min(block - start, WINDOW_BYTES + len(mark)))
+        data = read_at(file, start, min(block - start, WINDOW_BYTES + len(mark)))
         while (at := data.rfind(mark)) >= 0:
             cluster = read_element(file, start + at)
             if cluster and (cluster.end is None or cluster.end > block):

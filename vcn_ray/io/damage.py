@@ -22,6 +22,9 @@ BLOCK_HEAD = 4  # bytes of track, time and flags in a block of Matroska before i
 USUAL_GAP = 32  # bytes between two blocks; a new cluster starts within them, too
 MAX_HEADERS = 256  # of boxes that are walked; a file of more fragments is left to the demuxer
 MIN_HOLE_SECONDS, MAX_HOLE_SECONDS = 0.5, 60.0  # between two packets around a loss
+_BOXES = b"ftyp moov mdat moof free skip wide uuid mfra sidx styp meta emsg prft ssix pdin imda"
+BOXES = frozenset(_BOXES.split())
+"""Of the top level of an MP4 or QuickTime file."""
 TAIL_BYTES = 1 << 16
 TS_SIZES = (188, 192, 204)  # bytes of a packet of a transport stream
 SCRAMBLED_BYTES = 1 << 20  # from the start, in which a stream shows whether it is scrambled
@@ -99,6 +102,7 @@ class DamageWatch:
         cluster = matroska.cluster_end(self._file, last.start)
         if cluster is not None and cluster > size:
             return ["its last cluster is incomplete"]
+        size = min(size, matroska.segment_end(self._file) or size)  # what follows is no video
         start = matroska.block_end(self._file, last.start)
         found = None if start is None else matroska.find_break(self._file, start, size)
         if found is None or found > size:
@@ -146,12 +150,14 @@ def _end_of_matroska(file: BinaryIO, size: int) -> str | None:
 
 
 def _end_of_mp4(file: BinaryIO, size: int) -> str | None:
-    """Every box must end within the file."""
+    """Every box must end within the file; what is no box was appended by others."""
     position = 0
     for _ in range(MAX_HEADERS):
         head = read_at(file, position, 16)
         if len(head) < 8:
-            return _shorter(position + 8, size) if head else None
+            return _shorter(position + 8, size) if any(head) else None
+        if head[4:8] not in BOXES:
+            return None
         length = int.from_bytes(head[:4])
         if length == 1:
             length = int.from_bytes(head[8:16])

@@ -112,7 +112,7 @@ def find_break(file: BinaryIO, position: int, stop: int) -> int | None:
         if position == stop:
             return None
         element = read_element(file, position) if position < stop else None
-        if element is None or element.id not in KNOWN:
+        if element is None or not (element.id in KNOWN or _is_foreign(file, element, stop)):
             return position
         if element.id in CONTAINERS or element.start == stop:
             position = element.start
@@ -121,3 +121,11 @@ def find_break(file: BinaryIO, position: int, stop: int) -> int | None:
         else:
             position = element.end
     return None
+
+
+def _is_foreign(file: BinaryIO, element: Element, stop: int) -> bool:
+    """True for an element of a later version of the format: what follows it is known."""
+    if element.end is None or element.end > stop:
+        return False
+    after = read_element(file, element.end)
+    return element.end == stop or (after is not None and after.id in KNOWN)

@@ -126,3 +126,17 @@ def test_histogram_counts_colours() -> None:
     assert found.shape == (64,)
     assert (found[0], found[3 * 16 + 0 * 4 + 2]) == (128, 128)
     assert np.count_nonzero(found) == 2
+
+
+def test_motion_goes_on_where_the_size_changes() -> None:
+    """What was in the middle of the smaller picture is in the middle of the larger one."""
+    picture = scene(3)
+    reader = SignalReader()
+    reader.add(look(picture, (256, 256), SIZE), 0.0, analysed=True, shown=Shown(512, 288))
+    later = look(picture, (256, 256), SIZE)
+    signal = reader.add(later, 1 / RATE, analysed=True, shown=Shown(1024, 288))
+    assert signal.motion @ [256, 144, 1] == pytest.approx([512, 144], abs=1.0)
+    larger = look(picture, (256, 256), (512, 288), 2.0)
+    signal = reader.add(larger, 2 / RATE, analysed=True, shown=Shown(2048, 576))
+    assert signal.motion @ [512, 144, 1] == pytest.approx([1024, 288], abs=3.0)
+    assert signal.motion[0, 0] == pytest.approx(2.0, abs=0.02)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,18 @@ def test_a_box_goes_with_the_camera() -> None:
     assert carry_box(box, zoom).tolist() == [20, 40, 60, 120]
     quarter = np.array([[0, -1, 100], [1, 0, 0]], np.float32)  # the face stays upright in its box
     assert carry_box(box, quarter).tolist() == [50, 0, 70, 40]
+
+
+def test_a_face_in_a_picture_that_stands_is_a_track() -> None:
+    """As in a slide show, where each picture is one frame."""
+    faces = faces_of([(0, 100, 100), (EVERY, 500, 100), (2 * EVERY, 900, 100)])
+    signals = signals_for(3 * EVERY)
+    ends = signals.seconds + 1 / RATE
+    ends[EVERY] += 1.0
+    stands = replace(signals, ends=ends)
+    shots, config = shots_of(0, 3 * EVERY), TrackerConfig()
+    assert track_faces(faces, shots, signals, config).tolist() == [-1, -1, -1]
+    assert track_faces(faces, shots, stands, config).tolist() == [-1, 0, -1]
 
 
 def test_a_crowd_has_tracks_of_one_face_each(shared: Path) -> None:

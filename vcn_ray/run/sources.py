@@ -124,10 +124,12 @@ def _read_container(source: Source, config: RunConfig) -> tuple[VideoInfo, tuple
 def _probe_file(uri: str, config: RunConfig) -> KnownVideo:
     path = Path(local_path(uri))
     try:
-        there = path.is_file()
+        there, exists = path.is_file(), path.exists()
     except (OSError, ValueError) as error:  # a name that no file system takes
         raise MediaError("missing", f"{uri[:100]}: {one_line(error)}") from error
     if not there:
+        if exists:
+            raise MediaError("unreadable", f"{uri}: no regular file")
         raise MediaError("missing", f"{uri}: no such file")
     info, segments = _read_container(path, config)
     try:

@@ -31,11 +31,13 @@ BLACK_CROP = np.zeros((2, 16, 16, 3), np.uint8)  # what a warp beyond the frame'
 
 def segment() -> SegmentTables:
     """Eight seconds of two still faces: one at the frame's edge, and one that turns away."""
-    reader, rows = SignalReader(320), FaceRows(0)
+    reader, rows = SignalReader(), FaceRows(0)
     boxes = np.array([[-6, 20, 24, 60], [90, 20, 120, 60]], np.float32)
     for number in range(FRAMES):
-        frame = DecodedFrame(number, number * STEP, True, IMAGE, IMAGE, 2.0, 320)
-        reader.add(frame.small, frame.seconds, analysed=True)
+        frame = DecodedFrame(
+            number, number * STEP, (number + 1) * STEP, True, IMAGE, IMAGE, 2.0, 320, 180
+        )
+        reader.add(frame.small, frame.seconds, analysed=True, end_seconds=frame.end_seconds)
         scores = np.full(2, 0.9, np.float32)
         landmarks = np.zeros((2, 5, 2), np.float32)
         rows.add(
@@ -54,7 +56,7 @@ def segment() -> SegmentTables:
 
 @pytest.fixture(scope="module")
 def video() -> VideoTables:
-    return track_video("v-000000000000", [segment()], 320, RunConfig())
+    return track_video("v-000000000000", [segment()], RunConfig())
 
 
 def test_a_segment_keeps_about_one_picture_a_second() -> None:

@@ -128,6 +128,15 @@ def test_the_papers_profile_drops_outliers_alone_and_lets_no_weak_track_join() -
     assert set(usual.reason) == {"ambiguous"}  # no track is surely a face, so nobody is there
 
 
+def test_nobody_is_told_apart_upside_down() -> None:
+    outputs = made_title([0, 1] * 4, noise=0.1, wobble=6)
+    upright = cluster_title(outputs, no_pairs(), PRIOR, RunConfig(), np.zeros(8, np.bool_))
+    assert upright.label.tolist() == [0, 1] * 4
+    turned = cluster_title(outputs, no_pairs(), PRIOR, RunConfig(), np.ones(8, np.bool_))
+    assert turned.label.tolist() == [-1] * 8
+    assert set(turned.reason) == {"unrecognisable"}
+
+
 def test_a_title_without_tracks() -> None:
     title = title_of(PEOPLE)
     nothing = TitleCrops(title.crops[:0], title.track[:0], title.cannot_link)

@@ -22,7 +22,7 @@ from vcn_ray.config import RunConfig, load_config, with_pack
 from vcn_ray.console import ProgressDisplay
 from vcn_ray.core.track import cannot_link_pairs
 from vcn_ray.errors import ShapeError
-from vcn_ray.io.catalog import CatalogVideo, read_catalog
+from vcn_ray.io.catalog import Catalog, read_catalog
 from vcn_ray.io.storage import Storage
 from vcn_ray.learn.hooks import Hooks
 from vcn_ray.packs.embedded import DEFAULT as DEFAULT_PACK
@@ -186,7 +186,7 @@ def run_index(request: IndexRequest, display: Display, clock: RunClock) -> Index
     groups = group_titles(catalog)
     if request.sample is not None:
         groups = sample_titles(groups, request.sample, config.seed)
-        catalog = [video for group in groups for video in group.videos]
+        catalog[:] = [video for group in groups for video in group.videos]
     new = not storage.names("runs")
     if new:
         storage.check_writable()  # before anything is read
@@ -218,7 +218,7 @@ def run_index(request: IndexRequest, display: Display, clock: RunClock) -> Index
     )
 
 
-def prepare(request: IndexRequest) -> tuple[RunConfig, list[CatalogVideo], Storage]:
+def prepare(request: IndexRequest) -> tuple[RunConfig, Catalog, Storage]:
     """Resolve the pack, open the output and read the catalog of a request."""
     config = request.config
     config = with_pack(config, resolve_pack(config.pack, config.s3))

@@ -19,6 +19,7 @@ Reason = Literal[
     "unreadable",
     "source_changed",
     "no_video_stream",
+    "encrypted",
     "decode_error",
     "timeout",
     "crash",

@@ -105,11 +105,12 @@ class VideoInfo:
     width: int  # pixels of the displayed frame: rotation and sample aspect applied
     height: int
     rotation: int  # degrees counter-clockwise by which to turn decoded frames: 0 90 180 270
-    duration_seconds: float
+    duration_seconds: float  # from the start of the file to the end of the picture; 0: unknown
     frame_rate: float  # average; the rate may vary, so times always come from the frames
     codec: str
     hdr: bool  # PQ or HLG transfer; frames are not tone-mapped
     interlaced: bool  # flagged by the stream; frames are not deinterlaced
+    moving_pictures: int = 1  # streams of moving pictures, of which one is used
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -131,6 +132,7 @@ class FrameSignals(Rows):
     histogram: F32  # (t, b) colour histogram, rows sum to 1
     motion: F32  # (t, 2, 3) camera motion since the last analysed frame, in displayed pixels
     motion_known: Mask  # (t,) true for analysed frames where one such motion explains the picture
+    ends: F64 | None = None  # (t,) seconds until which each frame stands; None: until the next
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

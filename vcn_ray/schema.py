@@ -1,15 +1,15 @@
 """Every Parquet table: columns, types, units and sort order; not where tables are stored.
 
 Coordinates are pixels of the displayed frame, after rotation and with square pixels. Times are
-seconds from the start of the video. Frames are numbered from 0 in the order in which they
-are shown.
+seconds from the start of the file, as players show them. Frames are numbered from 0 in the order in
+which they are shown.
 """
 
 from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = "3"
+SCHEMA_VERSION = "4"
 
 BOX_COLUMNS = ("x0_pixels", "y0_pixels", "x1_pixels", "y1_pixels")
 
@@ -69,6 +69,9 @@ FRAMES = _table(
         _required("segment", pa.int32(), "number of the segment in the video"),
         _required("frame_in_segment", pa.int32(), "number of the frame in the segment"),
         _required("seconds", pa.float64()),
+        _required("end_seconds", pa.float64(), "until which the picture stands"),
+        _required("width_pixels", pa.int32(), "as players show it; it may change within a video"),
+        _required("height_pixels", pa.int32()),
         _required("analysed", pa.bool_(), "true if the detector ran on this frame"),
         _required(
             "layout", pa.binary(), "mean RGB of 8 x 8 cells of the picture, row by row, a byte each"

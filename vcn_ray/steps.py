@@ -24,7 +24,7 @@ from vcn_ray.core.pose import frontality, roll_degrees
 from vcn_ray.core.prior import FacePrior
 from vcn_ray.core.quality import rate_tracks
 from vcn_ray.core.shots import find_shots
-from vcn_ray.core.signals import SignalReader
+from vcn_ray.core.signals import Shown, SignalReader
 from vcn_ray.core.track import sample_crops, track_faces
 from vcn_ray.io.frames import DecodedFrame
 from vcn_ray.io.identity import digest
@@ -35,7 +35,17 @@ from vcn_ray.learn.adapt import Adapted, adapt
 from vcn_ray.learn.hooks import NO_HOOKS, Hooks
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.packs.face_pack import FacePack
-from vcn_ray.records import F32, F64, I64, Clustering, Mask, Segment, TitleCrops, TrackOutputs
+from vcn_ray.records import (
+    F32,
+    F64,
+    I64,
+    Clustering,
+    Mask,
+    Segment,
+    Tiers,
+    TitleCrops,
+    TrackOutputs,
+)
 from vcn_ray.rows.segment_rows import (
     FaceRows,
     FrameFaces,
@@ -139,30 +149,31 @@ def detect_segment(
     """
     decode = part_of(config.detect, DecodeConfig)
     frames = read_segment(source, segment, decode, config.isolation)
-    signals: SignalReader | None = None
+    signals = SignalReader()
     found = FaceRows(segment.index)
     for batch in _batches(frames):
         for frame in batch:
-            signals = signals or SignalReader(frame.displayed_width)
-            signals.add(frame.small, frame.seconds, analysed=frame.analysed)
+            signals.add(
+                frame.small,
+                frame.seconds,
+                analysed=frame.analysed,
+                shown=Shown(frame.displayed_width, frame.displayed_height),
+                end_seconds=frame.end_seconds,
+            )
         for faces in _find_faces(batch, pack, config):
             found.add(faces)
-    signals = signals or SignalReader(1)
     return segment_tables(segment.index, signals.result(), found.rows, tuple(frames.problems))
 
 
-def track_video(
-    video_id: str, segments: list[SegmentTables], displayed_width: int, config: RunConfig
-) -> VideoTables:
+def track_video(video_id: str, segments: list[SegmentTables], config: RunConfig) -> VideoTables:
     """Join a video's segments, cut it into shots and link its faces to tracks.
 
     Args:
         video_id: Of the video; ids of shots and tracks hold its hash.
         segments: In order of time; unreadable ones are missing.
-        displayed_width: Pixels.
         config: Settings of the run.
     """
-    video = join_segments(segments, displayed_width)
+    video = join_segments(segments)
     seconds = video.signals.seconds[video.faces.frame]  # (n,)
     sharpness = column_array(video.rows, "sharpness").astype(np.float32)  # (n,)
 
@@ -202,7 +213,11 @@ def adapt_title(
 
 
 def cluster_title(
-    outputs: TrackOutputs, cannot_link: I64, prior: FacePrior | None, config: RunConfig
+    outputs: TrackOutputs,
+    cannot_link: I64,
+    prior: FacePrior | None,
+    config: RunConfig,
+    turned: Mask | None = None,
 ) -> Clustering:
     """Which tracks are one person (METHOD 3.2, 4).
 
@@ -211,8 +226,12 @@ def cluster_title(
         cannot_link: (c, 2) tracks that share a frame.
         prior: Of the pack; None: it has none.
         config: Settings of the run.
+        turned: (k,) tracks of a picture on its side or upside down, which no encoder can read;
+            None: there are none.
     """
     tiers = rate_tracks(outputs, config.cluster.quality, prior)  # METHOD 3.2
+    if turned is not None:
+        tiers = Tiers(tiers.core & ~turned, tiers.junk, tiers.readable & ~turned)
     return cluster_tracks(outputs, tiers, cannot_link, config.cluster, prior)  # METHOD 4
 
 
@@ -273,9 +292,14 @@ def run_title(
 
 
 def _batches(frames: Iterable[DecodedFrame]) -> Iterator[list[DecodedFrame]]:
-    """Frames in lists with DETECT_BATCH analysed ones each; the last may have fewer."""
+    """Frames in lists with DETECT_BATCH analysed ones each, of one size; some have fewer."""
     batch: list[DecodedFrame] = []
+    shape: tuple[int, ...] | None = None
     for frame in frames:
+        if frame.image is not None and frame.image.shape != shape:
+            if batch:
+                yield batch
+            batch, shape = [], frame.image.shape
         batch.append(frame)
         if sum(f.image is not None for f in batch) == DETECT_BATCH:
             yield batch

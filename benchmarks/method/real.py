@@ -47,7 +47,7 @@ from vcn_ray.evaluation.scores import (
     count_people,
     score_clustering,
 )
-from vcn_ray.io.catalog import VIDEO_ENDINGS
+from vcn_ray.io.folders import VIDEO_ENDINGS
 from vcn_ray.io.storage import Storage
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.packs.embedded import DEFAULT as DEFAULT_PACK

@@ -142,7 +142,7 @@ def find_ours(path: Path) -> Found:
         before = time.process_time()
         for frame in read_segment(path, segment, config):
             decoded = time.process_time()
-            reader = reader or SignalReader(frame.displayed_width)
+            reader = reader or SignalReader()
             reader.add(frame.small, frame.seconds, analysed=frame.analysed)
             spent["decode"] += decoded - before
             before = time.process_time()

@@ -218,7 +218,7 @@ def clip_signals(path: Path, seconds: float) -> FrameSignals:
     config, segments = DecodeConfig(segment_seconds=seconds), []
     for segment in plan_segments(path, config):
         frames = list(read_segment(path, segment, config))
-        reader = SignalReader(frames[0].displayed_width)
+        reader = SignalReader()
         for frame in frames:
             reader.add(frame.small, frame.seconds, analysed=frame.analysed)
         segments.append(reader.result())

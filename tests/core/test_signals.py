@@ -7,6 +7,7 @@ import pytest
 from tests.helpers.videos import RATE, look, scene, shot, signals_of
 from vcn_ray.core.signals import (
     SegmentSignals,
+    Shown,
     SignalReader,
     camera_motion,
     colour_histogram,
@@ -21,10 +22,11 @@ SIZE = (256, 144)
 
 
 def read(pictures: list[U8], first: int = 0) -> SegmentSignals:
-    reader = SignalReader(512)
+    reader = SignalReader()
     for number, picture in enumerate(pictures):
         analysed = (first + number) % 5 == 0
-        reader.add(picture, (first + number) / RATE, analysed=analysed)
+        seconds = (first + number) / RATE
+        reader.add(picture, seconds, analysed=analysed, shown=Shown(512, 288))
     return reader.result()
 
 
@@ -64,7 +66,7 @@ def test_a_video_may_change_its_shape_between_segments() -> None:
 
 def test_signals_need_frames() -> None:
     with pytest.raises(ShapeError, match="at least one frame"):
-        SignalReader(512).result()
+        SignalReader().result()
     with pytest.raises(ShapeError, match="at least one segment"):
         join_signals([])
     with pytest.raises(ShapeError, match="one size"):
@@ -111,9 +113,9 @@ def test_motion_is_known_only_where_frames_are_analysed() -> None:
 def test_motion_is_in_displayed_pixels() -> None:
     picture = scene(3)
     small = [look(picture, (256 + 6 * n, 256), SIZE) for n in range(2)]
-    reader = SignalReader(1024)
+    reader = SignalReader()
     for number, seen in enumerate(small):
-        signal = reader.add(seen, number / RATE, analysed=True)
+        signal = reader.add(seen, number / RATE, analysed=True, shown=Shown(1024, 576))
     assert signal.motion[0, 2] == pytest.approx(-24.0, abs=1.0)
 
 
@@ -124,3 +126,17 @@ def test_histogram_counts_colours() -> None:
     assert found.shape == (64,)
     assert (found[0], found[3 * 16 + 0 * 4 + 2]) == (128, 128)
     assert np.count_nonzero(found) == 2
+
+
+def test_motion_goes_on_where_the_size_changes() -> None:
+    """What was in the middle of the smaller picture is in the middle of the larger one."""
+    picture = scene(3)
+    reader = SignalReader()
+    reader.add(look(picture, (256, 256), SIZE), 0.0, analysed=True, shown=Shown(512, 288))
+    later = look(picture, (256, 256), SIZE)
+    signal = reader.add(later, 1 / RATE, analysed=True, shown=Shown(1024, 288))
+    assert signal.motion @ [256, 144, 1] == pytest.approx([512, 144], abs=1.0)
+    larger = look(picture, (256, 256), (512, 288), 2.0)
+    signal = reader.add(larger, 2 / RATE, analysed=True, shown=Shown(2048, 576))
+    assert signal.motion @ [512, 144, 1] == pytest.approx([1024, 288], abs=3.0)
+    assert signal.motion[0, 0] == pytest.approx(2.0, abs=0.02)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from vcn_ray.core.shots import ShotConfig, find_shots
-from vcn_ray.core.signals import SignalReader, join_signals
+from vcn_ray.core.signals import Shown, SignalReader, join_signals
 from vcn_ray.core.track import (
     TrackerConfig,
     cannot_link_pairs,
@@ -222,14 +223,27 @@ def test_a_box_goes_with_the_camera() -> None:
     assert carry_box(box, quarter).tolist() == [50, 0, 70, 40]
 
 
+def test_a_face_in_a_picture_that_stands_is_a_track() -> None:
+    """As in a slide show, where each picture is one frame."""
+    faces = faces_of([(0, 100, 100), (EVERY, 500, 100), (2 * EVERY, 900, 100)])
+    signals = signals_for(3 * EVERY)
+    ends = signals.seconds + 1 / RATE
+    ends[EVERY] += 1.0
+    stands = replace(signals, ends=ends)
+    shots, config = shots_of(0, 3 * EVERY), TrackerConfig()
+    assert track_faces(faces, shots, signals, config).tolist() == [-1, -1, -1]
+    assert track_faces(faces, shots, stands, config).tolist() == [-1, 0, -1]
+
+
 def test_a_crowd_has_tracks_of_one_face_each(shared: Path) -> None:
     config = DecodeConfig(long_side_pixels=960)
     path = shared / "data" / "videos" / "crowd_8faces.mp4"
     model = str(shared / "models" / "yunet" / "yunet_n_dynamic.onnx")
-    detector, rows, reader = None, [], SignalReader(1920)
+    detector, rows, reader = None, [], SignalReader()
     (segment,) = plan_segments(path, config)
     for frame in read_segment(path, segment, config):
-        reader.add(frame.small, frame.seconds, analysed=frame.analysed)
+        shown = Shown(frame.displayed_width, frame.displayed_height)
+        reader.add(frame.small, frame.seconds, analysed=frame.analysed, shown=shown)
         if frame.image is None:
             continue
         size = frame.image.shape[1::-1]

@@ -79,7 +79,7 @@ def dissolve(before: list[U8], after: list[U8], frames: int) -> list[U8]:
 
 def signals_of(pictures: list[U8], rate: float = RATE, every: int = 3) -> FrameSignals:
     """The signals of pictures that never were a file."""
-    reader = SignalReader(pictures[0].shape[1])
+    reader = SignalReader()
     for number, picture in enumerate(pictures):
         reader.add(picture, number / rate, analysed=number % every == 0)
     return join_signals([reader.result()])
@@ -94,6 +94,7 @@ def encode(
     rotation: int = 0,
     aspect: Fraction | None = None,
     movflags: str = "",
+    pixels: str = "yuv420p",
 ) -> Path:
     """Write pictures as a video.
 
@@ -106,13 +107,14 @@ def encode(
         rotation: Degrees of the display matrix, counter-clockwise.
         aspect: Width over height of one pixel.
         movflags: Of an mp4, such as "faststart".
+        pixels: Their format in the file.
     """
     options = {**(X264 if codec == "libx264" else {}), **(options or {})}
     muxing = {"movflags": movflags} if movflags else {}
     with av.open(str(path), "w", options=muxing) as container:
         stream = container.add_stream(codec, rate=RATE, options=options)
         stream.height, stream.width = pictures[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = pixels
         # Old codecs know film rates only; VFR needs finer steps.
         tick = Fraction(1, 1000) if times else Fraction(1, RATE)
         stream.codec_context.time_base = tick
@@ -135,10 +137,10 @@ def read_frames(path: Path) -> list[U8]:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
-def encode_sound(path: Path, seconds: float = 1.0) -> Path:
+def encode_sound(path: Path, seconds: float = 1.0, codec: str = "aac") -> Path:
     """Write a file with sound and no picture."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=16_000, layout="mono")
+        stream = container.add_stream(codec, rate=16_000, layout="mono")
         samples = np.zeros((1, int(16_000 * seconds)), np.float32)
         frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
         frame.sample_rate = 16_000

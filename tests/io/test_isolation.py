@@ -18,8 +18,8 @@ from tests.helpers.films import results, vcn
 from tests.helpers.videos import encode, encode_sound, shift_times, shot
 from vcn_ray.config import load_config
 from vcn_ray.errors import ConfigError, StorageError
+from vcn_ray.io import decoding, isolation, keyframes
 from vcn_ray.io import frames as in_process
-from vcn_ray.io import isolation, keyframes, video
 from vcn_ray.io.frames import DecodedFrame
 from vcn_ray.io.isolation import IsolationConfig
 from vcn_ray.io.video import DecodeConfig, Source
@@ -27,16 +27,22 @@ from vcn_ray.io.video import DecodeConfig, Source
 pytestmark = pytest.mark.usefixtures("no_decoder_left")
 
 
+NOTHING = np.zeros((0, 0, 3), np.uint8)
+
+
 def same(left: DecodedFrame, right: DecodedFrame) -> bool:
-    pictures = zip(left[3:5], right[3:5], strict=True)
-    return (left[:3], left[5:]) == (right[:3], right[5:]) and all(
-        a is b is None or np.array_equal(cast(Any, a), cast(Any, b)) for a, b in pictures
+    pictures = ((left.image, right.image), (left.small, right.small))
+    plain = [frame._replace(image=None, small=NOTHING)[:4] for frame in (left, right)]
+    return (
+        plain[0] == plain[1]
+        and left[6:] == right[6:]
+        and all(a is b is None or np.array_equal(cast(Any, a), cast(Any, b)) for a, b in pictures)
     )
 
 
 def read_both(source: Source, path: Path, config: DecodeConfig = SECOND) -> int:
     """Frames of a file; they, its segments and problems must be those decoded in this process."""
-    assert asdict(isolation.probe(source, LIMITS)) == asdict(video.probe(path))
+    assert asdict(isolation.probe(source, LIMITS)) == asdict(decoding.probe(path))
     segments = isolation.plan_segments(source, config, LIMITS)
     expected = keyframes.plan_segments(path, config)
     assert [asdict(s) for s in segments] == [asdict(s) for s in expected]
@@ -107,7 +113,7 @@ def test_errors_are_those_of_this_process(tmp_path: Path) -> None:
     for name in ("gone.mp4", "empty.mp4", "text.mp4", "sound.mp4"):
         path = tmp_path / name
         ours = error_of(partial(isolation.probe, path, LIMITS))
-        theirs = error_of(partial(video.probe, path))
+        theirs = error_of(partial(decoding.probe, path))
         assert (ours.reason, ours.message) == (theirs.reason, theirs.message)
     assert len(decoders()) == 1  # it lives on
 

@@ -19,13 +19,14 @@ from tests.helpers.s3_server import KEYS, Harm, S3Server
 from tests.helpers.videos import encode
 from vcn_ray.errors import MediaError, StorageError, UsageError
 from vcn_ray.io.catalog import CatalogVideo, read_catalog
+from vcn_ray.io.decoding import probe
 from vcn_ray.io.frames import read_segment
 from vcn_ray.io.keyframes import plan_segments
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.s3_file import BLOCK_BYTES, S3File, open_source
 from vcn_ray.io.s3_objects import S3Objects
 from vcn_ray.io.storage import Storage
-from vcn_ray.io.video import DecodeConfig, probe
+from vcn_ray.io.video import DecodeConfig
 
 pytestmark = pytest.mark.network
 

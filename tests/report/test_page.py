@@ -7,7 +7,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 from tests.helpers.report_data import Title, long_film, series
-from vcn_ray.report.pages import MAX_CARDS, index_entry, render_index, render_title
+from vcn_ray.report.pages import MAX_CARDS, index_entry, render_index, render_title, tell_apart
 from vcn_ray.report.view import build_view
 from vcn_ray.run.stored import StoredTitle
 from vcn_ray.run.summary import WARNINGS, explain_warning
@@ -116,6 +116,21 @@ def test_hostile_names_are_text() -> None:
     index = Document(render_index([index_entry(view)]))
     assert [tag for tag, _ in index.tags].count("script") == 0
     assert " ".join(HOSTILE.split()) in index.visible_text()
+
+
+def test_titles_of_one_name_can_be_told_apart() -> None:
+    names = ("Film", "Film", "Other")
+    titles = []
+    for name in names:
+        title = Title()
+        title.add_video("v", [3.0])
+        titles.append(title.stored(name))
+    entries = [index_entry(build_view(title)) for title in titles]
+    uris = [["/a/film.mp4"], ["/b/film.mp4"], ["/c/other.mp4"]]
+    text = Document(render_index(tell_apart(entries, uris))).visible_text()
+    assert "/a/film.mp4" in text
+    assert "/b/film.mp4" in text
+    assert "/c/other.mp4" not in text
 
 
 def test_title_without_people_says_so() -> None:

@@ -55,6 +55,7 @@ VIDEO = VideoPlan(
             codec="h264",
             hdr=False,
             interlaced=False,
+            moving_pictures=1,
         ),
     ),
     segments=(),
@@ -137,6 +138,7 @@ def write_tracks(storage: Storage, names: tuple[str, ...] = NAMES) -> None:
     manifest = {
         "rejected": {},
         "turned": 0,
+        "end_seconds": 8.0,
         "tracked": 0,
         "crops": len(crops),
         "seconds": 0.5,

@@ -78,6 +78,8 @@ def _say_record(
         )
     parts = [count(len(titles), "title")]
     parts += [count(record["failures"], "failure")] if record["failures"] else []
+    skipped = sum(record["skipped"].values())
+    parts += [f"{count(skipped, 'entry', 'entries')} left out"] if skipped else []
     say(f"{', '.join(parts)}, {minutes(record['seconds'])}, in {done.output}")
     if titles:
         say(f"next: vcn report {done.output}")

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from vcn_ray.errors import ShapeError
-from vcn_ray.records import F32, F64, U8, FrameSignals, Mask, Record
+from vcn_ray.records import F32, F64, I64, U8, FrameSignals, Mask, Record
 
 LAYOUT_SIDE = (
     8  # cells across and down; the mean of so many pixels is the same whether a picture is
@@ -33,6 +33,13 @@ MAX_ZOOM = 1.5  # between two analysed frames; a larger one is a wrong estimate
 
 NO_MOTION: F32 = np.eye(2, 3, dtype=np.float32)
 UNKNOWN_MOTION: F32 = np.full((2, 3), np.nan, dtype=np.float32)
+
+
+class Shown(NamedTuple):
+    """The size of a frame as players show it; it may change within a video."""
+
+    width: int  # pixels
+    height: int
 
 
 class FrameSignal(NamedTuple):
@@ -54,10 +61,11 @@ class SegmentSignals(Record):
     motion: F32  # (t, 2, 3) as in FrameSignal
     first: U8  # (h, w, 3) small RGB picture of the first frame
     last_analysed: U8  # (h, w, 3) of the last analysed frame
-    displayed_width: int  # pixels; motion is scaled by its ratio to the width of the pictures
+    ends: F64  # (t,) seconds until which each frame stands
+    shown: I64  # (t, 2) width and height as players show each frame, pixels
 
     def __post_init__(self) -> None:
-        for values in (self.analysed, self.layout, self.histogram, self.motion):
+        for values in (self.analysed, self.layout, self.histogram, self.motion, self.ends):
             if len(values) != len(self.seconds):
                 raise ShapeError(
                     f"{len(self.seconds)} frames need as many rows, got {values.shape}"
@@ -72,31 +80,47 @@ class SegmentSignals(Record):
 class SignalReader:
     """Reads the signals of one segment, frame by frame."""
 
-    def __init__(self, displayed_width: int) -> None:
-        self._displayed_width = displayed_width
+    def __init__(self) -> None:
         self._seconds: list[float] = []
         self._analysed: list[bool] = []
         self._signals: list[FrameSignal] = []
         self._first: U8 | None = None
         self._last_analysed: U8 | None = None
+        self._last_shown = Shown(1, 1)
+        self._ends: list[float] = []
+        self._shown: list[Shown] = []
 
-    def add(self, small: U8, seconds: float, *, analysed: bool) -> FrameSignal:
+    def add(
+        self,
+        small: U8,
+        seconds: float,
+        *,
+        analysed: bool,
+        shown: Shown | None = None,
+        end_seconds: float | None = None,
+    ) -> FrameSignal:
         """Read the next frame.
 
         Args:
-            small: (h, w, 3) uint8 RGB, of the same size in the whole segment.
-            seconds: From the start of the video.
+            small: (h, w, 3) uint8 RGB.
+            seconds: From the start of the file.
             analysed: Whether the detector runs on this frame.
+            shown: The size of the frame as players show it; by default, that of `small`.
+            end_seconds: Until which it stands; by default, `seconds`.
         """
+        shown = shown or Shown(small.shape[1], small.shape[0])
         motion = NO_MOTION
         if analysed and self._last_analysed is not None:
-            motion = scaled_motion(self._last_analysed, small, self._displayed_width)
+            motion = scaled_motion(self._last_analysed, small, self._last_shown, shown)
         signal = FrameSignal(picture_layout(small), colour_histogram(small), motion)
         self._seconds.append(seconds)
         self._analysed.append(analysed)
         self._signals.append(signal)
+        self._ends.append(seconds if end_seconds is None else end_seconds)
+        self._shown.append(shown)
         self._first = small if self._first is None else self._first
-        self._last_analysed = small if analysed else self._last_analysed
+        if analysed:
+            self._last_analysed, self._last_shown = small, shown
         return signal
 
     def result(self) -> SegmentSignals:
@@ -115,7 +139,8 @@ class SignalReader:
             motion=np.stack([signal.motion for signal in self._signals]),
             first=self._first,
             last_analysed=self._last_analysed,
-            displayed_width=self._displayed_width,
+            ends=np.array(self._ends, np.float64),
+            shown=np.array(self._shown, np.int64),
         )
 
 
@@ -136,19 +161,26 @@ def join_signals(segments: Sequence[SegmentSignals]) -> FrameSignals:
     edge = 0
     for before, after in itertools.pairwise(segments):
         edge += len(before)
-        picture = _resize_like(before.last_analysed, after.first)
-        motion[edge] = scaled_motion(picture, after.first, after.displayed_width)
+        last = Shown(*before.shown[np.flatnonzero(before.analysed)[-1]].tolist())
+        first = Shown(*after.shown[0].tolist())
+        motion[edge] = scaled_motion(before.last_analysed, after.first, last, first)
     known = np.isfinite(motion).all(axis=(1, 2))
     motion[~known] = NO_MOTION
     analysed = np.concatenate([segment.analysed for segment in segments])
     histogram = np.concatenate([segment.histogram for segment in segments]).astype(np.float32)
+    seconds = np.concatenate([segment.seconds for segment in segments])
+    ends = np.concatenate([segment.ends for segment in segments])
+    if len(seconds) > 1:
+        # A slide show stores too short a time for its last picture: muxers do not know it.
+        ends[-1] = max(ends[-1], seconds[-1] + float(np.median(np.diff(seconds))))
     return FrameSignals(
-        seconds=np.concatenate([segment.seconds for segment in segments]),
+        seconds=seconds,
         analysed=analysed,
         layout=np.concatenate([segment.layout for segment in segments]),
         histogram=histogram / np.maximum(histogram.sum(axis=1, keepdims=True), 1.0),
         motion=motion,
         motion_known=known & analysed,
+        ends=ends,
     )
 
 
@@ -173,10 +205,23 @@ def colour_histogram(picture: U8) -> U8:
     return np.asarray(np.round(counts * (255.0 / counts.sum())), dtype=np.uint8)
 
 
-def scaled_motion(before: U8, after: U8, displayed_width: int) -> F32:
-    """Estimate the camera motion between two small pictures, in displayed pixels; or nan."""
-    motion = camera_motion(before, after).copy()
-    motion[:, 2] *= displayed_width / before.shape[1]
+def scaled_motion(before: U8, after: U8, shown_before: Shown, shown: Shown) -> F32:
+    """Estimate the camera motion between two small pictures, in displayed pixels; or nan.
+
+    Args:
+        before: (h, w, 3) uint8 RGB.
+        after: (h, w, 3) uint8 RGB, perhaps of another size.
+        shown_before: The size in which players show the frame of `before`.
+        shown: And that of `after`.
+
+    Returns:
+        (2, 3) float32. Where the size changes, what was at a place of the picture is at the same
+        place of the larger or smaller one.
+    """
+    motion = camera_motion(_resize_like(before, after), after).copy()
+    motion[:, 2] *= shown.width / after.shape[1]
+    if shown != shown_before:
+        motion[:, :2] *= np.divide(shown, shown_before, dtype=np.float32)
     return motion
 
 

@@ -18,6 +18,7 @@ from vcn_ray.core.vectors import pairwise_iou
 from vcn_ray.errors import ShapeError
 from vcn_ray.records import F32, F64, I64, Faces, FrameSignals, Mask, Shots
 
+HELD_SECONDS = 1.0  # a face in pictures that stand this long is no flicker, however few they are
 STRONG, WEAK = 1.0, 0.3  # the scores given to the tracker, whose thresholds lie half-way between
 NO_PICTURE = np.zeros((1, 1, 3), np.uint8)  # the tracker reads camera motion only with a frame
 
@@ -50,7 +51,8 @@ def track_faces(faces: Faces, shots: Shots, signals: FrameSignals, config: Track
 
     Returns:
         (n,) track number of each face; tracks are numbered by first frame, then from left to right.
-        -1 for marked faces and for tracks with fewer than `min_faces` faces.
+        -1 for marked faces, and for tracks with fewer than `min_faces` faces unless their pictures
+        stand for long, as in slide shows.
 
     Raises:
         ShapeError: A face is in a frame that was not analysed.
@@ -78,7 +80,7 @@ def track_faces(faces: Faces, shots: Shots, signals: FrameSignals, config: Track
         offset = max(offset, int(found.max()) + 1)
     track = _split_at_gaps(track, faces, signals, config.gap_overlap)
     track[~faces.kept] = -1
-    return _renumber(track, faces, config.min_faces)
+    return _renumber(track, faces, _standing_seconds(signals)[faces.frame], config.min_faces)
 
 
 def sample_crops(seconds: F64, track: I64, sharpness: F32, config: TrackerConfig) -> Mask:
@@ -236,7 +238,14 @@ def carry_box(box: F32, motion: F32) -> F32:
     return np.concatenate([centre - half, centre + half]).astype(np.float32)
 
 
-def _renumber(track: I64, faces: Faces, min_faces: int) -> I64:
+def _standing_seconds(signals: FrameSignals) -> F64:
+    """How long each frame stands; 0 for the last one if that is unknown."""
+    if signals.ends is not None:
+        return signals.ends - signals.seconds
+    return np.diff(signals.seconds, append=signals.seconds[-1:])
+
+
+def _renumber(track: I64, faces: Faces, standing: F64, min_faces: int) -> I64:
     """Drop short tracks and number the others by first frame, then from left to right."""
     known = np.flatnonzero(track >= 0)
     numbers, first, inverse, counts = np.unique(
@@ -244,7 +253,9 @@ def _renumber(track: I64, faces: Faces, min_faces: int) -> I64:
     )
     starts = known[first]
     order = np.lexsort((numbers, faces.boxes[starts, 0], faces.frame[starts]))
-    order = order[counts[order] >= min_faces]
+    seen = np.bincount(inverse, standing[known], len(numbers))
+    long = (counts >= min_faces) | (seen >= HELD_SECONDS - 1e-6)
+    order = order[long[order]]
     renamed = np.full(len(numbers), -1, dtype=np.int64)
     renamed[order] = np.arange(len(order))
     result = np.full(len(track), -1, dtype=np.int64)

@@ -1,6 +1,6 @@
 """Lists the videos that the user names on the command line; it opens none of them.
 
-An input is a video file, a folder (searched with its subfolders, by file ending) or a manifest:
+An input is a video file, a folder (searched with its subfolders) or a manifest:
 `.csv`, `.jsonl` or `.parquet` with a column `uri` and, if several videos form one title, a column
 `title`. Each may be on this machine or on S3, and one manifest may name videos of both.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import posixpath
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,33 +21,13 @@ import pyarrow.json as pajson
 import pyarrow.parquet as pq
 
 from vcn_ray.errors import S3Error, UsageError
+from vcn_ray.io.folders import VIDEO_ENDINGS, is_video_name, search_folder, skip_reason
+from vcn_ray.io.paths import file_uri, local_path
 from vcn_ray.io.s3 import SCHEME, S3Config, split_uri
 from vcn_ray.io.s3_objects import S3Objects
 from vcn_ray.io.storage import is_remote
 from vcn_ray.redact import one_line, redact
 
-VIDEO_ENDINGS = frozenset(
-    [
-        ".3gp",
-        ".asf",
-        ".avi",
-        ".flv",
-        ".m2ts",
-        ".m4v",
-        ".mkv",
-        ".mov",
-        ".mp4",
-        ".mpeg",
-        ".mpg",
-        ".mts",
-        ".mxf",
-        ".ogv",
-        ".ts",
-        ".vob",
-        ".webm",
-        ".wmv",
-    ]
-)
 MANIFEST_ENDINGS = frozenset([".csv", ".jsonl", ".parquet"])
 MANIFEST_COLUMNS = ("uri", "title")
 
@@ -60,9 +41,22 @@ class CatalogVideo:
     # An S3 listing contains the next two, which saves one HEAD request per video.
     etag: str = field(default="", compare=False)
     size: int = field(default=0, compare=False)  # bytes; valid if there is an etag
+    problem: str = field(default="", compare=False)  # why it cannot be read, if that is known
 
 
-def read_catalog(inputs: list[str], s3: S3Config | None = None) -> list[CatalogVideo]:
+class Catalog(list[CatalogVideo]):
+    """The videos of all inputs.
+
+    Attributes:
+        skipped: How many entries of folders were left out, by reason.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.skipped: Counter[str] = Counter()
+
+
+def read_catalog(inputs: list[str], s3: S3Config | None = None) -> Catalog:
     """List all videos of the inputs in their order, each uri once.
 
     A file that does not exist is listed too: it becomes a failure of that video alone.
@@ -74,9 +68,10 @@ def read_catalog(inputs: list[str], s3: S3Config | None = None) -> list[CatalogV
     Raises:
         UsageError: An input cannot be read as a list of videos.
     """
+    catalog = Catalog()
     videos: dict[str, CatalogVideo] = {}
     for item in inputs:
-        for video in _expand(item, s3 or S3Config()):
+        for video in _expand(item, s3 or S3Config(), catalog.skipped):
             earlier = videos.setdefault(video.uri, video)
             if earlier.title != video.title:
                 raise UsageError(
@@ -85,12 +80,13 @@ def read_catalog(inputs: list[str], s3: S3Config | None = None) -> list[CatalogV
                 )
     if not videos:
         raise UsageError(f"no videos in {', '.join(inputs)}: name files, folders or a manifest")
-    return list(videos.values())
+    catalog += videos.values()
+    return catalog
 
 
-def _expand(item: str, s3: S3Config) -> Iterator[CatalogVideo]:
+def _expand(item: str, s3: S3Config, skipped: Counter[str]) -> Iterator[CatalogVideo]:
     if is_remote(item):
-        yield from _expand_remote(item, s3)
+        yield from _expand_remote(item, s3, skipped)
         return
     path = _local_path(item)
     if path.suffix.lower() in MANIFEST_ENDINGS:
@@ -98,20 +94,27 @@ def _expand(item: str, s3: S3Config) -> Iterator[CatalogVideo]:
             raise UsageError(f"{path}: no such manifest")
         yield from _read_manifest(str(path), path.read_bytes)
     elif path.is_dir():
-        found = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in VIDEO_ENDINGS]
-        if not found:
+        found = search_folder(path.absolute())
+        skipped.update(found.skipped)
+        if not found.entries:
             raise UsageError(
-                f"no videos below the folder {item}: their names must end in "
-                f"{', '.join(sorted(VIDEO_ENDINGS))}"
+                f"no videos below the folder {item}: {_list_skipped(found.skipped)}; their names "
+                "end in .mp4, .mkv, ..., or they begin as such files do"
             )
-        yield from (CatalogVideo(str(_local_path(str(p.absolute())))) for p in found if p.is_file())
+        for entry in found.entries:
+            yield CatalogVideo(file_uri(entry.path), problem=entry.problem)
     elif not path.exists() and (not path.suffix or item.endswith(os.sep)):
         raise UsageError(f"{item}: no such file or folder")
     else:
-        yield CatalogVideo(str(path.absolute()))
+        yield CatalogVideo(file_uri(str(path.absolute())))
 
 
-def _expand_remote(item: str, s3: S3Config) -> Iterator[CatalogVideo]:
+def _list_skipped(skipped: Counter[str]) -> str:
+    kinds = [f"{number} x {reason}" for reason, number in sorted(skipped.items())]
+    return ", ".join(kinds) or "it is empty"
+
+
+def _expand_remote(item: str, s3: S3Config, skipped: Counter[str]) -> Iterator[CatalogVideo]:
     uri = _remote_uri(item)
     bucket, key = split_uri(uri)
     objects = S3Objects(bucket, s3)
@@ -122,7 +125,7 @@ def _expand_remote(item: str, s3: S3Config) -> Iterator[CatalogVideo]:
         elif ending in VIDEO_ENDINGS:
             yield CatalogVideo(uri)
         else:
-            found = _list_videos(objects, f"{key.rstrip('/')}/" if key else "")
+            found = _list_videos(objects, f"{key.rstrip('/')}/" if key else "", skipped)
             if found:
                 yield from found
             elif key and objects.exists(key):
@@ -143,12 +146,14 @@ def _remote_uri(uri: str) -> str:
     return uri
 
 
-def _list_videos(objects: S3Objects, prefix: str) -> list[CatalogVideo]:
-    found = [
-        entry
-        for entry in objects.list(prefix)
-        if posixpath.splitext(entry.key)[1].lower() in VIDEO_ENDINGS
-    ]
+def _list_videos(objects: S3Objects, prefix: str, skipped: Counter[str]) -> list[CatalogVideo]:
+    found = []
+    for entry in objects.list(prefix):
+        name = posixpath.basename(entry.key)
+        if is_video_name(name):
+            found.append(entry)
+        elif name:  # a key that ends in a slash stands for a folder
+            skipped[skip_reason(name)] += 1
     found.sort(key=lambda entry: entry.key.split("/"))  # same order as for a local folder
     return [
         CatalogVideo(f"{SCHEME}{objects.bucket}/{entry.key}", None, entry.etag, entry.size)
@@ -157,12 +162,10 @@ def _list_videos(objects: S3Objects, prefix: str) -> list[CatalogVideo]:
 
 
 def _local_path(name: str) -> Path:
-    # Tables hold UTF-8 alone: bytes of another name are escaped, and it then fails as missing.
-    plain = name.encode("utf-8", "backslashreplace").decode()
     try:
-        return Path(plain.removeprefix("file://")).expanduser()
+        return Path(local_path(name)).expanduser()
     except RuntimeError as error:  # "~somebody" is no user of this machine
-        raise UsageError(f"{plain}: {one_line(error)}") from error
+        raise UsageError(f"{name}: {one_line(error)}") from error
 
 
 def _read_manifest(place: str, read: Callable[[], bytes]) -> Iterator[CatalogVideo]:
@@ -201,7 +204,7 @@ def _beside(place: str, uri: str) -> str:
         return _remote_uri(uri)
     path = _local_path(uri)
     if path.is_absolute() or not is_remote(place):
-        return str((Path(place).parent / path).absolute())
+        return file_uri(str((Path(place).parent / path).absolute()))
     bucket, key = split_uri(place)
     joined = posixpath.normpath(posixpath.join(posixpath.dirname(key), uri))
     if joined.startswith(".."):

@@ -27,9 +27,10 @@ from typing import Any, BinaryIO, NoReturn, cast
 import numpy as np
 
 from vcn_ray.errors import MediaError
+from vcn_ray.io.decoding import probe
 from vcn_ray.io.frames import DecodedFrame, read_segment
 from vcn_ray.io.keyframes import plan_segments
-from vcn_ray.io.video import DecodeConfig, open_file, probe, source_name
+from vcn_ray.io.video import DecodeConfig, open_file, source_name
 from vcn_ray.io.wire import EXIT_OUT_OF_MEMORY, WINDOW_BYTES, Content, Message, Wire, frame_content
 from vcn_ray.records import U8, Segment
 
@@ -86,13 +87,16 @@ class Ring:
     def put(self, pictures: list[U8]) -> int:
         """Copy pictures into a slot, one behind the other; returns where in memory it begins.
 
-        The first frame of a segment is analysed, so none is larger: it sets the size of slots.
+        Slots grow when a larger frame comes, as where the size changes within a stream.
         """
         size = sum(picture.nbytes for picture in pictures)
-        self._slot = self._slot or size
+        if size > self._slot:
+            while self._taken:
+                self._taken -= self._parent.take_frees()
+            self._slot, self._next = size, 0
         slots = min(MAX_SLOTS, len(self._bytes) // self._slot)
-        if size > self._slot or not slots:
-            raise ValueError(f"a frame of {size} bytes, {slots} slots of {self._slot} bytes")
+        if not slots:
+            raise ValueError(f"a frame of {size} bytes, more than the ring of {len(self._bytes)}")
         if self._taken == slots:
             self._taken -= self._parent.take_frees()
         start = position = self._next * self._slot

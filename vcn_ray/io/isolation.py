@@ -1,6 +1,6 @@
 """Decodes in a child process, so that a file can crash, hang or fill that process alone.
 
-`probe`, `plan_segments` and `read_segment` give the same, bit by bit, as those of `video`,
+`probe`, `plan_segments` and `read_segment` give the same, bit by bit, as those of `decoding`,
 `keyframes` and `frames`. They run in a child process that starts once and serves file after file; a
 child that died or was killed is replaced at the next call. The child gets only harmless environment
 variables: it opens local paths itself, and requests byte ranges of any other source from this
@@ -22,7 +22,7 @@ from pydantic.dataclasses import dataclass
 
 from vcn_ray.bounds import STRICT, Count, Positive
 from vcn_ray.errors import MediaError
-from vcn_ray.io import frames, keyframes, video
+from vcn_ray.io import decoding, frames, keyframes, video
 from vcn_ray.io.decoder import Decoder, DecoderError, borrowed
 from vcn_ray.io.frames import SMALL_LONG_SIDE, DecodedFrame
 from vcn_ray.io.video import MAX_PIXELS, DecodeConfig, Source
@@ -63,10 +63,10 @@ def probe(source: Source, limits: IsolationConfig) -> VideoInfo:
         limits: What that may use.
 
     Raises:
-        MediaError: As `video.probe`; or `crash`, `timeout`, `out_of_memory`.
+        MediaError: As `decoding.probe`; or `crash`, `timeout`, `out_of_memory`.
     """
     if not limits.isolate:
-        return video.probe(source, limits.max_pixels)
+        return decoding.probe(source, limits.max_pixels)
     return VideoInfo(**_run_for_result({"do": "probe"}, source, limits)["info"])
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import av
+from av.packet import Packet
+from av.video.stream import VideoStream
 
+from vcn_ray.io.decoding import packets_from_keyframe
+from vcn_ray.io.timeline import MAX_GAP_DISCONTINUOUS, may_jump
 from vcn_ray.io.video import (
     MAX_PIXELS,
     DecodeConfig,
     OpenVideo,
     Source,
     open_video,
-    packets_from_keyframe,
 )
 from vcn_ray.records import Segment
 
@@ -30,15 +33,20 @@ def plan_segments(
         MediaError: The file cannot be opened, or contains no usable video.
     """
     with open_video(source, max_pixels=max_pixels) as video:
-        if _lacks_presentation_times(video):
-            return _segments(video, [], video.duration_seconds())
+        end_seconds = video.end_seconds()
+        if _lacks_presentation_times(video) and end_seconds is not None:
+            return _segments([_first_start(video)], end_seconds)
         ticks = config.segment_seconds / float(video.time_base)
-        starts = _indexed_starts(video, ticks)
-        end_seconds = video.duration_seconds()
+        starts = None
+        # Where stamps may jump, FFmpeg's index lists what it has read so far, not the whole file.
+        if end_seconds is not None and not may_jump(video.container):
+            starts = _indexed_starts(video, ticks, end_seconds)
         if starts is None:
-            starts, last_pts = _scanned_starts(video, ticks)
-            end_seconds = end_seconds if last_pts is None else video.seconds(last_pts)
-        return _segments(video, starts, end_seconds)
+            return _scanned_segments(video, config.segment_seconds)
+        return _segments(
+            [_first_start(video), *(_Start(pts, video.seconds(pts)) for pts in starts)],
+            end_seconds or 0.0,
+        )
 
 
 def _lacks_presentation_times(video: OpenVideo) -> bool:
@@ -46,37 +54,45 @@ def _lacks_presentation_times(video: OpenVideo) -> bool:
     return video.container.format.name == "avi" and bool(video.stream.codec_context.has_b_frames)
 
 
-def _segments(video: OpenVideo, starts: list[int], end_seconds: float) -> tuple[Segment, ...]:
-    bounds = [video.origin, *(start for start in starts if start > video.origin)]
-    seconds = [video.seconds(pts) for pts in bounds]
-    ends = [*seconds[1:], max(end_seconds, seconds[-1])]
+class _Start(NamedTuple):
+    """Where a segment starts."""
+
+    pts: int
+    seconds: float
+
+
+def _first_start(video: OpenVideo) -> _Start:
+    return _Start(video.first_pts, video.seconds(video.first_pts))
+
+
+def _segments(starts: list[_Start], end_seconds: float) -> tuple[Segment, ...]:
+    ends = [*starts[1:], _Start(0, max(end_seconds, starts[-1].seconds))]
     return tuple(
         Segment(
             index=index,
-            start_pts=bounds[index],
-            end_pts=bounds[index + 1] if index + 1 < len(bounds) else None,
-            start_seconds=seconds[index],
-            end_seconds=ends[index],
+            start_pts=start.pts,
+            end_pts=end.pts if index + 1 < len(starts) else None,
+            start_seconds=start.seconds,
+            end_seconds=end.seconds,
         )
-        for index in range(len(bounds))
+        for index, (start, end) in enumerate(zip(starts, ends, strict=True))
     )
 
 
-def _indexed_starts(video: OpenVideo, ticks: float) -> list[int] | None:
+def _indexed_starts(video: OpenVideo, ticks: float, end_seconds: float) -> list[int] | None:
     """Segment starts from the container's index; None if no index covers the whole file."""
     keys = sorted(entry.timestamp for entry in video.stream.index_entries if entry.is_keyframe)
-    length = video.duration_seconds() / float(video.time_base)
-    if not keys or not length or video.origin + length - keys[-1] > ticks:
+    if not keys or (end_seconds - video.seconds(keys[-1])) / float(video.time_base) > ticks:
         return None
     # Some indexes list decoding times, which run ahead of presentation times by this delay.
-    delay = max(0, video.origin - keys[0])
+    delay = max(0, video.first_pts - keys[0])
     starts: list[int] = []
     for key in _spaced(keys, ticks)[1:]:
         # Frames are owned by presentation time, which only the keyframe's packet contains.
         pts = _keyframe_pts(video, key, delay)
         if pts is None:
             break  # the file ends before its index does: the current segment runs to the end
-        if pts - (starts[-1] if starts else video.origin) >= ticks:
+        if pts - (starts[-1] if starts else video.first_pts) >= ticks:
             starts.append(pts)
     return starts
 
@@ -95,28 +111,38 @@ def _keyframe_pts(video: OpenVideo, timestamp: int, delay: int) -> int | None:
     return None
 
 
-class _Scan(NamedTuple):
-    """Result of reading every packet of a file."""
+def _scanned_segments(video: OpenVideo, segment_seconds: float) -> tuple[Segment, ...]:
+    """Segments from a scan over all packets.
 
-    starts: list[int]  # pts where segments start, the first segment's left out
-    end: int | None  # pts at which the last frame ends; None if unknown
-
-
-def _scanned_starts(video: OpenVideo, ticks: float) -> _Scan:
-    """Segment starts and the end of the last frame from a scan over all packets."""
-    keys: list[int] = []
-    end: int | None = None
+    Where time stamps begin anew, they identify no frame, so the whole file is one segment.
+    """
+    clock = video.timeline()
+    starts = [_first_start(video)]
+    end, unique = starts[0].seconds, True
     for packet in packets_from_keyframe(video, []):
         if packet.size == 0:
             break
-        if packet.pts is None:
-            return _Scan([], None)
-        if packet.is_keyframe and keys and packet.pts <= keys[-1]:
-            return _Scan([], None)  # time runs backwards, so no time stamp identifies a frame
-        if packet.is_keyframe:
-            keys.append(packet.pts)
-        end = max(packet.pts + (packet.duration or 0), end or packet.pts)
-    return _Scan(_spaced(keys, ticks)[1:], end)
+        stamp = packet.pts if packet.dts is None else packet.dts
+        decoded = clock.read(None if stamp is None else video.seconds(stamp))
+        if packet.pts is None or stamp is None:
+            unique = False
+            end = max(end, decoded + _duration(video, packet))
+            continue
+        shown = video.seconds(packet.pts) + clock.offset
+        if abs(shown - decoded) > MAX_GAP_DISCONTINUOUS:
+            shown = decoded  # one of the two stamps is from before a jump
+        if packet.is_keyframe and packet.pts <= starts[-1].pts:
+            unique &= len(starts) == 1 and not clock.jumps
+        elif packet.is_keyframe and shown - starts[-1].seconds >= segment_seconds:
+            starts.append(_Start(packet.pts, shown))
+        end = max(end, shown + _duration(video, packet))
+    if not unique or clock.jumped_back:
+        starts = starts[:1]
+    return _segments(starts, end)
+
+
+def _duration(video: OpenVideo, packet: Packet[VideoStream]) -> float:
+    return float((packet.duration or 0) * video.time_base)
 
 
 def _spaced(keys: list[int], ticks: float) -> list[int]:

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, cast
 
 from vcn_ray.errors import MediaError, Reason, S3Error
 from vcn_ray.io.meter import count_bytes
+from vcn_ray.io.paths import local_path
 from vcn_ray.io.s3 import SCHEME, S3Config, split_uri
 from vcn_ray.io.s3_objects import S3Objects
 from vcn_ray.io.video import Source
@@ -138,5 +139,5 @@ def open_source(uri: str, etag: str, s3: S3Config) -> Source:
         UsageError: An S3 uri that names no object.
     """
     if not uri.startswith(SCHEME):
-        return uri
+        return local_path(uri)
     return cast(BinaryIO, S3File(uri, etag, config=s3))  # a RawIOBase, which typeshed keeps apart

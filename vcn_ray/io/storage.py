@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from vcn_ray.errors import S3Error, StorageError, UsageError
 from vcn_ray.io.atomic import atomic_file
 from vcn_ray.io.meter import count_bytes
+from vcn_ray.io.paths import local_path
 from vcn_ray.io.retry import retried
 from vcn_ray.io.s3 import SCHEME, S3Config, split_uri
 from vcn_ray.io.s3_objects import S3Objects
@@ -117,7 +118,7 @@ class Storage:
         s3 = s3 or S3Config()
         if not is_remote(uri):
             # A relative path would mean another folder in another process.
-            root = str(Path(uri.removeprefix("file://")).expanduser().absolute())
+            root = str(Path(local_path(uri)).expanduser().absolute())
             return cls(uri=root, s3=s3, _place=LocalPlace(), _root=root)
         if not uri.startswith(SCHEME):
             raise StorageError(f"cannot open {redact(uri)}: name a folder or s3://bucket/prefix")

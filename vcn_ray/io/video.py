@@ -1,4 +1,4 @@
-"""Opens a video file, probes it and decodes its frames in order; it knows nothing of faces.
+"""Opens a video file and chooses the stream and the clock that count; it decodes nothing.
 
 A file is opened as a stream of bytes and nothing else: anything that its text may point to
 (playlists, other files, addresses) is never opened.
@@ -9,30 +9,38 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
-from typing import BinaryIO, NamedTuple
+from functools import partial
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import av
 from av.container import InputContainer
-from av.packet import Packet
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from pydantic.dataclasses import dataclass
 
 from vcn_ray.bounds import STRICT, Count, Positive
 from vcn_ray.errors import MediaError
-from vcn_ray.records import VideoInfo
+from vcn_ray.io.damage import is_scrambled
+from vcn_ray.io.streams import choose_stream, count_packets, is_encrypted
+from vcn_ray.io.timeline import (
+    Timeline,
+    earliest_start,
+    frame_period,
+    max_gap_seconds,
+    start_of_file,
+)
+
+T = TypeVar("T")
 
 Source = str | os.PathLike[str] | BinaryIO
 """A path, or a seekable binary file (of an object store, for instance)."""
 
 READ_BYTES = 1 << 20  # one request to an object store; small reads cost a round trip each
-MAX_BAD_PACKETS = 200  # in a row, after which decoding stops
-TEXT_FORMATS = ("tty", "hls", "concat", "dash", "sdp")  # FFmpeg would render or follow their text
 MAX_PIXELS = 1 << 26  # of one picture, 8192 x 8192; 8K has half of it
 UNSTATED_TIME_BASE = Fraction(1, 90_000)  # FFmpeg's default
-HDR_TRANSFERS = (16, 18)  # PQ and HLG in ISO/IEC 23091-2
+MAX_SECONDS = 30 * 86_400.0  # no video is longer; what claims to be has a wrong clock
+MIN_BYTES_PER_SECOND = 16  # of a file, likewise
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -51,11 +59,14 @@ class OpenVideo(NamedTuple):
     container: InputContainer
     stream: VideoStream
     name: str  # for messages
+    file: BinaryIO
+    zero: Fraction  # time stamp of second 0, in seconds
     max_pixels: int = MAX_PIXELS  # of one picture
+    moving: int = 1  # number of streams with moving pictures
 
     @property
-    def origin(self) -> int:
-        """Time stamp of second 0."""
+    def first_pts(self) -> int:
+        """Time stamp at which the picture begins."""
         return self.stream.start_time or 0
 
     @property
@@ -64,14 +75,26 @@ class OpenVideo(NamedTuple):
         return self.stream.time_base or UNSTATED_TIME_BASE
 
     def seconds(self, pts: int) -> float:
-        """A time stamp as seconds from the start of the video."""
-        return float((pts - self.origin) * self.time_base)
+        """A time stamp as seconds from the start of the file."""
+        return float(pts * self.time_base - self.zero)
 
-    def duration_seconds(self) -> float:
-        """The duration of the stream, else of the container; 0 if neither states one."""
+    def end_seconds(self) -> float | None:
+        """Where the container says that the picture ends; None if it says nothing plausible."""
         if self.stream.duration:
-            return float(self.stream.duration * self.time_base)
-        return (self.container.duration or 0) / 1e6
+            end = self.seconds(self.first_pts + self.stream.duration)
+        else:
+            end = (self.container.duration or 0) / 1e6
+            # Matroska states where the last frame ends, by a clock that need not begin at 0.
+            is_absolute = "matroska" in self.container.format.name and 0 < self.zero < end
+            end -= float(self.zero) if is_absolute else 0.0
+        start = self.seconds(self.first_pts)
+        size = self.container.size
+        plausible = start < end < MAX_SECONDS and size >= MIN_BYTES_PER_SECOND * (end - start)
+        return end if plausible else None
+
+    def timeline(self, offset: float = 0.0) -> Timeline:
+        """A clock for its frames or packets."""
+        return Timeline(frame_period(self.stream), max_gap_seconds(self.container), offset)
 
     def check_size(self, width: int, height: int) -> None:
         """Refuse pictures over the limit.
@@ -99,28 +122,60 @@ def open_video(
         max_pixels: Of one picture.
 
     Raises:
-        MediaError: `missing`, `unreadable`, `no_video_stream` or `too_large`.
+        MediaError: `missing`, `unreadable`, `no_video_stream`, `encrypted` or `too_large`.
     """
     name = source_name(source)
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open_file(source))
         try:
-            container = av.open(
-                file,
-                buffer_size=READ_BYTES,
-                metadata_errors="replace",
-                io_open=_refuse_to_open,
-            )
+            container = stack.enter_context(_open_container(file))
         except (av.FFmpegError, OSError, ValueError) as error:
-            _raise_if_out_of_memory(error)
-            message = f"{name} is not a video, or its end is missing: {_reason(error)}"
+            raise_if_out_of_memory(error)
+            if is_scrambled(file):
+                raise encrypted_error(name) from error
+            message = f"{name} is not a video, or its end is missing: {reason_of(error)}"
             raise MediaError("unreadable", message) from error
-        stack.enter_context(container)
-        stream = _pick_stream(container, name, threads)
-        video = OpenVideo(container, stream, name, max_pixels)
+        choice = choose_stream(container, name, lambda: _look_again(file, {}, count_packets))
+        stream = choice.stream
+        if is_encrypted(stream) or (container.format.name == "mpegts" and is_scrambled(file)):
+            raise encrypted_error(name)
+        stream.codec_context.thread_count = threads
+        if threads > 1:
+            stream.codec_context.thread_type = "AUTO"
+        unedited = partial(_look_again, file, {"ignore_editlist": "1"}, earliest_start)
+        zero = start_of_file(container, stream, unedited)
+        video = OpenVideo(container, stream, name, file, zero, max_pixels, choice.moving)
         # The container states a size before any picture is allocated; every frame is checked too.
         video.check_size(stream.codec_context.width, stream.codec_context.height)
         yield video
+
+
+def _open_container(file: BinaryIO, options: dict[str, str] | None = None) -> InputContainer:
+    container: InputContainer = av.open(
+        file,
+        buffer_size=READ_BYTES,
+        metadata_errors="replace",
+        io_open=_refuse_to_open,
+        options=options or {},
+    )
+    return container
+
+
+def encrypted_error(name: str) -> MediaError:
+    """The error of a file with a protected picture."""
+    text = f"{name}: its picture is encrypted; give a copy without protection"
+    return MediaError("encrypted", text)
+
+
+def _look_again(file: BinaryIO, options: dict[str, str], look: Callable[[InputContainer], T]) -> T:
+    """Open a file that is already open a second time, from its start."""
+    position = file.tell()
+    try:
+        file.seek(0)
+        with _open_container(file, options) as container:
+            return look(container)
+    finally:
+        file.seek(position)
 
 
 @contextlib.contextmanager
@@ -141,7 +196,7 @@ def open_file(source: Source) -> Iterator[BinaryIO]:
         except FileNotFoundError as error:
             raise MediaError("missing", f"{name}: there is no such file") from error
         except OSError as error:
-            raise MediaError("unreadable", f"{name} cannot be read: {_reason(error)}") from error
+            raise MediaError("unreadable", f"{name} cannot be read: {reason_of(error)}") from error
         if size == 0:
             raise MediaError("unreadable", f"{name} is empty")
         yield file
@@ -153,134 +208,17 @@ def source_name(source: Source) -> str:
     return os.path.basename(os.fspath(path)) if isinstance(path, str | os.PathLike) else "the file"
 
 
-def probe(source: Source, max_pixels: int = MAX_PIXELS) -> VideoInfo:
-    """Read a video's properties from its container and its first frame.
-
-    Raises:
-        MediaError: `missing`, `unreadable`, `no_video_stream`, `too_large`, or `decode_error`
-            if not one frame decodes.
-    """
-    with open_video(source, max_pixels=max_pixels) as video:
-        frame = next(decode_frames(video, []), None)
-        if frame is None:
-            raise MediaError("decode_error", f"{video.name}: none of its frames can be decoded")
-        width, height, rotation = displayed_size(video, frame)
-        rate = video.stream.average_rate or video.stream.guessed_rate or 0
-        return VideoInfo(
-            width=width,
-            height=height,
-            rotation=rotation,
-            duration_seconds=video.duration_seconds(),
-            frame_rate=float(rate),
-            codec=video.stream.codec_context.name,
-            hdr=int(frame.color_trc) in HDR_TRANSFERS,
-            interlaced=bool(frame.interlaced_frame),
-        )
-
-
-class DisplayedSize(NamedTuple):
-    """The size of a video as a player shows it."""
-
-    width: int  # pixels
-    height: int
-    rotation: int  # degrees counter-clockwise by which decoded frames must turn: 0 90 180 270
-
-
-def displayed_size(video: OpenVideo, frame: VideoFrame) -> DisplayedSize:
-    """Apply a frame's pixel aspect and rotation to its size.
-
-    Raises:
-        MediaError: `too_large`.
-    """
-    width = max(1, round(frame.width * (video.stream.sample_aspect_ratio or 1)))
-    height = frame.height
-    video.check_size(width, height)  # flat pixels can make a small picture a wide one
-    rotation = round(frame.rotation / 90) * 90 % 360
-    if rotation in (90, 270):
-        width, height = height, width
-    return DisplayedSize(width, height, rotation)
-
-
-def decode_frames(video: OpenVideo, problems: list[str]) -> Iterator[VideoFrame]:
-    """Decode from the next keyframe on, in order of presentation, and skip damaged packets.
-
-    Args:
-        video: The container, at the start or just after a seek.
-        problems: Gets one line for each kind of damage.
-    """
-    damaged = bad_in_a_row = 0
-    for packet in packets_from_keyframe(video, problems):
-        try:
-            frames = packet.decode()
-        except av.FFmpegError as error:
-            _raise_if_out_of_memory(error)
-            damaged, bad_in_a_row = damaged + 1, bad_in_a_row + 1
-            if damaged == 1:
-                problems.append(f"a packet near {_at(video, packet)} is damaged: {_reason(error)}")
-            if bad_in_a_row == MAX_BAD_PACKETS:
-                problems.append(f"gave up after {bad_in_a_row} damaged packets in a row")
-                return
-            continue
-        bad_in_a_row = 0 if frames else bad_in_a_row
-        for frame in frames:
-            video.check_size(frame.width, frame.height)  # the size may change within a stream
-            yield frame
-    if damaged > 1:
-        problems.append(f"{damaged} packets are damaged")
-
-
-def packets_from_keyframe(video: OpenVideo, problems: list[str]) -> Iterator[Packet[VideoStream]]:
-    """Packets of the video from the next keyframe on, then one empty packet that flushes."""
-    started = False
-    packets = video.container.demux(video.stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.FFmpegError as error:
-            _raise_if_out_of_memory(error)
-            problems.append(f"cannot be read to its end: {_reason(error)}")
-            packet = None
-        if packet is None or packet.size == 0:
-            flush = av.Packet()
-            flush.stream = video.stream
-            yield flush
-            return
-        started = started or packet.is_keyframe
-        if started:
-            yield packet
-
-
-def _pick_stream(container: InputContainer, name: str, threads: int) -> VideoStream:
-    """The first video stream that is not a cover picture."""
-    if set(container.format.name.split(",")) & set(TEXT_FORMATS):
-        raise MediaError("unreadable", f"{name} is text, not a video")
-    cover = av.stream.Disposition.attached_pic
-    streams = [stream for stream in container.streams.video if not stream.disposition & cover]
-    streams = [stream for stream in streams if stream.codec_context is not None]
-    if not streams and not container.streams.audio:
-        raise MediaError("unreadable", f"{name} contains neither video nor sound")
-    if not streams:
-        raise MediaError("no_video_stream", f"{name} contains only sound, no video")
-    stream = streams[0]
-    stream.codec_context.thread_count = threads
-    if threads > 1:
-        stream.codec_context.thread_type = "AUTO"
-    return stream
-
-
 def _refuse_to_open(url: str, flags: int, options: dict[str, str]) -> BinaryIO:
     raise PermissionError(f"a video may not open another file: {url}")
 
 
-def _raise_if_out_of_memory(error: BaseException) -> None:
+def raise_if_out_of_memory(error: BaseException) -> None:
+    """Raise an error again that says that memory is missing."""
     if isinstance(error, MemoryError):  # FFmpeg raises one too; it is no fault of the file
         raise error
 
 
-def _at(video: OpenVideo, packet: Packet[VideoStream]) -> str:
-    return "an unknown time" if packet.pts is None else f"{video.seconds(packet.pts):.1f} s"
-
-
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """What an error of FFmpeg or of the system says, in one line."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split())

@@ -118,8 +118,10 @@ def frame_content(frame: DecodedFrame, pictures: list[U8], start: int) -> Conten
         "shapes": [picture.shape for picture in pictures],
         "number": frame.number_in_segment,
         "seconds": frame.seconds,
+        "end": frame.end_seconds,
         "scale": frame.scale,
         "width": frame.displayed_width,
+        "height": frame.displayed_height,
     }
 
 
@@ -134,11 +136,13 @@ def read_frame(content: Content, memory: mmap.mmap) -> DecodedFrame:
     return DecodedFrame(
         number_in_segment=int(content["number"]),
         seconds=float(content["seconds"]),
+        end_seconds=float(content["end"]),
         analysed=bool(images),
         image=images[0] if images else None,
         small=small,
         scale=float(content["scale"]),
         displayed_width=int(content["width"]),
+        displayed_height=int(content["height"]),
     )
 
 

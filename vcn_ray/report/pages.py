@@ -5,8 +5,9 @@ One page shows a title; the index lists all titles.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from urllib.parse import quote
@@ -49,6 +50,7 @@ class IndexEntry:
     screen: str  # time with any face on screen
     people: int
     warnings: int
+    place: str  # what tells it apart from others of its name; empty where none has its name
     covers: tuple[str, ...]  # base64 JPEG, most time on screen first
 
 
@@ -59,14 +61,15 @@ def write_reports(storage: Storage) -> PagePaths:
         UsageError: There is no result.
         StorageError: A page cannot be written.
     """
-    paths, entries = [], []
+    paths, entries, uris = [], [], []
     for title in stored_titles(storage):
         view = build_view(title)
         path = f"titles/{title.title_id}/report.html"
         storage.write_bytes(path, render_title(view).encode())
         paths.append(path)
         entries.append(index_entry(view))
-    storage.write_bytes("index.html", render_index(entries).encode())
+        uris.append([str(video["uri"]) for video in title.summary["videos"]])
+    storage.write_bytes("index.html", render_index(tell_apart(entries, uris)).encode())
     return PagePaths(titles=tuple(paths), index="index.html")
 
 
@@ -109,8 +112,23 @@ def index_entry(view: TitleView) -> IndexEntry:
         screen=view.summary.screen,
         people=len(view.people),
         warnings=len(view.notes.warnings),
+        place="",
         covers=tuple(view.images[number] for number in covers if number is not None),
     )
+
+
+def tell_apart(entries: Sequence[IndexEntry], uris: Sequence[list[str]]) -> list[IndexEntry]:
+    """Give the place of its first video to each title that shares its name with others.
+
+    Args:
+        entries: Of the index.
+        uris: Of the videos of each title.
+    """
+    names = Counter(entry.title for entry in entries)
+    return [
+        replace(entry, place=", ".join(videos[:1])) if names[entry.title] > 1 else entry
+        for entry, videos in zip(entries, uris, strict=True)
+    ]
 
 
 def render_index(entries: Sequence[IndexEntry]) -> str:

@@ -17,6 +17,7 @@ from vcn_ray.rows.segment_rows import SegmentTables
 from vcn_ray.schema import CROPS, DETECTIONS, SHOTS, VIDEO_TRACKS
 
 TURNED_DEGREES = 60  # from here on, neither detectors nor encoders know faces
+SHOWN_COLUMNS = ("width_pixels", "height_pixels")
 SHORT = "short"  # why a face of a track with too few faces is left out
 
 
@@ -35,7 +36,7 @@ class JoinedVideo:
     signals: FrameSignals
     faces: Faces
     rows: pa.Table  # (n) DETECTIONS of the same faces
-    frame_seconds: float  # how long a frame is shown, median
+    ends: F64  # (t,) seconds until which each frame stands
 
 
 class VideoTables(NamedTuple):
@@ -46,18 +47,18 @@ class VideoTables(NamedTuple):
     crops: pa.Table
     rejected: dict[str, int]  # number of faces left out, by reason
     turned: int  # number of faces of tracks that lie on their side or upside down
+    end_seconds: float  # at which the picture ends
 
 
-def join_segments(segments: list[SegmentTables], displayed_width: int) -> JoinedVideo:
+def join_segments(segments: list[SegmentTables]) -> JoinedVideo:
     """Put a video's segments together and number its frames.
 
     Args:
         segments: In order of time; unreadable ones are missing.
-        displayed_width: Pixels.
     """
     if not segments:
         return _empty_video()
-    signals = join_signals([_read_signals(s.frames, displayed_width) for s in segments])
+    signals = join_signals([_read_signals(s.frames) for s in segments])
     starts = np.cumsum([0] + [s.frames.num_rows for s in segments[:-1]])
     frame = np.concatenate(
         [
@@ -73,8 +74,8 @@ def join_segments(segments: list[SegmentTables], displayed_width: int) -> Joined
         scores=column_array(rows, "score").astype(np.float32),
         kept=kept.astype(np.bool_),
     )
-    steps = np.diff(signals.seconds)
-    return JoinedVideo(signals, faces, rows, float(np.median(steps)) if len(steps) else 0.04)
+    ends = signals.seconds if signals.ends is None else signals.ends
+    return JoinedVideo(signals, faces, rows, ends)
 
 
 def _empty_video() -> JoinedVideo:
@@ -89,10 +90,10 @@ def _empty_video() -> JoinedVideo:
     )
     boxes = np.zeros((0, 4), np.float32)
     faces = Faces(none, boxes, none.astype(np.float32), none.astype(np.bool_))
-    return JoinedVideo(signals, faces, DETECTIONS.empty_table(), 0.04)
+    return JoinedVideo(signals, faces, DETECTIONS.empty_table(), none.astype(np.float64))
 
 
-def _read_signals(frames: pa.Table, displayed_width: int) -> SegmentSignals:
+def _read_signals(frames: pa.Table) -> SegmentSignals:
     motion = [
         UNKNOWN_MOTION.ravel() if m is None else m for m in frames.column("motion").to_pylist()
     ]
@@ -107,7 +108,8 @@ def _read_signals(frames: pa.Table, displayed_width: int) -> SegmentSignals:
         motion=np.array(motion, np.float32).reshape(-1, 2, 3),
         first=decode_image(thumbnails[0].as_py()),
         last_analysed=decode_image(thumbnails[last_analysed].as_py()),
-        displayed_width=displayed_width,
+        ends=column_array(frames, "end_seconds"),
+        shown=np.stack([column_array(frames, n) for n in SHOWN_COLUMNS], axis=1).astype(np.int64),
     )
 
 
@@ -136,16 +138,13 @@ def video_tables(video_id: str, joined: JoinedVideo, shots: Shots, links: Links)
         crops=_crops_table(joined, links, names),
         rejected=rejected,
         turned=_count_turned(joined, links),
+        end_seconds=round(float(joined.ends.max(initial=0.0)), 6),
     )
 
 
 def _count_turned(joined: JoinedVideo, links: Links) -> int:
     roll = column_array(joined.rows, "roll_degrees")
     return int((np.abs(roll[links.track >= 0]) >= TURNED_DEGREES).sum())
-
-
-def _end_seconds(joined: JoinedVideo, last_frame: int) -> float:
-    return float(joined.signals.seconds[last_frame]) + joined.frame_seconds
 
 
 def _shot_rows(
@@ -158,7 +157,7 @@ def _shot_rows(
             "start_frame": int(start),
             "end_frame": int(end),
             "start_seconds": float(joined.signals.seconds[start]),
-            "end_seconds": _end_seconds(joined, int(end) - 1),
+            "end_seconds": float(joined.ends[end - 1]),
         }
         for name, start, end in zip(shot_ids, shots.starts, shots.ends, strict=True)
     ]
@@ -186,7 +185,7 @@ def _track_rows(
                 "start_frame": first,
                 "end_frame": last + 1,
                 "start_seconds": float(joined.signals.seconds[first]),
-                "end_seconds": _end_seconds(joined, last),
+                "end_seconds": float(joined.ends[last]),
                 "faces": int(mine.sum()),
                 "crops": int(links.sampled[mine].sum()),
             }

@@ -19,7 +19,7 @@ from vcn_ray.io.tables import load_outputs, save_arrays, save_outputs
 from vcn_ray.learn.hooks import NO_HOOKS, Hooks
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.find import check_planned
-from vcn_ray.records import TrackOutputs
+from vcn_ray.records import Mask, TrackOutputs
 from vcn_ray.rows.result_rows import result_tables
 from vcn_ray.rows.segment_rows import SegmentTables
 from vcn_ray.rows.title_rows import (
@@ -43,7 +43,7 @@ from vcn_ray.run.plan import (
     detect_folder,
 )
 from vcn_ray.run.status import TitleStatus, point_to, read_status
-from vcn_ray.run.summary import build_summary
+from vcn_ray.run.summary import build_summary, is_turned
 from vcn_ray.steps import ADAPT, DETECT, adapt_title, cluster_title, detect_segment, track_video
 
 RESULT_TABLES = ("people", "tracks", "appearances", "merges")
@@ -170,7 +170,7 @@ def _write_tracks(
         )
         for index in segments
     ]
-    tables = track_video(video.video_id, parts, video.info.width, config)
+    tables = track_video(video.video_id, parts, config)
     for name in VIDEO_TABLES:
         storage.write_table(f"{video.track_folder}/{name}.parquet", getattr(tables, name))
     return {
@@ -179,6 +179,7 @@ def _write_tracks(
         "tracked": tables.crops.num_rows,
         "tracks": tables.tracks.num_rows,
         "crops": sum(tables.tracks.column("crops").to_pylist()),
+        "end_seconds": tables.end_seconds,
     }
 
 
@@ -256,6 +257,16 @@ def _in_order(outputs: TrackOutputs, tracks: TitleTracks, splits: Splits) -> Tra
     return outputs[np.array([row[name] for name in after], np.int64)]
 
 
+def _turned_tracks(title: TitlePlan, tracks: TitleTracks, storage: Storage) -> Mask:
+    """The tracks (k,) of the title's videos whose picture is on its side or upside down."""
+    turned = [
+        video.video_id
+        for video in title.videos
+        if is_turned(storage.read_manifest(video.track_folder))
+    ]
+    return np.isin(np.array(tracks.tracks.column("video_id").to_pylist(), str), turned)
+
+
 class ClusterDone(NamedTuple):
     """What commit_cluster returns."""
 
@@ -275,7 +286,8 @@ def commit_cluster(
     splits = storage.read_manifest(title.adapt_folder)["splits"]
     tracks = split_tracks(read_tracks(title, storage), splits)
     outputs = load_outputs(storage.read_bytes(f"{title.adapt_folder}/outputs.safetensors"))
-    clustering = cluster_title(outputs, tracks.cannot_link, pack.prior, config)
+    turned = _turned_tracks(title, tracks, storage)
+    clustering = cluster_title(outputs, tracks.cannot_link, pack.prior, config, turned)
     order = [video.video_id for video in title.videos]
     tables = result_tables(tracks, outputs, clustering, order)
     for name in RESULT_TABLES:

@@ -2,7 +2,7 @@
 
 | reason | tries | permanent |
 | --- | --- | --- |
-| `decode_error`, `no_video_stream`, `too_large` | 1 | yes: the bytes will not change |
+| `decode_error`, `no_video_stream`, `encrypted`, `too_large` | 1 | yes: the bytes will not change |
 | `crash`, `out_of_memory` of a decoder | 2 | yes: a fresh decoder ended alike |
 | `crash` of a decoder killed from outside | 2 | no: the machine may lack memory |
 | `timeout` while the decoder computed | 3 | yes |
@@ -32,7 +32,7 @@ SEGMENT_ATTEMPTS = {"crash": 2, "out_of_memory": 2, "timeout": 3}
 PLAN_ATTEMPTS = {"crash": 2, "out_of_memory": 2}
 """No second try after a timeout: a video that hangs would hold up the planning of all others."""
 
-CONTENT_REASONS = ("decode_error", "no_video_stream", "too_large")
+CONTENT_REASONS = ("decode_error", "no_video_stream", "encrypted", "too_large")
 """Faults in the bytes of a video, which its key stands for."""
 
 log = logging.getLogger(__name__)

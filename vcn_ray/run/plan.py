@@ -143,6 +143,8 @@ def plan_input(
     Returns:
         The plan, or why there is none.
     """
+    if video.problem:
+        return Failure(video.uri, "plan", None, "unreadable", f"{video.uri}: {video.problem}")
     try:
         return _plan_video(video, config, pack, cache)
     except MediaError as error:

@@ -19,6 +19,7 @@ from vcn_ray.config import RunConfig
 from vcn_ray.io.catalog import CatalogVideo
 from vcn_ray.io.decoder import decoders_kept
 from vcn_ray.io.identity import digest
+from vcn_ray.io.paths import file_name
 from vcn_ray.io.storage import Storage
 from vcn_ray.run.devices import count_cpus
 from vcn_ray.run.events import RunLog
@@ -53,7 +54,7 @@ def group_titles(videos: list[CatalogVideo]) -> list[TitleInputs]:
         # Two files of one name are two titles, and a title may have the name of a file.
         groups.setdefault((bool(video.title), video.title or video.uri), []).append(video)
     return [
-        TitleInputs(name if named else Path(name).stem, named, tuple(members))
+        TitleInputs(name if named else Path(file_name(name)).stem, named, tuple(members))
         for (named, name), members in groups.items()
     ]
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vcn_ray.config import RunConfig, dump_config
-from vcn_ray.io.catalog import CatalogVideo
+from vcn_ray.io.catalog import Catalog, CatalogVideo
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import make_table
 from vcn_ray.redact import redact
@@ -44,7 +44,7 @@ class RunClock:
 
 def write_run(
     clock: RunClock,
-    catalog: list[CatalogVideo],
+    catalog: Catalog,
     outcome: RunOutcome,
     config: RunConfig,
     storage: Storage,
@@ -84,6 +84,7 @@ def write_run(
             s: [v["status"] for v in videos].count(s)
             for s in ("done", "reused", "partial", "failed", "open")
         },
+        "skipped": dict(sorted(catalog.skipped.items())),
         "work": outcome.work,
         "work_span_seconds": round(outcome.span_seconds, 3),
         "local": clock.local,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import posixpath
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from vcn_ray.errors import MediaError, S3Error, StorageError, UsageError
 from vcn_ray.io.catalog import CatalogVideo
 from vcn_ray.io.identity import digest, object_hash, stream_hash, video_id
 from vcn_ray.io.isolation import plan_segments, probe
+from vcn_ray.io.paths import file_name, local_path
 from vcn_ray.io.s3 import S3Config, split_uri
 from vcn_ray.io.s3_file import media_error, open_source
 from vcn_ray.io.s3_objects import S3Objects, StoredObject
@@ -112,25 +113,29 @@ def _find_object(video: CatalogVideo, s3: S3Config) -> StoredObject:
 
 def _read_container(source: Source, config: RunConfig) -> tuple[VideoInfo, tuple[Segment, ...]]:
     limits, decode = config.isolation, part_of(config.detect, DecodeConfig)
-    return retry(
+    info, segments = retry(
         lambda: (probe(source, limits), plan_segments(source, decode, limits)),
         PLAN_ATTEMPTS,
     )
+    # A scan knows better than the container, which may have been joined of several recordings.
+    return replace(info, duration_seconds=segments[-1].end_seconds), segments
 
 
 def _probe_file(uri: str, config: RunConfig) -> KnownVideo:
-    path = Path(uri)
+    path = Path(local_path(uri))
     try:
-        there = path.is_file()
+        there, exists = path.is_file(), path.exists()
     except (OSError, ValueError) as error:  # a name that no file system takes
         raise MediaError("missing", f"{uri[:100]}: {one_line(error)}") from error
     if not there:
+        if exists:
+            raise MediaError("unreadable", f"{uri}: no regular file")
         raise MediaError("missing", f"{uri}: no such file")
-    info, segments = _read_container(uri, config)
+    info, segments = _read_container(path, config)
     try:
         with path.open("rb") as stream:
             content = stream_hash(stream)
-        name = video_id(path.stem, path.stat().st_size, content)
+        name = video_id(Path(file_name(uri)).stem, path.stat().st_size, content)
     except OSError as error:
         raise MediaError("unreadable", f"{uri}: {one_line(error)}") from error
     return KnownVideo(name, "", info, segments)

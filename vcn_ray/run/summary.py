@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from vcn_ray.config import RunConfig, select
+from vcn_ray.io.paths import file_name
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import column_array
 from vcn_ray.packs.face_pack import FacePack
@@ -49,6 +50,10 @@ WARNINGS = {
     "partial": WarningText(
         "Parts of the title are missing",
         "a part of the title could not be read; people who appear only there are missing",
+    ),
+    "several_pictures": WarningText(
+        "Only one of several pictures was indexed",
+        "a file has several moving pictures, as of two cameras",
     ),
     "turned": WarningText(
         "The picture may be sideways or upside down",
@@ -105,6 +110,7 @@ def build_summary(
     )
     codes = [code for code in (*adapted["warnings"], *cluster_warnings) if code not in SILENT]
     codes += ["partial"] if partial else []
+    codes += [text for video in title.videos for text in _other_pictures(video)]
     counts = {
         "people": tables.people.num_rows,
         **count_tracks(tables.tracks),
@@ -117,7 +123,9 @@ def build_summary(
         "method_version": METHOD_VERSION,
         "title": title.title,
         "title_id": title.title_id,
-        "videos": [_describe(video) for video in title.videos],
+        "videos": [
+            _describe(video, manifest) for video, manifest in zip(title.videos, tracks, strict=True)
+        ],
         "missing_videos": [redact(uri) for uri in title.missing],
         "keys": {
             "detect": [video.detect_folder for video in title.videos],
@@ -160,11 +168,13 @@ def doubts(
         tracks: The manifests of step `track` of its videos.
         config: Settings of the run.
     """
-    turned, tracked = (sum(m[name] for m in tracks) for name in ("turned", "tracked"))
-    if turned > MOSTLY * tracked:
+    upset = [manifest for manifest in tracks if is_turned(manifest)]
+    if upset:
+        turned, tracked = (sum(m[name] for m in upset) for name in ("turned", "tracked"))
+        which = "" if len(tracks) == 1 else f" in {len(upset)} of {len(tracks)} videos"
         yield (
-            f"turned: {turned} of {tracked} faces lie on their side or upside down, and such faces "
-            "are told apart badly; turn the video upright and index it again"
+            f"turned: {turned} of {tracked} faces{which} lie on their side or upside down, so "
+            "nobody there can be told apart; turn the video upright and index it again"
         )
     seconds = counts["seconds"]
     if seconds["people"] < (1 - MOSTLY) * seconds["tracks"]:
@@ -180,6 +190,15 @@ def doubts(
             f"{config.detect.min_face_pixels:g} and were left out; lower it, or give a larger copy "
             "of the video"
         )
+
+
+def is_turned(tracks: dict[str, Any]) -> bool:
+    """True if most faces of a video lie on their side or upside down.
+
+    Args:
+        tracks: The manifest of its step `track`.
+    """
+    return bool(tracks["turned"] > MOSTLY * tracks["tracked"])
 
 
 def count_tracks(tracks: pa.Table) -> dict[str, Any]:
@@ -207,12 +226,30 @@ def count_tracks(tracks: pa.Table) -> dict[str, Any]:
     }
 
 
-def _describe(video: VideoPlan) -> dict[str, Any]:
+def _other_pictures(video: VideoPlan) -> Iterator[str]:
     info = video.info
+    if info.moving_pictures > 1:
+        name = file_name(redact(video.uri))
+        yield (
+            f"several_pictures: {name} has {info.moving_pictures} moving pictures, and only the "
+            f"main one of {info.width} x {info.height} pixels was indexed; give the others as "
+            "files of their own"
+        )
+
+
+def _describe(video: VideoPlan, tracks: dict[str, Any]) -> dict[str, Any]:
+    """What a result says of a video.
+
+    Its length is that of the pictures that were read; where some are missing, at least the length
+    that its container states.
+    """
+    info, seconds = video.info, tracks["end_seconds"]
+    if tracks["detect"]["failures"]:
+        seconds = max(seconds, info.duration_seconds)
     return {
         "video_id": video.video_id,
         "uri": redact(video.uri),
-        "duration_seconds": info.duration_seconds,
+        "duration_seconds": seconds,
         "width": info.width,
         "height": info.height,
         "frame_rate": info.frame_rate,

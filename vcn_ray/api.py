@@ -18,7 +18,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from vcn_ray.config import RunConfig, load_config, with_pack
+from vcn_ray.config import RunConfig, load_config, with_pack, with_settings
 from vcn_ray.console import ProgressDisplay
 from vcn_ray.core.track import cannot_link_pairs
 from vcn_ray.errors import ShapeError
@@ -29,6 +29,7 @@ from vcn_ray.packs.embedded import DEFAULT as DEFAULT_PACK
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.find import find_pack, open_pack, resolve_pack
 from vcn_ray.records import I64, U8, TitleCrops
+from vcn_ray.report.pages import write_reports
 from vcn_ray.results import Results
 from vcn_ray.run.devices import device_for
 from vcn_ray.run.events import Event, Observer, RunLog
@@ -47,6 +48,7 @@ from vcn_ray.run.planning import (
 from vcn_ray.run.record import RunClock, write_run
 from vcn_ray.run.sources import PlanCache
 from vcn_ray.run.status import TitleStatus
+from vcn_ray.run.verify import Verified, uncommit_damage, verify_output
 from vcn_ray.steps import DETECT, People
 from vcn_ray.steps import run_title as run_crops
 
@@ -183,6 +185,18 @@ def run_index(request: IndexRequest, display: Display, clock: RunClock) -> Index
         StorageError: The output cannot be read or written.
     """
     config, catalog, storage = prepare(request)
+    return _run_catalog(replace(request, config=config), catalog, storage, display, clock)
+
+
+def _run_catalog(
+    request: IndexRequest,
+    catalog: list[CatalogVideo],
+    storage: Storage,
+    display: Display,
+    clock: RunClock,
+) -> IndexedCatalog:
+    """Index a catalog that was read, with a pack that was resolved."""
+    config = request.config
     groups = group_titles(catalog)
     if request.sample is not None:
         groups = sample_titles(groups, request.sample, config.seed)
@@ -216,6 +230,105 @@ def run_index(request: IndexRequest, display: Display, clock: RunClock) -> Index
     return IndexedCatalog(
         storage.uri, outcome.titles, outcome.failures, tuple(eraser.again), record, storage
     )
+
+
+@dataclass(frozen=True)
+class VerifiedOutput:
+    """What a look at every file of an output found.
+
+    Attributes:
+        output: Where the results are.
+        files: Number of files that were compared with what was written.
+        damage: A line for each file that was missing, cut, altered or swapped.
+        left: A line for each that is so still: all of them, unless they were repaired.
+        failures: Why something could not be made again.
+    """
+
+    output: str
+    files: int
+    damage: tuple[str, ...]
+    left: tuple[str, ...]
+    failures: tuple[Failure, ...] = ()
+
+
+def verify(
+    output: PathLike,
+    *,
+    repair: bool = False,
+    local: bool = False,
+    config: RunConfig | PathLike | None = None,
+    progress: bool | Observer = False,
+) -> VerifiedOutput:
+    """Compare every file of an output with what was written, and make again what is damaged.
+
+    Args:
+        output: What `index` was given as output.
+        repair: Make again what is damaged, from what is sound, or else from the videos.
+        local: Repair in this process, without Ray.
+        config: How S3 and machines are used, or a TOML file; each result keeps its own settings.
+        progress: As of `index`.
+
+    Raises:
+        UsageError: The pack of a result cannot be used.
+        StorageError: The output cannot be read or written.
+    """
+    if not isinstance(config, RunConfig):
+        config = load_config(Path(config) if config else None)
+    display = ProgressDisplay() if progress is True else _Forward(progress or None)
+    return verify_with(os.fspath(output), config, display, repair=repair, local=local)
+
+
+def verify_with(
+    output: str, config: RunConfig, display: Display, *, repair: bool, local: bool
+) -> VerifiedOutput:
+    """Verify an output, as `verify`; each damaged file is shown once it is known.
+
+    Args:
+        output: A folder or S3 prefix.
+        config: How S3 and machines are used.
+        display: Shows it while it lasts.
+        repair: Make again what is damaged.
+        local: Repair without Ray.
+    """
+    storage = Storage.open(output, config.s3)
+    with display:
+        found = _look_at_all(storage, display)
+    damage = tuple(map(str, found.damage.values()))
+    if not (repair and damage):
+        return VerifiedOutput(storage.uri, found.files, damage, damage)
+    todo = uncommit_damage(found, storage)
+    failures: list[Failure] = []
+    for results in todo.rounds:
+        for settings in dict.fromkeys(origin.settings for origin in results):
+            request = IndexRequest(
+                inputs=[],
+                output=storage.uri,
+                config=with_settings(config, settings, "the settings of a result"),
+                local=local,
+            )
+            videos = [origin.catalog() for origin in results if origin.settings == settings]
+            catalog = list(dict.fromkeys(video for each in videos for video in each))
+            clock = RunClock.start(local, None)
+            done = _run_catalog(request, catalog, storage, display, clock)
+            failures += done.failures
+    if todo.pages:
+        write_reports(storage)
+    with display:
+        left = _look_at_all(storage, display, quiet=True)
+    return VerifiedOutput(
+        storage.uri, found.files, damage, tuple(map(str, left.damage.values())), tuple(failures)
+    )
+
+
+def _look_at_all(storage: Storage, display: Display, quiet: bool = False) -> Verified:
+    """Verify an output once, and show what is found."""
+    found, told = Verified(), 0
+    for found in verify_output(storage):
+        for line in [str(error) for error in found.damage.values()][told:]:
+            if not quiet:
+                display.note(line)
+        told = len(found.damage)
+    return found
 
 
 def prepare(request: IndexRequest) -> tuple[RunConfig, list[CatalogVideo], Storage]:

@@ -6,7 +6,8 @@ VcnError
 │   └── PackError                 a pack that is unknown, incomplete or does not match its checksums
 ├── MediaError(RuntimeError)      a video that cannot be used, with its reason for `failures`
 ├── StorageError(OSError)         an input or output place that cannot be read or written
-│   └── S3Error                   what S3 refused, and of what kind that is
+│   ├── S3Error                   what S3 refused, and of what kind that is
+│   └── DamagedError              a file of an output that is not what was written
 └── ShapeError(ValueError)        arrays that do not belong together: a bug of the caller
 """
 
@@ -70,6 +71,22 @@ class S3Error(StorageError):
 
     def __reduce__(self) -> tuple[type[S3Error], tuple[S3Kind, str]]:
         return (S3Error, (self.kind, str(self)))
+
+
+class DamagedError(StorageError):
+    """A file of an output is missing, cut, altered or in the place of another one.
+
+    Args:
+        path: The file, below the output.
+        message: One line for people: which file, and what is wrong with it.
+    """
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+    def __reduce__(self) -> tuple[type[DamagedError], tuple[str, str]]:
+        return (DamagedError, (self.path, str(self)))
 
 
 class ShapeError(VcnError, ValueError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = "3"
+SCHEMA_VERSION = "4"
 
 BOX_COLUMNS = ("x0_pixels", "y0_pixels", "x1_pixels", "y1_pixels")
 

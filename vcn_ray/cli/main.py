@@ -80,6 +80,8 @@ def _run(options: argparse.Namespace) -> int:
             return commands.sample(options)
         case "report":
             return commands.report(options)
+        case "verify":
+            return commands.verify(options)
         case "evaluate":
             return commands.evaluate(options)
         case "export":
@@ -176,6 +178,15 @@ def _sample(parser: argparse.ArgumentParser) -> None:
 
 def _report(parser: argparse.ArgumentParser) -> None:
     _add_output(parser)
+    _add_config(parser)
+
+
+def _verify(parser: argparse.ArgumentParser) -> None:
+    _add_output(parser)
+    parser.add_argument(
+        "--repair", action="store_true", help="make again what is missing, cut, altered or swapped"
+    )
+    parser.add_argument("--local", action="store_true", help="repair in this process, without Ray")
     _add_config(parser)
 
 
@@ -346,6 +357,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "config": ("print the settings as TOML", _config),
     "sample": ("render a short labelled film to try things on", _sample),
     "report": ("write a page for each title, and an index page", _report),
+    "verify": ("compare every file of an output with what was written, and repair", _verify),
     "evaluate": ("compare results with labels", _evaluate),
     "export": ("write the encoder as adapted to a title as ONNX", _export),
 }

@@ -11,6 +11,7 @@ from typing import Any
 
 from vcn_ray.config import RunConfig, dump_config
 from vcn_ray.io.catalog import CatalogVideo
+from vcn_ray.io.committed import FolderWriter
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import make_table
 from vcn_ray.redact import redact
@@ -19,6 +20,9 @@ from vcn_ray.run.events import RunOutcome
 from vcn_ray.run.failures import Failure
 from vcn_ray.run.status import TitleStatus
 from vcn_ray.schema import FAILURES, RUN_VIDEOS
+
+RECORD = "run.json"
+"""The file of a run's folder that lists the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +68,11 @@ def write_run(
     failures = sorted(outcome.failures, key=lambda f: (f.uri, f.step, f.segment or 0))
     folder = f"runs/{clock.run_id}"
     videos = _video_rows(catalog, outcome, failures)
-    storage.write_table(f"{folder}/videos.parquet", make_table(videos, RUN_VIDEOS))
+    writer = FolderWriter(storage, folder)
+    writer.write_table("videos.parquet", make_table(videos, RUN_VIDEOS))
     told = [(f, redact(f.uri), redact(f.message)) for f in failures]
     rows = [asdict(f) | {"uri": uri, "message": message} for f, uri, message in told]
-    storage.write_table(f"{folder}/failures.parquet", make_table(rows, FAILURES))
+    writer.write_table("failures.parquet", make_table(rows, FAILURES))
     fresh = {title.title_id for title in outcome.titles if not title.reused}
     seconds = {
         (note.title_id, note.video_id): note.duration_seconds
@@ -90,11 +95,12 @@ def write_run(
         "sample": clock.sample,
         "titles": [_title_row(title) for title in outcome.titles],
         "failures": len(failures),
+        "damaged": [redact(line) for line in outcome.damaged],
         "gave_up": outcome.gave_up,
         "machine": {"cpus": count_cpus(), "platform": platform.platform()},
         "config": dump_config(config),
     }
-    storage.write_json(f"{folder}/run.json", content)
+    writer.commit(content, RECORD)
     return content
 
 

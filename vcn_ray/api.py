@@ -234,7 +234,7 @@ def _run_catalog(
 
 @dataclass(frozen=True)
 class VerifiedOutput:
-    """What a look at every file of an output found.
+    """What verifying an output found.
 
     Attributes:
         output: Where the results are.

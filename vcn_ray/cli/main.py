@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from vcn_ray.errors import StorageError, UsageError, VcnError
+from vcn_ray.errors import DamagedError, StorageError, UsageError, VcnError
 from vcn_ray.redact import RedactingFormatter, redact
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _ending_on_sigterm():
             return _run(options)
+    except DamagedError as error:
+        what = f"index it again, or use vcn verify {getattr(options, 'output', 'OUT')} --repair"
+        _complain(f"vcn {options.command}: {error}; {what}")
+        return EXIT_USAGE
     except (UsageError, StorageError) as error:
         _complain(f"vcn {options.command}: {error}")
         return EXIT_USAGE

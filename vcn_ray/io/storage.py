@@ -236,16 +236,13 @@ class Storage:
         checksum = content.pop(CHECKSUM, None) if isinstance(content, dict) else None
         if checksum is None:
             raise self.damaged(path, "it has no checksum, or an earlier version wrote it")
-        if checksum != _checksum(path, content):
+        if data != _json_bytes(path, content):  # not even its spaces may differ
             raise self.damaged(path, "its checksum does not match its place and content")
         return dict(content)
 
     def write_json(self, path: str, content: dict[str, Any]) -> bytes:
         """Write a JSON object, indented and with sorted keys; returns its bytes."""
-        content = json.loads(json.dumps(content))  # as it will be read: keys become strings
-        sealed = {**content, CHECKSUM: _checksum(path, content)}
-        text = json.dumps(sealed, indent=2, sort_keys=True, ensure_ascii=False)
-        data = text.encode("utf-8", "surrogatepass") + b"\n"
+        data = _json_bytes(path, json.loads(json.dumps(content)))  # keys become strings
         self.write_bytes(path, data)
         return data
 
@@ -304,10 +301,13 @@ class Storage:
             raise StorageError(f"cannot {action} {self.locate(path)}: {one_line(error)}") from error
 
 
-def _checksum(path: str, content: dict[str, Any]) -> str:
-    """Return the checksum of a JSON object at a path below the output."""
+def _json_bytes(path: str, content: dict[str, Any]) -> bytes:
+    """Return the bytes of a JSON object at a path below the output, with its checksum."""
     text = json.dumps([path, content], sort_keys=True, separators=(",", ":"))
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    checksum = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    content = {**content, CHECKSUM: checksum}
+    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
+    return text.encode("utf-8", "surrogatepass") + b"\n"
 
 
 def _write_local(full: str, data: bytes) -> None:

@@ -63,7 +63,7 @@ class Checked(NamedTuple):
 
 @dataclass(slots=True)
 class Verified:
-    """What a look at a whole output found.
+    """What is known of an output.
 
     Attributes:
         files: Number of files that were compared.
@@ -215,7 +215,7 @@ def _check_run(storage: Storage, run_id: str) -> Checked:
     entries = storage.entries(folder)
     if RECORD in entries:
         inspector.marks(folder, RECORD, entries)
-    else:
+    elif entries:
         inspector.note(storage.damaged(f"{folder}/{RECORD}", "it is missing"))
     return Checked(inspector.files, tuple(inspector.damage.values()))
 
@@ -253,15 +253,14 @@ def uncommit_damage(found: Verified, storage: Storage) -> Repair:
     """Uncommit all that is damaged, and say what to make again.
 
     Whatever is made of a damaged folder directly is uncommitted too, so that a run comes to it; it
-    gives the same rows. The record of a run cannot be made again: it is removed.
+    gives the same rows. The record of a run cannot be made again: what is damaged of it is removed.
     """
     repair, folders, pointers = Repair(), set(), set()
     for path in found.damage:
         top, _, rest = path.partition("/")
         folder, name = posixpath.split(path)
         if top == "runs":
-            for file in storage.names(folder):
-                storage.delete(f"{folder}/{file}")
+            _remove_record(folder, name, storage)
         elif top not in ("videos", "titles") or name == "report.html":
             repair.pages = True
         elif name == LATEST:
@@ -287,6 +286,18 @@ def uncommit_damage(found: Verified, storage: Storage) -> Repair:
         if part
     ]
     return repair
+
+
+def _remove_record(folder: str, name: str, storage: Storage) -> None:
+    """Remove a table of a run's record; without `run.json`, nothing of it can be trusted."""
+    storage.delete(f"{folder}/{name}")
+    record = storage.find_json(f"{folder}/{RECORD}") if name != RECORD else None
+    if record is None:
+        for file in storage.names(folder):
+            storage.delete(f"{folder}/{file}")
+        return
+    record[FILES].pop(name, None)
+    storage.write_json(f"{folder}/{RECORD}", record)
 
 
 def _uncommit_above(origin: Origin, damaged: set[str], storage: Storage) -> None:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from vcn_ray.config import RunConfig, load_config, with_pack, with_settings
 from vcn_ray.console import ProgressDisplay
 from vcn_ray.core.track import cannot_link_pairs
-from vcn_ray.errors import ShapeError
+from vcn_ray.errors import ShapeError, StorageError
 from vcn_ray.io.catalog import CatalogVideo, read_catalog
 from vcn_ray.io.storage import Storage
 from vcn_ray.learn.hooks import Hooks
@@ -45,7 +45,7 @@ from vcn_ray.run.planning import (
     sample_titles,
     skip_finished,
 )
-from vcn_ray.run.record import RunClock, write_run
+from vcn_ray.run.record import RunClock, make_record
 from vcn_ray.run.sources import PlanCache
 from vcn_ray.run.status import TitleStatus
 from vcn_ray.run.verify import Verified, uncommit_damage, verify_output
@@ -112,6 +112,7 @@ class IndexedCatalog:
         failures: What is not in the results, and why.
         retried: Uris of videos whose permanent failures were tried again.
         record: The content of `run.json`.
+        recorded: Whether the record could be written.
     """
 
     output: str
@@ -120,6 +121,7 @@ class IndexedCatalog:
     retried: tuple[str, ...]
     record: dict[str, Any]
     _storage: Storage
+    recorded: bool = True
 
     def results(self) -> Results:
         """The results of all titles in the output, those of earlier runs too."""
@@ -226,9 +228,21 @@ def _run_catalog(
             else:
                 _run_on_ray(rest, config, storage, clock.run_id, log)
     outcome = log.outcome()
-    record = write_run(clock, catalog, outcome, config, storage)
+    record = make_record(clock, catalog, outcome, config, storage.uri)
+    recorded = True
+    try:
+        record.write(storage)
+    except StorageError as error:  # what was finished before is kept, and is told all the same
+        recorded = False
+        display.note(f"the record of the run is not written: {error}")
     return IndexedCatalog(
-        storage.uri, outcome.titles, outcome.failures, tuple(eraser.again), record, storage
+        storage.uri,
+        outcome.titles,
+        outcome.failures,
+        tuple(eraser.again),
+        record.content,
+        storage,
+        recorded,
     )
 
 

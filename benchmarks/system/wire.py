@@ -4,8 +4,8 @@
 
 A moto server stands behind a proxy on loopback. Videos over 3 MiB are indexed from S3 to S3 once
 undisturbed. Then, for each fault mode, they are indexed into an empty prefix while the proxy spoils
-a third of the answers that the mode is about, and at most forty; after that, once more without
-faults.
+the first and a third of all answers that the mode is about, and at most forty; after that, once
+more without faults.
 
 How to read a row: `spoiled` counts the answers or requests that were altered. `first` is what the
 first run said: done, failed (and by which reasons), or refused (it ended with a message). `wrong`
@@ -126,7 +126,8 @@ def ranged(change: Callable[[int, int, int], str]) -> Spoil:
     """Change the header that says which range came: first byte, last byte, size of the object."""
 
     def spoil(request: Request, answer: Answer) -> Answer:
-        found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", answer.headers.get("Content-Range", ""))
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", headers.get("content-range", ""))
         if found is None:
             return answer
         first, last, size = map(int, found.groups())
@@ -279,7 +280,7 @@ REQUESTS: dict[str, Callable[[bytes], bytes | Answer]] = {
 
 @dataclass
 class Fault:
-    """Spoils a random third of what a mode is about, up to a limit."""
+    """Spoils the first and a random third of what a mode is about, up to a limit."""
 
     mode: str
     rng: np.random.Generator
@@ -294,7 +295,8 @@ class Fault:
             server.intercept = self._intercept
 
     def _is_due(self) -> bool:
-        due = self.spoiled < MAX_SPOILED and bool(self.rng.random() < FRACTION)
+        chosen = not self.spoiled or bool(self.rng.random() < FRACTION)
+        due = chosen and self.spoiled < MAX_SPOILED
         self.spoiled += due
         return due
 

@@ -206,7 +206,7 @@ class _Proxy(BaseHTTPRequestHandler):
     def _ask(self, body: bytes) -> Answer:
         """Pass the request on to the server, with this body."""
         headers = dict(self.headers)
-        if body:
+        if "Content-Length" in headers:
             headers["Content-Length"] = str(len(body))
         behind = HTTPConnection(*self.behind, timeout=60)
         try:

@@ -61,7 +61,7 @@ def index(options: argparse.Namespace) -> int:
     if options.retry_failed:
         say(f"retried {count(len(done.retried), 'failed video')}")
     _say_record(done, options.max_failures, display.note)
-    return 1 if done.failures else 0
+    return 1 if done.failures or not done.recorded else 0
 
 
 def _say_record(

@@ -236,9 +236,13 @@ class S3Objects:
             yield page
 
     def _page(self, options: dict[str, Any]) -> dict[str, Any]:
-        return self._request(
-            options["Prefix"], lambda s3: dict(s3.list_objects_v2(Bucket=self.bucket, **options))
-        )
+        def once(s3: Any) -> dict[str, Any]:
+            page = dict(s3.list_objects_v2(Bucket=self.bucket, **options))
+            if "Name" not in page:  # it repeats the name of the bucket, even where that is empty
+                raise ShortAnswerError("a listing came without its beginning")
+            return page
+
+        return self._request(options["Prefix"], once)
 
     def _request(self, key: str, call: Callable[[Any], T]) -> T:
         s3 = s3_client(self.config)

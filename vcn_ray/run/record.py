@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
+
 from vcn_ray.config import RunConfig, dump_config
 from vcn_ray.io.catalog import CatalogVideo
 from vcn_ray.io.committed import FolderWriter
@@ -46,33 +48,52 @@ class RunClock:
         return (datetime.now(UTC) - self.began).total_seconds()
 
 
-def write_run(
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What is known of a run that has ended.
+
+    Attributes:
+        content: Of `run.json`.
+        videos: Schema RUN_VIDEOS.
+        failures: Schema FAILURES.
+    """
+
+    content: dict[str, Any]
+    videos: pa.Table
+    failures: pa.Table
+
+    def write(self, storage: Storage) -> None:
+        """Write it below the output.
+
+        Raises:
+            StorageError: The output cannot be written.
+        """
+        writer = FolderWriter(storage, f"runs/{self.content['run_id']}")
+        writer.write_table("videos.parquet", self.videos)
+        writer.write_table("failures.parquet", self.failures)
+        writer.commit(self.content, RECORD)
+
+
+def make_record(
     clock: RunClock,
     catalog: list[CatalogVideo],
     outcome: RunOutcome,
     config: RunConfig,
-    storage: Storage,
-) -> dict[str, Any]:
-    """Write a run's record.
+    output: str,
+) -> RunRecord:
+    """Sum up a run.
 
     Args:
         clock: When and how it began.
         catalog: What it was to do.
         outcome: What it did.
         config: Its settings.
-        storage: The output.
-
-    Returns:
-        The content of `run.json`.
+        output: Where its results are.
     """
     failures = sorted(outcome.failures, key=lambda f: (f.uri, f.step, f.segment or 0))
-    folder = f"runs/{clock.run_id}"
     videos = _video_rows(catalog, outcome, failures)
-    writer = FolderWriter(storage, folder)
-    writer.write_table("videos.parquet", make_table(videos, RUN_VIDEOS))
     told = [(f, redact(f.uri), redact(f.message)) for f in failures]
     rows = [asdict(f) | {"uri": uri, "message": message} for f, uri, message in told]
-    writer.write_table("failures.parquet", make_table(rows, FAILURES))
     fresh = {title.title_id for title in outcome.titles if not title.reused}
     seconds = {
         (note.title_id, note.video_id): note.duration_seconds
@@ -81,7 +102,7 @@ def write_run(
     }
     content = {
         "run_id": clock.run_id,
-        "output": storage.uri,
+        "output": output,
         "began": clock.began.isoformat(timespec="seconds"),
         "seconds": round(clock.seconds, 3),
         "video_seconds": round(sum(seconds.values()), 3),
@@ -100,8 +121,7 @@ def write_run(
         "machine": {"cpus": count_cpus(), "platform": platform.platform()},
         "config": dump_config(config),
     }
-    writer.commit(content, RECORD)
-    return content
+    return RunRecord(content, make_table(videos, RUN_VIDEOS), make_table(rows, FAILURES))
 
 
 def _title_row(title: TitleStatus) -> dict[str, Any]:

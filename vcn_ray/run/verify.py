@@ -159,9 +159,10 @@ def _origins(
     if manifest is None and not latest and not storage.exists(f"{folder}/{MANIFEST}"):
         return  # a run was killed before it finished
     content = manifest
-    if content is None:
-        with suppress(DamagedError):
-            content = storage.find_json(f"{folder}/result.json")
+    for file in (MANIFEST, "result.json"):
+        if content is None:
+            with suppress(DamagedError):
+                content = storage.find_json(f"{folder}/{file}")
     if content is None:
         return
     origin = content[ORIGIN]

@@ -53,8 +53,9 @@ class StorageError(VcnError, OSError):
     """A place cannot be read or written."""
 
 
-S3Kind = Literal["missing", "no_bucket", "denied", "changed", "unavailable", "other"]
-"""What S3 may refuse: no such object or bucket, no right, not this version, no answer, the rest."""
+S3Kind = Literal["missing", "no_bucket", "denied", "changed", "altered", "unavailable", "other"]
+"""What S3 may refuse: no such object or bucket, no right, not this version, no answer, the rest; or
+the bytes that it sends are `altered`: they do not match the checksum that it keeps."""
 
 
 class S3Error(StorageError):

@@ -38,7 +38,7 @@ from tests.helpers.s3_server import KEYS, Answer, Request, S3Server, running_ser
 from tests.helpers.videos import encode, read_frames
 from vcn_ray.api import IndexedCatalog, index
 from vcn_ray.config import RunConfig, load_config
-from vcn_ray.errors import VcnError
+from vcn_ray.errors import DamagedError, VcnError
 from vcn_ray.io.committed import CommittedFolder
 from vcn_ray.io.storage import MANIFEST, Storage
 from vcn_ray.run.verify import verify_output
@@ -322,9 +322,15 @@ def committed_in(storage: Storage) -> dict[str, str]:
                 if MANIFEST in storage.entries(folder):
                     for file in storage.entries(folder):
                         if file.endswith((".parquet", ".safetensors")):
-                            data = storage.read_bytes(f"{folder}/{file}")
-                            found[f"{folder}/{file}"] = hashlib.sha256(data).hexdigest()
+                            found[f"{folder}/{file}"] = _hash(f"{folder}/{file}", storage)
     return found
+
+
+def _hash(path: str, storage: Storage) -> str:
+    try:
+        return hashlib.sha256(storage.read_bytes(path)).hexdigest()
+    except DamagedError:
+        return "damaged"
 
 
 def unnoticed(storage: Storage, whole: dict[str, str]) -> list[str]:

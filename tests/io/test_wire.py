@@ -154,7 +154,9 @@ def test_a_checksum_that_s3_gives_is_compared(
         spoil(s3_server, body(change), 100, key="x")
         with pytest.raises(S3Error) as caught:
             objects.read("x")
-        assert caught.value.kind == "unavailable"
+        assert caught.value.kind == "altered"
+        with pytest.raises(DamagedError, match="x is damaged: its bytes do not match the checksum"):
+            Storage.open(f"s3://{bucket}", config).read_bytes("x")
 
 
 def test_a_list_of_videos_is_never_cut(s3_server: S3Server, config: S3Config, bucket: str) -> None:
@@ -199,7 +201,10 @@ def test_a_table_that_comes_wrong_is_not_read(
     folder = CommittedFolder.open(storage, "one")
     # Without the checksum that S3 may keep: our own still tells.
     strip = header("x-amz-checksum-crc32", None)
-    spoil(s3_server, lambda r, a: strip(r, replace(a, content=change(a.content))), 1)
+    spoil(s3_server, lambda r, a: strip(r, replace(a, content=change(a.content))), 2)
+    assert folder.read_bytes("model") == DATA[:1000]
+    assert CommittedFolder.open(storage, "one").files == folder.files
+    spoil(s3_server, lambda r, a: strip(r, replace(a, content=change(a.content))), 3)
     with pytest.raises(DamagedError, match="one/model is damaged: its bytes are not those"):
         folder.read_bytes("model")
     assert folder.read_bytes("model") == DATA[:1000]

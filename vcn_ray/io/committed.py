@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from vcn_ray.errors import DamagedError
 from vcn_ray.io.s3_objects import Entry
-from vcn_ray.io.storage import MANIFEST, Storage
+from vcn_ray.io.storage import MANIFEST, Storage, read_again
 
 FILES = "files"  # key of a manifest
 
@@ -118,12 +118,16 @@ class CommittedFolder:
             DamagedError: It is not what was written.
         """
         path = f"{self._folder}/{name}"
-        data = self._storage.find_bytes(path)
-        if data is None:
-            raise self._storage.damaged(path, "it is missing")
-        if record_of(data) != self.files.get(name):
-            raise self._storage.damaged(path, "its bytes are not those that its manifest lists")
-        return data
+
+        def once() -> bytes:
+            data = self._storage.find_bytes(path)
+            if data is None:
+                raise self._storage.damaged(path, "it is missing")
+            if record_of(data) != self.files.get(name):
+                raise self._storage.damaged(path, "its bytes are not those that its manifest lists")
+            return data
+
+        return read_again(once)
 
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """Read a Parquet table, or some of its columns; as read_bytes."""

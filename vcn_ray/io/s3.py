@@ -268,6 +268,8 @@ def _explain(error: Exception, uri: str) -> tuple[S3Kind, str]:
         return "denied", f"{one_line(error)}: sign in again with aws sso login"
     if isinstance(error, EndpointConnectionError):
         return "unavailable", f"{one_line(error)}: check s3.endpoint, s3.region and the network"
+    if isinstance(error, FlexibleChecksumError):
+        return "altered", "its bytes do not match the checksum that S3 keeps of it"
     if isinstance(error, _NONSENSE):
         return "unavailable", (
             f"the server or a proxy before it sent a wrong answer, {one_line(error)}: run the same "

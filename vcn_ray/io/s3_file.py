@@ -27,6 +27,7 @@ _REASONS: dict[str, Reason] = {
     "missing": "missing",
     "no_bucket": "missing",
     "changed": "source_changed",
+    "altered": "storage_error",
     "unavailable": "storage_error",
 }
 

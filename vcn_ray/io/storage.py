@@ -39,6 +39,7 @@ T = TypeVar("T")
 
 MANIFEST = "manifest.json"
 CHECKSUM = "checksum"  # key of every JSON object
+READINGS = 3  # of a file that seems damaged
 _TRANSIENT = frozenset(
     [errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ESTALE, errno.ETIMEDOUT]
 )
@@ -215,8 +216,12 @@ class Storage:
 
     def find_json(self, path: str) -> dict[str, Any] | None:
         """Read a JSON object; None if there is no such file."""
-        data = self.find_bytes(path)
-        return None if data is None else self.parse_json(path, data)
+
+        def once() -> dict[str, Any] | None:
+            data = self.find_bytes(path)
+            return None if data is None else self.parse_json(path, data)
+
+        return read_again(once)
 
     def read_json(self, path: str) -> dict[str, Any]:
         """Read a JSON object; its checksum is compared and left out.
@@ -225,7 +230,7 @@ class Storage:
             DamagedError: It is not what was written there.
             StorageError: It does not exist or cannot be read.
         """
-        return self.parse_json(path, self.read_bytes(path))
+        return read_again(lambda: self.parse_json(path, self.read_bytes(path)))
 
     def parse_json(self, path: str, data: bytes) -> dict[str, Any]:
         """Return the object that the bytes of a JSON file hold; as read_json."""
@@ -298,7 +303,21 @@ class Storage:
         try:
             return retried(call, lambda e: isinstance(e, OSError) and e.errno in _TRANSIENT)
         except OSError as error:
+            if isinstance(error, S3Error) and error.kind == "altered":
+                raise self.damaged(path, str(error)) from error
             raise StorageError(f"cannot {action} {self.locate(path)}: {one_line(error)}") from error
+
+
+def read_again(read: Callable[[], T]) -> T:
+    """Return what a reading gives; one of damaged bytes is repeated, as the wire may be at fault.
+
+    Raises:
+        DamagedError: Of the last reading.
+    """
+    for _ in range(READINGS - 1):
+        with suppress(DamagedError):
+            return read()
+    return read()
 
 
 def _json_bytes(path: str, content: dict[str, Any]) -> bytes:

@@ -80,7 +80,7 @@ def redo_videos(videos: tuple[VideoPlan, ...], config: RunConfig, output: str) -
     storage, works = Storage.open(output, config.s3), []
     pack, tracked = open_pack(config, device_for(DETECT.gpus(config.resources))), []
     for video in videos:
-        inspector = Inspector(storage, mend=True)
+        inspector = Inspector(storage, mend=True, deep=True)  # all of its damage at once
         jobs = inspector.open_jobs(video) if not inspector.manifest(video.track_folder) else []
         works += [commit_detect(job, pack, config, storage) for job in jobs]
         tracked.append(commit_track(video, config, storage))

@@ -14,11 +14,12 @@ from vcn_ray.io.storage import Storage
 from vcn_ray.learn.hooks import Hooks
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.run.commit import commit_adapt, commit_cluster, commit_detect, commit_track
-from vcn_ray.run.damage import MAX_REDONE
+from vcn_ray.run.damage import MAX_REDONE, Inspector
 from vcn_ray.run.events import RunLog, StepProgress
 from vcn_ray.run.failures import Failure, failure_of
 from vcn_ray.run.plan import TitlePlan, VideoPlan
 from vcn_ray.run.planning import LookedUp, log_planned
+from vcn_ray.run.state import untracked_videos
 from vcn_ray.steps import StepName
 
 log = logging.getLogger(__name__)
@@ -48,10 +49,20 @@ class LocalExecutor:
             try:
                 self._attempt(title, told)
             except DamagedError as error:  # it is uncommitted: what is sound is kept
-                self.run_log.redo(str(error))
+                self._redo(title, error)
             else:
                 return
         self._attempt(title, told, last=True)
+
+    def _redo(self, title: TitlePlan, error: DamagedError) -> None:
+        """Uncommit all that is damaged beside a file that was found so, and report it."""
+        inspector = Inspector(self.storage, mend=True, deep=True)
+        inspector.note(error)
+        for video in untracked_videos(title, inspector):
+            inspector.open_jobs(video)
+        inspector.manifest(title.adapt_folder)
+        for each in inspector.damage.values():
+            self.run_log.redo(str(each))
 
     def _attempt(self, title: TitlePlan, told: set[Failure], last: bool = False) -> None:
         """Run all open steps of a title.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from benchmarks.system.damage import DAMAGES, KINDS, swap
 from tests.helpers.films import QUICK, Ran, vcn
 from vcn_ray.api import index, verify
 from vcn_ray.config import RunConfig, load_config
+from vcn_ray.io.committed import FolderWriter
 from vcn_ray.io.storage import Storage
 from vcn_ray.run.events import DamageFound, Event, WorkDone
 from vcn_ray.run.stored import stored_titles
@@ -183,6 +185,27 @@ def test_a_medium_that_never_keeps_bytes_is_a_storage_error(
     assert "crops.parquet is damaged" in done.failures[0].message
     again = index(film, output, local=True, config=config)
     assert again.failures == ()
+
+
+def test_storage_that_is_lost_midway_still_gives_the_last_line(
+    film: Path, yunet_pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    commit = FolderWriter.commit
+
+    def lose(self: FolderWriter, manifest: dict[str, Any], name: str = "manifest.json") -> None:
+        commit(self, manifest, name)
+        if "/track-" in self.folder:
+            shutil.rmtree(output)
+            output.write_text("a disk that is gone")
+
+    monkeypatch.setattr(FolderWriter, "commit", lose)
+    ran = again(film, output, yunet_pack)
+    assert ran.code == 1
+    assert ran.record["failures"] == 1
+    assert "storage_error" in ran.err
+    assert "the record of the run is not written: cannot write" in ran.err
+    assert "Traceback" not in ran.err
 
 
 def test_a_report_leaves_a_damaged_title_out_and_says_so(output: Path) -> None:

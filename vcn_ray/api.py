@@ -21,7 +21,7 @@ import numpy.typing as npt
 from vcn_ray.config import RunConfig, load_config, with_pack, with_settings
 from vcn_ray.console import ProgressDisplay
 from vcn_ray.core.track import cannot_link_pairs
-from vcn_ray.errors import ShapeError, StorageError
+from vcn_ray.errors import ShapeError, StorageError, UsageError
 from vcn_ray.io.catalog import CatalogVideo, read_catalog
 from vcn_ray.io.storage import Storage
 from vcn_ray.learn.hooks import Hooks
@@ -283,7 +283,7 @@ def verify(
         progress: As of `index`.
 
     Raises:
-        UsageError: The pack of a result cannot be used.
+        UsageError: The output holds nothing, or the pack of a result cannot be used.
         StorageError: The output cannot be read or written.
     """
     if not isinstance(config, RunConfig):
@@ -336,12 +336,16 @@ def verify_with(
 
 def _look_at_all(storage: Storage, display: Display, quiet: bool = False) -> Verified:
     """Verify an output once, and show what is found."""
+    parts = sum(len(storage.names(top)) for top in ("titles", "videos", "runs"))
+    if not parts:
+        raise UsageError(f"{storage.uri} holds no results: name the --output of vcn index")
     found, told = Verified(), 0
-    for found in verify_output(storage):
+    for done, found in enumerate(verify_output(storage), start=1):
         for line in [str(error) for error in found.damage.values()][told:]:
             if not quiet:
                 display.note(line)
         told = len(found.damage)
+        display.advance("verify", min(done / parts, 1.0))
     return found
 
 

@@ -28,6 +28,7 @@ DOING = {step.name: step.doing for step in STEPS} | {
     "plan": "reading the catalog",
     "sample": "rendering the film",
     "download": "fetching the pack",
+    "verify": "comparing files",
     "check": "checking faces",
     "prior": "measuring the prior",
     "speed": "timing packs",

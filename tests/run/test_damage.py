@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,27 @@ def test_a_deleted_manifest_is_damage_and_a_deleted_folder_is_not(output: Path, 
     assert vcn("verify", output).code == 0
 
 
+def test_an_older_result_is_repaired_and_stays_the_older_one(
+    output: Path, film: Path, yunet_pack: Path
+) -> None:
+    pointer = next(output.glob("titles/*/latest.json"))
+    first = pointer.read_bytes()
+    words = [*LOCAL, "--set", "cluster.rule=paper"]
+    assert vcn("index", film, "--output", output, "--pack", yunet_pack, *words).code == 0
+    newest = pointer.read_bytes()
+    assert newest != first
+    both = files_of(output)
+    older = json.loads(first)["result"]
+    hurt(output, f"titles/*/{older}/people.parquet", "flip")
+    assert vcn("verify", output, "--repair", "--local").code == 0
+    assert pointer.read_bytes() == newest
+    assert files_of(output) == both
+    pointer.unlink()  # the last one that was made becomes the newest again
+    assert vcn("verify", output, "--repair", "--local").code == 0
+    assert files_of(output) == both
+    assert pointer.exists()
+
+
 def test_a_repair_says_what_it_cannot_make_again(output: Path, film: Path, tmp_path: Path) -> None:
     shutil.rmtree(next(output.glob("videos/*/detect-*")))
     hurt(output, "videos/*/track-*/crops.parquet", "empty")
@@ -208,7 +230,7 @@ def test_storage_that_is_lost_midway_still_gives_the_last_line(
     assert "Traceback" not in ran.err
 
 
-def test_a_report_leaves_a_damaged_title_out_and_says_so(output: Path) -> None:
+def test_a_report_leaves_a_damaged_title_out_and_says_so(output: Path, yunet_pack: Path) -> None:
     path = hurt(output, "titles/*/cluster-*/people.parquet", "flip")
     ran = vcn("report", output)
     assert ran.code == 1
@@ -222,7 +244,7 @@ def test_a_report_leaves_a_damaged_title_out_and_says_so(output: Path) -> None:
     assert refused.code == 2
     assert "damaged, so there are no scores" in refused.err
     hurt(output, "titles/*/cluster-*/model.safetensors", "flip")
-    refused = vcn("export", output, output / "film.onnx")
+    refused = vcn("export", output, output / "film.onnx", "--pack", yunet_pack)
     assert refused.code == 2
     assert "model.safetensors is damaged" in refused.err
     assert refused.err.endswith(f"use vcn verify {output} --repair\n")
@@ -241,6 +263,12 @@ def test_a_pointer_that_is_lost_or_damaged_is_written_again(
         assert vcn("report", output).code == 1
         assert again(film, output, yunet_pack).code == 0
         assert pointer.read_bytes() == content
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    ran = vcn("verify", tmp_path)
+    assert ran.code == 2
+    assert ran.err == f"vcn verify: {tmp_path} holds no results: name the --output of vcn index\n"
 
 
 def test_python_has_the_same_door(output: Path, config: RunConfig, whole: Path) -> None:

@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import posixpath
+import re
 import uuid
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -39,6 +40,8 @@ T = TypeVar("T")
 
 MANIFEST = "manifest.json"
 CHECKSUM = "checksum"  # key of every JSON object
+_NO_CHECKSUM = b"0" * 64
+_CHECKSUM = re.compile(rb'\n  "checksum": "sha256:([0-9a-f]{64})"')  # of the object, by its indent
 READINGS = 3  # of a file that seems damaged
 _TRANSIENT = frozenset(
     [errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ESTALE, errno.ETIMEDOUT]
@@ -238,16 +241,24 @@ class Storage:
             content = json.loads(data)
         except (ValueError, RecursionError) as error:
             raise self.damaged(path, "it is no JSON") from error
-        checksum = content.pop(CHECKSUM, None) if isinstance(content, dict) else None
-        if checksum is None:
+        found = _CHECKSUM.search(data)
+        if not isinstance(content, dict) or CHECKSUM not in content or found is None:
             raise self.damaged(path, "it has no checksum, or an earlier version wrote it")
-        if data != _json_bytes(path, content):  # not even its spaces may differ
+        # Bytes are compared and not values: not even a space may differ.
+        without = data[: found.start(1)] + _NO_CHECKSUM + data[found.end(1) :]
+        if found[1] != _hash_json(path, without):
             raise self.damaged(path, "its checksum does not match its place and content")
-        return dict(content)
+        del content[CHECKSUM]
+        return content
 
     def write_json(self, path: str, content: dict[str, Any]) -> bytes:
         """Write a JSON object, indented and with sorted keys; returns its bytes."""
-        data = _json_bytes(path, json.loads(json.dumps(content)))  # keys become strings
+        sealed = {**content, CHECKSUM: f"sha256:{_NO_CHECKSUM.decode()}"}
+        text = json.dumps(sealed, indent=2, sort_keys=True, ensure_ascii=False)
+        data = text.encode("utf-8", "surrogatepass") + b"\n"
+        found = _CHECKSUM.search(data)
+        assert found, "the key of the checksum is a key of the object"
+        data = data[: found.start(1)] + _hash_json(path, data) + data[found.end(1) :]
         self.write_bytes(path, data)
         return data
 
@@ -320,13 +331,9 @@ def read_again(read: Callable[[], T]) -> T:
     return read()
 
 
-def _json_bytes(path: str, content: dict[str, Any]) -> bytes:
-    """Return the bytes of a JSON object at a path below the output, with its checksum."""
-    text = json.dumps([path, content], sort_keys=True, separators=(",", ":"))
-    checksum = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
-    content = {**content, CHECKSUM: checksum}
-    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
-    return text.encode("utf-8", "surrogatepass") + b"\n"
+def _hash_json(path: str, without: bytes) -> bytes:
+    """Return the hash of a JSON file at a path below the output, whose own hash is left out."""
+    return hashlib.sha256(path.encode() + b"\n" + without).hexdigest().encode()
 
 
 def _write_local(full: str, data: bytes) -> None:

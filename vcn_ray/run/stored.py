@@ -94,9 +94,8 @@ class TitleReader:
             return read()
         except DamagedError as error:
             self.damaged.append(title_id)
-            log.warning(
-                "%s is skipped: %s; index it again, or use vcn verify --repair", title_id, error
-            )
+            repair = f"index it again, or use vcn verify {self.storage.uri} --repair"
+            log.warning("%s is skipped: %s; %s", title_id, error, repair)
         except UsageError as error:
             log.warning("skipped: %s", error)
         return None

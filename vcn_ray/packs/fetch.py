@@ -240,8 +240,7 @@ def _fetch_object(objects: S3Objects, entry: StoredObject, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         while file.tell() < entry.size:
-            part = objects.read_part(entry.key, file.tell(), OBJECT_BYTES, entry.etag, entry.size)
-            data = part.data
+            data = objects.read_part(entry.key, file.tell(), OBJECT_BYTES, entry.etag).data
             if not data:
                 raise PackError(
                     f"{SCHEME}{objects.bucket}/{entry.key} was replaced while it was fetched: run "

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests import reference
+from tests.helpers.committed import commit
 from vcn_ray.errors import UsageError
 from vcn_ray.evaluation.labels import Labels, Truth, read_cuts, read_labels, read_truth
 from vcn_ray.evaluation.matching import (
@@ -386,7 +387,7 @@ def stored_title(storage: Storage) -> StoredTitle:
     ]
     storage.write_table("videos/v/detect-x/frames-00000.parquet", make_table(frames, FRAMES))
     storage.write_table("videos/v/detect-x/seg-00000.parquet", make_table(faces, DETECTIONS))
-    storage.commit("videos/v/detect-x", {"segments": 1, "read": [0], "failures": []})
+    commit(storage, "videos/v/detect-x", {"segments": 1, "read": [0], "failures": []})
     shots = [
         {
             "video_id": "v",

@@ -17,13 +17,15 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vcn_ray.api import IndexedCatalog, index, run_title
+    from vcn_ray.api import IndexedCatalog, VerifiedOutput, index, run_title, verify
     from vcn_ray.results import Appearance, Person, Results, Title, Track, open_results
     from vcn_ray.steps import People
 
 _HOMES = {
     "index": "vcn_ray.api",
     "run_title": "vcn_ray.api",
+    "verify": "vcn_ray.api",
+    "VerifiedOutput": "vcn_ray.api",
     "IndexedCatalog": "vcn_ray.api",
     "open_results": "vcn_ray.results",
     "Results": "vcn_ray.results",
@@ -42,9 +44,11 @@ __all__ = [
     "Results",
     "Title",
     "Track",
+    "VerifiedOutput",
     "index",
     "open_results",
     "run_title",
+    "verify",
 ]
 
 

@@ -18,10 +18,10 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from vcn_ray.config import RunConfig, load_config, with_pack
+from vcn_ray.config import RunConfig, load_config, with_pack, with_settings
 from vcn_ray.console import ProgressDisplay
 from vcn_ray.core.track import cannot_link_pairs
-from vcn_ray.errors import ShapeError
+from vcn_ray.errors import ShapeError, StorageError, UsageError
 from vcn_ray.io.catalog import Catalog, read_catalog
 from vcn_ray.io.storage import Storage
 from vcn_ray.learn.hooks import Hooks
@@ -29,6 +29,7 @@ from vcn_ray.packs.embedded import DEFAULT as DEFAULT_PACK
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.find import find_pack, open_pack, resolve_pack
 from vcn_ray.records import I64, U8, TitleCrops
+from vcn_ray.report.pages import write_reports
 from vcn_ray.results import Results
 from vcn_ray.run.devices import device_for
 from vcn_ray.run.events import Event, Observer, RunLog
@@ -44,9 +45,10 @@ from vcn_ray.run.planning import (
     sample_titles,
     skip_finished,
 )
-from vcn_ray.run.record import RunClock, write_run
+from vcn_ray.run.record import RunClock, make_record
 from vcn_ray.run.sources import PlanCache
 from vcn_ray.run.status import TitleStatus
+from vcn_ray.run.verify import Verified, uncommit_damage, verify_output
 from vcn_ray.steps import DETECT, People
 from vcn_ray.steps import run_title as run_crops
 
@@ -110,6 +112,7 @@ class IndexedCatalog:
         failures: What is not in the results, and why.
         retried: Uris of videos whose permanent failures were tried again.
         record: The content of `run.json`.
+        recorded: Whether the record could be written.
     """
 
     output: str
@@ -118,6 +121,7 @@ class IndexedCatalog:
     retried: tuple[str, ...]
     record: dict[str, Any]
     _storage: Storage
+    recorded: bool = True
 
     def results(self) -> Results:
         """The results of all titles in the output, those of earlier runs too."""
@@ -183,6 +187,18 @@ def run_index(request: IndexRequest, display: Display, clock: RunClock) -> Index
         StorageError: The output cannot be read or written.
     """
     config, catalog, storage = prepare(request)
+    return _run_catalog(replace(request, config=config), catalog, storage, display, clock)
+
+
+def _run_catalog(
+    request: IndexRequest,
+    catalog: Catalog,
+    storage: Storage,
+    display: Display,
+    clock: RunClock,
+) -> IndexedCatalog:
+    """Index a catalog that was read, with a pack that was resolved."""
+    config = request.config
     groups = group_titles(catalog)
     if request.sample is not None:
         groups = sample_titles(groups, request.sample, config.seed)
@@ -212,10 +228,126 @@ def run_index(request: IndexRequest, display: Display, clock: RunClock) -> Index
             else:
                 _run_on_ray(rest, config, storage, clock.run_id, log)
     outcome = log.outcome()
-    record = write_run(clock, catalog, outcome, config, storage)
+    record = make_record(clock, catalog, outcome, config, storage.uri)
+    recorded = True
+    try:
+        record.write(storage)
+    except StorageError as error:  # what was finished before is kept, and is told all the same
+        recorded = False
+        display.note(f"the record of the run is not written: {error}")
     return IndexedCatalog(
-        storage.uri, outcome.titles, outcome.failures, tuple(eraser.again), record, storage
+        storage.uri,
+        outcome.titles,
+        outcome.failures,
+        tuple(eraser.again),
+        record.content,
+        storage,
+        recorded,
     )
+
+
+@dataclass(frozen=True)
+class VerifiedOutput:
+    """What verifying an output found.
+
+    Attributes:
+        output: Where the results are.
+        files: Number of files that were compared with what was written.
+        damage: A line for each file that was missing, cut, altered or swapped.
+        left: A line for each that is so still: all of them, unless they were repaired.
+        failures: Why something could not be made again.
+    """
+
+    output: str
+    files: int
+    damage: tuple[str, ...]
+    left: tuple[str, ...]
+    failures: tuple[Failure, ...] = ()
+
+
+def verify(
+    output: PathLike,
+    *,
+    repair: bool = False,
+    local: bool = False,
+    config: RunConfig | PathLike | None = None,
+    progress: bool | Observer = False,
+) -> VerifiedOutput:
+    """Compare every file of an output with what was written, and make again what is damaged.
+
+    Args:
+        output: What `index` was given as output.
+        repair: Make again what is damaged, from what is sound, or else from the videos.
+        local: Repair in this process, without Ray.
+        config: How S3 and machines are used, or a TOML file; each result keeps its own settings.
+        progress: As of `index`.
+
+    Raises:
+        UsageError: The output holds nothing, or the pack of a result cannot be used.
+        StorageError: The output cannot be read or written.
+    """
+    if not isinstance(config, RunConfig):
+        config = load_config(Path(config) if config else None)
+    display = ProgressDisplay() if progress is True else _Forward(progress or None)
+    return verify_with(os.fspath(output), config, display, repair=repair, local=local)
+
+
+def verify_with(
+    output: str, config: RunConfig, display: Display, *, repair: bool, local: bool
+) -> VerifiedOutput:
+    """Verify an output, as `verify`; each damaged file is shown once it is known.
+
+    Args:
+        output: A folder or S3 prefix.
+        config: How S3 and machines are used.
+        display: Shows it while it lasts.
+        repair: Make again what is damaged.
+        local: Repair without Ray.
+    """
+    storage = Storage.open(output, config.s3)
+    with display:
+        found = _look_at_all(storage, display)
+    damage = tuple(map(str, found.damage.values()))
+    if not (repair and damage):
+        return VerifiedOutput(storage.uri, found.files, damage, damage)
+    todo = uncommit_damage(found, storage)
+    failures: list[Failure] = []
+    for results in todo.rounds:
+        for settings in dict.fromkeys(origin.settings for origin in results):
+            request = IndexRequest(
+                inputs=[],
+                output=storage.uri,
+                config=with_settings(config, settings, "the settings of a result"),
+                local=local,
+            )
+            videos = [origin.catalog() for origin in results if origin.settings == settings]
+            catalog = Catalog()
+            catalog.extend(dict.fromkeys(video for each in videos for video in each))
+            clock = RunClock.start(local, None)
+            done = _run_catalog(request, catalog, storage, display, clock)
+            failures += done.failures
+    if todo.pages:
+        write_reports(storage)
+    with display:
+        left = _look_at_all(storage, display, quiet=True)
+    return VerifiedOutput(
+        storage.uri, found.files, damage, tuple(map(str, left.damage.values())), tuple(failures)
+    )
+
+
+def _look_at_all(storage: Storage, display: Display, quiet: bool = False) -> Verified:
+    """Verify an output once, and show what is found."""
+    parts = sum(len(storage.names(top)) for top in ("titles", "videos", "runs"))
+    if not parts:
+        raise UsageError(f"{storage.uri} holds no results: name the --output of vcn index")
+    found, told = Verified(), 0
+    for done, found in enumerate(verify_output(storage), start=1):
+        for line in [str(error) for error in found.damage.values()][told:]:
+            if not quiet:
+                display.note(line)
+        told = len(found.damage)
+        display.advance("verify", min(done / parts, 1.0))
+    return found
 
 
 def prepare(request: IndexRequest) -> tuple[RunConfig, Catalog, Storage]:

@@ -220,6 +220,23 @@ def part_of(record: Any, kind: type[T]) -> T:
     return kind(**{name: getattr(record, name) for name in names})
 
 
+def with_settings(config: RunConfig, text: str, where: str) -> RunConfig:
+    """The same settings but for those in a TOML text, as `dump_config` writes it.
+
+    Args:
+        config: All settings.
+        text: TOML.
+        where: What to name in an error.
+
+    Raises:
+        ConfigError: A key or value is wrong.
+    """
+    try:
+        return _update(config, tomllib.loads(text), where)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where}: not TOML: {error}") from error
+
+
 def with_pack(config: RunConfig, pack: str) -> RunConfig:
     """The same settings with another pack."""
     return replace(config, pack=pack)

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vcn_ray.redact import redact
-from vcn_ray.run.events import Event, Failed, StepProgress, TitleDone, WorkDone
+from vcn_ray.run.events import DamageFound, Event, Failed, StepProgress, TitleDone, WorkDone
 from vcn_ray.run.failures import Failure
 from vcn_ray.run.status import TitleStatus
 from vcn_ray.run.summary import warning_text
@@ -28,6 +28,7 @@ DOING = {step.name: step.doing for step in STEPS} | {
     "plan": "reading the catalog",
     "sample": "rendering the film",
     "download": "fetching the pack",
+    "verify": "comparing files",
     "check": "checking faces",
     "prior": "measuring the prior",
     "speed": "timing packs",
@@ -129,6 +130,8 @@ class JsonLog:
                 self._write("error", "failed", **asdict(failure))
             case WorkDone(work):
                 self._write("info", "step_done", **asdict(work))
+            case DamageFound(message):
+                self._write("warning", "damage_found", message=message)
 
     def advance(self, step: str, done: float) -> None:
         """Write how far a step without a subject is, from 0 to 1."""
@@ -193,6 +196,8 @@ class ProgressDisplay:
                 self._line(say, title_line(status))
             case Failed(failure):
                 self._line(complain, failure_line(failure))
+            case DamageFound(message):
+                self._line(complain, one_printable_line(redact(f"{message}; it is done again")))
 
     def advance(self, step: str, done: float) -> None:
         """Show how far a step without a subject is, from 0 to 1."""

@@ -6,7 +6,8 @@ VcnError
 │   └── PackError                 a pack that is unknown, incomplete or does not match its checksums
 ├── MediaError(RuntimeError)      a video that cannot be used, with its reason for `failures`
 ├── StorageError(OSError)         an input or output place that cannot be read or written
-│   └── S3Error                   what S3 refused, and of what kind that is
+│   ├── S3Error                   what S3 refused, and of what kind that is
+│   └── DamagedError              a file of an output that is not what was written
 └── ShapeError(ValueError)        arrays that do not belong together: a bug of the caller
 """
 
@@ -53,8 +54,9 @@ class StorageError(VcnError, OSError):
     """A place cannot be read or written."""
 
 
-S3Kind = Literal["missing", "no_bucket", "denied", "changed", "unavailable", "other"]
-"""What S3 may refuse: no such object or bucket, no right, not this version, no answer, the rest."""
+S3Kind = Literal["missing", "no_bucket", "denied", "changed", "altered", "unavailable", "other"]
+"""What S3 may refuse: no such object or bucket, no right, not this version, no answer, the rest; or
+the bytes that it sends are `altered`: they do not match the checksum that it keeps."""
 
 
 class S3Error(StorageError):
@@ -71,6 +73,22 @@ class S3Error(StorageError):
 
     def __reduce__(self) -> tuple[type[S3Error], tuple[S3Kind, str]]:
         return (S3Error, (self.kind, str(self)))
+
+
+class DamagedError(StorageError):
+    """A file of an output is missing, cut, altered or in the place of another one.
+
+    Args:
+        path: The file, below the output.
+        message: One line for people: which file, and what is wrong with it.
+    """
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+    def __reduce__(self) -> tuple[type[DamagedError], tuple[str, str]]:
+        return (DamagedError, (self.path, str(self)))
 
 
 class ShapeError(VcnError, ValueError):

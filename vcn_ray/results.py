@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
 import pyarrow as pa
 
 from vcn_ray.errors import UsageError
+from vcn_ray.io.committed import CommittedFolder
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.storage import Storage
 from vcn_ray.run.stored import find_title_id, find_titles, read_result
@@ -151,7 +152,11 @@ class Title:
         return Records(self._table("appearances"), Appearance)
 
     def _table(self, name: str) -> pa.Table:
-        return self._storage.read_table(f"{self._folder}/{name}.parquet")
+        return self._result.read_table(f"{name}.parquet")
+
+    @cached_property
+    def _result(self) -> CommittedFolder:
+        return CommittedFolder.open(self._storage, self._folder)
 
     def appearances_of(self, person_id: str) -> Records[Appearance]:
         """When one person is seen.

@@ -129,6 +129,14 @@ STEPS = (DETECT, TRACK, ADAPT, CLUSTER)
 RESULT_SETTINGS = ("profile", "pack", "seed", "threads", "detect", "track", "adapt", "cluster")
 """Settings that a result depends on, and repeats."""
 
+KEY_SETTINGS = (
+    *RESULT_SETTINGS,
+    "resources.detect_gpus",
+    "resources.adapt_gpus",
+    "resources.adapt_job_workers",
+)
+"""All settings that the keys of a result's folders depend on."""
+
 
 def detect_segment(
     source: Source, segment: Segment, pack: FacePack, config: RunConfig

@@ -38,3 +38,17 @@ def test_a_folder_that_is_not_there_starts_nothing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="films/: no such file or folder"):
         vcn_ray.index(f"{tmp_path}/films/", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_ray_that_cannot_start_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    taken = tmp_path / "taken"
+    taken.write_text("Ray wants a folder here")
+    monkeypatch.setenv("RAY_TMPDIR", str(taken))
+    message = "Ray cannot be started on this machine"
+    with pytest.raises(UsageError, match=message) as refused, cluster(ResourceConfig()):
+        raise AssertionError("Ray was started")
+    assert "\n" not in str(refused.value)
+    assert "--local" in str(refused.value)

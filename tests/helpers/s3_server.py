@@ -10,6 +10,7 @@ import logging
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -47,11 +48,28 @@ class Request:
 
 
 @dataclass
+class Answer:
+    """What the server answers; a test may alter it on the way."""
+
+    status: int
+    headers: dict[str, str]
+    content: bytes
+    close: bool = False  # end the connection after it
+    seconds: float = 0.0  # before it
+
+
+Alter = Callable[[Request, Answer], Answer]
+Intercept = Callable[[Request, bytes], "bytes | Answer"]
+
+
+@dataclass
 class S3Server:
     """Where the server is, what it was asked, and what it shall do next."""
 
     url: str
     log: list[Request] = field(default_factory=list)
+    alter: Alter | None = None  # changes answers of the server
+    intercept: Intercept | None = None  # changes the body of a request, or answers it itself
     _harm: list[tuple[Callable[[str, str], bool], Harm]] = field(default_factory=list)
     _acts: list[tuple[str, str, Callable[[], object]]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -118,6 +136,7 @@ class S3Server:
         with self._lock:
             self._harm.clear()
         self.log.clear()
+        self.alter = self.intercept = None
 
 
 @contextmanager
@@ -129,7 +148,7 @@ def running_server() -> Iterator[S3Server]:
     host, port = moto.get_host_and_port()
     state = S3Server(url="")
     handler = type("Handler", (_Proxy,), {"state": state, "behind": (host, port)})
-    front = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    front = _Server(("127.0.0.1", 0), handler)
     front.daemon_threads = True
     state.url = f"http://127.0.0.1:{front.server_address[1]}"
     thread = threading.Thread(target=front.serve_forever, daemon=True)
@@ -141,6 +160,11 @@ def running_server() -> Iterator[S3Server]:
         front.server_close()
         thread.join()
         moto.stop()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a client may well leave in the middle of an altered answer."""
 
 
 class _Proxy(BaseHTTPRequestHandler):
@@ -171,10 +195,23 @@ class _Proxy(BaseHTTPRequestHandler):
             self.state.log.append(request)
             self._reset()
             return
+        taken = self.state.intercept(request, body) if self.state.intercept else body
+        answer = taken if isinstance(taken, Answer) else self._ask(taken)
+        done = dataclasses.replace(request, status=answer.status, sent=len(answer.content))
+        self.state.log.append(done)
+        if self.state.alter:
+            answer = self.state.alter(request, answer)
+        self._send(answer, cut=harm == "cut")
+
+    def _ask(self, body: bytes) -> Answer:
+        """Pass the request on to the server, with this body."""
+        headers = dict(self.headers)
+        if "Content-Length" in headers:
+            headers["Content-Length"] = str(len(body))
         behind = HTTPConnection(*self.behind, timeout=60)
         try:
             # Signatures are made for our address, so it is kept as the host.
-            behind.request(self.command, self.path, body=body or None, headers=dict(self.headers))
+            behind.request(self.command, self.path, body=body or None, headers=headers)
             answer = behind.getresponse()
             content = answer.read()
         finally:
@@ -182,9 +219,15 @@ class _Proxy(BaseHTTPRequestHandler):
         kept = {n: v for n, v in answer.getheaders() if n.lower() not in DROPPED}
         if self.command == "HEAD":
             kept["Content-Length"] = answer.getheader("Content-Length") or "0"
-        done = dataclasses.replace(request, status=answer.status, sent=len(content))
-        self.state.log.append(done)
-        self._answer(answer.status, kept, content, cut=harm == "cut")
+        return Answer(answer.status, kept, content)
+
+    def _send(self, answer: Answer, cut: bool) -> None:
+        """Send an answer, which a test may have altered."""
+        time.sleep(answer.seconds)
+        self._answer(answer.status, answer.headers, answer.content, cut)
+        if answer.close:
+            self.wfile.flush()
+            self._reset()
 
     def _answer(
         self, status: int, headers: dict[str, str], content: bytes, cut: bool = False

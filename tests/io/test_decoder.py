@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,8 +16,9 @@ import pytest
 from tests.helpers.decoders import LIMITS, SECOND, decoders, error_of, read_all
 from tests.helpers.videos import encode, shot
 from vcn_ray.io import isolation
-from vcn_ray.io.decoder import DecoderError, close_idle
+from vcn_ray.io.decoder import COMMAND, DecoderError, close_idle
 from vcn_ray.io.isolation import IsolationConfig
+from vcn_ray.run.failures import SEGMENT_ATTEMPTS, retry
 
 pytestmark = pytest.mark.usefixtures("no_decoder_left")
 
@@ -41,6 +42,28 @@ def test_a_crash_costs_one_segment(film: Path, number: signal.Signals, content_f
     assert (error.reason, error.content_fault) == ("crash", content_fault)
     assert len(read_all(film)) == 75
     assert decoders() != [pid]
+
+
+def test_a_decoder_killed_while_it_starts_is_tried_again(
+    film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close_idle()
+    command = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
+    with monkeypatch.context() as patch:
+        patch.setattr("vcn_ray.io.decoder.COMMAND", command)
+        error = error_of(lambda: isolation.probe(film, LIMITS))
+    assert isinstance(error, DecoderError)
+    assert (error.reason, error.content_fault) == ("crash", False)
+    assert "killed (SIGKILL)" in error.message
+    tries = iter([command, COMMAND])
+
+    class Once(list[str]):
+        def __iter__(self) -> Iterator[str]:
+            return iter(next(tries))
+
+    monkeypatch.setattr("vcn_ray.io.decoder.COMMAND", Once())
+    info = retry(lambda: isolation.probe(film, LIMITS), SEGMENT_ATTEMPTS)
+    assert (info.width, info.codec) == (isolation.probe(film, LIMITS).width, "h264")
 
 
 class Trickling(io.FileIO):

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.helpers.committed import commit
 from tests.helpers.s3_server import KEYS, Harm, S3Server
 from tests.helpers.videos import encode
 from vcn_ray.errors import MediaError, StorageError, UsageError
@@ -88,7 +89,7 @@ def test_storage_on_s3_is_storage(
     assert storage.names("") == ["a"]
     assert storage.names("nothing") == []
     assert (storage.exists("a/b.bin"), storage.exists("a/b")) == (True, False)
-    storage.commit("a", {})
+    commit(storage, "a", {})
     assert storage.is_committed("a")
     storage.delete("a/b.bin")
     storage.delete("a/b.bin")

@@ -7,7 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from tests.helpers.committed import commit
 from vcn_ray.errors import StorageError
+from vcn_ray.io.committed import record_of
 from vcn_ray.io.storage import Storage, is_remote
 
 
@@ -28,9 +30,11 @@ def test_a_folder_counts_once_its_manifest_is_there(tmp_path: Path) -> None:
     storage = Storage.open(str(tmp_path))
     storage.write_bytes("stage/rows", b"1")
     assert not storage.is_committed("stage")
-    storage.commit("stage", {"rows": 1})
+    commit(storage, "stage", {"rows": 1})
     assert storage.is_committed("stage")
-    assert storage.read_manifest("stage") == {"rows": 1}
+    manifest = storage.read_manifest("stage")
+    assert manifest.pop("files") == {"rows": record_of(b"1")}
+    assert manifest == {"rows": 1}
 
 
 def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(
@@ -54,7 +58,7 @@ def test_errors_say_where(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"cannot read .*nothing\.json"):
         storage.read_json("nothing.json")
     storage.write_bytes("text.parquet", b"no parquet")
-    with pytest.raises(StorageError, match=r"text\.parquet is not a Parquet file"):
+    with pytest.raises(StorageError, match=r"text\.parquet is damaged: it is not a Parquet file"):
         storage.read_table("text.parquet")
     (tmp_path / "file").write_text("x")
     with pytest.raises(StorageError, match="cannot write"):

@@ -10,10 +10,12 @@ from typing import Any, cast
 
 import pytest
 
+from tests.helpers.committed import commit
 from tests.helpers.synth import NEAR, PEOPLE, QUICK, TinyBackbone, crops_of
 from vcn_ray.config import ClusterSettings, ResourceConfig, RunConfig
 from vcn_ray.core.prior import FacePrior
 from vcn_ray.errors import StorageError
+from vcn_ray.io.committed import FolderWriter
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import box_fields, encode_jpeg, make_table
 from vcn_ray.learn.hooks import Hooks
@@ -144,7 +146,7 @@ def write_tracks(storage: Storage, names: tuple[str, ...] = NAMES) -> None:
         "seconds": 0.5,
         "detect": faces,
     }
-    storage.commit(VIDEO.track_folder, manifest)
+    commit(storage, VIDEO.track_folder, manifest)
 
 
 @pytest.fixture
@@ -199,11 +201,11 @@ def test_a_killed_step_goes_on_and_gives_equal_files(
 def test_the_checkpoint_is_there_until_the_result_is(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die(self: Storage, folder: str, manifest: dict[str, Any]) -> None:
+    def die(self: FolderWriter, manifest: dict[str, Any]) -> None:
         raise KilledError
 
     with monkeypatch.context() as patch:
-        patch.setattr(Storage, "commit", die)
+        patch.setattr(FolderWriter, "commit", die)
         with pytest.raises(KilledError):
             commit_adapt(TITLE, PACK, EAGER, storage)
     assert storage.exists(CHECKPOINT)

@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 import torch
 
+from tests.helpers.committed import commit
 from vcn_ray.cli.main import main
 from vcn_ray.errors import StorageError, UsageError
 from vcn_ray.io.storage import Storage
@@ -56,6 +57,7 @@ def store(storage: Storage, title: str, pack: FacePack, encoder: Backbone | None
         f"{folder}/model.safetensors", save_arrays(tensors | {"head.x": np.zeros(1)})
     )
     storage.write_json(f"{folder}/result.json", summary)
+    commit(storage, folder, {})
     storage.write_json(
         f"titles/{title_id}/latest.json", {"title": title, "result": "result-1", "uris": {}}
     )
@@ -153,7 +155,7 @@ def test_a_fault_of_another_title_does_not_matter(storage: Storage, yunet_pack: 
     path = f"{find_title(storage, 'bad').folder}/result.json"
     storage.write_bytes(path, b"{")
     assert find_title(storage, "good").summary["title"] == "good"
-    with pytest.raises(StorageError, match="is damaged: index the title again"):
+    with pytest.raises(StorageError, match=r"result\.json is damaged: it is no JSON"):
         find_title(storage, "bad")
     storage.delete(path)
     assert find_title(storage, "good-0").summary["title"] == "good"

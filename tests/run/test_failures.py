@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.films import SMALL, Ran, vcn
+from vcn_ray.io.storage import Storage
 
 pytestmark = pytest.mark.slow
 
@@ -63,8 +64,9 @@ def test_a_segment_that_failed_is_done_again_and_the_rest_is_kept(
     lame = next(tmp_path.glob("videos/*/detect-*/seg-00001.json"))
     # As a decoder leaves it that could not read the segment, and a run that came after it.
     failure = {"reason": "crash", "message": "the decoder died", "attempts": 2}
-    content = json.loads(lame.read_text()) | {"frames": 0, "faces": 0, "failure": failure}
-    lame.write_text(json.dumps(content))
+    storage, path = Storage.open(str(tmp_path)), str(lame.relative_to(tmp_path))
+    content = storage.read_json(path) | {"frames": 0, "faces": 0, "failure": failure}
+    storage.write_json(path, content)
     for step in ("detect", "track", "adapt", "cluster"):
         for manifest in tmp_path.glob(f"*/*/{step}-*/manifest.json"):
             manifest.unlink()

@@ -11,15 +11,16 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from tests.helpers.committed import commit
 from tests.helpers.videos import encode
 from vcn_ray.cli.outlook import read_planned
 from vcn_ray.config import RunConfig, load_config
 from vcn_ray.errors import MediaError, PackError, StorageError
 from vcn_ray.io.catalog import CatalogVideo, read_catalog
+from vcn_ray.io.s3_objects import Entry
 from vcn_ray.io.storage import Storage
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.run.commit import commit_adapt, commit_detect
-from vcn_ray.run.events import RunLog
 from vcn_ray.run.failures import Failure
 from vcn_ray.run.plan import PackHashes, PlannedTitle, TitlePlan
 from vcn_ray.run.planning import (
@@ -28,7 +29,6 @@ from vcn_ray.run.planning import (
     look_up,
     plan_titles,
     sample_titles,
-    skip_finished,
 )
 
 HASHES = PackHashes("detector", "encoder")
@@ -207,10 +207,10 @@ def test_the_look_up_says_which_segments_are_missing(films: Path, tmp_path: Path
     one, two = only([season]).videos
     (looked,) = look_up(iter([season]), storage)
     assert (looked.title, looked.jobs) == (season.title, (*one.jobs(), *two.jobs()))
-    storage.write_json(f"{one.detect_folder}/seg-00000.json", {})
+    commit(storage, one.detect_folder, {}, "seg-00000.json")
     (looked,) = look_up(iter([season]), storage)
     assert looked.jobs == tuple(two.jobs())
-    storage.commit(two.track_folder, {})  # its faces may be thrown away
+    commit(storage, two.track_folder, {})  # its faces may be thrown away
     (looked,) = look_up(iter([season]), storage)
     assert (looked.title, looked.jobs) == (season.title, ())
     (again,) = look_up(iter([replace(season, again=True)]), storage)
@@ -222,14 +222,14 @@ def test_a_title_that_cannot_be_looked_up_stops_no_other(
 ) -> None:
     titles = plan(films, "one two")
     storage = Storage.open(str(tmp_path))
-    names = Storage.names
+    entries = Storage.entries
 
-    def broken(self: Storage, path: str) -> list[str]:
+    def broken(self: Storage, path: str) -> dict[str, Entry]:
         if path == only(titles[:1]).videos[0].detect_folder:
             raise StorageError("not just now")
-        return names(self, path)
+        return entries(self, path)
 
-    monkeypatch.setattr(Storage, "names", broken)
+    monkeypatch.setattr(Storage, "entries", broken)
     first, second = look_up(iter(titles), storage)
     assert isinstance(first.found, Failure)
     assert (first.found.step, first.found.reason) == ("detect", "storage_error")
@@ -237,22 +237,25 @@ def test_a_title_that_cannot_be_looked_up_stops_no_other(
     assert len(second.jobs) == 1
 
 
-def test_a_result_that_is_damaged_stops_no_other(films: Path, tmp_path: Path) -> None:
+def test_a_damaged_result_is_planned_again(films: Path, tmp_path: Path) -> None:
     storage = Storage.open(str(tmp_path))
     titles = plan(films, "one two")
     damaged = only(titles[:1])
     for folder in (damaged.cluster_folder, *(video.track_folder for video in damaged.videos)):
-        storage.commit(folder, {"detect": {"failures": []}})
+        commit(storage, folder, {"detect": {"failures": []}})
     storage.write_bytes(f"{damaged.cluster_folder}/result.json", b"{")
     first, second = look_up(iter(titles), storage)
-    assert isinstance(first.found, Failure)
-    assert second.found is None
-    told = RunLog(inputs=2)
-    rest = skip_finished(iter([first, second]), told)
-    assert rest is not None
-    assert [looked.title for looked in rest] == [second.title]
-    assert [(f.step, f.reason) for f in told.failures] == [("cluster", "internal_error")]
-    storage.write_bytes(f"{damaged.videos[0].track_folder}/manifest.json", b"{")
-    look = read_planned(storage, titles[0])
-    assert look.state is None
-    assert [failure.step for failure in look.failures] == ["cluster"]
+    assert first.found is second.found is None
+    assert (first.title, first.jobs) == (damaged, ())  # its tracks are sound
+    (line,) = first.damage
+    assert line.endswith(f"{damaged.cluster_folder}/result.json is damaged: it is no JSON")
+    assert not storage.is_committed(damaged.cluster_folder)
+    manifest = f"{damaged.videos[0].track_folder}/manifest.json"
+    storage.write_bytes(manifest, b"{")
+    state = read_planned(storage, titles[0]).state
+    assert state is not None
+    assert (state.action, state.why) == ("everything", f"damaged: {manifest}")
+    assert storage.read_bytes(manifest) == b"{"  # planning changes nothing
+    (again,) = look_up(iter(titles[:1]), storage)
+    assert again.jobs == tuple(damaged.videos[0].jobs())
+    assert not storage.exists(manifest)

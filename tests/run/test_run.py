@@ -39,6 +39,7 @@ def test_a_run_says_what_it_did(first: tuple[Ran, Path]) -> None:
     assert ran.record["titles"][0]["people"] == 2
     stored = Storage.open(str(output)).read_json(f"runs/{ran.record['run_id']}/run.json")
     assert tomllib.loads(stored.pop("config"))["detect"]["segment_seconds"] == 2
+    assert set(stored.pop("files")) == {"videos.parquet", "failures.parquet"}
     assert stored == ran.record
 
 

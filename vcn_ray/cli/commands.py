@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from vcn_ray.api import IndexedCatalog, IndexRequest, prepare, run_index
+from vcn_ray.api import IndexedCatalog, IndexRequest, prepare, run_index, verify_with
 from vcn_ray.cli.options import given_settings, run_settings
 from vcn_ray.cli.outlook import Outlook, read_planned, show_outlook
 from vcn_ray.cli.pack_commands import packs as packs
@@ -16,6 +16,7 @@ from vcn_ray.config import USER_SETTINGS, dump_config, with_pack
 from vcn_ray.console import (
     JsonLog,
     ProgressDisplay,
+    complain,
     count,
     minutes,
     say,
@@ -60,7 +61,7 @@ def index(options: argparse.Namespace) -> int:
     if options.retry_failed:
         say(f"retried {count(len(done.retried), 'failed video')}")
     _say_record(done, options.max_failures, display.note)
-    return 1 if done.failures else 0
+    return 1 if done.failures or not done.recorded else 0
 
 
 def _say_record(
@@ -127,7 +128,32 @@ def report(options: argparse.Namespace) -> int:
     for page in pages.titles:
         say(storage.locate(page))
     say(f"open {storage.locate(pages.index)}")
-    return 0
+    if pages.skipped:
+        say(f"skipped {count(len(pages.skipped), 'damaged title')}: {', '.join(pages.skipped)}")
+    return 1 if pages.skipped else 0
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Compare every file of an output with what was written."""
+    done = verify_with(
+        options.output,
+        given_settings(options),
+        ProgressDisplay(),
+        repair=options.repair,
+        local=options.local,
+    )
+    say(f"{count(done.files, 'file')} compared, {count(len(done.damage), 'file')} damaged")
+    if options.repair and done.damage:
+        say(f"{len(done.damage) - len(done.left)} repaired")
+    elif done.damage:
+        say(f"next: vcn verify {done.output} --repair")
+    for line in done.left if options.repair else ():
+        complain(f"not repaired: {line}")
+    say_json(
+        {"files": done.files, "damaged": list(done.damage), "left": list(done.left)}
+        | {"repaired": options.repair, "failures": len(done.failures)}
+    )
+    return 1 if done.left or done.failures else 0
 
 
 def evaluate(options: argparse.Namespace) -> int:

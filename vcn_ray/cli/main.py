@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from vcn_ray.errors import StorageError, UsageError, VcnError
+from vcn_ray.errors import DamagedError, StorageError, UsageError, VcnError
 from vcn_ray.redact import RedactingFormatter, redact
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _ending_on_sigterm():
             return _run(options)
+    except DamagedError as error:
+        what = f"index it again, or use vcn verify {getattr(options, 'output', 'OUT')} --repair"
+        _complain(f"vcn {options.command}: {error}; {what}")
+        return EXIT_USAGE
     except (UsageError, StorageError) as error:
         _complain(f"vcn {options.command}: {error}")
         return EXIT_USAGE
@@ -80,6 +84,8 @@ def _run(options: argparse.Namespace) -> int:
             return commands.sample(options)
         case "report":
             return commands.report(options)
+        case "verify":
+            return commands.verify(options)
         case "evaluate":
             return commands.evaluate(options)
         case "export":
@@ -176,6 +182,15 @@ def _sample(parser: argparse.ArgumentParser) -> None:
 
 def _report(parser: argparse.ArgumentParser) -> None:
     _add_output(parser)
+    _add_config(parser)
+
+
+def _verify(parser: argparse.ArgumentParser) -> None:
+    _add_output(parser)
+    parser.add_argument(
+        "--repair", action="store_true", help="make again what is missing, cut, altered or swapped"
+    )
+    parser.add_argument("--local", action="store_true", help="repair in this process, without Ray")
     _add_config(parser)
 
 
@@ -346,6 +361,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "config": ("print the settings as TOML", _config),
     "sample": ("render a short labelled film to try things on", _sample),
     "report": ("write a page for each title, and an index page", _report),
+    "verify": ("compare every file of an output with what was written, and repair", _verify),
     "evaluate": ("compare results with labels", _evaluate),
     "export": ("write the encoder as adapted to a title as ONNX", _export),
 }

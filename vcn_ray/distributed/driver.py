@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -18,12 +19,22 @@ import ray
 
 from vcn_ray.config import RunConfig
 from vcn_ray.distributed.books import Books, Due, OpenVideo
-from vcn_ray.distributed.pools import Adapted, Clustered, Outcome, Pools, StepFailed, Tracked
+from vcn_ray.distributed.pools import (
+    Adapted,
+    Clustered,
+    Mended,
+    Outcome,
+    Pools,
+    StepFailed,
+    Tracked,
+    VideoMended,
+)
 from vcn_ray.distributed.prometheus import RunMetrics
 from vcn_ray.distributed.segments import SegmentRow
 from vcn_ray.distributed.session import cluster
-from vcn_ray.errors import Reason
+from vcn_ray.errors import DamagedError, Reason
 from vcn_ray.io.storage import Storage, one_line
+from vcn_ray.run.damage import MAX_REDONE
 from vcn_ray.run.events import RunLog, StepProgress
 from vcn_ray.run.failures import Failure, failure_of
 from vcn_ray.run.parallel import Prefetch
@@ -82,6 +93,7 @@ class _Driver:
     output: str
     _planning: bool = True  # titles may still come
     _began: float = field(default_factory=time.monotonic)
+    _redone: Counter[str] = field(default_factory=Counter)  # by id of the video or title
 
     def run(self) -> None:
         """Hand out work until there is none, or too much has failed."""
@@ -172,8 +184,39 @@ class _Driver:
                 self.run_log.count(result.work)
                 self.run_log.finish(result.status)
                 self._close([title_id])
+            case VideoMended() | Mended():
+                self._take_mended(outcome)
             case StepFailed(step, subject, error):
-                self._fail_step(step, subject, error)
+                if not (isinstance(error, DamagedError) and self._redo(step, subject, error)):
+                    self._fail_step(step, subject, error)
+
+    def _take_mended(self, outcome: VideoMended | Mended) -> None:
+        """Go on where a damaged file ended a step."""
+        for work in outcome.done.works:
+            self.run_log.count(work)
+        if isinstance(outcome, VideoMended):
+            self._take_outcome(Tracked(outcome.video_id, outcome.done.tracked[0]))
+            return
+        for done in outcome.done.tracked:
+            self.run_log.count(done.work)
+        if title := self.books.title(outcome.title_id):
+            self.pools.adapt(title, sum(done.crops for done in outcome.done.tracked))
+
+    def _redo(self, step: str, subject: str, error: DamagedError) -> bool:
+        """Have a damaged file made again; False where that was tried before, or is for nobody."""
+        self._redone[subject] += 1
+        if self._redone[subject] > MAX_REDONE:
+            return False
+        video = self.books.video(subject) if step == TRACK.name else None
+        title = self.books.title(subject) if step != TRACK.name else None
+        if video is not None:
+            self.pools.redo_video(video.plan)
+        elif title is not None:
+            self.pools.redo_title(title)
+        else:
+            return False
+        self.run_log.redo(str(error))
+        return True
 
     def _start(self, due: Due, new_failures: bool = True) -> None:
         """Report and start what an entry in the books has made due."""

@@ -20,10 +20,18 @@ from vcn_ray.distributed.trainer import ProgressBoard, TrainerPool, train_large
 from vcn_ray.io.storage import Storage
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.find import open_pack
-from vcn_ray.run.commit import ClusterDone, TrackDone, commit_cluster, commit_track
+from vcn_ray.run.commit import (
+    ClusterDone,
+    TrackDone,
+    commit_cluster,
+    commit_detect,
+    commit_track,
+)
+from vcn_ray.run.damage import Inspector
+from vcn_ray.run.devices import device_for
 from vcn_ray.run.ledger import Work
 from vcn_ray.run.plan import TitlePlan, VideoPlan
-from vcn_ray.steps import ADAPT, CLUSTER, TRACK
+from vcn_ray.steps import ADAPT, CLUSTER, DETECT, TRACK
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +62,32 @@ def track_video(video: VideoPlan, config: RunConfig, output: str) -> TrackDone:
 
 _Board = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(ProgressBoard)
 _Reducer = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Reducer)
+
+
+class Redone(NamedTuple):
+    """What redo_videos returns."""
+
+    works: tuple[Work, ...]
+    tracked: tuple[TrackDone, ...]  # by video
+
+
+def redo_videos(videos: tuple[VideoPlan, ...], config: RunConfig, output: str) -> Redone:
+    """Run steps `detect` and `track` on videos again, as far as stored files are damaged.
+
+    The stream of segments may have ended by now, so this is one task with the resources of a
+    segment worker.
+    """
+    storage, works = Storage.open(output, config.s3), []
+    pack, tracked = open_pack(config, device_for(DETECT.gpus(config.resources))), []
+    for video in videos:
+        inspector = Inspector(storage, mend=True, deep=True)  # all of its damage at once
+        jobs = inspector.open_jobs(video) if not inspector.manifest(video.track_folder) else []
+        works += [commit_detect(job, pack, config, storage) for job in jobs]
+        tracked.append(commit_track(video, config, storage))
+    return Redone(tuple(work for work in works if work), tuple(tracked))
+
+
+_redo_videos = ray.remote(max_retries=2)(redo_videos)
 _track_video = ray.remote(max_retries=2)(track_video)
 _train_large = ray.remote(num_cpus=0)(train_large)
 
@@ -79,6 +113,20 @@ class Clustered(NamedTuple):
     done: ClusterDone
 
 
+class Mended(NamedTuple):
+    """Damaged files of a title's videos are made again."""
+
+    title_id: str
+    done: Redone
+
+
+class VideoMended(NamedTuple):
+    """Damaged files of a video are made again, and it is tracked."""
+
+    video_id: str
+    done: Redone
+
+
 class StepFailed(NamedTuple):
     """A step of a video or title failed."""
 
@@ -87,7 +135,7 @@ class StepFailed(NamedTuple):
     error: Exception
 
 
-Outcome = Tracked | Adapted | Clustered | StepFailed
+Outcome = Tracked | Adapted | Clustered | Mended | VideoMended | StepFailed
 
 
 class _Call(NamedTuple):
@@ -130,6 +178,21 @@ class Pools:
         task = _track_video.options(num_cpus=TRACK.cpus(self._config.resources))
         future = task.remote(video, self._config, self._output)
         self._calls[future] = _Call(TRACK.name, video.video_id, Tracked)
+
+    def redo_video(self, video: VideoPlan) -> None:
+        """Track a video again, of which a stored file is damaged."""
+        self._calls[self._redo((video,))] = _Call(TRACK.name, video.video_id, VideoMended)
+
+    def redo_title(self, title: TitlePlan) -> None:
+        """Make what is damaged of a title's videos again, before it is adapted again."""
+        self._calls[self._redo(title.videos)] = _Call(ADAPT.name, title.title_id, Mended)
+
+    def _redo(self, videos: tuple[VideoPlan, ...]) -> Any:
+        resources = self._config.resources
+        task = _redo_videos.options(
+            num_cpus=DETECT.cpus(resources), num_gpus=DETECT.gpus(resources) or None
+        )
+        return task.remote(videos, self._config, self._output)
 
     def adapt(self, title: TitlePlan, crops: int) -> None:
         """Fine-tune on a title with so many crops, whose videos are all tracked."""

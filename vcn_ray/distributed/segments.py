@@ -18,10 +18,11 @@ from ray.data import ActorPoolStrategy, Dataset
 
 from vcn_ray.config import ResourceConfig, RunConfig
 from vcn_ray.distributed.feed import feed_dataset, start_feed
-from vcn_ray.errors import MediaError
+from vcn_ray.errors import DamagedError, MediaError
 from vcn_ray.io.storage import Storage, one_line
 from vcn_ray.packs.find import open_pack
-from vcn_ray.run.commit import commit_detect, segment_file
+from vcn_ray.run.commit import commit_detect
+from vcn_ray.run.damage import segment_file
 from vcn_ray.run.devices import device_for
 from vcn_ray.run.failures import reason_of
 from vcn_ray.run.ledger import Work
@@ -94,7 +95,7 @@ class SegmentWorker:
         """Count attempts of this run in storage: Ray restarts a killed actor without limit."""
         path = segment_file(job.detect_folder, job.index, f"attempt-{self._run_id}", "json")
         storage = self._storage
-        attempts = storage.read_json(path)["attempts"] if storage.exists(path) else 0
+        attempts = _attempts_in(path, storage)
         storage.write_json(path, {"attempts": attempts + 1})
         try:
             if attempts >= MAX_ATTEMPTS:
@@ -102,6 +103,14 @@ class SegmentWorker:
             yield
         finally:  # reached after errors, but not after the death of the process
             storage.delete(path)
+
+
+def _attempts_in(path: str, storage: Storage) -> int:
+    """The attempts that a file counts; a damaged one counts none, and is written again."""
+    try:
+        return int((storage.find_json(path) or {"attempts": 0})["attempts"])
+    except DamagedError:
+        return 0
 
 
 class SegmentStream:

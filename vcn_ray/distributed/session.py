@@ -82,8 +82,15 @@ def _start(resources: ResourceConfig) -> None:
     # Fine-tuning gets room beside the segment workers, so that it overlaps with decoding.
     cores = count_cpus()
     room = round(resources.adapt_workers * resources.adapt_cpus + 0.5)
-    with _silenced():
-        ray.init(address="local", num_cpus=cores + room, include_dashboard=False, **quiet)
+    try:
+        with _silenced():
+            ray.init(address="local", num_cpus=cores + room, include_dashboard=False, **quiet)
+    except Exception as error:  # of many kinds: a port, a folder, memory, a process that died
+        ray.shutdown()
+        raise UsageError(
+            f"Ray cannot be started on this machine ({one_line(error, 200)}): try again, look into "
+            "the logs below /tmp/ray, or run without Ray by --local"
+        ) from error
     try:
         check_room(resources, ray.cluster_resources())
     except UsageError:

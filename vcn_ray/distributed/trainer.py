@@ -23,7 +23,8 @@ from vcn_ray.io.storage import Storage
 from vcn_ray.learn.hooks import ALONE, Hooks, ProcessRanks, Ranks
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.find import open_pack
-from vcn_ray.run.commit import commit_adapt
+from vcn_ray.run.commit import commit_adapt, read_tracks
+from vcn_ray.run.damage import uncommitting
 from vcn_ray.run.ledger import Stopwatch, Work
 from vcn_ray.run.plan import TitlePlan
 from vcn_ray.steps import ADAPT
@@ -132,8 +133,14 @@ def train_large(title: TitlePlan, config: RunConfig, output: str, board: Any) ->
     Returns:
         The work of the whole job, its start included; bytes are not counted, as other processes
         read and write them.
+
+    Raises:
+        DamagedError: A file of its tracks is damaged; it is uncommitted.
     """
     resources, watch = config.resources, Stopwatch()
+    storage = Storage.open(output, config.s3)
+    with uncommitting(storage):  # here, because the job would start again at each error
+        read_tracks(title, storage)
     # Ray Train asks for storage that all machines share, but only for checkpoints that are reported
     # to it. Ours are not: all it writes is an empty file, from the job's controller, which runs on
     # the same machine as this function.

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vcn_ray.core.metrics import match_times
-from vcn_ray.errors import UsageError
+from vcn_ray.errors import StorageError, UsageError
 from vcn_ray.evaluation.labels import Labels, Truth, is_person
 from vcn_ray.evaluation.matching import (
     DEFAULT_FRAME_SECONDS,
@@ -38,7 +38,7 @@ from vcn_ray.evaluation.scores import (
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import column_array, read_boxes
 from vcn_ray.records import F32, F64, Mask
-from vcn_ray.run.stored import StoredDetections, StoredTitle, read_detections, stored_titles
+from vcn_ray.run.stored import StoredDetections, StoredTitle, TitleReader, read_detections
 
 T = TypeVar("T")
 
@@ -75,13 +75,20 @@ def evaluate_output(storage: Storage, truth: Truth) -> list[TitleScores]:
 
     Raises:
         UsageError: The labels name no video of this output, or one name fits several.
+        StorageError: A title is damaged.
     """
     return [score_title(title) for title in match_output(storage, truth)]
 
 
 def match_output(storage: Storage, truth: Truth) -> list[MatchedTitle]:
     """Compare every title that has labels with them; as `evaluate_output`, without the scores."""
-    titles = list(stored_titles(storage))
+    reader = TitleReader(storage)
+    titles = list(reader)
+    if reader.damaged:  # scores of a part would pass for those of the whole
+        raise StorageError(
+            f"{', '.join(reader.damaged[:3])}: damaged, so there are no scores: use vcn verify "
+            f"{storage.uri} --repair"
+        )
     _check_names({*truth.labels, *truth.cuts}, titles)
     matched = []
     for title in titles:

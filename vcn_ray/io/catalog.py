@@ -121,7 +121,7 @@ def _expand_remote(item: str, s3: S3Config, skipped: Counter[str]) -> Iterator[C
     ending = posixpath.splitext(key)[1].lower()
     try:
         if ending in MANIFEST_ENDINGS:
-            yield from _read_manifest(uri, lambda: objects.read(key))
+            yield from _read_manifest(uri, lambda: objects.read_whole(key))
         elif ending in VIDEO_ENDINGS:
             yield CatalogVideo(uri)
         else:

@@ -159,6 +159,8 @@ class Decoder:
         try:
             self._wire.receive(START_SECONDS)
         except (TimeoutError, EOFError, ValueError) as error:
+            if isinstance(error, EOFError):
+                self._raise_if_killed()
             self.kill()
             last = os.pread(stderr, 1 << 16, 0).decode(errors="replace").strip().splitlines()
             code = self._process.returncode
@@ -168,10 +170,20 @@ class Decoder:
                 " set isolation.isolate to false to run without one"
             ) from error
 
-    def _explain_death(self) -> NoReturn:
+    def _raise_if_killed(self) -> int | None:
+        """Raise DecoderError if the process was killed from outside; return its exit code."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(END_SECONDS)
         code = self._process.returncode
+        if code in FROM_OUTSIDE:
+            self.kill()
+            how = signal.Signals(-code).name
+            text = f"its decoder was killed ({how}), as by a machine that runs out of memory"
+            raise DecoderError("crash", text, content_fault=False)
+        return code
+
+    def _explain_death(self) -> NoReturn:
+        code = self._raise_if_killed()
         self.kill()
         if code == EXIT_OUT_OF_MEMORY:
             raise DecoderError("out_of_memory", "its decoder used more than isolation.memory_bytes")
@@ -180,9 +192,6 @@ class Decoder:
                 "timeout", "its decoder computed for longer than isolation.cpu_seconds"
             )
         how = f"exit code {code}" if code is None or code >= 0 else signal.Signals(-code).name
-        if code in FROM_OUTSIDE:
-            text = f"its decoder was killed ({how}), as by a machine that runs out of memory"
-            raise DecoderError("crash", text, content_fault=False)
         raise DecoderError("crash", f"its decoder crashed ({how})")
 
     def cpu_seconds(self) -> float:
@@ -211,6 +220,7 @@ def borrowed(ring_bytes: int) -> Iterator[Decoder]:
 
     Raises:
         RuntimeError: No decoder can be started.
+        DecoderError: One was killed from outside while it started (`crash`).
     """
     decoder = _take(ring_bytes) or Decoder(ring_bytes)
     try:

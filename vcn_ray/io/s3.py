@@ -36,7 +36,9 @@ from botocore.exceptions import (
     SSOError,
     TokenRetrievalError,
 )
+from botocore.parsers import ResponseParserError
 from pydantic.dataclasses import dataclass
+from urllib3.exceptions import HTTPError
 
 from vcn_ray.bounds import STRICT
 from vcn_ray.errors import ConfigError, S3Error, S3Kind, UsageError
@@ -116,6 +118,10 @@ class S3Config:
         return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self.kms_key}
 
 
+class ShortAnswerError(Exception):
+    """An answer that is not what was asked for, as from a faulty proxy: another may be right."""
+
+
 class S3Address(NamedTuple):
     """Location of an object, or of a prefix."""
 
@@ -166,6 +172,7 @@ def _client(config: S3Config, _process: int) -> Any:
             config=Config(
                 signature_version=UNSIGNED if config.anonymous else None,
                 retries={"mode": "standard", "total_max_attempts": CLIENT_ATTEMPTS},
+                response_checksum_validation="when_supported",
                 connect_timeout=10,
                 read_timeout=60,
                 max_pool_connections=32,
@@ -212,6 +219,20 @@ class _RoleProvider(CredentialProvider):  # type: ignore[misc]  # botocore has n
         )
 
 
+_NONSENSE = (ResponseParserError, HTTPError, ShortAnswerError, ValueError)
+"""What boto3 raises of an answer that is none, such as half of a listing or a length of letters."""
+
+_BROKEN = (
+    HTTPClientError,
+    ConnectionError,
+    IncompleteReadError,
+    FlexibleChecksumError,
+    *_NONSENSE,
+)
+REQUEST_ERRORS = (BotoCoreError, ClientError, *_NONSENSE)
+"""Everything that a request can raise."""
+
+
 def is_transient(error: Exception) -> bool:
     """True for an error that another attempt may not meet."""
     if isinstance(error, ClientError):
@@ -219,8 +240,7 @@ def is_transient(error: Exception) -> bool:
         if status == NOT_IMPLEMENTED:
             return False
         return code in _BUSY or status >= 500 or status == 429
-    broken = (HTTPClientError, ConnectionError, IncompleteReadError, FlexibleChecksumError)
-    return isinstance(error, broken)
+    return isinstance(error, _BROKEN)
 
 
 def explained(error: Exception, uri: str) -> S3Error:
@@ -248,6 +268,13 @@ def _explain(error: Exception, uri: str) -> tuple[S3Kind, str]:
         return "denied", f"{one_line(error)}: sign in again with aws sso login"
     if isinstance(error, EndpointConnectionError):
         return "unavailable", f"{one_line(error)}: check s3.endpoint, s3.region and the network"
+    if isinstance(error, FlexibleChecksumError):
+        return "altered", "its bytes do not match the checksum that S3 keeps of it"
+    if isinstance(error, _NONSENSE):
+        return "unavailable", (
+            f"the server or a proxy before it sent a wrong answer, {one_line(error)}: run the same "
+            "command again"
+        )
     if is_transient(error):
         return "unavailable", f"the connection broke, {one_line(error)}: run the same command again"
     return "other", one_line(error)

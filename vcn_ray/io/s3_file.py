@@ -1,13 +1,15 @@
 """An object on S3 as a seekable file that is read by range; it knows no video formats.
 
 Each block of 1 MiB is one GET that names the expected ETag. The file keeps a few blocks, because a
-demuxer jumps between a file's index and its frames.
+demuxer jumps between a file's index and its frames. It notes a checksum of each, because S3 gives
+none for a range: before a fault is put down to the video, its bytes can be read again and compared.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import zlib
 from collections import OrderedDict
 from typing import Any, BinaryIO, cast
 
@@ -26,6 +28,7 @@ _REASONS: dict[str, Reason] = {
     "missing": "missing",
     "no_bucket": "missing",
     "changed": "source_changed",
+    "altered": "storage_error",
     "unavailable": "storage_error",
 }
 
@@ -59,6 +62,7 @@ class S3File(io.RawIOBase):
         self._size = size
         self._position = 0
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
+        self._sums: dict[int, int] = {}  # CRC-32 of each block that was read
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (S3File, (self.uri, self.etag, self._size, self._config))
@@ -106,31 +110,51 @@ class S3File(io.RawIOBase):
         self._position += len(part)
         return len(part)
 
+    def confirm(self) -> None:
+        """Read again every block that was read, and compare; for files that seem damaged.
+
+        Raises:
+            MediaError: `storage_error`: a block has other bytes than before.
+        """
+        for number, known in self._sums.items():
+            if zlib.crc32(self._fetch(number)) != known:
+                raise MediaError(
+                    "storage_error",
+                    f"{redact(self.uri)}: two reads of the same bytes differ: the server, or what "
+                    "stands before it, alters them; run the same command again",
+                )
+
     def _block(self, number: int) -> bytes:
         if number in self._blocks:
             self._blocks.move_to_end(number)
             return self._blocks[number]
+        data = self._blocks[number] = self._fetch(number)
+        self._sums[number] = zlib.crc32(data)
+        if len(self._blocks) > KEPT_BLOCKS:
+            self._blocks.popitem(last=False)
+        return data
+
+    def _fetch(self, number: int) -> bytes:
+        start = number * BLOCK_BYTES
         try:
-            part = self._objects.read_part(self.name, number * BLOCK_BYTES, BLOCK_BYTES, self.etag)
+            part = self._objects.read_part(self.name, start, BLOCK_BYTES, self.etag, self._size)
         except S3Error as error:
             raise media_error(self.uri, error) from error
         count_bytes(read=len(part.data))
         if self._size is None:
             self._size = part.size
         self.etag = self.etag or part.etag
-        self._blocks[number] = part.data
-        if len(self._blocks) > KEPT_BLOCKS:
-            self._blocks.popitem(last=False)
         return part.data
 
 
-def open_source(uri: str, etag: str, s3: S3Config) -> Source:
+def open_source(uri: str, etag: str, s3: S3Config, size: int | None = None) -> Source:
     """Turn the uri of a video into something that can be opened; nothing is read yet.
 
     Args:
         uri: A path, or `s3://bucket/key`.
         etag: The version of the object to read, so that any other is an error; empty: any version.
         s3: How S3 is reached.
+        size: Bytes of that version; an answer of another one is a fault. None: unknown.
 
     Returns:
         The path of a local file; a seekable file that reads an object by range.
@@ -140,4 +164,4 @@ def open_source(uri: str, etag: str, s3: S3Config) -> Source:
     """
     if not uri.startswith(SCHEME):
         return local_path(uri)
-    return cast(BinaryIO, S3File(uri, etag, config=s3))  # a RawIOBase, which typeshed keeps apart
+    return cast(BinaryIO, S3File(uri, etag, size, s3))  # a RawIOBase, which typeshed keeps apart

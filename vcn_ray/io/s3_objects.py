@@ -18,7 +18,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from vcn_ray.errors import S3Error
 from vcn_ray.io.retry import retried
-from vcn_ray.io.s3 import SCHEME, S3Config, explained, is_transient, no_bucket, s3_client
+from vcn_ray.io.s3 import (
+    REQUEST_ERRORS,
+    SCHEME,
+    S3Config,
+    ShortAnswerError,
+    explained,
+    is_transient,
+    no_bucket,
+    s3_client,
+)
 
 T = TypeVar("T")
 
@@ -34,6 +43,13 @@ class StoredObject(NamedTuple):
     size: int
     etag: str  # without quotes
     version: str = ""  # empty if the bucket keeps no versions, and in listings
+
+
+class Entry(NamedTuple):
+    """What a listing says of a file."""
+
+    size: int  # bytes
+    changed: float  # time stamp of the last change of it or its name, by the clock of the storage
 
 
 class ByteRange(NamedTuple):
@@ -62,8 +78,8 @@ class S3Objects:
         version = found.get("VersionId") or ""
         return StoredObject(
             key,
-            int(found["ContentLength"]),
-            found["ETag"].strip('"'),
+            int(_part(found, "ContentLength", key)),
+            _part(found, "ETag", key).strip('"'),
             "" if version == "null" else version,
         )
 
@@ -81,7 +97,8 @@ class S3Objects:
         """List all objects whose key starts with `prefix`, sorted by key; one request per page."""
         for page in self._pages(prefix, {}):
             for entry in page.get("Contents", []):
-                yield StoredObject(entry["Key"], int(entry["Size"]), entry["ETag"].strip('"'))
+                etag = entry.get("ETag", "")  # where it is missing, a HEAD asks for it
+                yield StoredObject(entry["Key"], int(entry["Size"]), etag.strip('"'))
 
     def names(self, folder: str) -> dict[str, int | None]:
         """List the names directly below a folder: an object's size, or None for a folder."""
@@ -95,25 +112,84 @@ class S3Objects:
         found.pop("", None)  # some tools write an empty object for the folder itself
         return found
 
+    def entries(self, folder: str) -> dict[str, Entry]:
+        """List the objects directly below a folder, and when each was written."""
+        prefix = f"{folder.rstrip('/')}/" if folder else ""
+        return {
+            entry["Key"][len(prefix) :]: Entry(
+                int(entry["Size"]), entry["LastModified"].timestamp()
+            )
+            for page in self._pages(prefix, {"Delimiter": "/"})
+            for entry in page.get("Contents", [])
+            if entry["Key"] != prefix
+        }
+
     def has_versions(self) -> bool:
         """False if the bucket certainly never kept versions."""
         return _has_versions(self)
 
     def read(self, key: str) -> bytes:
-        """Read a whole object."""
-        return self._read(key, {}).data
+        """Read a whole object; its checksum is compared, where S3 gives one."""
 
-    def read_part(self, key: str, start: int, length: int, etag: str = "") -> ByteRange:
-        """Read a range of an object; the range may reach past the end, or lie there.
+        def once(s3: Any) -> bytes:
+            # The client compares the checksum while it reads the body.
+            got = s3.get_object(**self._at(key), ChecksumMode="ENABLED", **self.config.payer)
+            # The connection may also break while the content arrives: read it within the retry.
+            return bytes(got["Body"].read())
+
+        return self._request(key, once)
+
+    def read_whole(self, key: str) -> bytes:
+        """Read a whole object of which nothing is known, and compare its length with a HEAD."""
+
+        def once() -> bytes:
+            size, data = self.head(key).size, self.read(key)
+            if len(data) != size:
+                raise ShortAnswerError(f"{len(data)} bytes came of an object of {size}")
+            return data
+
+        try:
+            return retried(once, lambda error: isinstance(error, ShortAnswerError))
+        except ShortAnswerError as error:
+            raise explained(error, f"{SCHEME}{self.bucket}/{key}") from error
+
+    def read_part(
+        self, key: str, start: int, length: int, etag: str = "", size: int | None = None
+    ) -> ByteRange:
+        """Read a range of an object, all of it; it may reach past the end, or lie there.
+
+        An answer that is shorter or longer, of another place, or of an object of another length is
+        a fault of the wire: the request is repeated.
 
         Args:
             key: The object.
             start: Offset of the first byte.
             length: Maximum number of bytes.
             etag: The expected ETag; any other is an error of kind `changed`. Empty: accept any.
+            size: Bytes of the whole object; None: unknown.
         """
-        wanted = {"Range": f"bytes={start}-{start + length - 1}"}
-        return self._read(key, wanted | ({"IfMatch": f'"{etag}"'} if etag else {}))
+        options = {"Range": f"bytes={start}-{start + length - 1}"}
+        options |= {"IfMatch": f'"{etag}"'} if etag else {}
+
+        def once(s3: Any) -> ByteRange:
+            try:
+                got = s3.get_object(**self._at(key), **options, **self.config.payer)
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") != "InvalidRange":
+                    raise
+                whole = self.head(key)  # a range past the end: of that the answer says too little
+                if start < whole.size:
+                    raise ShortAnswerError("a range inside the object was refused") from error
+                return ByteRange(b"", whole.size, whole.etag)
+            part = ByteRange(
+                bytes(got["Body"].read()),
+                _size_of(got.get("ContentRange", ""), start),
+                _part(got, "ETag", key).strip('"'),
+            )
+            _check_part(part, start, length, etag, size)
+            return part
+
+        return self._request(key, once)
 
     def write(self, key: str, data: bytes) -> None:
         """Write a whole object; readers never see a part of it."""
@@ -150,52 +226,75 @@ class S3Objects:
             return explained(error, f"{SCHEME}{self.bucket}").kind != "missing"
         return True
 
-    def _read(self, key: str, options: dict[str, str]) -> ByteRange:
-        def once(s3: Any) -> ByteRange:
-            try:
-                got = s3.get_object(**self._at(key), **options, **self.config.payer)
-            except ClientError as error:
-                if error.response.get("Error", {}).get("Code") == "InvalidRange":
-                    return ByteRange(b"", 0, "")
-                raise
-            # The connection may also break while the content arrives: read it within the retry.
-            data = bytes(got["Body"].read())
-            return ByteRange(data, _size_of(got, options, len(data)), got["ETag"].strip('"'))
-
-        return self._request(key, once)
-
     def _pages(self, prefix: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
         options = {"Prefix": prefix, "MaxKeys": PAGE_KEYS} | self.config.payer | options
         page = self._page(options)
         yield page
         while page.get("IsTruncated"):
-            page = self._page(options | {"ContinuationToken": page["NextContinuationToken"]})
+            token = _part(page, "NextContinuationToken", "")
+            page = self._page(options | {"ContinuationToken": token})
             yield page
 
     def _page(self, options: dict[str, Any]) -> dict[str, Any]:
-        return self._request(
-            options["Prefix"], lambda s3: dict(s3.list_objects_v2(Bucket=self.bucket, **options))
-        )
+        def once(s3: Any) -> dict[str, Any]:
+            page = dict(s3.list_objects_v2(Bucket=self.bucket, **options))
+            if "Name" not in page:  # it repeats the name of the bucket, even where that is empty
+                raise ShortAnswerError("a listing came without its beginning")
+            return page
+
+        return self._request(options["Prefix"], once)
 
     def _request(self, key: str, call: Callable[[Any], T]) -> T:
         s3 = s3_client(self.config)
         try:
             return retried(lambda: call(s3), is_transient)
-        except (BotoCoreError, ClientError) as error:
+        except REQUEST_ERRORS as error:
             raise explained(error, f"{SCHEME}{self.bucket}/{key}") from error
 
     def _at(self, key: str) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": key}
 
 
-def _size_of(got: dict[str, Any], options: dict[str, str], read: int) -> int:
-    """Size of the whole object, from the answer to a GET."""
-    if "Range" not in options:
-        return read
-    found = re.fullmatch(r"bytes \d+-\d+/(\d+)", got.get("ContentRange", ""))
+def _part(answer: dict[str, Any], name: str, key: str) -> Any:
+    """Return a part of an answer that S3 always sends.
+
+    Raises:
+        S3Error: It is missing, as behind a gateway that drops headers.
+    """
+    if not answer.get(name) and answer.get(name) != 0:
+        raise S3Error(
+            "other",
+            f"the server's answer for {key or 'a listing'} has no {name}, which S3 always sends: "
+            "check s3.endpoint, and what stands between",
+        )
+    return answer[name]
+
+
+def _size_of(content_range: str, start: int) -> int:
+    """Size of the whole object, from the header of an answer to a ranged GET."""
+    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", content_range)
     if found is None:
-        raise S3Error("other", "this server does not read objects by range: use another one")
-    return int(found[1])
+        raise ShortAnswerError(
+            "the answer is no range of the object: this server may not read objects by range"
+        )
+    if int(found[1]) != start:
+        raise ShortAnswerError(f"a range from byte {found[1]} came instead of byte {start}")
+    return int(found[2])
+
+
+def _check_part(part: ByteRange, start: int, length: int, etag: str, size: int | None) -> None:
+    """Compare an answer with what was asked for.
+
+    Raises:
+        ShortAnswerError: Its length, its object's length, or its ETag is another.
+    """
+    wanted = min(length, part.size - start)
+    if len(part.data) != wanted:
+        raise ShortAnswerError(f"{len(part.data)} of {wanted} bytes came")
+    if size is not None and part.size != size:
+        raise ShortAnswerError(f"the answer is of an object of {part.size} bytes, not of {size}")
+    if etag and part.etag != etag:
+        raise ShortAnswerError("the answer is of another version of the object")
 
 
 @functools.lru_cache(maxsize=256)

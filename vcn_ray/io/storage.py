@@ -3,16 +3,23 @@
 The output of a step is a folder, and it counts once it holds a `manifest.json`, which is written
 last. A file never appears in part: on a local disk it is renamed from a temporary name, and on S3 a
 put is atomic.
+
+Every JSON file holds a checksum of its own path and content, and the manifest of a folder lists
+size and SHA-256 of each of its files (`io.committed`): a file that is damaged, or stands in the
+place of another, is never taken for what was written.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import posixpath
+import re
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -20,19 +27,23 @@ from typing import Any, Protocol, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vcn_ray.errors import S3Error, StorageError, UsageError
+from vcn_ray.errors import DamagedError, S3Error, StorageError, UsageError
 from vcn_ray.io.atomic import atomic_file
 from vcn_ray.io.meter import count_bytes
 from vcn_ray.io.paths import local_path
 from vcn_ray.io.retry import retried
 from vcn_ray.io.s3 import SCHEME, S3Config, split_uri
-from vcn_ray.io.s3_objects import S3Objects
+from vcn_ray.io.s3_objects import Entry, S3Objects
 from vcn_ray.redact import one_line as one_line  # re-exported
 from vcn_ray.redact import redact
 
 T = TypeVar("T")
 
 MANIFEST = "manifest.json"
+CHECKSUM = "checksum"  # key of every JSON object
+_NO_CHECKSUM = b"0" * 64
+_CHECKSUM = re.compile(rb'\n  "checksum": "sha256:([0-9a-f]{64})"')  # of the object, by its indent
+READINGS = 3  # of a file that seems damaged
 _TRANSIENT = frozenset(
     [errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ESTALE, errno.ETIMEDOUT]
 )
@@ -52,6 +63,9 @@ class Place(Protocol):
 
     def names(self, folder: str, /) -> Iterable[str]:
         """List the names directly below a folder."""
+
+    def entries(self, folder: str, /) -> dict[str, Entry]:
+        """List the files directly below a folder."""
 
     def read(self, key: str, /) -> bytes:
         """Read a whole file."""
@@ -80,6 +94,17 @@ class LocalPlace:
             return os.listdir(folder)
         except (FileNotFoundError, NotADirectoryError):
             return []
+
+    def entries(self, folder: str, /) -> dict[str, Entry]:
+        """List the files directly below a folder, and when each was last changed or renamed."""
+        found = {}
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as scan:
+            for entry in scan:
+                with suppress(FileNotFoundError):  # it was removed meanwhile
+                    stat = entry.stat()
+                    if not entry.is_dir():
+                        found[entry.name] = Entry(stat.st_size, max(stat.st_mtime, stat.st_ctime))
+        return found
 
     def read(self, key: str, /) -> bytes:
         """Read a whole file."""
@@ -156,6 +181,10 @@ class Storage:
         """List the names directly below a folder, sorted; empty if there is no such folder."""
         return self._do("list", path, lambda: sorted(self._place.names(self._full(path))))
 
+    def entries(self, path: str) -> dict[str, Entry]:
+        """List the files directly below a folder, with sizes and times of change."""
+        return self._do("list", path, lambda: self._place.entries(self._full(path)))
+
     def read_bytes(self, path: str) -> bytes:
         """Read a whole file.
 
@@ -165,6 +194,16 @@ class Storage:
         data: bytes = self._do("read", path, lambda: self._place.read(self._full(path)))
         count_bytes(read=len(data))
         return data
+
+    def find_bytes(self, path: str) -> bytes | None:
+        """Read a whole file; None if there is no such file."""
+        try:
+            return self.read_bytes(path)
+        except StorageError as error:
+            gone = isinstance(error.__cause__, FileNotFoundError | NotADirectoryError)
+            if gone or (isinstance(error.__cause__, S3Error) and error.__cause__.kind == "missing"):
+                return None
+            raise
 
     def write_bytes(self, path: str, data: bytes) -> None:
         """Write a whole file; readers see the old content or the new, never a part.
@@ -181,50 +220,92 @@ class Storage:
 
     def find_json(self, path: str) -> dict[str, Any] | None:
         """Read a JSON object; None if there is no such file."""
-        try:
-            return self.read_json(path)
-        except StorageError as error:
-            gone = isinstance(error.__cause__, FileNotFoundError)
-            if gone or (isinstance(error.__cause__, S3Error) and error.__cause__.kind == "missing"):
-                return None
-            raise
+
+        def once() -> dict[str, Any] | None:
+            data = self.find_bytes(path)
+            return None if data is None else self.parse_json(path, data)
+
+        return read_again(once)
 
     def read_json(self, path: str) -> dict[str, Any]:
-        """Read a JSON object."""
-        content: dict[str, Any] = json.loads(self.read_bytes(path))
+        """Read a JSON object; its checksum is compared and left out.
+
+        Raises:
+            DamagedError: It is not what was written there.
+            StorageError: It does not exist or cannot be read.
+        """
+        return read_again(lambda: self.parse_json(path, self.read_bytes(path)))
+
+    def parse_json(self, path: str, data: bytes) -> dict[str, Any]:
+        """Return the object that the bytes of a JSON file hold; as read_json."""
+        try:
+            content = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise self.damaged(path, "it is no JSON") from error
+        found = _CHECKSUM.search(data)
+        if not isinstance(content, dict) or CHECKSUM not in content or found is None:
+            raise self.damaged(path, "it has no checksum, or an earlier version wrote it")
+        # Bytes are compared and not values: not even a space may differ.
+        without = data[: found.start(1)] + _NO_CHECKSUM + data[found.end(1) :]
+        if found[1] != _hash_json(path, without):
+            raise self.damaged(path, "its checksum does not match its place and content")
+        del content[CHECKSUM]
         return content
 
-    def write_json(self, path: str, content: dict[str, Any]) -> None:
-        """Write a JSON object, indented and with sorted keys."""
-        text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
-        self.write_bytes(path, text.encode() + b"\n")
+    def write_json(self, path: str, content: dict[str, Any]) -> bytes:
+        """Write a JSON object, indented and with sorted keys; returns its bytes."""
+        sealed = {**content, CHECKSUM: f"sha256:{_NO_CHECKSUM.decode()}"}
+        text = json.dumps(sealed, indent=2, sort_keys=True, ensure_ascii=False)
+        data = text.encode("utf-8", "surrogatepass") + b"\n"
+        found = _CHECKSUM.search(data)
+        assert found, "the key of the checksum is a key of the object"
+        data = data[: found.start(1)] + _hash_json(path, data) + data[found.end(1) :]
+        self.write_bytes(path, data)
+        return data
 
     def read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
         """Read a Parquet table, or some of its columns."""
-        reader = pa.BufferReader(self.read_bytes(path))
-        try:
-            return pq.read_table(reader, columns=columns)
-        except (pa.ArrowException, OSError) as error:
-            where = self.locate(path)
-            raise StorageError(f"{where} is not a Parquet file: {one_line(error)}") from error
+        return self.parse_table(path, self.read_bytes(path), columns)
 
-    def write_table(self, path: str, table: pa.Table) -> None:
-        """Write a Parquet table; equal tables give equal bytes."""
+    def parse_table(self, path: str, data: bytes, columns: list[str] | None = None) -> pa.Table:
+        """Return the table that the bytes of a Parquet file hold.
+
+        Raises:
+            DamagedError: They are not Parquet, or the checksum of a page does not match.
+        """
+        try:
+            reader = pa.BufferReader(data)
+            return pq.read_table(reader, columns=columns, page_checksum_verification=True)
+        except (pa.ArrowException, OSError) as error:
+            raise self.damaged(path, f"it is not a Parquet file: {one_line(error)}") from error
+
+    def write_table(self, path: str, table: pa.Table) -> bytes:
+        """Write a Parquet table and return its bytes; equal tables give equal bytes."""
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
-        self.write_bytes(path, sink.getvalue().to_pybytes())
+        pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+        data: bytes = sink.getvalue().to_pybytes()
+        self.write_bytes(path, data)
+        return data
+
+    def damaged(self, path: str, why: str) -> DamagedError:
+        """Return the error that says what is wrong with a file."""
+        return DamagedError(path, f"{self.locate(path)} is damaged: {why}")
 
     def is_committed(self, folder: str) -> bool:
         """True if a step has finished this folder."""
         return self.exists(f"{folder}/{MANIFEST}")
 
-    def commit(self, folder: str, manifest: dict[str, Any]) -> None:
-        """Mark a folder as finished: write its manifest, after all its files."""
-        self.write_json(f"{folder}/{MANIFEST}", manifest)
-
     def read_manifest(self, folder: str) -> dict[str, Any]:
-        """Read the manifest of a finished folder."""
-        return self.read_json(f"{folder}/{MANIFEST}")
+        """Read the manifest of a finished folder.
+
+        Raises:
+            DamagedError: The folder is not finished, or its manifest is damaged.
+        """
+        path = f"{folder}/{MANIFEST}"
+        manifest = self.find_json(path)
+        if manifest is None:
+            raise self.damaged(path, "it is missing")
+        return manifest
 
     def _full(self, path: str) -> str:
         return posixpath.join(self._root, path) if path else self._root
@@ -234,7 +315,26 @@ class Storage:
         try:
             return retried(call, lambda e: isinstance(e, OSError) and e.errno in _TRANSIENT)
         except OSError as error:
+            if isinstance(error, S3Error) and error.kind == "altered":
+                raise self.damaged(path, str(error)) from error
             raise StorageError(f"cannot {action} {self.locate(path)}: {one_line(error)}") from error
+
+
+def read_again(read: Callable[[], T]) -> T:
+    """Return what a reading gives; one of damaged bytes is repeated, as the wire may be at fault.
+
+    Raises:
+        DamagedError: Of the last reading.
+    """
+    for _ in range(READINGS - 1):
+        with suppress(DamagedError):
+            return read()
+    return read()
+
+
+def _hash_json(path: str, without: bytes) -> bytes:
+    """Return the hash of a JSON file at a path below the output, whose own hash is left out."""
+    return hashlib.sha256(path.encode() + b"\n" + without).hexdigest().encode()
 
 
 def _write_local(full: str, data: bytes) -> None:

@@ -107,8 +107,8 @@ def fingerprint(
 def pack(checkpoint: Checkpoint, fingerprint: str) -> bytes:
     """Write a checkpoint as safetensors bytes."""
     tensors = {"generator": checkpoint.generator}
-    for phase, state in checkpoint.learners.items():
-        tensors |= {f"learner/{phase}/{name}": tensor for name, tensor in state.items()}
+    for phase, learner in checkpoint.learners.items():
+        tensors |= {f"learner/{phase}/{name}": tensor for name, tensor in learner.items()}
     for number, matches in enumerate(checkpoint.matches):
         tensors[f"matches/{number}/pairs"] = torch.from_numpy(matches.pairs).contiguous()
         if matches.groups is not None:
@@ -118,7 +118,9 @@ def pack(checkpoint: Checkpoint, fingerprint: str) -> bytes:
         "rounds": len(checkpoint.matches),
         "seconds": checkpoint.seconds,
     }
-    return bytes(save(tensors, {"fingerprint": fingerprint, "state": json.dumps(numbers)}))
+    state = json.dumps(numbers)
+    metadata = {"fingerprint": fingerprint, "state": state, "sha256": _digest(tensors, state)}
+    return bytes(save(tensors, metadata))
 
 
 def unpack(data: bytes, fingerprint: str) -> Checkpoint | None:
@@ -134,8 +136,11 @@ def unpack(data: bytes, fingerprint: str) -> Checkpoint | None:
         if metadata["fingerprint"] != fingerprint:
             log.warning("a checkpoint belongs to another adaptation, training starts from scratch")
             return None
+        if metadata["sha256"] != _digest(tensors, metadata["state"]):
+            log.warning("a checkpoint is damaged, training starts from scratch")
+            return None
         numbers: dict[str, Any] = json.loads(metadata["state"])
-    except (SafetensorError, ValueError, KeyError) as error:
+    except (SafetensorError, ValueError, KeyError, RecursionError) as error:
         log.warning("a checkpoint cannot be read, training starts from scratch: %s", error)
         return None
     learners: dict[str, dict[str, Tensor]] = {}
@@ -150,6 +155,15 @@ def unpack(data: bytes, fingerprint: str) -> Checkpoint | None:
         generator=tensors["generator"],
         learners=learners,
     )
+
+
+def _digest(tensors: dict[str, Tensor], state: str) -> str:
+    """Return a hash of everything that a checkpoint holds."""
+    digest = hashlib.sha256(state.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _metadata(data: bytes) -> dict[str, str]:

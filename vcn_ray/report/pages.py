@@ -10,15 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup
 
+from vcn_ray.io.committed import FILES, record_of
 from vcn_ray.io.storage import Storage
 from vcn_ray.report import words
 from vcn_ray.report.view import TitleView, build_view
-from vcn_ray.run.stored import stored_titles
+from vcn_ray.run.stored import TitleReader
+from vcn_ray.run.verify import PAGES
 
 MIN_CUT_OPACITY = 0.15
 """Opacity of the lines of cuts in the longest films."""
@@ -38,6 +41,7 @@ class PagePaths:
 
     titles: tuple[str, ...]
     index: str
+    skipped: tuple[str, ...] = ()  # titles without a new page, because a file of theirs is damaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +61,30 @@ class IndexEntry:
 def write_reports(storage: Storage) -> PagePaths:
     """Write `titles/<title_id>/report.html` for every title that has a result, and `index.html`.
 
+    A damaged title is skipped with a warning. `pages.json` lists what was written.
+
     Raises:
         UsageError: There is no result.
         StorageError: A page cannot be written.
     """
-    paths, entries, uris = [], [], []
-    for title in stored_titles(storage):
+    entries, files, uris = [], {}, []
+    titles = TitleReader(storage)
+    for title in titles:
         view = build_view(title)
         path = f"titles/{title.title_id}/report.html"
-        storage.write_bytes(path, render_title(view).encode())
-        paths.append(path)
+        files[path] = _write_page(path, render_title(view), storage)
         entries.append(index_entry(view))
         uris.append([str(video["uri"]) for video in title.summary["videos"]])
-    storage.write_bytes("index.html", render_index(tell_apart(entries, uris)).encode())
-    return PagePaths(titles=tuple(paths), index="index.html")
+    index = _write_page("index.html", render_index(tell_apart(entries, uris)), storage)
+    storage.write_json(PAGES, {FILES: files | {"index.html": index}})
+    return PagePaths(tuple(files), "index.html", tuple(titles.damaged))
+
+
+def _write_page(path: str, page: str, storage: Storage) -> dict[str, Any]:
+    """Write a page; returns its size and hash."""
+    data = page.encode()
+    storage.write_bytes(path, data)
+    return record_of(data)
 
 
 def render_title(view: TitleView) -> str:

@@ -1,7 +1,8 @@
 """The four steps on storage: each reads its inputs, runs, writes its output, and commits it last.
 
 A step can run anywhere and any number of times. Its output lies under its key, so twice is as good
-as once, and a killed step leaves nothing that counts. It knows nothing of Ray.
+as once, and a killed step leaves nothing that counts. What a step reads is compared with its
+manifest: a damaged input is uncommitted, and the step raises DamagedError. It knows nothing of Ray.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import numpy as np
 
 from vcn_ray.config import RunConfig
 from vcn_ray.errors import MediaError
-from vcn_ray.io.s3_file import open_source
+from vcn_ray.io.committed import FILES, CommittedFolder, FolderWriter, record_of
+from vcn_ray.io.s3_file import S3File, open_source
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import load_outputs, save_arrays, save_outputs
+from vcn_ray.io.video import Source
 from vcn_ray.learn.hooks import NO_HOOKS, Hooks
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.find import check_planned
@@ -32,6 +35,7 @@ from vcn_ray.rows.title_rows import (
     split_tracks,
 )
 from vcn_ray.run.checkpoint_file import StoredCheckpoint
+from vcn_ray.run.damage import segment_file, segment_name, uncommitting
 from vcn_ray.run.devices import device_for
 from vcn_ray.run.failures import SEGMENT_ATTEMPTS, Failure, is_permanent, retry
 from vcn_ray.run.ledger import Stopwatch, Work
@@ -43,16 +47,11 @@ from vcn_ray.run.plan import (
     detect_folder,
 )
 from vcn_ray.run.status import TitleStatus, point_to, read_status
-from vcn_ray.run.summary import build_summary, is_turned
+from vcn_ray.run.summary import ORIGIN, build_summary, is_turned
 from vcn_ray.steps import ADAPT, DETECT, adapt_title, cluster_title, detect_segment, track_video
 
 RESULT_TABLES = ("people", "tracks", "appearances", "merges")
 VIDEO_TABLES = ("shots", "tracks", "crops")
-
-
-def segment_file(folder: str, index: int, kind: str, ending: str = "parquet") -> str:
-    """Where a part of a segment's output belongs."""
-    return f"{folder}/{kind}-{index:05d}.{ending}"
 
 
 def is_segment_done(job: SegmentJob, storage: Storage) -> bool:
@@ -81,33 +80,49 @@ def commit_detect(
     check_planned(pack, job.detect_folder == planned)
     watch = Stopwatch()
     marker: dict[str, Any] = {"segment": job.index, "frames": 0, "faces": 0, "failure": None}
-    marker |= _write_faces(job, pack, config, storage)
+    writer = FolderWriter(storage, job.detect_folder)
+    marker |= _write_faces(job, pack, config, writer)
     marker["seconds"] = watch.seconds
-    storage.write_json(segment_file(job.detect_folder, job.index, "seg", "json"), marker)
+    if is_segment_done(job, storage):  # by a worker that was thought dead: its manifest is right
+        return None
+    writer.commit(marker, segment_name(job.index, "seg", "json"))
     gpus = DETECT.gpus(config.resources)
     return watch.done("detect", job.video_id, gpus, marker["frames"], marker["faces"])
 
 
 def _write_faces(
-    job: SegmentJob, pack: FacePack, config: RunConfig, storage: Storage
+    job: SegmentJob, pack: FacePack, config: RunConfig, writer: FolderWriter
 ) -> dict[str, Any]:
     """Write a segment's tables; returns counts, or the permanent failure, for its marker."""
-    source = open_source(job.uri, job.etag, config.s3)
+    source = open_source(job.uri, job.etag, config.s3, job.size)
     try:
         tables = retry(lambda: detect_segment(source, job.segment, pack, config), SEGMENT_ATTEMPTS)
     except MediaError as error:
         if not is_permanent(error):
             raise
+        _confirm(source)
         failure = {"reason": error.reason, "message": error.message, "attempts": error.attempts}
         return {"failure": failure}
-    storage.write_table(segment_file(job.detect_folder, job.index, "frames"), tables.frames)
-    storage.write_table(segment_file(job.detect_folder, job.index, "seg"), tables.detections)
+    if tables.problems:
+        _confirm(source)
+    writer.write_table(segment_name(job.index, "frames"), tables.frames)
+    writer.write_table(segment_name(job.index, "seg"), tables.detections)
     problem = {"reason": "decode_error", "message": "; ".join(tables.problems)}
     return {
         "frames": tables.frames.num_rows,
         "faces": tables.detections.num_rows,
         "failure": problem if tables.problems else None,
     }
+
+
+def _confirm(source: Source) -> None:
+    """Make sure that a fault is one of the video, before it is committed for good.
+
+    Raises:
+        MediaError: `storage_error`: the bytes of the video came altered.
+    """
+    if isinstance(source, S3File):
+        source.confirm()
 
 
 class TrackDone(NamedTuple):
@@ -119,20 +134,33 @@ class TrackDone(NamedTuple):
 
 
 def commit_track(video: VideoPlan, config: RunConfig, storage: Storage) -> TrackDone:
-    """Run step `track` on a video whose segments are committed, and commit both steps."""
+    """Run step `track` on a video whose segments are committed, and commit both steps.
+
+    Raises:
+        DamagedError: A file of a segment, or of the tracks, is damaged; it is uncommitted.
+    """
     work = None
-    if not storage.is_committed(video.track_folder):
-        watch = Stopwatch()
-        if not storage.is_committed(video.detect_folder):
-            storage.commit(video.detect_folder, _detect_manifest(video, storage))
-        detected = storage.read_manifest(video.detect_folder)
-        manifest = _write_tracks(video, detected["read"], config, storage)
-        manifest["seconds"] = watch.seconds
-        # A user may delete the bulky detections once tracks are committed; their counts stay.
-        storage.commit(video.track_folder, manifest | {"detect": detected})
-        work = watch.done("track", video.video_id)
-    manifest = storage.read_manifest(video.track_folder)
+    with uncommitting(storage):
+        if not storage.is_committed(video.track_folder):
+            work = _commit_tracks(video, config, storage)
+        manifest = storage.read_manifest(video.track_folder)
     return TrackDone(failures_in(manifest, video), work, manifest["crops"])
+
+
+def _commit_tracks(video: VideoPlan, config: RunConfig, storage: Storage) -> Work | None:
+    watch = Stopwatch()
+    if not storage.is_committed(video.detect_folder):
+        _commit_detected(video, storage)
+    detected = CommittedFolder.open(storage, video.detect_folder)
+    writer = FolderWriter(storage, video.track_folder)
+    manifest = _write_tracks(video, detected, config, writer)
+    manifest["seconds"] = watch.seconds
+    # A user may delete the bulky detections once tracks are committed; their counts stay.
+    counts = {name: value for name, value in detected.manifest.items() if name != FILES}
+    if storage.is_committed(video.track_folder):  # by a task that was thought dead
+        return None
+    writer.commit(manifest | {"detect": counts})
+    return watch.done("track", video.video_id)
 
 
 def failures_in(manifest: dict[str, Any], video: VideoPlan) -> tuple[Failure, ...]:
@@ -141,12 +169,19 @@ def failures_in(manifest: dict[str, Any], video: VideoPlan) -> tuple[Failure, ..
     return tuple(Failure(video.uri, "detect", **failure) for failure in failures)
 
 
-def _detect_manifest(video: VideoPlan, storage: Storage) -> dict[str, Any]:
-    markers = [
-        storage.read_json(segment_file(video.detect_folder, segment.index, "seg", "json"))
-        for segment in video.segments
-    ]
-    return {
+def _commit_detected(video: VideoPlan, storage: Storage) -> None:
+    """Commit the segments of a video as one folder, by their markers."""
+    writer, markers = FolderWriter(storage, video.detect_folder), []
+    for segment in video.segments:
+        name = segment_name(segment.index, "seg", "json")
+        path = f"{video.detect_folder}/{name}"
+        data = storage.find_bytes(path)
+        if data is None:
+            raise storage.damaged(path, "it is missing")
+        marker = storage.parse_json(path, data)
+        writer.files |= marker[FILES] | {name: record_of(data)}
+        markers.append(marker)
+    counts = {
         "segments": len(markers),
         "read": [marker["segment"] for marker in markers if marker["frames"]],
         "failures": [
@@ -158,21 +193,22 @@ def _detect_manifest(video: VideoPlan, storage: Storage) -> dict[str, Any]:
         "faces": sum(marker["faces"] for marker in markers),
         "seconds": round(sum(marker["seconds"] for marker in markers), 3),
     }
+    writer.commit(counts)
 
 
 def _write_tracks(
-    video: VideoPlan, segments: list[int], config: RunConfig, storage: Storage
+    video: VideoPlan, detected: CommittedFolder, config: RunConfig, writer: FolderWriter
 ) -> dict[str, Any]:
     parts = [
         SegmentTables(
-            detections=storage.read_table(segment_file(video.detect_folder, index, "seg")),
-            frames=storage.read_table(segment_file(video.detect_folder, index, "frames")),
+            detections=detected.read_table(segment_name(index, "seg")),
+            frames=detected.read_table(segment_name(index, "frames")),
         )
-        for index in segments
+        for index in detected.manifest["read"]
     ]
     tables = track_video(video.video_id, parts, config)
     for name in VIDEO_TABLES:
-        storage.write_table(f"{video.track_folder}/{name}.parquet", getattr(tables, name))
+        writer.write_table(f"{name}.parquet", getattr(tables, name))
     return {
         "rejected": tables.rejected,
         "turned": tables.turned,
@@ -184,10 +220,14 @@ def _write_tracks(
 
 
 def read_tracks(title: TitlePlan, storage: Storage) -> TitleTracks:
-    """The tracks of all videos of a title, as step `track` made them."""
+    """The tracks of all videos of a title, as step `track` made them.
+
+    Raises:
+        DamagedError: A file is missing or damaged.
+    """
+    folders = [CommittedFolder.open(storage, video.track_folder) for video in title.videos]
     tables = [
-        [storage.read_table(f"{video.track_folder}/{name}.parquet") for video in title.videos]
-        for name in ("tracks", "crops")
+        [folder.read_table(f"{name}.parquet") for folder in folders] for name in ("tracks", "crops")
     ]
     return gather_tracks(*tables)
 
@@ -211,6 +251,9 @@ def commit_adapt(
 
     Returns:
         What it took; None where it was committed before, or another rank commits it.
+
+    Raises:
+        DamagedError: A file of its tracks is damaged; it is uncommitted.
     """
     # All ranks follow the first, or one might wait for the others.
     if hooks.ranks.agree(storage.is_committed(title.adapt_folder)):
@@ -222,18 +265,21 @@ def commit_adapt(
         f"{title.adapt_folder}/checkpoint.safetensors",
         config.resources.checkpoint_seconds,
     )
-    tracks = read_tracks(title, storage)
-    crops = decode_crops(tracks)
+    with uncommitting(storage):
+        tracks = read_tracks(title, storage)
+        crops = decode_crops(tracks)
     encoder = pack.load_encoder().to(device_for(gpus))
     adapted = adapt_title(
         crops, encoder, pack.prior, config, hooks._replace(checkpoints=checkpoint)
     )
-    if hooks.ranks.number:
+    if hooks.ranks.number or storage.is_committed(title.adapt_folder):
         return None
-    storage.write_bytes(f"{title.adapt_folder}/model.safetensors", save_arrays(adapted.tensors))
     splits = find_splits(tracks, crops, adapted.title.track)
-    outputs = _in_order(adapted.outputs, tracks, splits)
-    storage.write_bytes(f"{title.adapt_folder}/outputs.safetensors", save_outputs(outputs))
+    writer = FolderWriter(storage, title.adapt_folder)
+    writer.write_bytes("model.safetensors", save_arrays(adapted.tensors))
+    writer.write_bytes(
+        "outputs.safetensors", save_outputs(_in_order(adapted.outputs, tracks, splits))
+    )
     manifest = {
         "tracks": [video.track_folder for video in title.videos],
         "splits": splits,
@@ -244,7 +290,7 @@ def commit_adapt(
         "adapt_seconds": {part: round(took, 3) for part, took in adapted.seconds.items()},
         "adapt_peak_bytes": adapted.peak_bytes,
     }
-    storage.commit(title.adapt_folder, manifest)
+    writer.commit(manifest)
     checkpoint.discard()
     return watch.done("adapt", title.title_id, gpus * hooks.ranks.count)
 
@@ -277,27 +323,40 @@ class ClusterDone(NamedTuple):
 def commit_cluster(
     title: TitlePlan, pack: FacePack, config: RunConfig, storage: Storage
 ) -> ClusterDone:
-    """Run step `cluster` on an adapted title and commit its result."""
-    folder = title.cluster_folder
-    if storage.is_committed(folder):
-        return ClusterDone(read_status(title, storage, reused=False), None)
+    """Run step `cluster` on an adapted title and commit its result.
+
+    Raises:
+        DamagedError: A file of its tracks or its adapted model is damaged; it is uncommitted.
+    """
+    with uncommitting(storage):
+        if storage.is_committed(title.cluster_folder):
+            return ClusterDone(read_status(title, storage, reused=False), None)
+        _check_encoder(title, pack, config)
+        work = _write_result(title, pack, config, storage)
+    point_to(title, storage)
+    return ClusterDone(read_status(title, storage, reused=False), work)
+
+
+def _write_result(
+    title: TitlePlan, pack: FacePack, config: RunConfig, storage: Storage
+) -> Work | None:
     watch = Stopwatch()
-    _check_encoder(title, pack, config)
-    splits = storage.read_manifest(title.adapt_folder)["splits"]
-    tracks = split_tracks(read_tracks(title, storage), splits)
-    outputs = load_outputs(storage.read_bytes(f"{title.adapt_folder}/outputs.safetensors"))
+    writer = FolderWriter(storage, title.cluster_folder)
+    adapted = CommittedFolder.open(storage, title.adapt_folder)
+    tracks = split_tracks(read_tracks(title, storage), adapted.manifest["splits"])
+    outputs = load_outputs(adapted.read_bytes("outputs.safetensors"))
+    model = adapted.read_bytes("model.safetensors")
     turned = _turned_tracks(title, tracks, storage)
     clustering = cluster_title(outputs, tracks.cannot_link, pack.prior, config, turned)
     order = [video.video_id for video in title.videos]
     tables = result_tables(tracks, outputs, clustering, order)
-    for name in RESULT_TABLES:
-        storage.write_table(f"{folder}/{name}.parquet", getattr(tables, name))
-    model = storage.read_bytes(f"{title.adapt_folder}/model.safetensors")
-    storage.write_bytes(f"{folder}/model.safetensors", model)
     summary = build_summary(title, tables, clustering.warnings, pack, config, storage)
+    if storage.is_committed(title.cluster_folder):  # by an actor that was thought dead
+        return None
+    for name in RESULT_TABLES:
+        writer.write_table(f"{name}.parquet", getattr(tables, name))
+    writer.write_bytes("model.safetensors", model)
     summary["seconds"]["cluster"] = watch.seconds
-    storage.write_json(f"{folder}/result.json", summary)
-    storage.commit(folder, {"counts": summary["counts"]})
-    point_to(title, storage)
-    work = watch.done("cluster", title.title_id)
-    return ClusterDone(read_status(title, storage, reused=False), work)
+    writer.write_json("result.json", summary)
+    writer.commit({"counts": summary["counts"], ORIGIN: summary[ORIGIN]})
+    return watch.done("cluster", title.title_id)

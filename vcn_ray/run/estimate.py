@@ -21,7 +21,7 @@ from scipy.stats import norm as normal
 from scipy.stats import t as student
 
 from vcn_ray.config import PriceConfig, RunConfig, select
-from vcn_ray.errors import StorageError
+from vcn_ray.errors import DamagedError, StorageError
 from vcn_ray.io.storage import Storage
 from vcn_ray.records import F64
 from vcn_ray.run.state import TitleState
@@ -157,7 +157,7 @@ def last_records(storage: Storage) -> list[dict[str, Any]]:
     names = storage.names("runs")[::-1][:RUNS]
     records = []
     for name in names:
-        with suppress(ValueError):  # a damaged record
+        with suppress(DamagedError):
             records.append(storage.find_json(f"runs/{name}/run.json"))
     return [record for record in records if record]
 

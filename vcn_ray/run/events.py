@@ -46,7 +46,14 @@ class WorkDone:
     work: Work
 
 
-Event = StepProgress | TitleDone | Failed | WorkDone
+@dataclass(frozen=True, slots=True)
+class DamageFound:
+    """A stored file is damaged; what it belongs to is done again."""
+
+    message: str  # one line for people, which names the file
+
+
+Event = StepProgress | TitleDone | Failed | WorkDone | DamageFound
 Observer = Callable[[Event], None]
 
 
@@ -59,6 +66,7 @@ class RunOutcome:
     inputs: dict[str, InputNote]  # by uri; those that could be read
     work: dict[str, dict[str, Any]]  # by step, from Ledger
     gave_up: bool = False  # more failed than allowed
+    damaged: tuple[str, ...] = ()  # a line for each file that was damaged, and done again
     span_seconds: float = 0.0  # from the start of the first step to the end of the last
 
 
@@ -73,11 +81,13 @@ class RunLog:
     Attributes:
         titles: How finished titles went.
         failures: What will be missing in the results.
+        damaged: A line for each stored file that was found damaged.
     """
 
     def __init__(self, *watches: Observer, inputs: int, max_failures: int | None = None) -> None:
         self.titles: list[TitleStatus] = []
         self.failures: list[Failure] = []
+        self.damaged: list[str] = []
         self._inputs: dict[str, InputNote] = {}
         self._planned, self._all = 0, inputs
         self._watches = watches
@@ -125,6 +135,11 @@ class RunLog:
             self._failed.add(failure.uri)
         self.emit(Failed(failure))
 
+    def redo(self, damage: str) -> None:
+        """Record a damaged file, and that what it belongs to is done again."""
+        self.damaged.append(damage)
+        self.emit(DamageFound(damage))
+
     def count(self, work: Work | None) -> None:
         """Record a step, if it did any work."""
         if work is not None:
@@ -146,5 +161,6 @@ class RunLog:
             self._inputs,
             self._ledger.by_step(),
             self.gave_up,
+            tuple(self.damaged),
             max(0.0, self._last - self._first),
         )

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from vcn_ray.errors import UsageError
+from vcn_ray.io.committed import CommittedFolder
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import load_arrays
 from vcn_ray.models.backbones import Backbone
@@ -34,7 +35,8 @@ def adapted_encoder(title: LatestResult, pack: FacePack, storage: Storage) -> Ba
             f"{name} was made with pack {title.summary['pack']['name']}, and the encoder of pack "
             f"{pack.name} on this machine is a different one: name the right pack by --pack"
         )
-    tensors = load_arrays(storage.read_bytes(f"{title.folder}/model.safetensors"))
+    result = CommittedFolder.open(storage, title.folder)
+    tensors = load_arrays(result.read_bytes("model.safetensors"))
     learned = {
         key.removeprefix(PREFIX): torch.from_numpy(value)
         for key, value in tensors.items()

@@ -32,6 +32,7 @@ class SegmentJob:
     start_seconds: float
     end_seconds: float
     etag: str = ""  # of the object that was planned; empty for a local file
+    size: int | None = None  # bytes of that object; None for a local file
 
     @property
     def segment(self) -> Segment:
@@ -52,6 +53,7 @@ class VideoPlan:
     detect_folder: str  # below the output
     track_folder: str
     etag: str = ""  # of the object that was planned; empty for a local file
+    size: int | None = None  # bytes of that object; None for a local file
 
     @property
     def identity(self) -> str:
@@ -71,6 +73,7 @@ class VideoPlan:
                 segment.start_seconds,
                 segment.end_seconds,
                 self.etag,
+                self.size,
             )
             for segment in self.segments
         ]
@@ -216,6 +219,7 @@ def _plan_video(
         detect_folder=detect,
         track_folder=TRACK.folder(known.video_id, config, hash_part(detect)),
         etag=known.etag,
+        size=known.size,
     )
 
 

@@ -21,6 +21,7 @@ from vcn_ray.io.decoder import decoders_kept
 from vcn_ray.io.identity import digest
 from vcn_ray.io.paths import file_name
 from vcn_ray.io.storage import Storage
+from vcn_ray.run.damage import Inspector
 from vcn_ray.run.devices import count_cpus
 from vcn_ray.run.events import RunLog
 from vcn_ray.run.failures import Failure, failure_of
@@ -35,7 +36,7 @@ from vcn_ray.run.plan import (
     plan_title,
 )
 from vcn_ray.run.sources import PlanCache
-from vcn_ray.run.state import FoundResult, find_result, open_jobs, untracked_videos
+from vcn_ray.run.state import FoundResult, find_result, untracked_videos
 from vcn_ray.steps import CLUSTER, DETECT
 
 log = logging.getLogger(__name__)
@@ -110,6 +111,7 @@ class LookedUp(NamedTuple):
     planned: PlannedTitle
     found: FoundResult | Failure | None = None  # its result, or why storage cannot be read
     jobs: tuple[SegmentJob, ...] = ()  # segments that are missing, of videos without tracks
+    damage: tuple[str, ...] = ()  # a line for each file that is damaged, and done again
 
     @property
     def title(self) -> TitlePlan | None:
@@ -127,15 +129,16 @@ def _look_up(storage: Storage, planned: PlannedTitle) -> LookedUp:
     title = planned.title
     if title is None or planned.again:
         return LookedUp(planned)
-    step = CLUSTER.name
+    step, inspector = CLUSTER.name, Inspector(storage, mend=True)
     try:
-        found = find_result(title, storage)
+        found = find_result(title, storage, inspector)
         if found is not None:
             return LookedUp(planned, found)
         step = DETECT.name
-        untracked = untracked_videos(title, storage)
-        jobs = tuple(job for video in untracked for job in open_jobs(video, storage))
-        return LookedUp(planned, jobs=jobs)
+        untracked = untracked_videos(title, inspector)
+        jobs = tuple(job for video in untracked for job in inspector.open_jobs(video))
+        inspector.manifest(title.adapt_folder)  # so that a damaged one is done again
+        return LookedUp(planned, jobs=jobs, damage=tuple(map(str, inspector.damage.values())))
     except Exception as error:  # one damaged title must not stop the others
         log.debug("%s cannot be looked up", title.title_id, exc_info=True)
         return LookedUp(planned, failure_of(title.where, step, error))
@@ -146,6 +149,8 @@ def log_planned(looked: LookedUp, run_log: RunLog) -> bool:
     run_log.plan(looked.planned)
     if run_log.gave_up:
         return False
+    for line in looked.damage:
+        run_log.redo(line)
     if isinstance(looked.found, FoundResult):
         run_log.reuse(looked.found)
     elif looked.found:

@@ -9,8 +9,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
+
 from vcn_ray.config import RunConfig, dump_config
-from vcn_ray.io.catalog import Catalog, CatalogVideo
+from vcn_ray.io.catalog import Catalog
+from vcn_ray.io.committed import FolderWriter
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import make_table
 from vcn_ray.redact import redact
@@ -19,6 +22,9 @@ from vcn_ray.run.events import RunOutcome
 from vcn_ray.run.failures import Failure
 from vcn_ray.run.status import TitleStatus
 from vcn_ray.schema import FAILURES, RUN_VIDEOS
+
+RECORD = "run.json"
+"""The file of a run's folder that lists the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,32 +48,52 @@ class RunClock:
         return (datetime.now(UTC) - self.began).total_seconds()
 
 
-def write_run(
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What is known of a run that has ended.
+
+    Attributes:
+        content: Of `run.json`.
+        videos: Schema RUN_VIDEOS.
+        failures: Schema FAILURES.
+    """
+
+    content: dict[str, Any]
+    videos: pa.Table
+    failures: pa.Table
+
+    def write(self, storage: Storage) -> None:
+        """Write it below the output.
+
+        Raises:
+            StorageError: The output cannot be written.
+        """
+        writer = FolderWriter(storage, f"runs/{self.content['run_id']}")
+        writer.write_table("videos.parquet", self.videos)
+        writer.write_table("failures.parquet", self.failures)
+        writer.commit(self.content, RECORD)
+
+
+def make_record(
     clock: RunClock,
     catalog: Catalog,
     outcome: RunOutcome,
     config: RunConfig,
-    storage: Storage,
-) -> dict[str, Any]:
-    """Write a run's record.
+    output: str,
+) -> RunRecord:
+    """Sum up a run.
 
     Args:
         clock: When and how it began.
         catalog: What it was to do.
         outcome: What it did.
         config: Its settings.
-        storage: The output.
-
-    Returns:
-        The content of `run.json`.
+        output: Where its results are.
     """
     failures = sorted(outcome.failures, key=lambda f: (f.uri, f.step, f.segment or 0))
-    folder = f"runs/{clock.run_id}"
     videos = _video_rows(catalog, outcome, failures)
-    storage.write_table(f"{folder}/videos.parquet", make_table(videos, RUN_VIDEOS))
     told = [(f, redact(f.uri), redact(f.message)) for f in failures]
     rows = [asdict(f) | {"uri": uri, "message": message} for f, uri, message in told]
-    storage.write_table(f"{folder}/failures.parquet", make_table(rows, FAILURES))
     fresh = {title.title_id for title in outcome.titles if not title.reused}
     seconds = {
         (note.title_id, note.video_id): note.duration_seconds
@@ -76,7 +102,7 @@ def write_run(
     }
     content = {
         "run_id": clock.run_id,
-        "output": storage.uri,
+        "output": output,
         "began": clock.began.isoformat(timespec="seconds"),
         "seconds": round(clock.seconds, 3),
         "video_seconds": round(sum(seconds.values()), 3),
@@ -91,12 +117,12 @@ def write_run(
         "sample": clock.sample,
         "titles": [_title_row(title) for title in outcome.titles],
         "failures": len(failures),
+        "damaged": [redact(line) for line in outcome.damaged],
         "gave_up": outcome.gave_up,
         "machine": {"cpus": count_cpus(), "platform": platform.platform()},
         "config": dump_config(config),
     }
-    storage.write_json(f"{folder}/run.json", content)
-    return content
+    return RunRecord(content, make_table(videos, RUN_VIDEOS), make_table(rows, FAILURES))
 
 
 def _title_row(title: TitleStatus) -> dict[str, Any]:
@@ -114,7 +140,7 @@ def _title_row(title: TitleStatus) -> dict[str, Any]:
 
 
 def _video_rows(
-    catalog: list[CatalogVideo], outcome: RunOutcome, failures: list[Failure]
+    catalog: Catalog, outcome: RunOutcome, failures: list[Failure]
 ) -> list[dict[str, Any]]:
     finished = {title.title_id: title for title in outcome.titles}
     failed = {failure.uri for failure in failures}

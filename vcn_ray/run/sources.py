@@ -39,6 +39,7 @@ class KnownVideo(NamedTuple):
     etag: str  # of the probed object; empty for a local file
     info: VideoInfo
     segments: tuple[Segment, ...]
+    size: int | None = None  # bytes of the object; None for a local file
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +76,9 @@ def probe_video(video: CatalogVideo, config: RunConfig, cache: PlanCache | None)
     path = f"videos/{name}/plan-{key}.json"
     noted = _recall(cache.storage, path) if cache else None
     if noted:
-        return KnownVideo(name, found.etag, *noted)
-    source = open_source(video.uri, found.etag, config.s3)
-    known = KnownVideo(name, found.etag, *_read_container(source, config))
+        return KnownVideo(name, found.etag, *noted, found.size)
+    source = open_source(video.uri, found.etag, config.s3, found.size)
+    known = KnownVideo(name, found.etag, *_read_container(source, config), found.size)
     if cache and cache.keep:
         content = {"info": asdict(known.info), "segments": [asdict(s) for s in known.segments]}
         try:

@@ -5,26 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from vcn_ray.io.storage import MANIFEST, Storage
-from vcn_ray.run.commit import failures_in, segment_file
+from vcn_ray.errors import DamagedError
+from vcn_ray.io.storage import Storage
+from vcn_ray.run.commit import failures_in
+from vcn_ray.run.damage import Inspector
 from vcn_ray.run.failures import Failure
-from vcn_ray.run.plan import SegmentJob, TitlePlan, VideoPlan
+from vcn_ray.run.plan import TitlePlan, VideoPlan
 from vcn_ray.run.status import TitleStatus, point_to, read_status
 
 
-def open_jobs(video: VideoPlan, storage: Storage) -> list[SegmentJob]:
-    """The segments of a video that are not committed yet."""
-    names = set(storage.names(video.detect_folder))  # one request instead of one for each segment
-    prefix = f"{video.detect_folder}/"
-    markers = (
-        (job, segment_file(video.detect_folder, job.index, "seg", "json")) for job in video.jobs()
-    )
-    return [job for job, marker in markers if marker.removeprefix(prefix) not in names]
-
-
-def untracked_videos(title: TitlePlan, storage: Storage) -> list[VideoPlan]:
-    """The videos of a title whose tracks are not committed yet."""
-    return [video for video in title.videos if not storage.is_committed(video.track_folder)]
+def untracked_videos(title: TitlePlan, inspector: Inspector) -> list[VideoPlan]:
+    """The videos of a title whose tracks are not committed, or damaged."""
+    return [video for video in title.videos if inspector.manifest(video.track_folder) is None]
 
 
 class FoundResult(NamedTuple):
@@ -34,29 +26,35 @@ class FoundResult(NamedTuple):
     failures: tuple[Failure, ...]  # the segments that the result lacks
 
 
-def find_failures(title: TitlePlan, storage: Storage) -> tuple[Failure, ...] | None:
+def find_failures(title: TitlePlan, inspector: Inspector) -> tuple[Failure, ...] | None:
     """The segments that the result of a finished title lacks; None where it is not finished.
 
-    A title is finished once its result is committed, and the tracks that a report of it shows.
+    A title is finished once its result is committed, and the tracks that a report of it shows. What
+    is damaged is not.
     """
-    if not storage.is_committed(title.cluster_folder):
+    if inspector.manifest(title.cluster_folder) is None:
         return None
     failures: tuple[Failure, ...] = ()
     for video in title.videos:
-        manifest = storage.find_json(f"{video.track_folder}/{MANIFEST}")
+        manifest = inspector.manifest(video.track_folder)
         if manifest is None:
             return None
         failures += failures_in(manifest, video)
     return failures
 
 
-def find_result(title: TitlePlan, storage: Storage) -> FoundResult | None:
+def find_result(title: TitlePlan, storage: Storage, inspector: Inspector) -> FoundResult | None:
     """The result of a finished title, which becomes the title's newest; None if not finished."""
-    failures = find_failures(title, storage)
+    failures = find_failures(title, inspector)
     if failures is None:
         return None
+    try:
+        status = read_status(title, storage, reused=True)
+    except DamagedError as error:
+        inspector.note(error)
+        return None
     point_to(title, storage)
-    return FoundResult(read_status(title, storage, reused=True), failures)
+    return FoundResult(status, failures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +68,7 @@ class TitleState:
     adapted: bool
     finished: bool
     failed_segments: int  # finished segments that could not be read
+    damaged: tuple[str, ...] = ()  # files, below the output
 
     @property
     def seconds(self) -> float:
@@ -90,6 +89,8 @@ class TitleState:
     @property
     def why(self) -> str:
         """Why a run would do that."""
+        if self.damaged:
+            return f"damaged: {', '.join(self.damaged)}"
         if self.failed_segments:
             lost = f"{self.failed_segments} of {self.segments} segments"
             return f"its result exists, without {lost}: --retry-failed tries them again"
@@ -105,16 +106,19 @@ class TitleState:
 def read_state(title: TitlePlan, storage: Storage) -> TitleState:
     """Find out how much of a title is finished."""
     segments = sum(len(video.segments) for video in title.videos)
-    failures = find_failures(title, storage)
+    inspector = Inspector(storage, mend=False)
+    failures = find_failures(title, inspector)
     finished = failures is not None
-    untracked = [] if finished else untracked_videos(title, storage)
-    missing = sum(len(open_jobs(video, storage)) for video in untracked)
+    untracked = [] if finished else untracked_videos(title, inspector)
+    missing = sum(len(inspector.open_jobs(video)) for video in untracked)
+    adapted = finished or inspector.manifest(title.adapt_folder) is not None
     return TitleState(
         title=title,
         segments=segments,
         segments_done=segments - missing,
         tracked=not untracked,
-        adapted=finished or storage.is_committed(title.adapt_folder),
+        adapted=adapted,
         finished=finished,
         failed_segments=len(failures or ()),
+        damaged=tuple(inspector.damage),
     )

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
+from typing import Any
 
+from vcn_ray.errors import DamagedError
 from vcn_ray.io.storage import Storage
 from vcn_ray.redact import redact
 from vcn_ray.run.plan import TitlePlan
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,5 +57,13 @@ def point_to(title: TitlePlan, storage: Storage) -> None:
     }
     path = f"titles/{title.title_id}/latest.json"
     # A second run of a finished catalog writes nothing, not even this.
-    if not storage.exists(path) or storage.read_json(path) != content:
+    if _read_pointer(path, storage) != content:
         storage.write_json(path, content)
+
+
+def _read_pointer(path: str, storage: Storage) -> dict[str, Any] | None:
+    try:
+        return storage.find_json(path)
+    except DamagedError as error:
+        log.warning("%s; it is written again", error)
+        return None

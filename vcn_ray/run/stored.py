@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
-from vcn_ray.errors import StorageError, UsageError
+from vcn_ray.errors import DamagedError, UsageError
+from vcn_ray.io.committed import CommittedFolder
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import column_array, read_boxes
 from vcn_ray.records import F32, F64, I64, Mask
 from vcn_ray.rows.title_rows import split_faces
-from vcn_ray.run.commit import RESULT_TABLES, segment_file
+from vcn_ray.run.commit import RESULT_TABLES
+from vcn_ray.run.damage import segment_name
 from vcn_ray.schema import BOX_COLUMNS, CROPS, SCHEMA_VERSION, SHOTS
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -51,31 +55,66 @@ class StoredDetections:
     complete: bool  # false if a segment before the last failed: later indices are then too small
 
 
-def stored_titles(storage: Storage) -> Iterator[StoredTitle]:
-    """All titles that have a result, by id; one of another version is skipped with a warning.
+@dataclass(slots=True)
+class TitleReader:
+    """Reads all titles that have a result, by id.
 
-    Raises:
-        UsageError: There is none.
+    A damaged title, and one of another version, is skipped with a warning.
+
+    Args:
+        storage: The output.
+
+    Attributes:
+        damaged: Titles that were skipped because a file of theirs is damaged.
     """
-    found = False
-    for title_id in find_titles(storage):
+
+    storage: Storage
+    damaged: list[str] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[StoredTitle]:
+        """Read the titles.
+
+        Raises:
+            UsageError: There is none.
+        """
+        found = False
+        for title_id in find_titles(self.storage):
+            title = self.attempt(title_id, partial(read_title, title_id, self.storage))
+            if title is not None:
+                found = True
+                yield title
+        if not found and not self.damaged:
+            raise UsageError(
+                f"{self.storage.uri} holds no results: run vcn index with --output "
+                f"{self.storage.uri}"
+            )
+
+    def attempt(self, title_id: str, read: Callable[[], T]) -> T | None:
+        """What a reading gives; None where the title has to be skipped."""
         try:
-            title = read_title(title_id, storage)
+            return read()
+        except DamagedError as error:
+            self.damaged.append(title_id)
+            repair = f"index it again, or use vcn verify {self.storage.uri} --repair"
+            log.warning("%s is skipped: %s; %s", title_id, error, repair)
         except UsageError as error:
             log.warning("skipped: %s", error)
-            continue
-        found = True
-        yield title
-    if not found:
-        raise UsageError(
-            f"{storage.uri} holds no results: run vcn index with --output {storage.uri}"
-        )
+        return None
+
+
+def stored_titles(storage: Storage) -> Iterator[StoredTitle]:
+    """All titles that have a result and can be read; as TitleReader."""
+    return iter(TitleReader(storage))
 
 
 def find_titles(storage: Storage) -> Iterator[str]:
-    """Ids of all titles that have a result, in order."""
+    """Ids of all titles that have a result, in order; one without its pointer is damaged."""
     for title_id in storage.names("titles"):
-        if storage.exists(f"titles/{title_id}/latest.json"):
+        names = storage.names(f"titles/{title_id}")
+        if "latest.json" in names or any(
+            name.startswith("cluster-") and storage.is_committed(f"titles/{title_id}/{name}")
+            for name in names
+        ):
             yield title_id
 
 
@@ -91,18 +130,17 @@ def latest_result(title_id: str, storage: Storage) -> LatestResult | None:
 
     Raises:
         UsageError: Another version made it.
-        StorageError: It cannot be read, or is damaged.
+        DamagedError: It is damaged.
+        StorageError: It cannot be read.
     """
-    path = f"titles/{title_id}/latest.json"
-    try:
-        latest = storage.find_json(path)
-        if latest is None:
-            return None
-        folder = f"titles/{title_id}/{latest['result']}"
-        path = f"{folder}/result.json"
-        summary = storage.read_json(path)
-    except json.JSONDecodeError as error:
-        raise StorageError(f"{storage.locate(path)} is damaged: index the title again") from error
+    latest = storage.find_json(f"titles/{title_id}/latest.json")
+    if latest is None:
+        return None
+    folder = f"titles/{title_id}/{latest['result']}"
+    path = f"{folder}/result.json"
+    summary = storage.find_json(path)
+    if summary is None:
+        raise storage.damaged(path, "it is missing")
     version = summary.get("schema_version")
     if version != SCHEMA_VERSION:
         raise UsageError(
@@ -118,12 +156,13 @@ def read_result(title_id: str, storage: Storage) -> LatestResult:
     """The newest result of a title that must have one.
 
     Raises:
-        UsageError: It has none, or another version made it.
+        UsageError: Another version made it.
+        DamagedError: It has none, or a damaged one.
         StorageError: The result cannot be read.
     """
     latest = latest_result(title_id, storage)
     if latest is None:
-        raise UsageError(f"{storage.uri} holds no result of {title_id}: index it again")
+        raise storage.damaged(f"titles/{title_id}/latest.json", "it is missing")
     return latest
 
 
@@ -140,7 +179,7 @@ def find_title_id(storage: Storage, wanted: str | None) -> str:
         return wanted
     names = {}
     for title_id in ids:
-        with suppress(json.JSONDecodeError):
+        with suppress(DamagedError):
             latest = storage.find_json(f"titles/{title_id}/latest.json")
             names.update({title_id: latest["title"]} if latest else {})
     if not names:
@@ -173,18 +212,18 @@ def read_title(title_id: str, storage: Storage) -> StoredTitle:
         StorageError: The result cannot be read.
     """
     folder, summary = read_result(title_id, storage)
-    tables = {name: storage.read_table(f"{folder}/{name}.parquet") for name in RESULT_TABLES}
-    sources = summary["keys"]["track"]
-    shots = [storage.read_table(f"{source}/shots.parquet") for source in sources]
-    crops = [storage.read_table(f"{source}/crops.parquet") for source in sources]
-    # Tables of an older snapshot have no pictures for people: these are then null.
-    faces = pa.concat_tables([CROPS.empty_table(), *crops], promote_options="default")
+    result = CommittedFolder.open(storage, folder)
+    tables = {name: result.read_table(f"{name}.parquet") for name in RESULT_TABLES}
+    sources = [CommittedFolder.open(storage, source) for source in summary["keys"]["track"]]
+    shots = [source.read_table("shots.parquet") for source in sources]
+    crops = [source.read_table("crops.parquet") for source in sources]
+    faces = pa.concat_tables([CROPS.empty_table(), *crops])
     return StoredTitle(
         title_id=title_id,
         folder=folder,
         summary=summary,
         shots=pa.concat_tables([SHOTS.empty_table(), *shots]),
-        crops=split_faces(faces, summary.get("splits", {})),  # an older snapshot split nothing
+        crops=split_faces(faces, summary["splits"]),
         **tables,
     )
 
@@ -193,14 +232,13 @@ def read_detections(title: StoredTitle, video_id: str, storage: Storage) -> Stor
     """Read all detections of one video of a title, including those that no track uses."""
     videos = [video["video_id"] for video in title.summary["videos"]]
     folder = title.summary["keys"]["detect"][videos.index(video_id)]
-    manifest = storage.read_manifest(folder)
+    detected = CommittedFolder.open(storage, folder)
+    manifest = detected.manifest
     start, seconds, analysed = 0, [np.zeros(0, np.float64)], [np.zeros(0, np.bool_)]
     frame, boxes = [np.zeros(0, np.int64)], [np.zeros((0, 4), np.float32)]
     for index in manifest["read"]:
-        frames = storage.read_table(segment_file(folder, index, "frames"), ["seconds", "analysed"])
-        faces = storage.read_table(
-            segment_file(folder, index, "seg"), ["frame_in_segment", *BOX_COLUMNS]
-        )
+        frames = detected.read_table(segment_name(index, "frames"), ["seconds", "analysed"])
+        faces = detected.read_table(segment_name(index, "seg"), ["frame_in_segment", *BOX_COLUMNS])
         seconds.append(column_array(frames, "seconds"))
         analysed.append(column_array(frames, "analysed"))
         frame.append(column_array(faces, "frame_in_segment").astype(np.int64) + start)

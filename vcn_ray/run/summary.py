@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from vcn_ray.config import RunConfig, select
+from vcn_ray.config import RunConfig, dump_config, select
+from vcn_ray.io.identity import title_id
 from vcn_ray.io.paths import file_name
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import column_array
@@ -19,7 +20,9 @@ from vcn_ray.redact import redact
 from vcn_ray.rows.result_rows import CLUSTERED, NO_FACE, UNKNOWN, ResultTables
 from vcn_ray.run.plan import TitlePlan, VideoPlan
 from vcn_ray.schema import SCHEMA_VERSION
-from vcn_ray.steps import METHOD_VERSION, RESULT_SETTINGS
+from vcn_ray.steps import KEY_SETTINGS, METHOD_VERSION, RESULT_SETTINGS
+
+ORIGIN = "origin"  # key of result.json and of the manifest beside it
 
 LIBRARIES = ("vcn-ray", "torch", "av", "numpy", "scipy", "opencv-python", "trackers")
 
@@ -155,6 +158,20 @@ def build_summary(
         "warnings": [explain_warning(code) for code in dict.fromkeys(codes)],
         "versions": {"python": platform.python_version()} | {n: version(n) for n in LIBRARIES},
         "config": select(config, RESULT_SETTINGS),
+        ORIGIN: _origin(title, config),
+    }
+
+
+def _origin(title: TitlePlan, config: RunConfig) -> dict[str, Any]:
+    """What a result is made of: enough to make it again."""
+    return {
+        "title": title.title,
+        "named": title.title_id == title_id(title.title, []),
+        "uris": [redact(video.uri) for video in title.videos] + [redact(u) for u in title.missing],
+        "detect": [video.detect_folder for video in title.videos],
+        "track": [video.track_folder for video in title.videos],
+        "adapt": title.adapt_folder,
+        "settings": dump_config(config, KEY_SETTINGS),
     }
 
 

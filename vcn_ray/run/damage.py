@@ -1,0 +1,131 @@
+"""Which committed folders are sound: what is damaged counts as not committed, and is done again.
+
+A look costs a listing and a manifest, not the bytes of every file. It compares sizes, and reads a
+file whole only where it was changed, or renamed, after its manifest was written. Bytes that change
+without a new time stamp, as on a failing disk, are found once they are read, and by a deep look.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from vcn_ray.errors import DamagedError
+from vcn_ray.io.committed import CommittedFolder
+from vcn_ray.io.s3_objects import Entry
+from vcn_ray.io.storage import MANIFEST, Storage
+from vcn_ray.run.plan import SegmentJob, VideoPlan
+
+MAX_REDONE = 3
+"""Times that a title is begun again in one run because a file is damaged where it is read."""
+
+_OF_SEGMENT = re.compile(r"(?:seg|frames)-(\d{5,})\.(?:parquet|json)")
+
+
+def segment_file(folder: str, index: int, kind: str, ending: str = "parquet") -> str:
+    """Where a part of a segment's output belongs."""
+    return f"{folder}/{segment_name(index, kind, ending)}"
+
+
+def segment_name(index: int, kind: str, ending: str = "parquet") -> str:
+    """File name of a part of a segment's output."""
+    return f"{kind}-{index:05d}.{ending}"
+
+
+def uncommit(path: str, storage: Storage) -> None:
+    """Make a file's folder count as not committed; of a segment's file, that segment alone."""
+    folder, name = posixpath.split(path)
+    storage.delete(f"{folder}/{MANIFEST}")
+    if found := _OF_SEGMENT.fullmatch(name):
+        storage.delete(segment_file(folder, int(found[1]), "seg", "json"))
+
+
+@contextmanager
+def uncommitting(storage: Storage) -> Iterator[None]:
+    """Uncommit what turns out to be damaged when it is read, and raise the error all the same."""
+    try:
+        yield
+    except DamagedError as error:
+        uncommit(error.path, storage)
+        raise
+
+
+class Inspector:
+    """Looks whether what storage holds is sound.
+
+    Args:
+        storage: The output.
+        mend: Uncommit what is damaged, so that it is done again; otherwise storage is not changed.
+        deep: Read every file, whatever its time stamp says.
+
+    Attributes:
+        damage: What was found damaged, by path below the output.
+        files: Number of files that were compared.
+    """
+
+    def __init__(self, storage: Storage, mend: bool, deep: bool = False) -> None:
+        self.damage: dict[str, DamagedError] = {}
+        self.files = 0
+        self._storage = storage
+        self._mend = mend
+        self._deep = deep
+
+    def note(self, error: DamagedError) -> None:
+        """Enter a damaged file."""
+        self.damage.setdefault(error.path, error)
+        if self._mend:
+            uncommit(error.path, self._storage)
+
+    def manifest(self, folder: str) -> dict[str, Any] | None:
+        """The manifest of a committed folder; None where it is not committed, or damaged."""
+        found = self._find(folder, MANIFEST)
+        if found is None or not self._is_sound(found, folder, self._storage.entries(folder)):
+            return None
+        return found.manifest
+
+    def open_jobs(self, video: VideoPlan) -> list[SegmentJob]:
+        """The segments of a video that are not committed, or damaged."""
+        folder = video.detect_folder
+        if self.manifest(folder) is not None:
+            return []
+        entries = self._storage.entries(folder)  # one request instead of one for each segment
+        names = {job.index: segment_name(job.index, "seg", "json") for job in video.jobs()}
+        return [
+            job
+            for job in video.jobs()
+            if names[job.index] not in entries or not self.marks(folder, names[job.index], entries)
+        ]
+
+    def marks(self, folder: str, name: str, entries: dict[str, Entry]) -> bool:
+        """Whether a file of a folder, and all files that it lists, are undamaged."""
+        found = self._find(folder, name)
+        return found is not None and self._is_sound(found, folder, entries, name)
+
+    def _find(self, folder: str, name: str) -> CommittedFolder | None:
+        try:
+            return CommittedFolder.find(self._storage, folder, name)
+        except DamagedError as error:
+            self.note(error)
+            return None
+
+    def _is_sound(
+        self,
+        found: CommittedFolder,
+        folder: str,
+        entries: dict[str, Entry],
+        name: str = MANIFEST,
+    ) -> bool:
+        self.files += len(found.files) + 1
+        written = entries[name].changed if name in entries else 0.0
+        damage = list(found.check(entries, None if self._deep else written))
+        for error in damage:
+            self.note(error)
+        if damage:
+            return False
+        if self._mend and any(entries[file].changed > written for file in found.files):
+            # As after a copy: the manifest is made the newest, so that the next look is quick.
+            self._storage.write_json(f"{folder}/{name}", found.manifest)
+        return True

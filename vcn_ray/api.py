@@ -207,6 +207,7 @@ def run_index(request: IndexRequest, display: Display, clock: RunClock) -> Index
             # On Ray too: a pack that does not load must fail here, and not in every worker.
             device = device_for(DETECT.gpus(config.resources)) if request.local else "cpu"
             loaded = open_pack(config, device)
+            loaded.check_encoder()
             if request.local:
                 LocalExecutor(loaded, config, storage, log).run(rest)
             else:

@@ -15,6 +15,7 @@ import onnx
 import pytest
 import tomli_w
 import torch
+from onnx import helper, numpy_helper
 from safetensors.torch import load_file, save_file
 
 from tests.helpers.pack_files import Change, rewrite, with_checksum
@@ -193,8 +194,38 @@ def test_other_content_than_the_kind_says_is_refused(
     with_checksum(folder, "detector")
     for kind in ("yunet", "scrfd"):
         rewrite(folder, setting("detector", kind=kind))
-        with pytest.raises(PackError, match=f"cannot be opened as {kind}"):
+        with pytest.raises(PackError, match="is no ONNX graph"):
             load_pack(str(folder))
+
+
+def external(model: onnx.ModelProto, place: str) -> onnx.ModelProto:
+    """A graph with one tensor that says its values are in another file, at a place in the graph."""
+    tensor = numpy_helper.from_array(np.zeros((1, 3, 1, 1), np.float32), "outside")
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "w.bin"
+    if place == "initializer":
+        model.graph.initializer.append(tensor)
+    elif place == "constant":
+        model.graph.node.insert(0, helper.make_node("Constant", [], ["outside"], value=tensor))
+    else:
+        branch = helper.make_graph([], "branch", [], [], [tensor])
+        node = helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
+        model.graph.node.append(node)
+    return model
+
+
+@pytest.mark.parametrize("place", ["initializer", "constant", "inner graph"])
+@pytest.mark.parametrize("name", ["det_500m.onnx", "w600k_mbf.onnx"])
+def test_weights_outside_the_checksum_are_refused(buffalo: Path, name: str, place: str) -> None:
+    """The file beside a graph could change without any checksum that would tell."""
+    onnx.save(external(onnx.load(buffalo / name), place), buffalo / name)
+    (buffalo / "w.bin").write_bytes(bytes(12))
+    (buffalo / name).rename(buffalo / "other.onnx")  # whose checksum is not known
+    folder = buffalo.rename(buffalo.with_name("mine"))
+    with pytest.raises(PackError, match="keeps its weights in other files"):
+        load_pack(str(folder)).load_encoder()
 
 
 @pytest.mark.parametrize("text", [b"name = ", b"\xff\xfe", b"[detector\n"])

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 from vcn_ray.errors import PackError
-from vcn_ray.models.onnx_graph import graph_inputs, input_shape
+from vcn_ray.models.onnx_graph import graph_inputs, input_shape, load_whole_model
 from vcn_ray.records import F32
 from vcn_ray.redact import one_line
 
@@ -69,7 +69,8 @@ class BatchSession:
         max_batch: Pictures of one call at most.
 
     Raises:
-        PackError: The device is missing, or the graph has another input.
+        PackError: The device is missing, the file keeps weights in other files, or the graph has
+            another input.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class BatchSession:
         self._providers = providers_for(device)
         self._threads = threads
         self.max_batch = MAX_BATCH[device.partition(":")[0]]
-        model = onnx.load(path)
+        model = load_whole_model(path)
         check_input(model, path.name)
         hide_weights(model)
         self._session, self.batched = self._open_best(model, any_size)

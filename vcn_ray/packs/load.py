@@ -13,8 +13,6 @@ import re
 from functools import partial
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from vcn_ray.errors import PackError
 from vcn_ray.models.align import ArcFaceAligner
 from vcn_ray.models.backbones import Backbone
@@ -221,16 +219,20 @@ def open_encoder(path: Path, table: EncoderTable) -> Backbone:
     Raises:
         PackError: The file holds other weights, or a graph that is no such encoder.
     """
-    if table.kind == "onnx":
-        return _open_graph(path, table)
-    net = MobileFaceNet if table.kind == "mobilefacenet" else IResNet
     try:
-        return net.from_file(path)
-    except (SafetensorError, RuntimeError) as error:
-        raise PackError(
-            f"{path} does not hold the weights of {table.kind} ({one_line(error, 200)}): "
-            "convert them to safetensors with the published names, as vcn packs add does"
-        ) from error
+        if table.kind == "onnx":
+            return _open_graph(path, table)
+        return (MobileFaceNet if table.kind == "mobilefacenet" else IResNet).from_file(path)
+    except PackError:
+        raise
+    except Exception as error:  # a graph or file of unknown origin can fail in any library
+        advice = (
+            f"is no encoder that runs ({one_line(error, 200)}): give another graph"
+            if table.kind == "onnx"
+            else f"does not hold the weights of {table.kind} ({one_line(error, 200)}): convert "
+            "them to safetensors with the published names, as vcn packs add does"
+        )
+        raise PackError(f"{path} {advice}") from error
 
 
 def _open_graph(path: Path, table: EncoderTable) -> OnnxEncoder:

@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from vcn_ray.errors import StorageError, UsageError, VcnError
-from vcn_ray.redact import RedactingFormatter, redact
+from vcn_ray.redact import RedactingFormatter, clean, one_line
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 EXIT_STOPPED = 143
+MAX_SHOWN = 500  # characters of an unexpected error
 RESUMES = "finished work is kept, and the same command resumes from there"
 
 
@@ -58,6 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_FAILED
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output is gone
+        return EXIT_FAILED
+    except Exception as error:  # a fault of ours; its text may hold anything
+        _complain(
+            f"vcn {options.command}: internal error: {type(error).__name__}: "
+            f"{one_line(error, MAX_SHOWN)}: please report it, with what --verbose shows"
+        )
         return EXIT_FAILED
     except KeyboardInterrupt:
         _complain(f"interrupted: {RESUMES}")
@@ -112,18 +119,26 @@ def _ending_on_sigterm() -> Iterator[None]:
 
 def _complain(text: str) -> None:
     log.debug("the cause", exc_info=True)
-    sys.stderr.write(redact(text) + "\n")
+    sys.stderr.write(clean(text) + "\n")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose messages, which repeat the words given, are clean."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the message, and end."""
+        super().error(clean(message))
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="vcn",
         description="Find who appears where in films and series, without names or labels.",
         epilog=__doc__.split("\n\n")[1] if __doc__ else None,
     )
     parser.add_argument("--version", action="version", version=f"vcn {version('vcn-ray')}")
-    common = argparse.ArgumentParser(add_help=False)
+    common = Parser(add_help=False)
     common.add_argument("--verbose", action="store_true", help="log more, tracebacks included")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (words, add_options) in COMMANDS.items():
@@ -212,7 +227,7 @@ def _export(parser: argparse.ArgumentParser) -> None:
     _add_config(parser)
 
 
-def _add_pack_actions(actions: Any, common: argparse.ArgumentParser) -> None:
+def _add_pack_actions(actions: Any, common: Parser) -> None:
     """Add the actions of `vcn packs`."""
     listed = actions.add_parser("list", parents=[common], help="list all packs, usable or not")
     listed.add_argument(

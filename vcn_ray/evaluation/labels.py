@@ -7,6 +7,7 @@ of each new shot: `video, seconds`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +93,8 @@ def read_labels(path: Path) -> dict[str, Labels]:
     table = _read_table(path)
     _check_columns(table, path, ("video", "identity", *BOX_COLUMNS))
     if not {"frame", "seconds"} & set(table.column_names):
-        raise UsageError(f"{path} lacks frame or seconds; it has {', '.join(table.column_names)}")
+        found = ", ".join(table.column_names[:20])
+        raise UsageError(f"{path} lacks frame or seconds; it has {found}")
     return {video: _labels_of(rows, path) for video, rows in _by_video(table).items()}
 
 
@@ -137,25 +139,31 @@ def _read_table(path: Path) -> pa.Table:
     names = {"video": pa.string(), "identity": pa.string()}
     convert = pacsv.ConvertOptions(column_types=names, null_values=[""], strings_can_be_null=True)
     try:
-        return pacsv.read_csv(path, convert_options=convert)
+        table = pacsv.read_csv(path, convert_options=convert)
+        _ = table.column_names  # raises where a name is no UTF-8
+        return table
     except FileNotFoundError as error:
         raise UsageError(f"{path}: no such file") from error
-    except (pa.ArrowException, OSError) as error:
-        raise UsageError(f"{path} cannot be read as CSV: {one_line(error)}") from error
+    except Exception as error:  # the reader's errors share no base class
+        raise UsageError(f"{path} cannot be read as CSV: {one_line(error, 200)}") from error
 
 
 def _by_video(table: pa.Table) -> dict[str, pa.Table]:
-    """The rows of each video, in the order of the file."""
-    videos = table.column("video").to_pylist()
-    return {
-        video: table.take(pa.array([n for n, name in enumerate(videos) if name == video]))
-        for video in dict.fromkeys(videos)
-    }
+    """The rows of each video, in the order of the file, in time that grows with the rows alone."""
+    rows: dict[str, list[int]] = {}
+    for row, video in enumerate(table.column("video").to_pylist()):
+        rows.setdefault(video, []).append(row)
+    order = [row for each in rows.values() for row in each]
+    ordered, start, found = table.take(pa.array(order, pa.int64())), 0, {}
+    for video, each in rows.items():
+        found[video] = ordered.slice(start, len(each))
+        start += len(each)
+    return found
 
 
 def _check_columns(table: pa.Table, path: Path, needed: Sequence[str]) -> None:
     names = table.column_names
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = sorted(name for name, times in Counter(names).items() if times > 1)
     if repeated:
         raise UsageError(f"{path} has more than once: {', '.join(repeated)}")
     empty = [name for name in names if name in USED_COLUMNS and table.column(name).null_count]
@@ -163,7 +171,7 @@ def _check_columns(table: pa.Table, path: Path, needed: Sequence[str]) -> None:
         raise UsageError(f"{path} has empty cells in {', '.join(empty)}")
     missing = [name for name in needed if name not in names]
     if missing:
-        raise UsageError(f"{path} lacks {', '.join(missing)}; it has {', '.join(names)}")
+        raise UsageError(f"{path} lacks {', '.join(missing)}; it has {', '.join(names[:20])}")
 
 
 def _numbers(rows: pa.Table, columns: Sequence[str], path: Path) -> F64:

@@ -26,12 +26,12 @@ from vcn_ray.packs.describe import (
     EncoderTable,
     PackFile,
     checked_file,
+    refusing,
     suggest,
 )
 from vcn_ray.packs.embedded import BUILT_IN_NAMES, describe_built_in, load_built_in
 from vcn_ray.packs.face_pack import Detector, FacePack, PackInfo
 from vcn_ray.packs.inspect import INSIGHTFACE_FILES, INSIGHTFACE_NAMES, read_pack
-from vcn_ray.redact import one_line
 
 LOCAL = "file://"
 PLACES = "VCN_PACKS"
@@ -197,16 +197,10 @@ def open_detector(
         "yunet": YuNetDetector,
     }
     path = checked_file(folder, table)
-    try:
+    with refusing(f"{path} cannot be opened as {table.kind}", "give such a graph"):
         return kinds[table.kind](
             path, table.min_score, table.input_pixels, threads, device, tiles=table.tiles or 1
         )
-    except PackError:
-        raise
-    except Exception as error:  # the errors of OpenCV and onnxruntime share no base class
-        raise PackError(
-            f"{path} cannot be opened as {table.kind} ({one_line(error, 200)}): give such a graph"
-        ) from error
 
 
 def open_encoder(path: Path, table: EncoderTable) -> Backbone:
@@ -219,20 +213,14 @@ def open_encoder(path: Path, table: EncoderTable) -> Backbone:
     Raises:
         PackError: The file holds other weights, or a graph that is no such encoder.
     """
-    try:
-        if table.kind == "onnx":
+    if table.kind == "onnx":
+        with refusing(f"{path} is no encoder that runs", "give another graph"):
             return _open_graph(path, table)
+    with refusing(
+        f"{path} does not hold the weights of {table.kind}",
+        "convert them to safetensors with the published names, as vcn packs add does",
+    ):
         return (MobileFaceNet if table.kind == "mobilefacenet" else IResNet).from_file(path)
-    except PackError:
-        raise
-    except Exception as error:  # a graph or file of unknown origin can fail in any library
-        advice = (
-            f"is no encoder that runs ({one_line(error, 200)}): give another graph"
-            if table.kind == "onnx"
-            else f"does not hold the weights of {table.kind} ({one_line(error, 200)}): convert "
-            "them to safetensors with the published names, as vcn packs add does"
-        )
-        raise PackError(f"{path} {advice}") from error
 
 
 def _open_graph(path: Path, table: EncoderTable) -> OnnxEncoder:

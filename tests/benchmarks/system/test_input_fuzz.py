@@ -1,4 +1,4 @@
-"""The fuzz of inputs: repeatable, without faults on a few, and it sees the faults that it counts."""
+"""The fuzz of inputs: repeatable, without faults on a few, and it counts the faults it sees."""
 
 from __future__ import annotations
 

@@ -17,12 +17,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vcn_ray.api import IndexedCatalog, index, run_title
+    from vcn_ray.api import IndexedCatalog, doctor, index, run_title
+    from vcn_ray.health.finding import Finding
     from vcn_ray.results import Appearance, Person, Results, Title, Track, open_results
     from vcn_ray.steps import People
 
 _HOMES = {
     "index": "vcn_ray.api",
+    "doctor": "vcn_ray.api",
     "run_title": "vcn_ray.api",
     "IndexedCatalog": "vcn_ray.api",
     "open_results": "vcn_ray.results",
@@ -32,16 +34,19 @@ _HOMES = {
     "Appearance": "vcn_ray.results",
     "Track": "vcn_ray.results",
     "People": "vcn_ray.steps",
+    "Finding": "vcn_ray.health.finding",
 }
 
 __all__ = [
     "Appearance",
+    "Finding",
     "IndexedCatalog",
     "People",
     "Person",
     "Results",
     "Title",
     "Track",
+    "doctor",
     "index",
     "open_results",
     "run_title",

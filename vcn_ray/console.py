@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from vcn_ray.health.finding import Finding
 from vcn_ray.redact import clean, clean_lines, redact
 from vcn_ray.run.events import Event, Failed, StepProgress, TitleDone, WorkDone
 from vcn_ray.run.failures import Failure
@@ -103,6 +104,13 @@ def failure_line(failure: Failure) -> str:
     where = failure.uri if failure.segment is None else f"{failure.uri} (segment {failure.segment})"
     text = failure.message.removeprefix(f"{failure.uri}: ")
     return clean(f"failed: {where}: {failure.reason}: {text}")
+
+
+def finding_line(finding: Finding) -> str:
+    """One line about something that was checked."""
+    where = f"{finding.node}: " if finding.node else ""
+    advice = f": {finding.advice}" if finding.advice else ""
+    return clean(f"{finding.state:<8} {where}{finding.subject}: {finding.text}{advice}")
 
 
 class JsonLog:

@@ -91,6 +91,8 @@ def _run(options: argparse.Namespace) -> int:
             return commands.evaluate(options)
         case "export":
             return commands.export(options)
+        case "doctor":
+            return commands.doctor(options)
         case _:
             return commands.packs(options)
 
@@ -215,6 +217,23 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
         help="first frame of each new shot, columns video, seconds; or a folder of NAME.cuts.csv "
         "(default: NAME.cuts.csv beside the labels)",
     )
+
+
+def _doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "inputs", nargs="*", metavar="INPUT", help="videos that a run would read; tried by reading"
+    )
+    parser.add_argument(
+        "--output", metavar="OUT", help="where a run would write; tried, and nothing is left there"
+    )
+    parser.add_argument(
+        "--address",
+        metavar="ADDRESS",
+        default=os.environ.get("RAY_ADDRESS"),
+        help="check every node of this Ray cluster: auto or host:6379 (default: RAY_ADDRESS)",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    _add_settings(parser)
 
 
 def _export(parser: argparse.ArgumentParser) -> None:
@@ -362,6 +381,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "sample": ("render a short labelled film to try things on", _sample),
     "report": ("write a page for each title, and an index page", _report),
     "evaluate": ("compare results with labels", _evaluate),
+    "doctor": ("check this machine or a cluster, and the places of a run", _doctor),
     "export": ("write the encoder as adapted to a title as ONNX", _export),
 }
 """What each command does, for its help, and what adds its options."""

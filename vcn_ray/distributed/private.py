@@ -22,6 +22,7 @@ from pathlib import Path
 from ray._private import ray_constants
 
 from vcn_ray.redact import hide_value
+from vcn_ray.run.token_file import TOKEN, TOKEN_PATH, token_path, uses_token
 
 log = logging.getLogger(__name__)
 
@@ -35,28 +36,17 @@ FOLDER_PREFIX = "vcn-ray-"
 REMOVE_SECONDS = 5.0  # for which Ray's last processes may still write into the folder
 
 
-def token_path() -> Path:
-    """The file in which Ray looks for its token."""
-    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    return Path(named) if named else Path.home() / ".ray" / "auth_token"
-
-
-def uses_token() -> bool:
-    """False where the environment turns tokens off."""
-    return os.environ.get("RAY_AUTH_MODE", "token").lower() == "token"
-
-
 def protect_token(create: bool) -> None:
     """Make the file of Ray's token readable to its owner alone, and hide the token in all texts.
 
     Args:
         create: Make a token where there is none, before Ray makes one that others can read.
     """
-    if not uses_token() or os.environ.get("RAY_AUTH_TOKEN"):
+    if not uses_token() or os.environ.get(TOKEN):
         return
     path = token_path()
     try:
-        if "RAY_AUTH_TOKEN_PATH" not in os.environ:  # a named file is the user's own business
+        if TOKEN_PATH not in os.environ:  # a named file is the user's own business
             if create:
                 _create_token(path)
             _tighten(path)

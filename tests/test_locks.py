@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 
 PROJECT = Path(__file__).resolve().parents[1]
 FOLDER = PROJECT / "requirements"
-LOCKS = ("lock.txt", "lock-cuda.txt", "lock-build.txt")
+LOCKS = ("lock.txt", "lock-torch.txt", "lock-torch-cpu.txt", "lock-build.txt")
 CONTENT = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
 ENTRY = re.compile(
     r"^(?P<wanted>[^\s#][^\\\n]*?) \\\n(?P<hashes>(?:    --hash=\S+(?: \\)?\n)+)", re.M
@@ -57,7 +57,7 @@ def test_every_line_is_a_pin_with_hashes(name: str) -> None:
 
 
 def test_every_dependency_is_locked_in_a_version_that_is_asked_for() -> None:
-    locked = entries("lock.txt")
+    locked = entries("lock.txt") | entries("lock-torch.txt")
     wanted = [*CONTENT["project"]["dependencies"], *CONTENT["build-system"]["requires"]]
     for each in map(Requirement, wanted):
         versions = [version(pin) for pin in locked[canonicalize_name(each.name)]]
@@ -69,7 +69,7 @@ def test_every_dependency_is_locked_in_a_version_that_is_asked_for() -> None:
 
 
 def test_clusters_pin_what_is_locked() -> None:
-    locked = entries("lock.txt")
+    locked = entries("lock.txt") | entries("lock-torch.txt")
     lines = (PROJECT / "cluster_configs" / "constraints.txt").read_text(encoding="utf-8")
     for line in lines.splitlines():
         if line and line[0] != "#":
@@ -77,22 +77,24 @@ def test_clusters_pin_what_is_locked() -> None:
             assert {version(pin) for pin in locked[canonicalize_name(name)]} == {pinned}, name
 
 
-def test_cuda_is_for_linux_alone_and_apart() -> None:
-    cuda = entries("lock-cuda.txt")
-    assert {"triton", "nvidia-cudnn-cu13"} <= set(cuda)
-    for pins in cuda.values():
-        for pin in pins:
-            assert isinstance(pin.marker, Marker)
-            here = {"python_version": "3.11", "python_full_version": "3.11.7"}
-            machine = {"platform_machine": "arm64", "sys_platform": "darwin"}
-            assert not pin.marker.evaluate(here | machine), pin
-    assert not set(cuda) & set(entries("lock.txt"))
+def test_what_torch_needs_of_cuda_is_for_linux_alone_and_apart() -> None:
+    usual = entries("lock-torch.txt")
+    (torch,) = usual.pop("torch")
+    assert {"triton", "nvidia-cudnn-cu13"} <= set(usual)
+    for pin in (pin for pins in usual.values() for pin in pins):
+        assert isinstance(pin.marker, Marker)
+        here = {"python_version": "3.11", "python_full_version": "3.11.7"}
+        machine = {"platform_machine": "arm64", "sys_platform": "darwin"}
+        assert not pin.marker.evaluate(here | machine), pin
+    assert not {"torch", *usual} & set(entries("lock.txt"))
+    ((cpu,),) = entries("lock-torch-cpu.txt").values()
+    assert version(cpu) == f"{version(torch)}+cpu"
 
 
 def test_the_sbom_is_of_what_is_locked() -> None:
     bom = json.loads((FOLDER / "sbom.cdx.json").read_text(encoding="utf-8"))
     found = {(canonicalize_name(c["name"]), c["version"]) for c in bom["components"]}
-    locked = entries("lock.txt") | entries("lock-cuda.txt")
+    locked = entries("lock.txt") | entries("lock-torch.txt")
     assert found == {(n, version(pin)) for n, pins in locked.items() for pin in pins}
     assert all(component["hashes"] for component in bom["components"])
     licences = {c["name"]: c.get("licenses") for c in bom["components"]}

@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
+LOCKS := $(wildcard requirements/lock*.txt)
+TORCH ?=
 
 .PHONY: demo test docs clean
 
@@ -26,15 +28,18 @@ $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
-$(VENV)/.installed: $(VENV)/.python pyproject.toml constraints.txt
+# What runs is installed with the versions and hashes of requirements/, so that a demo next year is
+# the demo of today. TORCH=cpu or TORCH=cuda chooses a build of torch.
+$(VENV)/.installed: $(VENV)/.python pyproject.toml $(LOCKS)
 	@echo "installing into $(VENV): takes some minutes and about 2.8 GB, more with CUDA"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	scripts/install_locked $(BIN)/python $(TORCH)
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-$(VENV)/.installed-test: $(VENV)/.python pyproject.toml constraints.txt
-	@echo "installing into $(VENV): takes some minutes and about 2.9 GB, more with CUDA"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
-	touch $@ $(VENV)/.installed
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint cluster_configs/constraints.txt \
+	  --editable '.[test]'
+	touch $@
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info

@@ -14,9 +14,10 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import tomli_w
+from safetensors.torch import load_file, save
 
 import vcn_ray
-from tests.helpers.films import SMALL
+from tests.helpers.films import SMALL, vcn
 from tests.helpers.synth import PEOPLE, QUICK, TinyBackbone, title_of
 from vcn_ray.config import ClusterSettings, RunConfig, load_config
 from vcn_ray.core.cut import CutConfig
@@ -73,18 +74,40 @@ def test_arrays_that_do_not_belong_together_are_refused(
         vcn_ray.run_title(*arrays, pack=PACK, config=CONFIG)
 
 
+def copied(pack: Path, folder: Path, table: str, content: bytes) -> Path:
+    """A copy of a pack folder whose detector or encoder is another file, with its checksum."""
+    shutil.copytree(pack, folder)
+    described = tomllib.loads((folder / "pack.toml").read_text())
+    (folder / described[table]["file"]).write_bytes(content)
+    described[table]["sha256"] = hashlib.sha256(content).hexdigest()
+    (folder / "pack.toml").write_text(tomli_w.dumps(described))
+    return folder
+
+
 @pytest.mark.parametrize("local", [True, False], ids=["local", "ray"])
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [("detector", "is no ONNX graph"), ("encoder", "does not hold the weights of mobilefacenet")],
+)
 def test_a_pack_that_does_not_load_starts_nothing(
-    film: Path, yunet_pack: Path, tmp_path: Path, local: bool
+    film: Path, yunet_pack: Path, tmp_path: Path, local: bool, table: str, said: str
 ) -> None:
-    pack = tmp_path / "pack"
-    shutil.copytree(yunet_pack, pack)
-    content = tomllib.loads((pack / "pack.toml").read_text())
-    (pack / content["detector"]["file"]).write_bytes(b"garbage")
-    content["detector"]["sha256"] = hashlib.sha256(b"garbage").hexdigest()
-    (pack / "pack.toml").write_text(tomli_w.dumps(content))
-    with pytest.raises(PackError, match="cannot be opened as yunet"):
+    pack = copied(yunet_pack, tmp_path / "pack", table, b"garbage")
+    with pytest.raises(PackError, match=said):
         vcn_ray.index(film, tmp_path / "out", pack=str(pack), local=local)
+    assert not list((tmp_path / "out").rglob("*.parquet"))
+
+
+def test_an_encoder_without_numbers_ends_the_run_in_one_line(
+    film: Path, yunet_pack: Path, tmp_path: Path
+) -> None:
+    weights = load_file(yunet_pack / "mobilefacenet.safetensors")
+    weights["bn.weight"].fill_(float("nan"))
+    pack = copied(yunet_pack, tmp_path / "pack", "encoder", save(weights))
+    ran = vcn("index", film, "--local", "--output", tmp_path / "out", "--pack", pack)
+    assert ran.code == 2
+    (line,) = ran.err.splitlines()
+    assert line.endswith("its weights are damaged, so fetch the pack again")
     assert not list((tmp_path / "out").rglob("*.parquet"))
 
 

@@ -74,6 +74,16 @@ def test_a_file_keeps_its_profile(tmp_path: Path) -> None:
         ({"adapt.augment.mirror_chance": "4"}, "adapt.augment.mirror_chance: .* equal to 1"),
         ({"seed": "-1"}, "seed: .* equal to 0"),
         ({"threads": "0"}, "^--set threads=0: threads: input should be .* equal to 1$"),
+        ({"threads": "4096"}, "threads: .* equal to 1024"),
+        ({"detect.decoder_threads": "1000000000"}, "decoder_threads: .* equal to 1024"),
+        ({"isolation.stall_seconds": "1e300"}, "stall_seconds: .* equal to 1000000"),
+        ({"isolation.cpu_seconds": "1e-9"}, "cpu_seconds: .* equal to 0.01"),
+        ({"isolation.memory_bytes": "9" * 30}, "memory_bytes: .* equal to "),
+        ({"adapt.rounds": "9" * 4000}, "adapt.rounds: .* (equal to|integer)"),
+        ({"seed": "9" * 6000}, "seed: .* integer"),
+        ({"pack": "[" * 100_000, "detect": "[" * 100_000}, "'detect' is a section"),
+        ({".".join("a" * 50_000): "1"}, "unknown setting 'a'"),
+        ({"a" * 300_000: "1"}, "unknown setting 'a+'"),
         ({"adapt.rounds": "0"}, r"^--set adapt.rounds=0: adapt.rounds: .* equal to 1"),
     ],
 )
@@ -81,6 +91,7 @@ def test_wrong_settings_are_told_in_one_line(overrides: dict[str, str], message:
     with pytest.raises(ConfigError, match=message) as caught:
         load_config(None, overrides)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
 
 
 def test_the_users_settings_are_few_and_read_back(tmp_path: Path) -> None:
@@ -96,9 +107,11 @@ def test_a_file_that_is_not_toml(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     with pytest.raises(ConfigError, match="cannot be read"):
         load_config(path)
-    path.write_text("seed = = 3")
-    with pytest.raises(ConfigError, match="not TOML"):
-        load_config(path)
+    for text in ("seed = = 3", "seed = " + "[" * 100_000, "seed = " + "9" * 5_000):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match="not TOML") as caught:
+            load_config(path)
+        assert len(str(caught.value)) < 500
 
 
 def test_select_gives_plain_data() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 import pytest
@@ -587,3 +588,35 @@ def test_wrong_cuts_are_refused(tmp_path: Path, text: str, message: str) -> None
     path.write_text(text)
     with pytest.raises(UsageError, match=message):
         read_cuts(path)
+
+
+# Time that grows with the rows
+
+
+def test_labels_of_a_hundred_thousand_videos_are_read_within_seconds(tmp_path: Path) -> None:
+    videos = 100_000
+    path = tmp_path / "all.labels.csv"
+    rows = (f"v{n % videos}.mp4,{n // videos},1,2,30,40,p{n % 7}" for n in range(2 * videos))
+    path.write_text("\n".join(["video,frame,x0,y0,x1,y1,identity", *rows]) + "\n")
+    (tmp_path / "all.cuts.csv").write_text(
+        "\n".join(["video,seconds", *(f"v{n}.mp4,{n / 8}" for n in range(videos))]) + "\n"
+    )
+    began = monotonic()
+    truth = read_truth([path])
+    assert monotonic() - began < 20
+    assert len(truth.labels) == len(truth.cuts) == videos
+    assert list(truth.labels)[:2] == ["v0.mp4", "v1.mp4"]
+    last = truth.labels["v99999.mp4"]
+    assert last.frame is not None
+    assert (last.frame.tolist(), last.identity) == ([0, 1], ["p4", "p2"])
+    assert truth.cuts["v16.mp4"].tolist() == [2.0]
+
+
+def test_overlaps_of_a_hundred_thousand_frames_are_found_within_seconds() -> None:
+    frames = np.repeat(np.arange(100_000), 2)
+    boxes = np.tile(np.array([BOX, [20, 0, 30, 10]], np.float32), (100_000, 1))
+    found = np.random.default_rng(0).permutation(len(frames))
+    began = monotonic()
+    best = best_overlaps(FrameBoxes(frames, boxes), FrameBoxes(frames[found], boxes[found]))
+    assert monotonic() - began < 20
+    assert best.tolist() == [1.0] * len(frames)

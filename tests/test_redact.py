@@ -6,10 +6,18 @@ import pytest
 
 from tests.helpers.films import vcn
 from vcn_ray.config import dump_config, load_config
-from vcn_ray.errors import ConfigError, UsageError
+from vcn_ray.errors import ConfigError, MediaError, S3Error, UsageError
 from vcn_ray.io.retry import retried
 from vcn_ray.io.s3 import S3Config, split_uri
-from vcn_ray.redact import HIDDEN, RedactingFormatter, one_line, redact
+from vcn_ray.redact import (
+    HIDDEN,
+    RedactingFormatter,
+    clean,
+    clean_lines,
+    hide_value,
+    one_line,
+    redact,
+)
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 PRESIGNED = (
@@ -133,3 +141,54 @@ def test_only_what_may_pass_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ValueError, match="no"):
         retried(lambda: fail(ValueError("no")), lambda error: isinstance(error, OSError))
     assert len(calls) == 4
+
+
+VALUE = "correct-horse/battery+staple"
+
+
+@pytest.mark.parametrize(
+    "name", ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "RAY_AUTH_TOKEN", "HTTPS_PROXY"]
+)
+def test_values_in_use_are_struck_out_wherever_they_stand(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    given = "http://me:cor.rect-horse@proxy:8080" if name == "HTTPS_PROXY" else VALUE
+    value = "cor.rect-horse" if name == "HTTPS_PROXY" else VALUE
+    text = f"the server said {value} of /films/{value}.mp4"
+    assert value in clean(text)
+    monkeypatch.setenv(name, given)
+    assert clean(text) == f"the server said {HIDDEN} of /films/{HIDDEN}.mp4"
+
+
+def test_a_value_given_to_be_hidden_is_hidden_in_an_address_too() -> None:
+    value = "a/unique value+of-a-test="
+    hide_value(value)
+    assert clean(f"{value} a%2Funique%20value%2Bof-a-test%3D a%2Funique+value%2Bof-a-test%3D") == (
+        f"{HIDDEN} {HIDDEN} {HIDDEN}"
+    )
+    hide_value("short")  # would strike out words
+    hide_value(None)
+    assert clean("a short text") == "a short text"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\x1b[2Jb", "a?[2Jb"),  # clears the screen
+        ("a\x9b2Jb", "a?2Jb"),  # the same in one character
+        ("film\r\nvcn: all done", "film??vcn: all done"),  # forges a line
+        ("\u202egpm.exe", "?gpm.exe"),  # turns the direction of writing
+        ("a\udcffb", "a?b"),  # a byte of a name that is no UTF-8
+        ("Amélie 映画 🎬", "Amélie 映画 🎬"),
+    ],
+)
+def test_text_for_a_terminal_is_printable(text: str, shown: str) -> None:
+    assert clean(text) == shown
+    assert str(UsageError(text)) == shown
+    assert clean_lines(f"one\n{text}").splitlines()[0] == "one"
+
+
+def test_errors_are_one_clean_line() -> None:
+    error = MediaError("unreadable", f"a\nb\x1b[31m: AWS_SECRET_ACCESS_KEY={SECRET}")
+    assert str(error) == error.message == f"a?b?[31m: AWS_SECRET_ACCESS_KEY={HIDDEN}"
+    assert str(S3Error("other", "x\ty")) == "x?y"

@@ -17,12 +17,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vcn_ray.api import IndexedCatalog, VerifiedOutput, index, run_title, verify
+    from vcn_ray.api import IndexedCatalog, VerifiedOutput, doctor, index, run_title, verify
+    from vcn_ray.health.finding import Finding
     from vcn_ray.results import Appearance, Person, Results, Title, Track, open_results
     from vcn_ray.steps import People
 
 _HOMES = {
     "index": "vcn_ray.api",
+    "doctor": "vcn_ray.api",
     "run_title": "vcn_ray.api",
     "verify": "vcn_ray.api",
     "VerifiedOutput": "vcn_ray.api",
@@ -34,10 +36,12 @@ _HOMES = {
     "Appearance": "vcn_ray.results",
     "Track": "vcn_ray.results",
     "People": "vcn_ray.steps",
+    "Finding": "vcn_ray.health.finding",
 }
 
 __all__ = [
     "Appearance",
+    "Finding",
     "IndexedCatalog",
     "People",
     "Person",
@@ -45,6 +49,7 @@ __all__ = [
     "Title",
     "Track",
     "VerifiedOutput",
+    "doctor",
     "index",
     "open_results",
     "run_title",

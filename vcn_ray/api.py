@@ -22,6 +22,9 @@ from vcn_ray.config import RunConfig, load_config, with_pack, with_settings
 from vcn_ray.console import ProgressDisplay
 from vcn_ray.core.track import cannot_link_pairs
 from vcn_ray.errors import ShapeError, StorageError, UsageError
+from vcn_ray.health.finding import Finding
+from vcn_ray.health.machine import machine_findings
+from vcn_ray.health.places import input_findings, output_findings
 from vcn_ray.io.catalog import Catalog, read_catalog
 from vcn_ray.io.storage import Storage
 from vcn_ray.learn.hooks import Hooks
@@ -223,6 +226,7 @@ def _run_catalog(
             # On Ray too: a pack that does not load must fail here, and not in every worker.
             device = device_for(DETECT.gpus(config.resources)) if request.local else "cpu"
             loaded = open_pack(config, device)
+            loaded.check_encoder()
             if request.local:
                 LocalExecutor(loaded, config, storage, log).run(rest)
             else:
@@ -356,6 +360,47 @@ def prepare(request: IndexRequest) -> tuple[RunConfig, Catalog, Storage]:
     config = with_pack(config, resolve_pack(config.pack, config.s3))
     storage = Storage.open(request.output, config.s3)
     return config, read_catalog(list(request.inputs), config.s3), storage
+
+
+def doctor(
+    inputs: PathLike | Sequence[PathLike] = (),
+    output: PathLike | None = None,
+    *,
+    pack: str | None = None,
+    config: RunConfig | PathLike | None = None,
+    address: str | None = None,
+) -> list[Finding]:
+    """Check this machine, or every node of a cluster, and the places of a run; change nothing.
+
+    Args:
+        inputs: As for `index`; they are listed, and a part of the first video is read.
+        output: As for `index`; each right that a run needs is tried, and nothing is left behind.
+        pack: Face models to load; None: what `config` says.
+        config: All settings, or a TOML file with some of them.
+        address: `auto` or `host:6379` of a cluster; None: this machine alone.
+
+    Returns:
+        One finding for each thing that was checked: ok, a warning or a fault, and what to do.
+
+    Raises:
+        UsageError: A setting cannot be used, or the cluster cannot be joined.
+    """
+    if not isinstance(config, RunConfig):
+        config = load_config(Path(config) if config else None)
+    config = with_pack(config, pack) if pack else config
+    listed = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
+    places = [os.fspath(each) for each in listed]
+    target = None if output is None else os.fspath(output)
+    if address:
+        from vcn_ray.distributed.nodes import cluster_findings  # Ray takes seconds to import
+
+        return list(cluster_findings(config, places, target, address))
+    findings = list(machine_findings(config))
+    for place in places:
+        findings += input_findings(place, config.s3)
+    if target is not None:
+        findings += output_findings(target, config.s3)
+    return findings
 
 
 def run_title(  # noqa: PLR0913 - arrays that belong together, and what is known of them

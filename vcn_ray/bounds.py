@@ -17,8 +17,17 @@ STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, hide_input_in_errors=Tr
 """Of every settings class: no unknown names, no infinities, no values in errors: one may be a
 password in an address."""
 
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
+MAX_COUNT = 1_000_000_000
+MAX_NATURAL = (1 << 53) - 1  # every reader of TOML and JSON keeps it exact
+MAX_NUMBER = 1e12
+MAX_THREADS = 1024
+MAX_SECONDS = 1_000_000.0  # 11 days; the system's timers overflow at 24
+
+Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
+Natural = Annotated[int, Field(ge=0, le=MAX_NATURAL)]
+Threads = Annotated[int, Field(ge=1, le=MAX_THREADS)]
+Positive = Annotated[float, Field(gt=0, le=MAX_NUMBER)]
+NonNegative = Annotated[float, Field(ge=0, le=MAX_NUMBER)]
+Seconds = Annotated[float, Field(ge=0.01, le=MAX_SECONDS)]
+"""Time after which something is given up."""
 Fraction = Annotated[float, Field(ge=0, le=1)]

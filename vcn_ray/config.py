@@ -7,7 +7,6 @@ Bounds stand beside the fields (see `bounds`), and `steps` says which settings a
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ import pydantic
 import tomli_w
 from pydantic.dataclasses import dataclass
 
-from vcn_ray.bounds import STRICT, Count, Natural, NonNegative, Positive
+from vcn_ray.bounds import STRICT, Count, Natural, NonNegative, Positive, Threads
 from vcn_ray.core.cluster import ClusterConfig
 from vcn_ray.core.filter import FilterConfig
 from vcn_ray.core.quality import QualityConfig
@@ -31,6 +30,7 @@ from vcn_ray.learn.adapt_config import AdaptConfig
 from vcn_ray.packs.embedded import DEFAULT as DEFAULT_PACK
 from vcn_ray.packs.fetch import DownloadConfig
 from vcn_ray.redact import redact
+from vcn_ray.toml import TomlError, parse_toml, read_toml
 
 T = TypeVar("T")
 
@@ -83,7 +83,7 @@ class RunConfig:
     profile: Literal["default", "paper"] = "default"  # the entry of PROFILES the others start from
     pack: str = DEFAULT_PACK  # a name, a folder or an S3 prefix
     seed: Natural = 0
-    threads: Count = 1  # of each worker's networks; sums in another order round differently
+    threads: Threads = 1  # of each worker's networks; sums in another order round differently
     detect: DetectSettings = field(default_factory=DetectSettings)
     track: TrackSettings = field(default_factory=TrackSettings)
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
@@ -111,6 +111,9 @@ PROFILES: dict[str, dict[str, Any]] = {
     },
 }
 """Settings that differ from the defaults, by profile; a file or an override replaces them."""
+
+MAX_SHOWN = 200
+"""Characters of a name or value that an error repeats; also bounds the search for a similar one."""
 
 USER_SETTINGS = (
     "profile",
@@ -158,7 +161,7 @@ def load_config(path: Path | None = None, overrides: Mapping[str, str] | None = 
         raise ConfigError(f"{path} is of profile {profile!r}, got {asked!r}: ask for that, or none")
     config = _update(profile_config(profile), given, where=str(path))
     for name, text in (overrides or {}).items():
-        where = redact(f"--set {name}={text}")
+        where = redact(f"--set {name}={text}"[:MAX_SHOWN])
         config = _update(config, _nest(name, _parse_value(text)), where)
     return config
 
@@ -232,8 +235,8 @@ def with_settings(config: RunConfig, text: str, where: str) -> RunConfig:
         ConfigError: A key or value is wrong.
     """
     try:
-        return _update(config, tomllib.loads(text), where)
-    except tomllib.TOMLDecodeError as error:
+        return _update(config, parse_toml(text), where)
+    except TomlError as error:
         raise ConfigError(f"{where}: not TOML: {error}") from error
 
 
@@ -244,17 +247,17 @@ def with_pack(config: RunConfig, pack: str) -> RunConfig:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return read_toml(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except TomlError as error:
         raise ConfigError(f"{path}: not TOML: {error}") from error
 
 
 def _parse_value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"value = {text}")["value"]
+    except TomlError:
         return text
 
 
@@ -290,7 +293,8 @@ def _update(record: T, values: Mapping[str, Any], where: str, inside: str = "") 
     for name, value in values.items():
         full = f"{inside}{name}"
         if name not in known:
-            raise ConfigError(f"{where}: unknown setting {full!r}{_hint(name, list(known))}")
+            hint = _hint(name[:MAX_SHOWN], list(known))
+            raise ConfigError(f"{where}: unknown setting {full[:MAX_SHOWN]!r}{hint}")
         if is_dataclass(known[name]):
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{where}: {full!r} is a section, got one value")

@@ -15,7 +15,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from vcn_ray.redact import redact
+from vcn_ray.health.finding import Finding
+from vcn_ray.redact import clean, clean_lines, redact
 from vcn_ray.run.events import DamageFound, Event, Failed, StepProgress, TitleDone, WorkDone
 from vcn_ray.run.failures import Failure
 from vcn_ray.run.status import TitleStatus
@@ -36,20 +37,29 @@ DOING = {step.name: step.doing for step in STEPS} | {
 
 
 def say(text: str) -> None:
-    """A line of result, for people, on standard output."""
-    sys.stdout.write(text + "\n")
+    """Lines of a result, for people, on standard output."""
+    sys.stdout.write(clean_lines(text) + "\n")
     sys.stdout.flush()
 
 
 def complain(text: str) -> None:
     """A line about what went wrong, on standard error."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(clean_lines(text) + "\n")
     sys.stderr.flush()
 
 
 def say_json(content: dict[str, Any]) -> None:
-    """The last line of a command, for machines."""
-    say(json.dumps(content, sort_keys=True))
+    """The last line of a command, for machines; JSON escapes what is not printable."""
+    say(json.dumps(_redacted(content), sort_keys=True))
+
+
+def _redacted(value: Any) -> Any:
+    """Plain data without credentials in its texts."""
+    if isinstance(value, dict):
+        return {name: _redacted(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redacted(each) for each in value]
+    return redact(value) if isinstance(value, str) else value
 
 
 def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
@@ -58,7 +68,7 @@ def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))  # names are no markup
+        table.add_row(*(Text(clean(cell)) for cell in row))  # names are no markup
     Console(width=None if sys.stdout.isatty() else LOG_WIDTH).print(table)
 
 
@@ -87,19 +97,21 @@ def title_line(status: TitleStatus) -> str:
         parts.append(f"{status.no_face} without a face")
     parts.append("already done" if status.reused else minutes(status.seconds))
     parts += [f"warning: {warning_text(code).message}" for code in status.warnings]
-    return one_printable_line(f"{status.title}: {', '.join(parts)}")
+    return clean(f"{status.title}: {', '.join(parts)}")
 
 
 def failure_line(failure: Failure) -> str:
     """One line about something that failed."""
     where = failure.uri if failure.segment is None else f"{failure.uri} (segment {failure.segment})"
     text = failure.message.removeprefix(f"{failure.uri}: ")
-    return one_printable_line(redact(f"failed: {where}: {failure.reason}: {text}"))
+    return clean(f"failed: {where}: {failure.reason}: {text}")
 
 
-def one_printable_line(text: str) -> str:
-    """Text from file names and titles, without what would move a terminal's cursor or colours."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+def finding_line(finding: Finding) -> str:
+    """One line about something that was checked."""
+    where = f"{finding.node}: " if finding.node else ""
+    advice = f": {finding.advice}" if finding.advice else ""
+    return clean(f"{finding.state:<8} {where}{finding.subject}: {finding.text}{advice}")
 
 
 class JsonLog:
@@ -151,7 +163,7 @@ class JsonLog:
     def _write(self, level: str, event: str, **content: object) -> None:
         when = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = {"time": when, "level": level, "run": self._run_id, "event": event, **content}
-        complain(json.dumps({n: redact(v) if isinstance(v, str) else v for n, v in line.items()}))
+        complain(json.dumps(_redacted(line)))
 
 
 class ProgressDisplay:
@@ -197,7 +209,7 @@ class ProgressDisplay:
             case Failed(failure):
                 self._line(complain, failure_line(failure))
             case DamageFound(message):
-                self._line(complain, one_printable_line(redact(f"{message}; it is done again")))
+                self._line(complain, redact(f"{message}; it is done again"))
 
     def advance(self, step: str, done: float) -> None:
         """Show how far a step without a subject is, from 0 to 1."""
@@ -210,7 +222,7 @@ class ProgressDisplay:
     def _advance(self, step: str, subject: str, done: float, total: float) -> None:
         key = (step, subject)
         if key not in self._tasks:
-            words = f"{DOING.get(step, step)} {subject}".strip()
+            words = clean(f"{DOING.get(step, step)} {subject}".strip())
             self._tasks[key] = self._progress.add_task(words, total=total)
         self._progress.update(self._tasks[key], completed=done, total=total)
         if done >= total:
@@ -226,7 +238,7 @@ class ProgressDisplay:
         self._begun.add(step)
         self._told = now
         words = f"{DOING.get(step, step)} {subject}".strip()
-        complain(one_printable_line(f"{words}: {fraction:.0%}"))
+        complain(clean(f"{words}: {fraction:.0%}"))
 
     def _line(self, write: Any, text: str) -> None:
         if self._progress.live.is_started:

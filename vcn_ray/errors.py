@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+from vcn_ray.redact import clean
+
 Reason = Literal[
     "missing",
     "unreadable",
@@ -35,7 +37,13 @@ REASONS: tuple[str, ...] = get_args(Reason)
 
 
 class VcnError(Exception):
-    """Base of all errors this package raises on purpose."""
+    """Base of all errors this package raises on purpose; as text it is one clean line.
+
+    Messages repeat file names, titles and what libraries said, which may hold anything.
+    """
+
+    def __str__(self) -> str:
+        return clean(super().__str__())
 
 
 class UsageError(VcnError, ValueError):
@@ -109,7 +117,7 @@ class MediaError(VcnError, RuntimeError):
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
         self.reason: Reason = reason
-        self.message = message
+        self.message = clean(message)
         self.attempts = 1
 
     def __reduce__(self) -> tuple[type[MediaError], tuple[Reason, str], dict[str, int]]:

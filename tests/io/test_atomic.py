@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vcn_ray.io.atomic import STALE_SECONDS, atomic_file, fill_once
+from vcn_ray.io.atomic import MAX_SYNCED, STALE_SECONDS, atomic_file, fill_once
 
 
 def write(path: Path, text: str, fail: bool = False) -> None:
@@ -95,3 +95,20 @@ def test_a_failure_leaves_nothing_and_old_leftovers_go(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         fill_once(tmp_path / "pack", has_both, fail)
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == [young]
+
+
+@pytest.mark.parametrize(("files", "synced"), [(MAX_SYNCED, MAX_SYNCED), (MAX_SYNCED + 1, 0)])
+def test_many_files_are_not_synced_one_by_one(
+    files: int, synced: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda _: calls.append("fsync"))
+    monkeypatch.setattr(os, "sync", lambda: calls.append("sync"))
+
+    def fill(part: Path) -> None:
+        for number in range(files):
+            (part / f"{number}.bin").write_text("new")
+
+    fill_once(tmp_path / "pack", Path.is_dir, fill)
+    assert calls == (["fsync"] * synced or ["sync"])
+    assert len(list((tmp_path / "pack").iterdir())) == files

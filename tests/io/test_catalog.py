@@ -72,3 +72,36 @@ def test_other_wrong_inputs(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_text("uri,title\na.mp4,One\na.mp4,Two\n")
     with pytest.raises(UsageError, match=r"a\.mp4 is listed twice"):
         read_catalog([str(tmp_path / "c.csv")])
+
+
+@pytest.mark.parametrize(
+    ("ending", "content", "message"),
+    [
+        (".csv", "uri,title\na.mp4,x\n".encode("utf-16"), "in UTF-16: save it as UTF-8"),
+        (".jsonl", '{"uri": "a.mp4"}'.encode("utf-16"), "in UTF-16: save it as UTF-8"),
+        (".csv", b"uri\na\xff\xfe.mp4\n", "UTF8"),
+        (".csv", b"uri,t\xff\na,b\n", "utf-8"),
+        (".jsonl", b'{"uri": "a\xff.mp4"}\n', "UTF8|JSON"),
+        (".jsonl", b'{"uri": ' + b"[" * 100_000 + b"\n", "cannot be read"),
+        (".jsonl", b'{"uri": "a\\u0000.mp4"}\n', "row 1: a uri holds no zero byte"),
+        (".parquet", b"PAR1" * 100, "cannot be read"),
+        (".csv", b"x" * 100_000 + b",uri\n1,2\n", "unknown column 'x+'"),
+    ],
+)
+def test_a_hostile_manifest_is_one_short_line(
+    tmp_path: Path, ending: str, content: bytes, message: str
+) -> None:
+    path = tmp_path / f"catalog{ending}"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=message) as caught:
+        read_catalog([str(path)])
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 600
+
+
+def test_bad_text_in_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.parquet"
+    text = pa.array([b"a\xff.mp4"]).view(pa.string())
+    pq.write_table(pa.table({"uri": text}), path)
+    with pytest.raises(UsageError, match="cannot be read as a manifest"):
+        read_catalog([str(path)])

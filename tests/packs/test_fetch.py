@@ -9,7 +9,12 @@ import socket
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import (
+    BaseHTTPRequestHandler,
+    HTTPServer,
+    SimpleHTTPRequestHandler,
+    ThreadingHTTPServer,
+)
 from pathlib import Path
 from typing import Any
 
@@ -250,3 +255,48 @@ def test_a_package_without_recognition_is_no_pack(shared: Path, home: Path) -> N
     (folder / "manifest.json").write_text(json.dumps(content))
     with pytest.raises(PackError, match="cannot be used"):
         load_pack("raccoon_s")
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, zipfile.ZIP_DEFLATED])
+def test_a_damaged_archive_is_refused_in_one_line(
+    shared: Path, home: Path, zoo: tuple[str, Path], kind: int
+) -> None:
+    url, folder = zoo
+    path = folder / "buffalo_sc.zip"
+    with zipfile.ZipFile(path, "w", kind) as archive:
+        for name, file in pack_files(shared).items():
+            archive.write(file, name)
+    content = bytearray(path.read_bytes())
+    content[200:5000] = bytes(4800)
+    path.write_bytes(content)
+    with pytest.raises(PackError, match=r"is no archive of a pack \(.*unpack it into"):
+        pull_pack("buffalo_sc", home, url)
+    assert not (home / "buffalo_sc").exists()
+
+
+@pytest.mark.parametrize("length", ["abc", "-5", "9" * 40, ""])
+def test_a_stated_length_of_nonsense_is_no_traceback(
+    shared: Path, home: Path, tmp_path: Path, length: str
+) -> None:
+    write_archive(tmp_path / "a.zip", pack_files(shared))
+    content = (tmp_path / "a.zip").read_bytes()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", length)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *words: object) -> None:
+            """Keep the test's output clean."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        if length.isdigit():
+            with pytest.raises(PackError, match="broke off"):
+                pull_pack("buffalo_sc", home, url)
+        else:
+            pull_pack("buffalo_sc", home, url)
+            assert load_pack("buffalo_sc").encoder == "onnx"

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import onnx
 import pytest
 import tomli_w
 import torch
+from onnx import helper, numpy_helper
 from safetensors.torch import load_file, save_file
 
 from tests.helpers.pack_files import Change, rewrite, with_checksum
@@ -193,8 +195,38 @@ def test_other_content_than_the_kind_says_is_refused(
     with_checksum(folder, "detector")
     for kind in ("yunet", "scrfd"):
         rewrite(folder, setting("detector", kind=kind))
-        with pytest.raises(PackError, match=f"cannot be opened as {kind}"):
+        with pytest.raises(PackError, match="is no ONNX graph"):
             load_pack(str(folder))
+
+
+def external(model: onnx.ModelProto, place: str) -> onnx.ModelProto:
+    """A graph with one tensor that says its values are in another file, at a place in the graph."""
+    tensor = numpy_helper.from_array(np.zeros((1, 3, 1, 1), np.float32), "outside")
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "w.bin"
+    if place == "initializer":
+        model.graph.initializer.append(tensor)
+    elif place == "constant":
+        model.graph.node.insert(0, helper.make_node("Constant", [], ["outside"], value=tensor))
+    else:
+        branch = helper.make_graph([], "branch", [], [], [tensor])
+        node = helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
+        model.graph.node.append(node)
+    return model
+
+
+@pytest.mark.parametrize("place", ["initializer", "constant", "inner graph"])
+@pytest.mark.parametrize("name", ["det_500m.onnx", "w600k_mbf.onnx"])
+def test_weights_outside_the_checksum_are_refused(buffalo: Path, name: str, place: str) -> None:
+    """The file beside a graph could change without any checksum that would tell."""
+    onnx.save(external(onnx.load(buffalo / name), place), buffalo / name)
+    (buffalo / "w.bin").write_bytes(bytes(12))
+    (buffalo / name).rename(buffalo / "other.onnx")  # whose checksum is not known
+    folder = buffalo.rename(buffalo.with_name("mine"))
+    with pytest.raises(PackError, match="keeps its weights in other files"):
+        load_pack(str(folder)).load_encoder()
 
 
 @pytest.mark.parametrize("text", [b"name = ", b"\xff\xfe", b"[detector\n"])
@@ -342,3 +374,90 @@ def test_script_writes_the_published_weights(yunet_pack: Path, shared: Path) -> 
     written = load_file(yunet_pack / "mobilefacenet.safetensors")
     assert written.keys() == published.keys()
     assert all(np.array_equal(written[name], published[name]) for name in published)
+
+
+@pytest.mark.parametrize("table", ["encoder", "detector"])
+@pytest.mark.parametrize("name", ["pipe", "/dev/zero", "zero\0byte"])
+def test_only_a_regular_file_is_a_model(folder: Path, table: str, name: str) -> None:
+    """A pipe would never answer, and a device never end."""
+    if name == "pipe":
+        os.mkfifo(folder / name)
+    elif name.startswith("/"):
+        name = "link"
+        (folder / name).symlink_to("/dev/zero")
+    rewrite(folder, setting(table, file=name))
+    assert (
+        ("no regular file" in (said := refusal(folder)))
+        or "outside the folder" in said
+        or ("no zero byte" in said)
+    )
+
+
+def test_a_pipe_in_a_folder_without_description_is_refused(buffalo: Path) -> None:
+    folder = buffalo.rename(buffalo.with_name("mine"))
+    os.mkfifo(folder / "third.onnx")
+    with pytest.raises(PackError, match="is no regular file"):
+        load_pack(str(folder))
+
+
+def test_a_description_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pack.toml")
+    with pytest.raises(PackError, match=r"has no pack.toml|no regular file"):
+        load_pack(str(tmp_path))
+
+
+def _cycle(graph: onnx.GraphProto) -> None:
+    graph.node[0].input[0] = graph.node[-1].output[0]
+
+
+def _huge_input(graph: onnx.GraphProto) -> None:
+    for axis in graph.input[0].type.tensor_type.shape.dim[2:]:
+        axis.dim_value = 2**31
+
+
+def _huge_weight(graph: onnx.GraphProto) -> None:
+    graph.initializer[0].dims[:] = [2**40, 2**40]
+
+
+def _huge_step(graph: onnx.GraphProto) -> None:
+    shape = numpy_helper.from_array(np.array([1, 3, 2**20, 2**20]), "huge")
+    graph.initializer.append(shape)
+    first = graph.input[0].name
+    graph.node.insert(0, helper.make_node("Expand", [first, "huge"], ["grown"]))
+    graph.node[1].input[0] = "grown"
+
+
+def _loop(graph: onnx.GraphProto) -> None:
+    body = helper.make_graph([], "body", [], [])
+    graph.node.append(helper.make_node("Loop", ["", ""], [], body=body))
+
+
+def _odd_name(graph: onnx.GraphProto) -> None:
+    graph.node[0].name = "\x1b[2J"
+    shape = numpy_helper.from_array(np.array([7, 7, 7, 7]), "odd")
+    graph.initializer.append(shape)
+    first = graph.input[0].name
+    graph.node.insert(0, helper.make_node("Reshape", [first, "odd"], ["shaped"], name="\x1b[2J"))
+    graph.node[1].input[0] = "shaped"
+
+
+@pytest.mark.parametrize(
+    "change", [_cycle, _huge_input, _huge_weight, _huge_step, _loop, _odd_name]
+)
+@pytest.mark.parametrize("name", ["det_500m.onnx", "w600k_mbf.onnx"])
+def test_an_absurd_graph_is_refused_in_one_line(
+    buffalo: Path,
+    name: str,
+    change: Callable[[onnx.GraphProto], None],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    model = onnx.load(buffalo / name)
+    change(model.graph)
+    onnx.save(model, buffalo / "other.onnx")
+    (buffalo / name).unlink()
+    folder = buffalo.rename(buffalo.with_name("mine"))
+    with pytest.raises(PackError) as caught:
+        load_pack(str(folder)).load_encoder()
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 800
+    assert capfd.readouterr().err == ""  # onnxruntime would log names of the file

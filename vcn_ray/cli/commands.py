@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 from vcn_ray.api import IndexedCatalog, IndexRequest, prepare, run_index, verify_with
+from vcn_ray.api import doctor as check_health
 from vcn_ray.cli.options import given_settings, run_settings
 from vcn_ray.cli.outlook import Outlook, read_planned, show_outlook
 from vcn_ray.cli.pack_commands import packs as packs
@@ -18,6 +20,7 @@ from vcn_ray.console import (
     ProgressDisplay,
     complain,
     count,
+    finding_line,
     minutes,
     say,
     say_json,
@@ -27,6 +30,7 @@ from vcn_ray.errors import PackError, UsageError
 from vcn_ray.evaluation.labels import read_truth
 from vcn_ray.evaluation.output import evaluate_output
 from vcn_ray.evaluation.scores import HEIGHT_COLUMNS, PEOPLE_COLUMNS, TITLE_COLUMNS
+from vcn_ray.health.finding import count_faults
 from vcn_ray.io.storage import Storage
 from vcn_ray.models.onnx_export import describe_input
 from vcn_ray.packs.find import find_pack, open_pack, resolve_pack
@@ -187,6 +191,23 @@ def export(options: argparse.Namespace) -> int:
     say(f"{options.file}: {pack.encoder} of pack {pack.name} ({pack.licence})")
     say(f"adapted to {title.summary['title']}; it takes {describe_input(encoder)}")
     return 0
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Check this machine or a cluster, and the places of a run."""
+    findings = check_health(
+        options.inputs, options.output, config=run_settings(options), address=options.address
+    )
+    faults = count_faults(findings)
+    warnings = sum(finding.state == "warning" for finding in findings)
+    if options.json:
+        rows = [asdict(finding) for finding in findings]
+        say_json({"findings": rows, "faults": faults, "warnings": warnings})
+    else:
+        for finding in findings:
+            say(finding_line(finding))
+        say(f"{count(faults, 'fault')}, {count(warnings, 'warning')}")
+    return 1 if faults else 0
 
 
 def config(options: argparse.Namespace) -> int:

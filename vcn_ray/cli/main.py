@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from vcn_ray.errors import DamagedError, StorageError, UsageError, VcnError
-from vcn_ray.redact import RedactingFormatter, redact
+from vcn_ray.redact import RedactingFormatter, clean, one_line
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 EXIT_STOPPED = 143
+MAX_SHOWN = 500  # characters of an unexpected error
 RESUMES = "finished work is kept, and the same command resumes from there"
 
 
@@ -63,6 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output is gone
         return EXIT_FAILED
+    except Exception as error:  # a fault of ours; its text may hold anything
+        _complain(
+            f"vcn {options.command}: internal error: {type(error).__name__}: "
+            f"{one_line(error, MAX_SHOWN)}: please report it, with what --verbose shows"
+        )
+        return EXIT_FAILED
     except KeyboardInterrupt:
         _complain(f"interrupted: {RESUMES}")
         return EXIT_INTERRUPTED
@@ -90,6 +97,8 @@ def _run(options: argparse.Namespace) -> int:
             return commands.evaluate(options)
         case "export":
             return commands.export(options)
+        case "doctor":
+            return commands.doctor(options)
         case _:
             return commands.packs(options)
 
@@ -118,18 +127,26 @@ def _ending_on_sigterm() -> Iterator[None]:
 
 def _complain(text: str) -> None:
     log.debug("the cause", exc_info=True)
-    sys.stderr.write(redact(text) + "\n")
+    sys.stderr.write(clean(text) + "\n")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose messages, which repeat the words given, are clean."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the message, and end."""
+        super().error(clean(message))
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="vcn",
         description="Find who appears where in films and series, without names or labels.",
         epilog=__doc__.split("\n\n")[1] if __doc__ else None,
     )
     parser.add_argument("--version", action="version", version=f"vcn {version('vcn-ray')}")
-    common = argparse.ArgumentParser(add_help=False)
+    common = Parser(add_help=False)
     common.add_argument("--verbose", action="store_true", help="log more, tracebacks included")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (words, add_options) in COMMANDS.items():
@@ -217,6 +234,23 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "inputs", nargs="*", metavar="INPUT", help="videos that a run would read; tried by reading"
+    )
+    parser.add_argument(
+        "--output", metavar="OUT", help="where a run would write; tried, and nothing is left there"
+    )
+    parser.add_argument(
+        "--address",
+        metavar="ADDRESS",
+        default=os.environ.get("RAY_ADDRESS"),
+        help="check every node of this Ray cluster: auto or host:6379 (default: RAY_ADDRESS)",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    _add_settings(parser)
+
+
 def _export(parser: argparse.ArgumentParser) -> None:
     _add_output(parser)
     parser.add_argument("file", type=Path, metavar="FILE.onnx", help="file to write")
@@ -227,7 +261,7 @@ def _export(parser: argparse.ArgumentParser) -> None:
     _add_config(parser)
 
 
-def _add_pack_actions(actions: Any, common: argparse.ArgumentParser) -> None:
+def _add_pack_actions(actions: Any, common: Parser) -> None:
     """Add the actions of `vcn packs`."""
     listed = actions.add_parser("list", parents=[common], help="list all packs, usable or not")
     listed.add_argument(
@@ -363,6 +397,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "report": ("write a page for each title, and an index page", _report),
     "verify": ("compare every file of an output with what was written, and repair", _verify),
     "evaluate": ("compare results with labels", _evaluate),
+    "doctor": ("check this machine or a cluster, and the places of a run", _doctor),
     "export": ("write the encoder as adapted to a title as ONNX", _export),
 }
 """What each command does, for its help, and what adds its options."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vcn_ray.cli.options import given_settings
 from vcn_ray.config import RunConfig, with_pack
-from vcn_ray.console import ProgressDisplay, count, one_printable_line, say, show_table
+from vcn_ray.console import ProgressDisplay, count, say, show_table
 from vcn_ray.core.prior import FacePrior
 from vcn_ray.errors import PackError, UsageError
 from vcn_ray.io.storage import is_remote
@@ -30,6 +30,7 @@ from vcn_ray.packs.find import (
 )
 from vcn_ray.packs.inspect import MANIFEST
 from vcn_ray.packs.load import describe_pack, insightface_home
+from vcn_ray.redact import clean
 
 NO_PRIOR = "a title's own tracks alone decide who is alike and which faces can be recognised"
 
@@ -246,7 +247,7 @@ def _unreadable(files: list[str]) -> str:
     rest = len(files) - MAX_NAMED_FILES
     more = f" and {rest} more" if rest > 0 else ""
     named = ", ".join(files[:MAX_NAMED_FILES])
-    return one_printable_line(f"{count(len(files), 'picture')} ({named}{more})")
+    return clean(f"{count(len(files), 'picture')} ({named}{more})")
 
 
 def _pace(number: int, what: str, seconds: float) -> str:

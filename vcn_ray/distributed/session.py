@@ -8,13 +8,14 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import ray
 from ray.data import DataContext
 
 from vcn_ray.config import ResourceConfig
+from vcn_ray.distributed.private import on_loopback, own_folder, protect_token
 from vcn_ray.errors import UsageError
 from vcn_ray.redact import one_line
 from vcn_ray.run.devices import count_cpus
@@ -28,22 +29,21 @@ def cluster(resources: ResourceConfig) -> Iterator[None]:
     """Join the cluster of `RAY_ADDRESS`, or start one on this machine and end it afterwards.
 
     If this process is connected to a cluster already, that one is used and left alone.
+
+    Raises:
+        UsageError: No cluster can be joined or started, or this machine has no room for the run.
     """
-    started = not ray.is_initialized()
-    if started:
-        with _own_sigterm():
-            _start(resources)
-    # A dataset keeps the context in which it is made, so the context is set before any dataset.
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    context.execution_options.verbose_progress = False
-    context.execution_no_progress_timeout_s = NO_PROGRESS_SECONDS
-    try:
+    with ExitStack() as ending:
+        if not ray.is_initialized():
+            with _own_sigterm():
+                _start(resources, ending)
+        # A dataset keeps the context in which it is made, so the context is set before any dataset.
+        context = DataContext.get_current()
+        context.enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        context.execution_options.verbose_progress = False
+        context.execution_no_progress_timeout_s = NO_PROGRESS_SECONDS
         yield
-    finally:
-        if started:
-            ray.shutdown()
 
 
 @contextmanager
@@ -71,31 +71,37 @@ def _silenced() -> Iterator[None]:
         os.close(kept)
 
 
-def _start(resources: ResourceConfig) -> None:
+def _start(resources: ResourceConfig, ending: ExitStack) -> None:
     # Ray's C++ side warns of how Ray Data starts its actors, and logs that it was silenced.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     address = os.environ.get("RAY_ADDRESS")
+    protect_token(create=not address)
     if address:
         _join(address, quiet)
+        ending.callback(ray.shutdown)
         return
     # Fine-tuning gets room beside the segment workers, so that it overlaps with decoding.
     cores = count_cpus()
     room = round(resources.adapt_workers * resources.adapt_cpus + 0.5)
+    ending.enter_context(on_loopback())
+    folder = ending.enter_context(own_folder())
+    ending.callback(ray.shutdown)
     try:
         with _silenced():
-            ray.init(address="local", num_cpus=cores + room, include_dashboard=False, **quiet)
-    except Exception as error:  # of many kinds: a port, a folder, memory, a process that died
-        ray.shutdown()
+            ray.init(
+                address="local",
+                num_cpus=cores + room,
+                include_dashboard=False,
+                _temp_dir=str(folder),
+                **quiet,
+            )
+    except Exception as error:  # Ray's errors of its many processes share no base class
         raise UsageError(
-            f"Ray cannot be started on this machine ({one_line(error, 200)}): try again, look into "
-            "the logs below /tmp/ray, or run without Ray by --local"
+            f"Ray cannot start on this machine ({one_line(error, 200)}): check it with vcn doctor, "
+            "or use --local, which needs no Ray"
         ) from error
-    try:
-        check_room(resources, ray.cluster_resources())
-    except UsageError:
-        ray.shutdown()
-        raise
+    check_room(resources, ray.cluster_resources())
 
 
 def _join(address: str, quiet: dict[str, Any]) -> None:

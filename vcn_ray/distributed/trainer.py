@@ -6,6 +6,8 @@ first step; a large one gets a Ray Train job of its own, which places it on the 
 
 from __future__ import annotations
 
+import itertools
+import logging
 import tempfile
 import uuid
 from collections import deque
@@ -14,23 +16,27 @@ from typing import Any, NamedTuple
 
 import ray
 import torch
-from ray.train import FailureConfig, ScalingConfig
+from ray.train import FailureConfig, ScalingConfig, TrainingFailedError
 from ray.train import RunConfig as TrainRunConfig
 from ray.train.torch import TorchTrainer, get_device
 
 from vcn_ray.config import ResourceConfig, RunConfig
+from vcn_ray.errors import StorageError, VcnError
 from vcn_ray.io.storage import Storage
 from vcn_ray.learn.hooks import ALONE, Hooks, ProcessRanks, Ranks
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.find import open_pack
+from vcn_ray.redact import one_line
 from vcn_ray.run.commit import commit_adapt, read_tracks
 from vcn_ray.run.damage import uncommitting
 from vcn_ray.run.ledger import Stopwatch, Work
 from vcn_ray.run.plan import TitlePlan
 from vcn_ray.steps import ADAPT
 
+log = logging.getLogger(__name__)
+
 MAX_RESTARTS = 3
-"""Times that a Ray Train job whose process or machine dies starts again."""
+"""Times that a Ray Train job starts again whose process or machine dies, or whose storage fails."""
 
 
 class ProgressBoard:
@@ -136,30 +142,64 @@ def train_large(title: TitlePlan, config: RunConfig, output: str, board: Any) ->
 
     Raises:
         DamagedError: A file of its tracks is damaged; it is uncommitted.
+        VcnError: What a process refused, such as another pack on its machine.
+        TrainingFailedError: Processes died more often than MAX_RESTARTS.
     """
     resources, watch = config.resources, Stopwatch()
     storage = Storage.open(output, config.s3)
-    with uncommitting(storage):  # here, because the job would start again at each error
+    with uncommitting(storage):  # here, because each job would find the same damage
         read_tracks(title, storage)
+    job = {"title": title, "config": config, "output": output, "board": board}
+    for restarts in itertools.count():
+        try:
+            _run_job(job, resources)
+            break
+        except TrainingFailedError as error:
+            refusal = refusal_of(error)
+            if refusal:  # the next try would refuse it alike
+                raise refusal from None
+            if restarts == MAX_RESTARTS:
+                raise
+            log.warning("the job of %s starts again: %s", title.title_id, one_line(error, 200))
+    return watch.done(
+        ADAPT.name, title.title_id, ADAPT.gpus(resources) * resources.adapt_job_workers
+    )
+
+
+def refusal_of(error: Exception) -> VcnError | None:
+    """What a process of a failed job refused on purpose; None: nothing, so it may be tried again.
+
+    Storage is no such refusal, because it may be back by the next try.
+    """
+    failures = getattr(error, "worker_failures", {}).values()
+    return next(
+        (f for f in failures if isinstance(f, VcnError) and not isinstance(f, StorageError)), None
+    )
+
+
+def _run_job(job: dict[str, Any], resources: ResourceConfig) -> None:
+    """Run a title's job once.
+
+    Ray Train's own restarts cannot tell a process that died from one that refused its work, so each
+    restart is a new job here.
+    """
+    title: TitlePlan = job["title"]
     # Ray Train asks for storage that all machines share, but only for checkpoints that are reported
     # to it. Ours are not: all it writes is an empty file, from the job's controller, which runs on
     # the same machine as this function.
     with tempfile.TemporaryDirectory(prefix="vcn-train-") as folder:
         trainer = TorchTrainer(
             _train_loop,
-            train_loop_config={"title": title, "config": config, "output": output, "board": board},
+            train_loop_config=job,
             scaling_config=_scaling(resources),
             run_config=TrainRunConfig(
                 # New each time: a job that is retried shares no folder with the one before it.
                 name=f"{title.title_id}-{uuid.uuid4().hex[:8]}",
                 storage_path=folder,
-                failure_config=FailureConfig(max_failures=MAX_RESTARTS),
+                failure_config=FailureConfig(max_failures=0),
             ),
         )
         trainer.fit()
-    return watch.done(
-        ADAPT.name, title.title_id, ADAPT.gpus(resources) * resources.adapt_job_workers
-    )
 
 
 def _scaling(resources: ResourceConfig) -> ScalingConfig:

@@ -7,6 +7,7 @@ of each new shot: `video, seconds`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,8 +93,9 @@ def read_labels(path: Path) -> dict[str, Labels]:
     table = _read_table(path)
     _check_columns(table, path, ("video", "identity", *BOX_COLUMNS))
     if not {"frame", "seconds"} & set(table.column_names):
-        raise UsageError(f"{path} lacks frame or seconds; it has {', '.join(table.column_names)}")
-    return {video: _labels_of(rows, path) for video, rows in _by_video(table).items()}
+        found = ", ".join(table.column_names[:20])
+        raise UsageError(f"{path} lacks frame or seconds; it has {found}")
+    return _labels_by_video(table, path)
 
 
 def read_cuts(path: Path) -> dict[str, F64]:
@@ -104,10 +106,20 @@ def read_cuts(path: Path) -> dict[str, F64]:
     """
     table = _read_table(path)
     _check_columns(table, path, ("video", "seconds"))
-    return {
-        video: np.sort(_numbers(rows, ("seconds",), path)[:, 0])
-        for video, rows in _by_video(table).items()
-    }
+    seconds = _numbers(table, ("seconds",), path)[:, 0]
+    videos = rows_by_name(table.column("video").to_pylist())
+    return {video: np.sort(seconds[rows]) for video, rows in videos.items()}
+
+
+def rows_by_name(names: Sequence[str]) -> dict[str, I64]:
+    """The rows of each name, in the order of the names' first rows.
+
+    It takes time in proportion to the rows, however many names there are.
+    """
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        rows.setdefault(name, []).append(row)
+    return {name: np.array(each, np.int64) for name, each in rows.items()}
 
 
 def _stem(path: Path) -> str:
@@ -137,25 +149,18 @@ def _read_table(path: Path) -> pa.Table:
     names = {"video": pa.string(), "identity": pa.string()}
     convert = pacsv.ConvertOptions(column_types=names, null_values=[""], strings_can_be_null=True)
     try:
-        return pacsv.read_csv(path, convert_options=convert)
+        table = pacsv.read_csv(path, convert_options=convert)
+        _ = table.column_names  # raises where a name is no UTF-8
+        return table
     except FileNotFoundError as error:
         raise UsageError(f"{path}: no such file") from error
-    except (pa.ArrowException, OSError) as error:
-        raise UsageError(f"{path} cannot be read as CSV: {one_line(error)}") from error
-
-
-def _by_video(table: pa.Table) -> dict[str, pa.Table]:
-    """The rows of each video, in the order of the file."""
-    videos = table.column("video").to_pylist()
-    return {
-        video: table.take(pa.array([n for n, name in enumerate(videos) if name == video]))
-        for video in dict.fromkeys(videos)
-    }
+    except Exception as error:  # the reader's errors share no base class
+        raise UsageError(f"{path} cannot be read as CSV: {one_line(error, 200)}") from error
 
 
 def _check_columns(table: pa.Table, path: Path, needed: Sequence[str]) -> None:
     names = table.column_names
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = sorted(name for name, times in Counter(names).items() if times > 1)
     if repeated:
         raise UsageError(f"{path} has more than once: {', '.join(repeated)}")
     empty = [name for name in names if name in USED_COLUMNS and table.column(name).null_count]
@@ -163,7 +168,7 @@ def _check_columns(table: pa.Table, path: Path, needed: Sequence[str]) -> None:
         raise UsageError(f"{path} has empty cells in {', '.join(empty)}")
     missing = [name for name in needed if name not in names]
     if missing:
-        raise UsageError(f"{path} lacks {', '.join(missing)}; it has {', '.join(names)}")
+        raise UsageError(f"{path} lacks {', '.join(missing)}; it has {', '.join(names[:20])}")
 
 
 def _numbers(rows: pa.Table, columns: Sequence[str], path: Path) -> F64:
@@ -178,13 +183,18 @@ def _numbers(rows: pa.Table, columns: Sequence[str], path: Path) -> F64:
     return values
 
 
-def _labels_of(rows: pa.Table, path: Path) -> Labels:
-    boxes = _numbers(rows, BOX_COLUMNS, path).astype(np.float32)
-    by_frame = "frame" in rows.column_names
-    when = _numbers(rows, ("frame" if by_frame else "seconds",), path)[:, 0]
-    return Labels(
-        frame=when.astype(np.int64) if by_frame else None,
-        seconds=None if by_frame else when,
-        boxes=boxes,
-        identity=rows.column("identity").to_pylist(),
-    )
+def _labels_by_video(table: pa.Table, path: Path) -> dict[str, Labels]:
+    boxes = _numbers(table, BOX_COLUMNS, path).astype(np.float32)
+    by_frame = "frame" in table.column_names
+    when = _numbers(table, ("frame" if by_frame else "seconds",), path)[:, 0]
+    frames = when.astype(np.int64) if by_frame else None
+    identity = table.column("identity").to_pylist()
+    return {
+        video: Labels(
+            frame=None if frames is None else frames[rows],
+            seconds=None if by_frame else when[rows],
+            boxes=boxes[rows],
+            identity=[identity[row] for row in rows],
+        )
+        for video, rows in rows_by_name(table.column("video").to_pylist()).items()
+    }

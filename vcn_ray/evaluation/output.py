@@ -9,11 +9,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from vcn_ray.core.metrics import match_times
 from vcn_ray.errors import StorageError, UsageError
-from vcn_ray.evaluation.labels import Labels, Truth, is_person
+from vcn_ray.evaluation.labels import Labels, Truth, is_person, rows_by_name
 from vcn_ray.evaluation.matching import (
     DEFAULT_FRAME_SECONDS,
     MIN_IOU,
@@ -38,9 +37,17 @@ from vcn_ray.evaluation.scores import (
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import column_array, read_boxes
 from vcn_ray.records import F32, F64, Mask
-from vcn_ray.run.stored import StoredDetections, StoredTitle, TitleReader, read_detections
+from vcn_ray.run.stored import (
+    StoredDetections,
+    StoredTitle,
+    TitleReader,
+    detect_folders,
+    read_detections,
+)
 
 T = TypeVar("T")
+
+NO_ROWS = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,7 +123,8 @@ def match_title(
     Raises:
         UsageError: The labels of an incomplete video give frame numbers.
     """
-    videos = [_match_video(title, video, truth, storage) for video, truth in labels.items()]
+    rows_of = _TitleRows(title)
+    videos = [_match_video(rows_of, video, truth, storage) for video, truth in labels.items()]
     identity = {
         track_id: (name, bool(matched))
         for video in videos
@@ -161,16 +169,36 @@ def score_title(title: MatchedTitle) -> TitleScores:
     )
 
 
+class _TitleRows:
+    """The rows of a title by the video or track that they belong to, found once for all videos."""
+
+    def __init__(self, title: StoredTitle) -> None:
+        self._title = title
+        self._tracks = rows_by_name(title.tracks.column("video_id").to_pylist())
+        self._crops = rows_by_name(title.crops.column("track_id").to_pylist())
+        self.shots = {row["shot_id"]: row for row in title.shots.to_pylist()}
+        self.folders = detect_folders(title)
+
+    def tracks(self, video_id: str) -> pa.Table:
+        """The tracks of a video."""
+        return self._title.tracks.take(self._tracks.get(video_id, NO_ROWS))
+
+    def crops(self, track_ids: list[str]) -> pa.Table:
+        """Every face of some tracks, in the order of the title's crops."""
+        rows = [self._crops.get(name, NO_ROWS) for name in track_ids]
+        return self._title.crops.take(np.sort(np.concatenate([NO_ROWS, *rows])))
+
+
 def _match_video(
-    title: StoredTitle, video_id: str, truth: Labels, storage: Storage
+    title: _TitleRows, video_id: str, truth: Labels, storage: Storage
 ) -> _VideoMatches:
-    found = read_detections(title, video_id, storage)
+    found = read_detections(title.folders[video_id], storage)
     if truth.frame is not None and not found.complete:
         raise UsageError(
             f"{video_id} was not read in full, so its frames cannot be counted: label in seconds"
         )
     labels = place_labels(truth, found.seconds, found.analysed)
-    tracks = title.tracks.filter(pc.equal(title.tracks.column("video_id"), video_id))
+    tracks = title.tracks(video_id)
     matches = match_tracks(_face_tracks(tracks, title, found.seconds), labels)
     person = np.array([is_person(name) for name in labels.identity], np.bool_)
     compared = (labels.frame >= 0) & person
@@ -191,16 +219,13 @@ def _detected(labels: LabelledFaces, found: StoredDetections) -> Mask:
     return detected
 
 
-def _face_tracks(tracks: pa.Table, title: StoredTitle, seconds: F64) -> FaceTracks:
+def _face_tracks(tracks: pa.Table, title: _TitleRows, seconds: F64) -> FaceTracks:
     """The boxes of some tracks of a title, and between which times their shots lie."""
-    shots = {row["shot_id"]: row for row in title.shots.to_pylist()}
-    inside = [shots[name] for name in tracks.column("shot_id").to_pylist()]
+    inside = [title.shots[name] for name in tracks.column("shot_id").to_pylist()]
     # Labels are rounded, and their clock may be a frame ahead: half a frame is no other shot.
     slack = (float(np.median(np.diff(seconds))) if len(seconds) > 1 else DEFAULT_FRAME_SECONDS) / 2
     number = {name: n for n, name in enumerate(tracks.column("track_id").to_pylist())}
-    crops = title.crops.filter(
-        pc.is_in(title.crops.column("track_id"), tracks.column("track_id").combine_chunks())
-    )
+    crops = title.crops(list(number))
     owner = np.array([number[name] for name in crops.column("track_id").to_pylist()], np.int64)
     times = column_array(crops, "seconds")
     order = np.lexsort((times, owner))
@@ -216,9 +241,10 @@ def _face_tracks(tracks: pa.Table, title: StoredTitle, seconds: F64) -> FaceTrac
 def _match_cuts(title: StoredTitle, cuts: Mapping[str, F64]) -> CutScores:
     """Compare the beginnings of shots, but for the first one of each video."""
     found = true = matched = 0
+    shots = rows_by_name(title.shots.column("video_id").to_pylist())
+    seconds = column_array(title.shots, "start_seconds")
     for video_id, times in cuts.items():
-        shots = title.shots.filter(pc.equal(title.shots.column("video_id"), video_id))
-        starts = np.sort(column_array(shots, "start_seconds"))[1:]
+        starts = np.sort(seconds[shots.get(video_id, NO_ROWS)])[1:]
         found, true = found + len(starts), true + len(times)
         matched += match_times(starts, times, CUT_TOLERANCE)
     return CutScores(found, true, matched)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+MAX_SYNCED = 64  # files of a folder that are written out one by one
 STALE_SECONDS = 24 * 3600  # age at which a temporary folder belongs to a killed process
 
 
@@ -44,6 +45,20 @@ def sync(path: Path) -> None:
     """Wait until a file's content is on the disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the content of all files of a folder is on the disk.
+
+    Each file of its own costs milliseconds, so many are written out at once, with all else that the
+    system has not written yet.
+    """
+    files = list(filter(Path.is_file, folder.rglob("*")))
+    if len(files) > MAX_SYNCED:
+        os.sync()
+    else:
+        for file in files:
+            sync(file)
 
 
 def fill_once(
@@ -82,8 +97,7 @@ def _fill(folder: Path, fill: Callable[[Path], None], last: tuple[str, ...]) -> 
     part.mkdir(parents=True)
     try:
         fill(part)
-        for file in filter(Path.is_file, part.rglob("*")):
-            sync(file)
+        sync_folder(part)
         if folder.exists():
             _mend(folder, part, last)
         else:

@@ -7,6 +7,7 @@ An input is a video file, a folder (searched with its subfolders) or a manifest:
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import os
 import posixpath
@@ -14,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -30,6 +32,7 @@ from vcn_ray.redact import one_line, redact
 
 MANIFEST_ENDINGS = frozenset([".csv", ".jsonl", ".parquet"])
 MANIFEST_COLUMNS = ("uri", "title")
+MAX_WORD = 200  # characters of a column's name that are shown, and compared with the known ones
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -169,24 +172,27 @@ def _local_path(name: str) -> Path:
 
 
 def _read_manifest(place: str, read: Callable[[], bytes]) -> Iterator[CatalogVideo]:
-    table = _load_table(place, read)
-    for name in table.column_names:
-        if table.column_names.count(name) > 1:
-            raise UsageError(f"{place}: has the column {name!r} more than once")
+    columns = _load_columns(place, read)
+    names = [name for name, _ in columns]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"{place}: has the column {name[:MAX_WORD]!r} more than once")
         if name not in MANIFEST_COLUMNS:
-            near = difflib.get_close_matches(name, MANIFEST_COLUMNS, n=1)
+            near = difflib.get_close_matches(name[:MAX_WORD], MANIFEST_COLUMNS, n=1)
             hint = f", did you mean {near[0]!r}?" if near else ""
             raise UsageError(
-                f"{place}: unknown column {name!r}{hint} (columns: uri, and optionally title)"
+                f"{place}: unknown column {name[:MAX_WORD]!r}{hint} (columns: uri, and optionally "
+                "title)"
             )
-    if "uri" not in table.column_names:
-        raise UsageError(
-            f"{place}: needs a column 'uri', has {', '.join(table.column_names) or 'none'}"
-        )
-    titles = table.column("title").to_pylist() if "title" in table.column_names else None
-    for row, uri in enumerate(table.column("uri").to_pylist()):
+    values = dict(columns)
+    if "uri" not in values:
+        raise UsageError(f"{place}: needs a column 'uri', has {', '.join(names[:20]) or 'none'}")
+    titles = values.get("title")
+    for row, uri in enumerate(values["uri"]):
         if not isinstance(uri, str) or not uri.strip():
             raise UsageError(f"{place}: row {row + 1} has no uri")
+        if "\0" in uri:
+            raise UsageError(f"{place}: row {row + 1}: a uri holds no zero byte")
         title = titles[row] if titles else None
         try:
             found = _beside(place, uri.strip())
@@ -212,17 +218,31 @@ def _beside(place: str, uri: str) -> str:
     return f"{SCHEME}{bucket}/{joined}"
 
 
-def _load_table(place: str, read: Callable[[], bytes]) -> pa.Table:
-    ending = os.path.splitext(place)[1].lower()
+def _load_columns(place: str, read: Callable[[], bytes]) -> list[tuple[str, list[Any]]]:
+    """Read the columns of a manifest, in their order; a name may stand twice."""
+    content = b""
     try:
-        stream = pa.BufferReader(read())
-        if ending == ".csv":
-            texts = {name: pa.string() for name in MANIFEST_COLUMNS}
-            return pacsv.read_csv(stream, convert_options=pacsv.ConvertOptions(column_types=texts))
-        if ending == ".jsonl":
-            return pajson.read_json(stream)
-        return pq.read_table(stream)
+        content = read()
+        table = _read_table(os.path.splitext(place)[1].lower(), content)
+        table.validate(full=True)  # text may be no UTF-8
+        return [
+            (name, column.to_pylist())
+            for name, column in zip(table.column_names, table.columns, strict=True)
+        ]
     except S3Error:
         raise
-    except (pa.ArrowException, OSError) as error:
-        raise UsageError(f"{place} cannot be read as a manifest: {one_line(error)}") from error
+    except Exception as error:  # the readers' errors share no base class
+        reason = one_line(error, 200)
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            reason = "it is in UTF-16: save it as UTF-8"
+        raise UsageError(f"{place} cannot be read as a manifest: {reason}") from error
+
+
+def _read_table(ending: str, content: bytes) -> pa.Table:
+    stream = pa.BufferReader(content)
+    if ending == ".csv":
+        texts = {name: pa.string() for name in MANIFEST_COLUMNS}
+        return pacsv.read_csv(stream, convert_options=pacsv.ConvertOptions(column_types=texts))
+    if ending == ".jsonl":
+        return pajson.read_json(stream)
+    return pq.read_table(stream)

@@ -20,7 +20,7 @@ from typing import Annotated, BinaryIO, Protocol
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from vcn_ray.bounds import STRICT, Count, Positive
+from vcn_ray.bounds import STRICT, Count, Seconds
 from vcn_ray.errors import MediaError
 from vcn_ray.io import decoding, frames, keyframes, video
 from vcn_ray.io.decoder import Decoder, DecoderError, borrowed
@@ -32,7 +32,7 @@ from vcn_ray.records import Segment, VideoInfo
 MIN_MEMORY_BYTES = 128 << 20  # an idle decoder and the frames in shared memory take nearly as much
 RING_BYTES = 48 << 20  # of shared memory for frames; some 30 at 960 x 540
 
-MemoryBytes = Annotated[int, Field(ge=MIN_MEMORY_BYTES)]
+MemoryBytes = Annotated[int, Field(ge=MIN_MEMORY_BYTES, le=1 << 50)]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -41,9 +41,9 @@ class IsolationConfig:
 
     isolate: bool = True  # decode in a child process; false: in the worker, checking pixels alone
     memory_bytes: MemoryBytes = 4 << 30  # of the child; decoding 8K HEVC of 10 bits used 0.8 GB
-    stall_seconds: Positive = 60.0  # without a frame or a byte read, while the worker waits for it
-    cpu_seconds: Positive = 1800.0  # to plan a video or to read a segment
-    cpu_seconds_per_second: Positive = 30.0  # in addition, for each second of a segment
+    stall_seconds: Seconds = 60.0  # without a frame or a byte read, while the worker waits for it
+    cpu_seconds: Seconds = 1800.0  # to plan a video or to read a segment
+    cpu_seconds_per_second: Seconds = 30.0  # in addition, for each second of a segment
     max_pixels: Count = MAX_PIXELS  # of one picture
 
 

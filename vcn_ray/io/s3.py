@@ -42,7 +42,7 @@ from urllib3.exceptions import HTTPError
 
 from vcn_ray.bounds import STRICT
 from vcn_ray.errors import ConfigError, S3Error, S3Kind, UsageError
-from vcn_ray.redact import one_line, redact
+from vcn_ray.redact import hide_value, one_line, redact
 
 SCHEME = "s3://"
 CLIENT_ATTEMPTS = 3  # by botocore, for a request; S3Objects repeats reads that break off later
@@ -165,7 +165,7 @@ def _client(config: S3Config, _process: int) -> Any:
     environment = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     try:
         session = boto3.Session(botocore_session=_session(config))
-        return session.client(
+        client = session.client(
             "s3",
             endpoint_url=config.endpoint or None,
             region_name=config.region or None,
@@ -183,6 +183,17 @@ def _client(config: S3Config, _process: int) -> Any:
         )
     except (BotoCoreError, ValueError) as error:
         raise explained(error, "") from error
+    client.meta.events.register("before-sign.s3", functools.partial(_hide_credentials, session))
+    return client
+
+
+def _hide_credentials(session: Any, **_: Any) -> None:
+    """Strike out the credentials that a request is signed with, which may have been renewed."""
+    credentials = session.get_credentials()
+    if credentials is not None:
+        frozen = credentials.get_frozen_credentials()
+        hide_value(frozen.secret_key)
+        hide_value(frozen.token)
 
 
 def _session(config: S3Config) -> Any:

@@ -19,7 +19,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from pydantic.dataclasses import dataclass
 
-from vcn_ray.bounds import STRICT, Count, Positive
+from vcn_ray.bounds import STRICT, Count, Positive, Threads
 from vcn_ray.errors import MediaError
 from vcn_ray.io.damage import is_scrambled
 from vcn_ray.io.streams import choose_stream, count_packets, is_encrypted
@@ -50,7 +50,7 @@ class DecodeConfig:
     segment_seconds: Positive = 30.0  # minimum length of a segment; only the last may be shorter
     analysis_fps: Positive = 8.0  # frames per second in which faces are detected
     long_side_pixels: Count = 960  # longer frames are scaled down to this, shorter never enlarged
-    decoder_threads: Count = 1
+    decoder_threads: Threads = 1
 
 
 class OpenVideo(NamedTuple):

@@ -25,6 +25,8 @@ from vcn_ray.models.onnx_graph import FILTERS, OnnxGraph, graph_inputs, input_sh
 
 TAIL_FRACTION = 0.25  # of the layers, if the graph has no stages
 
+MAX_VALUES = 1 << 27  # of one step for two pictures; the largest known net has 2 million
+
 Shapes = dict[str, tuple[int, ...]]  # of values for one picture, without the batch axis
 
 
@@ -122,6 +124,10 @@ class OnnxEncoder(Backbone):
         with torch.no_grad():
             pictures = {self.graph.input: torch.zeros(2, 3, side, side)}
             for name, value in self.graph.trace(pictures):
+                if value.numel() > MAX_VALUES:
+                    raise PackError(
+                        f"the ONNX graph computes {value.numel()} numbers at once: no encoder does"
+                    )
                 if value.ndim and value.shape[0] == 2:
                     shapes[name] = tuple(value.shape[1:])
         if len(shapes.get(self.graph.output, ())) != 1:

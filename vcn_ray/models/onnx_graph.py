@@ -57,8 +57,10 @@ def load_model(path: Path) -> onnx.ModelProto:
     """Load an ONNX file without weights that it keeps in other files; nothing in it is run.
 
     Raises:
-        PackError: The file is no ONNX graph.
+        PackError: The file is no ONNX graph, or no regular file: a pipe would never end.
     """
+    if path.exists() and not path.is_file():
+        raise PackError(f"{path} is no regular file: replace or remove it")
     try:
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # the errors of protobuf and onnx share no base class
@@ -70,6 +72,35 @@ def load_model(path: Path) -> onnx.ModelProto:
     return model
 
 
+def load_whole_model(path: Path) -> onnx.ModelProto:
+    """Load an ONNX file that holds all of its weights, so that its checksum stands for them.
+
+    Raises:
+        PackError: The file is no ONNX graph, or keeps weights in other files.
+    """
+    model = load_model(path)
+    if has_external_weights(model):
+        raise PackError(f"{path} keeps its weights in other files: save it as one file")
+    return model
+
+
+def has_external_weights(message: Any) -> bool:
+    """True where any tensor, also one of a step or of an inner graph, lies in another file.
+
+    Args:
+        message: A model, or any part of one.
+    """
+    if isinstance(message, onnx.TensorProto):
+        external: bool = message.data_location == onnx.TensorProto.EXTERNAL
+        return external or bool(message.external_data)
+    parts = (value for field, value in message.ListFields() if field.message_type)
+    return any(
+        has_external_weights(part)
+        for value in parts
+        for part in ([value] if hasattr(value, "ListFields") else value)
+    )
+
+
 def read_graph(path: Path) -> onnx.ModelProto:
     """Load an ONNX file that OnnxGraph can run.
 
@@ -77,9 +108,7 @@ def read_graph(path: Path) -> onnx.ModelProto:
         PackError: The file is no ONNX graph, has several inputs or outputs, is older than opset 11,
             or keeps weights in other files.
     """
-    model = load_model(path)
-    if any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer):
-        raise PackError(f"{path} keeps its weights in other files: save it as one file")
+    model = load_whole_model(path)
     restore_floats(model)
     opset = max((o.version for o in model.opset_import if o.domain in DOMAINS), default=0)
     if opset < MIN_OPSET:

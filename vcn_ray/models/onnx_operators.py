@@ -18,6 +18,9 @@ from torch.nn import functional
 
 from vcn_ray.errors import PackError
 
+MAX_PADDING = 256  # pixels; nets pad by half a kernel
+MAX_EXPANDED = 1 << 27  # values
+
 Attributes = dict[str, Any]  # settings of one step, by ONNX's names; values are of many types
 Inputs = list[Any]  # tensors; None for an optional input that is left out
 Operator = Callable[[Inputs, Attributes], Any]  # returns a tensor, or a tuple of tensors
@@ -26,6 +29,8 @@ Operator = Callable[[Inputs, Attributes], Any]  # returns a tensor, or a tuple o
 def _pool_padding(attributes: Attributes) -> list[int]:
     pads = list(attributes.get("pads", [0, 0, 0, 0]))
     half = len(pads) // 2
+    if any(abs(pad) > MAX_PADDING for pad in pads):
+        raise PackError(f"an ONNX operator with padding {pads[:4]} is not supported")
     if pads[:half] != pads[half:]:
         raise PackError(f"an ONNX operator with uneven padding {pads} is not supported")
     return pads[:half]
@@ -175,6 +180,8 @@ def _squeeze(inputs: Inputs, attributes: Attributes) -> Any:
 
 def _expand(inputs: Inputs, _: Attributes) -> Any:
     values, shape = inputs
+    if np.prod([float(side) for side in shape]) > MAX_EXPANDED:
+        raise PackError(f"ONNX Expand to {shape.tolist()[:8]} is not supported: it is too large")
     return values * torch.ones(shape.tolist(), dtype=values.dtype, device=values.device)
 
 

@@ -7,6 +7,7 @@ does not, pictures go through the graph of the file one by one.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from onnx import numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 from vcn_ray.errors import PackError
-from vcn_ray.models.onnx_graph import graph_inputs, input_shape
+from vcn_ray.models.onnx_graph import graph_inputs, input_shape, load_whole_model
 from vcn_ray.records import F32
 from vcn_ray.redact import one_line
 
@@ -34,7 +35,10 @@ MAX_BATCH = {"cpu": 1, "cuda": 16}
 """Pictures per call. A CPU works through a batch one by one, and its caches hold less of it (see
 benchmarks/system/detectors.py); a GPU idles without one. The outputs are the same."""
 
-ERRORS_ONLY = 3  # onnxruntime's log level without warnings
+SILENT = 4
+"""onnxruntime's log level without warnings and errors. It would write names of a file's steps,
+which may hold codes of a terminal, to standard error; errors are raised besides."""
+onnxruntime.set_default_logger_severity(SILENT)
 
 ORT_ERRORS = (
     ort_state.Fail,
@@ -47,6 +51,11 @@ ORT_ERRORS = (
 
 PROBE_PIXELS = 128  # sides of the random pictures, a multiple of every stride
 PROBE_TOLERANCE = 1e-3
+
+MAX_INPUT_VALUES = 3 << 26  # of an input that the file fixes: pictures of 8192 x 8192 pixels
+
+INNER_GRAPHS = ("If", "Loop", "Scan", "SequenceMap")
+"""Operators that run graphs of their own."""
 
 BATCH_LAST = [2, 3, 0, 1]
 """Axes in the order rows, columns, batch, channels: exporters for one picture reorder a map so
@@ -69,7 +78,8 @@ class BatchSession:
         max_batch: Pictures of one call at most.
 
     Raises:
-        PackError: The device is missing, or the graph has another input.
+        PackError: The device is missing, the file keeps weights in other files, or the graph has
+            another input.
     """
 
     def __init__(
@@ -78,8 +88,9 @@ class BatchSession:
         self._providers = providers_for(device)
         self._threads = threads
         self.max_batch = MAX_BATCH[device.partition(":")[0]]
-        model = onnx.load(path)
+        model = load_whole_model(path)
         check_input(model, path.name)
+        check_operators(model, path.name)
         hide_weights(model)
         self._session, self.batched = self._open_best(model, any_size)
         (session_input,) = self._session.get_inputs()
@@ -108,8 +119,7 @@ class BatchSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
-        # Files declare outputs for one input size, and onnxruntime warns about every other size.
-        options.log_severity_level = ERRORS_ONLY
+        options.log_severity_level = SILENT
         provider, _ = self._providers[0]
         try:
             session = onnxruntime.InferenceSession(
@@ -229,12 +239,26 @@ def check_input(model: onnx.ModelProto, file: str) -> None:
     if len(inputs) == 1:
         shape = input_shape(inputs[0])
         is_float = inputs[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
-        if is_float and len(shape) == 4 and shape[1] == 3:
+        values = math.prod(side or 1 for side in shape)
+        if is_float and len(shape) == 4 and shape[1] == 3 and 0 <= values <= MAX_INPUT_VALUES:
             return
     raise PackError(
-        f"{file} does not take one input of float32 pictures (batch, 3, height, width): choose a "
-        "detector"
+        f"{file} does not take one input of float32 pictures (batch, 3, height, width) of a usual "
+        "size: choose a detector"
     )
+
+
+def check_operators(model: onnx.ModelProto, file: str) -> None:
+    """Raise PackError if a graph has loops, which no detector needs and which may never end.
+
+    Args:
+        model: The graph.
+        file: Name of its file, for the error.
+    """
+    nodes = [*model.graph.node, *(node for each in model.functions for node in each.node)]
+    loop = next((node.op_type for node in nodes if node.op_type in INNER_GRAPHS), None)
+    if loop:
+        raise PackError(f"{file} has the ONNX operator {loop}: choose a detector without loops")
 
 
 def hide_weights(model: onnx.ModelProto) -> None:

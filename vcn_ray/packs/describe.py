@@ -55,9 +55,12 @@ safetensors for weights that torch saved as `.pt` or `.pth`; loading a pack neve
 from __future__ import annotations
 
 import difflib
+import errno
 import hashlib
 import json
-import tomllib
+import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -73,12 +76,17 @@ from pydantic import (
 
 from vcn_ray.bounds import Fraction, NonNegative, Positive
 from vcn_ray.core.prior import FacePrior
-from vcn_ray.errors import PackError
+from vcn_ray.errors import PackError, VcnError
+from vcn_ray.redact import one_line
+from vcn_ray.toml import MAX_BYTES, TomlError, parse_toml
 
 T = TypeVar("T")
 
 PACK_TOML = "pack.toml"
+MAX_WORD = 200  # characters of a key that are shown, and compared with the known ones
 WEIGHTS_PIXELS = 112  # side of the crops that both nets with weights of their own take
+
+MAX_DETECTOR_PIXELS = 8192  # of the longest side of a detector's input
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Channels = Annotated[list[float], Field(min_length=3, max_length=3)]
@@ -98,7 +106,7 @@ class DetectorTable(Table):
     file: str
     sha256: Sha256
     min_score: float = Field(ge=0, le=1)
-    input_pixels: int | None = Field(default=None, ge=64)
+    input_pixels: int | None = Field(default=None, ge=64, le=MAX_DETECTOR_PIXELS)
     tiles: int | None = Field(default=None, ge=1, le=8)
 
 
@@ -204,7 +212,10 @@ def read_pack_file(folder: Path) -> PackFile:
     """
     path = folder / PACK_TOML
     try:
-        return parse_pack_file(path.read_bytes(), str(path))
+        if path.exists() and not path.is_file():  # a pipe would never end
+            raise PackError(f"{path} is no regular file: replace it")
+        with path.open("rb") as file:
+            return parse_pack_file(file.read(MAX_BYTES + 1), str(path))
     except FileNotFoundError:
         raise PackError(
             f"{folder} has no {PACK_TOML}: a pack folder needs one beside its model files; "
@@ -225,8 +236,8 @@ def parse_pack_file(content: bytes, where: str) -> PackFile:
         PackError: The content is not TOML, or has a wrong, missing or unknown key.
     """
     try:
-        return validate_pack_file(tomllib.loads(content.decode()), where)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return validate_pack_file(parse_toml(content), where)
+    except TomlError as error:
         raise PackError(f"{where} cannot be read as TOML ({error}): repair the file") from error
 
 
@@ -254,9 +265,10 @@ def _first_fault(error: ValidationError) -> str:
     if fault["type"] == "missing":
         return f"the key {dotted} is missing: add it"
     if fault["type"] == "extra_forbidden":
-        return f"unknown key {dotted}: {suggest(key, _known_keys(table))}"
+        return f"unknown key {dotted[:MAX_WORD]}: {suggest(key, _known_keys(table))}"
     reason = fault["msg"].removeprefix("Value error, ")
-    return f"{dotted} = {fault['input']!r} is not valid: {reason[0].lower()}{reason[1:]}"
+    given = reprlib.repr(fault["input"])
+    return f"{dotted} = {given} is not valid: {reason[0].lower()}{reason[1:]}"
 
 
 def _known_keys(table: list[str]) -> list[str]:
@@ -267,7 +279,7 @@ def _known_keys(table: list[str]) -> list[str]:
 
 def suggest(word: str, known: list[str]) -> str:
     """Suggest the known word that a mistyped one resembles, or list all known words."""
-    close = difflib.get_close_matches(word, known, n=1)
+    close = difflib.get_close_matches(word[:MAX_WORD], known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
 
 
@@ -277,6 +289,8 @@ def checked_file(folder: Path, table: DetectorTable | EncoderTable) -> Path:
     Raises:
         PackError: The file is outside the folder, is missing, or has another checksum.
     """
+    if "\0" in table.file:
+        raise PackError(f"{folder / PACK_TOML} names {table.file!r}: a name holds no zero byte")
     path = (folder / table.file).resolve()
     if not path.is_relative_to(folder.resolve()):
         raise PackError(
@@ -284,6 +298,8 @@ def checked_file(folder: Path, table: DetectorTable | EncoderTable) -> Path:
             "put the file into the folder"
         )
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise OSError(errno.EINVAL, "no regular file")  # a pipe or device would never end
         found = file_sha256(path)
     except OSError as error:
         raise PackError(
@@ -296,6 +312,27 @@ def checked_file(folder: Path, table: DetectorTable | EncoderTable) -> Path:
             "or another one; fetch it again or correct the checksum"
         )
     return path
+
+
+@contextmanager
+def refusing(what: str, advice: str) -> Iterator[None]:
+    """Turn any error about a file of unknown origin into a PackError of one line.
+
+    The libraries that read such files raise classes that share no base class.
+
+    Args:
+        what: What is wrong, such as "PATH cannot be opened".
+        advice: What to do.
+
+    Raises:
+        PackError: Instead of what the block raises, unless that is an error of this package.
+    """
+    try:
+        yield
+    except VcnError:
+        raise
+    except Exception as error:
+        raise PackError(f"{what} ({one_line(error, 200)}): {advice}") from error
 
 
 def file_sha256(path: Path) -> str:

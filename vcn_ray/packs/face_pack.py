@@ -11,11 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+import torch
+
 from vcn_ray.core.pose import LandmarkOrder
 from vcn_ray.core.prior import FacePrior
+from vcn_ray.errors import PackError
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.models.onnx_export import write_module
 from vcn_ray.records import U8, Detections
+from vcn_ray.redact import one_line
 
 BUILT_IN = "built in"
 """Place of the pack that comes with the program."""
@@ -98,6 +103,28 @@ class FacePack:
             PackError: The file does not hold such an encoder.
         """
         return self.make_encoder().cpu().eval()
+
+    def check_encoder(self) -> None:
+        """Build the encoder once and embed a picture of noise, before any work depends on it.
+
+        Raises:
+            PackError: The file does not hold such an encoder, or its weights give no numbers.
+        """
+        encoder, side = self.load_encoder(), self.aligner.input_pixels
+        noise = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
+        try:
+            embeddings = encoder.embed(torch.from_numpy(noise))
+        except Exception as error:  # a graph of unknown origin can fail in any operator
+            raise PackError(
+                f"the encoder of pack {self.name} does not run ({one_line(error, 200)}): give "
+                "another one"
+            ) from error
+        lengths = np.linalg.norm(np.asarray(embeddings, np.float64), axis=1)
+        if not np.allclose(lengths, 1.0, atol=1e-3):  # embeddings are unit vectors
+            raise PackError(
+                f"the encoder of pack {self.name} gives no embedding of a picture, only zeros or "
+                "no numbers: its weights are damaged, so fetch the pack again"
+            )
 
 
 @dataclass(frozen=True)

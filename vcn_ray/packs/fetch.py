@@ -16,7 +16,6 @@ import shutil
 import urllib.error
 import urllib.request
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import IO, Annotated
@@ -45,6 +44,7 @@ OBJECT_BYTES = 16 << 20  # read from S3 in one request
 ANSWER_BYTES = 1 << 20  # read from a web server in one piece
 ANSWER_SECONDS = 30.0  # without data, after which a web server is given up
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+OF_DISK = (*NO_ROOM, errno.EACCES, errno.EIO, errno.EPERM, errno.EROFS)
 
 
 def _check_url(url: str) -> str:
@@ -258,10 +258,10 @@ def _download(url: str, path: Path, progress: Progress) -> None:
     """
     try:
         answer = urllib.request.urlopen(url, timeout=ANSWER_SECONDS)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # or where it leads
         raise PackError(f"{url} cannot be fetched ({one_line(error)})") from error
     with answer, path.open("wb") as file:
-        size = int(answer.headers.get("Content-Length") or 0)
+        size = _stated_bytes(answer.headers.get("Content-Length"))
         while piece := _next_piece(answer, url):
             file.write(piece)
             if file.tell() > MAX_BYTES:
@@ -270,6 +270,11 @@ def _download(url: str, path: Path, progress: Progress) -> None:
                 progress(file.tell() / size)
         if file.tell() < size:
             raise PackError(f"{url} broke off: try again")
+
+
+def _stated_bytes(length: str | None) -> int:
+    """The size that a server states; 0: none that can be understood."""
+    return int(length) if length and length.isascii() and length.isdigit() else 0
 
 
 def _next_piece(answer: IO[bytes], url: str) -> bytes:
@@ -299,8 +304,9 @@ def _unpack(archive: Path, folder: Path, first: str, source: str) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with content.open(member) as packed, path.open("wb") as file:
                     shutil.copyfileobj(packed, file)
-    # Python's errors about damaged, encrypted and unusual members share no base class.
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
+    except Exception as error:  # those about damaged and unusual members share no base class
+        if isinstance(error, PackError) or getattr(error, "errno", None) in OF_DISK:
+            raise
         raise PackError(f"{source} is no archive of a pack ({one_line(error)})") from error
 
 

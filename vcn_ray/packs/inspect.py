@@ -26,6 +26,7 @@ from vcn_ray.packs.describe import (
     PackFile,
     file_sha256,
     read_pack_file,
+    refusing,
 )
 from vcn_ray.packs.embedded import CENTERFACE_PIXELS, CENTERFACE_SCORE
 from vcn_ray.packs.weight_files import WeightFile
@@ -83,11 +84,12 @@ def read_pack(folder: Path) -> PackFile:
     Raises:
         PackError: The description is wrong, or there is none.
     """
-    if (folder / PACK_TOML).is_file():
-        return read_pack_file(folder)
-    if _has_manifest(folder):
-        return _read_manifest(folder)
-    return inspect_folder(folder) if any(folder.glob("*.onnx")) else read_pack_file(folder)
+    with refusing(f"{folder} cannot be described", "give another pack, or write a pack.toml"):
+        if (folder / PACK_TOML).is_file():
+            return read_pack_file(folder)
+        if _has_manifest(folder):
+            return _read_manifest(folder)
+        return inspect_folder(folder) if any(folder.glob("*.onnx")) else read_pack_file(folder)
 
 
 def inspect_folder(folder: Path) -> PackFile:
@@ -260,9 +262,10 @@ def _is_encoder(graph: Graph) -> bool:
 
 def _has_manifest(folder: Path) -> bool:
     """True if a folder has a manifest of the known version."""
+    path = folder / MANIFEST
     try:
-        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(content, dict) and content.get("manifest_version") == MANIFEST_VERSION
 

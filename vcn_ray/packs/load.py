@@ -13,8 +13,6 @@ import re
 from functools import partial
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from vcn_ray.errors import PackError
 from vcn_ray.models.align import ArcFaceAligner
 from vcn_ray.models.backbones import Backbone
@@ -28,12 +26,12 @@ from vcn_ray.packs.describe import (
     EncoderTable,
     PackFile,
     checked_file,
+    refusing,
     suggest,
 )
 from vcn_ray.packs.embedded import BUILT_IN_NAMES, describe_built_in, load_built_in
 from vcn_ray.packs.face_pack import Detector, FacePack, PackInfo
 from vcn_ray.packs.inspect import INSIGHTFACE_FILES, INSIGHTFACE_NAMES, read_pack
-from vcn_ray.redact import one_line
 
 LOCAL = "file://"
 PLACES = "VCN_PACKS"
@@ -199,16 +197,10 @@ def open_detector(
         "yunet": YuNetDetector,
     }
     path = checked_file(folder, table)
-    try:
+    with refusing(f"{path} cannot be opened as {table.kind}", "give such a graph"):
         return kinds[table.kind](
             path, table.min_score, table.input_pixels, threads, device, tiles=table.tiles or 1
         )
-    except PackError:
-        raise
-    except Exception as error:  # the errors of OpenCV and onnxruntime share no base class
-        raise PackError(
-            f"{path} cannot be opened as {table.kind} ({one_line(error, 200)}): give such a graph"
-        ) from error
 
 
 def open_encoder(path: Path, table: EncoderTable) -> Backbone:
@@ -222,15 +214,13 @@ def open_encoder(path: Path, table: EncoderTable) -> Backbone:
         PackError: The file holds other weights, or a graph that is no such encoder.
     """
     if table.kind == "onnx":
-        return _open_graph(path, table)
-    net = MobileFaceNet if table.kind == "mobilefacenet" else IResNet
-    try:
-        return net.from_file(path)
-    except (SafetensorError, RuntimeError) as error:
-        raise PackError(
-            f"{path} does not hold the weights of {table.kind} ({one_line(error, 200)}): "
-            "convert them to safetensors with the published names, as vcn packs add does"
-        ) from error
+        with refusing(f"{path} is no encoder that runs", "give another graph"):
+            return _open_graph(path, table)
+    with refusing(
+        f"{path} does not hold the weights of {table.kind}",
+        "convert them to safetensors with the published names, as vcn packs add does",
+    ):
+        return (MobileFaceNet if table.kind == "mobilefacenet" else IResNet).from_file(path)
 
 
 def _open_graph(path: Path, table: EncoderTable) -> OnnxEncoder:

@@ -58,6 +58,8 @@ def read_weights(path: Path) -> WeightFile:
         PackError: The file holds no weights, or those of an unknown net or of two nets, or an entry
             is missing, unknown or of another shape.
     """
+    if path.exists() and not path.is_file():  # a pipe would never end
+        raise PackError(f"{path} is no regular file: replace or remove it")
     content = _load(path) if path.suffix == SAFE else _unpickle(path)
     for _ in range(MAX_WRAPPINGS):
         if isinstance(content, Mapping) and not _is_weights(content):

@@ -228,10 +228,19 @@ def read_title(title_id: str, storage: Storage) -> StoredTitle:
     )
 
 
-def read_detections(title: StoredTitle, video_id: str, storage: Storage) -> StoredDetections:
-    """Read all detections of one video of a title, including those that no track uses."""
+def detect_folders(title: StoredTitle) -> dict[str, str]:
+    """Where the detections of a title's videos are, below the output, by video id."""
     videos = [video["video_id"] for video in title.summary["videos"]]
-    folder = title.summary["keys"]["detect"][videos.index(video_id)]
+    return dict(zip(videos, title.summary["keys"]["detect"], strict=True))
+
+
+def read_detections(folder: str, storage: Storage) -> StoredDetections:
+    """Read all detections of one video, including those that no track uses.
+
+    Args:
+        folder: One of `detect_folders`.
+        storage: The output.
+    """
     detected = CommittedFolder.open(storage, folder)
     manifest = detected.manifest
     start, seconds, analysed = 0, [np.zeros(0, np.float64)], [np.zeros(0, np.bool_)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from time import monotonic
+from time import process_time
 
 import numpy as np
 import pytest
@@ -601,9 +601,9 @@ def test_labels_of_a_hundred_thousand_videos_are_read_within_seconds(tmp_path: P
     (tmp_path / "all.cuts.csv").write_text(
         "\n".join(["video,seconds", *(f"v{n}.mp4,{n / 8}" for n in range(videos))]) + "\n"
     )
-    began = monotonic()
+    began = process_time()
     truth = read_truth([path])
-    assert monotonic() - began < 20
+    assert process_time() - began < 20
     assert len(truth.labels) == len(truth.cuts) == videos
     assert list(truth.labels)[:2] == ["v0.mp4", "v1.mp4"]
     last = truth.labels["v99999.mp4"]
@@ -616,7 +616,7 @@ def test_overlaps_of_a_hundred_thousand_frames_are_found_within_seconds() -> Non
     frames = np.repeat(np.arange(100_000), 2)
     boxes = np.tile(np.array([BOX, [20, 0, 30, 10]], np.float32), (100_000, 1))
     found = np.random.default_rng(0).permutation(len(frames))
-    began = monotonic()
+    began = process_time()
     best = best_overlaps(FrameBoxes(frames, boxes), FrameBoxes(frames[found], boxes[found]))
-    assert monotonic() - began < 20
+    assert process_time() - began < 20
     assert best.tolist() == [1.0] * len(frames)

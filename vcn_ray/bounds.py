@@ -19,7 +19,7 @@ password in an address."""
 
 MAX_COUNT = 1_000_000_000
 MAX_NATURAL = (1 << 53) - 1  # every reader of TOML and JSON keeps it exact
-MAX_NUMBER = 1e12
+MAX_NUMBER = 1e100  # far from where sums and products overflow
 MAX_THREADS = 1024
 MAX_SECONDS = 1_000_000.0  # 11 days; the system's timers overflow at 24
 

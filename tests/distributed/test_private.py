@@ -21,6 +21,16 @@ from vcn_ray.redact import HIDDEN, clean
 LISTENING = "0A"  # state of a socket in /proc/net/tcp
 
 
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """The level of the log without --verbose, which another test may have set."""
+    logger = logging.getLogger("vcn_ray")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    yield
+    logger.setLevel(before)
+
+
 @pytest.fixture
 def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the token of an empty home is expected."""

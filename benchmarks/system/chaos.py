@@ -4,9 +4,14 @@
 
 A Ray head and two nodes run on this machine. The videos are indexed once undisturbed. Then they are
 indexed again and again into empty folders, and each time one thing is killed (SIGKILL) at a random
-moment: a segment worker, a decoder process, the reducer, a whole node, or the driver, which is then
-started again with the same command. The kinds take turns. The moment is a time, or for the first
-two kinds a number of finished segments.
+moment: a segment worker, a decoder process, a decoder that is still starting, the reducer, a whole
+node, a raylet (of any node, the head too), the GCS, or the driver. The kinds take turns. The moment
+is a time; for the first two kinds a number of finished segments, and for a starting decoder an age
+in seconds, of one of the first three that start.
+
+A driver that was killed, or that ended because its raylet or the GCS was, is started again with the
+same command, once, on a new cluster where the old one is lost. After any other kill the run must
+end well by itself.
 
 Two kinds are killed while they fine-tune: a warm trainer, and a process of a Ray Train job. Their
 runs have the first video alone, a longer training and a checkpoint every second, and are compared
@@ -19,7 +24,7 @@ undisturbed run. `epochs saved` is the number of epochs in the checkpoint at the
 the number of epochs that the training did not repeat, of all. `repeated` counts the steps that were
 finished more than once (a segment, a title's fine-tuning or clustering), as the runs' own records
 show them; a killed driver leaves no record. "nothing to kill" means that the run ended before its
-moment: such a row shows nothing.
+moment: such a row shows nothing, and another run takes its place.
 
 Only processes that this script started are killed: an environment variable marks them.
 """
@@ -61,11 +66,19 @@ TITLES = {
 }
 """Part of the command line of each kind of process."""
 
+STARTING = "starting decoder"
+STARTS_SEEN = 3  # the run's first decoders: that of the plan, and of two segment workers
+START_SECONDS = 0.4  # within which no decoder has ever finished its imports
+
 OF_SEGMENTS = ("segment worker", "decoder")
 """Kinds that live only while segments are processed, a small part of a run of short films."""
 
 RESTARTED = "restarted from scratch"
-KINDS = (*TITLES, "node", "driver")
+RERUN = ("driver", "raylet", "gcs")
+"""Kinds whose kill may end the driver, which is then started again, once."""
+
+KINDS = (*TITLES, STARTING, "node", *RERUN)
+TRIES = 3  # to find something to kill
 SETTINGS = ("detect.segment_seconds=1", "resources.detect_workers_max=2")
 LONG = ("adapt.encoder_epochs=32", "resources.checkpoint_seconds=1")
 """Settings that make a title of seconds train for several checkpoints."""
@@ -86,39 +99,69 @@ COLUMNS = {
 FAST_DEATHS = {
     "health_check_initial_delay_ms": 500,
     "health_check_period_ms": 500,
-    "health_check_failure_threshold": 6,
+    "health_check_failure_threshold": 20,  # a busy machine answers late, and is not dead
+    "gcs_rpc_server_reconnect_timeout_s": 10,
 }
 
 
 @dataclass
 class Machines:
-    """A head without CPUs and two nodes; a killed node is replaced."""
+    """A head without CPUs and two nodes; a killed node, or head, is replaced."""
 
-    cluster: Any
+    cluster: Any = None
     nodes: list[Any] = field(default_factory=list)
 
     def fill(self) -> None:
-        """Start nodes until there are two."""
+        """Start a head where it is lost, and nodes until there are two."""
+        if self.cluster and not lives(self.cluster.head_node, "gcs_server", "raylet"):
+            self.end()
+        if not self.cluster:
+            head = {"num_cpus": 0, "object_store_memory": 200 << 20, "_system_config": FAST_DEATHS}
+            self.cluster = Cluster(initialize_head=True, connect=False, head_node_args=head)
+        for node in [node for node in self.nodes if not lives(node, "raylet")]:
+            self.nodes.remove(node)
+            self.cluster.remove_node(node, allow_graceful=False)
         while len(self.nodes) < 2:
             self.nodes.append(self.cluster.add_node(num_cpus=2, object_store_memory=200 << 20))
         self.cluster.wait_for_nodes()
 
+    def end(self) -> None:
+        """End the head and all nodes, whatever is left of them."""
+        cluster, self.cluster, self.nodes = self.cluster, None, []
+        if cluster:
+            for node in [*cluster.worker_nodes, cluster.head_node]:
+                cluster.remove_node(node, allow_graceful=False)
+            cluster.shutdown()
+
     def kill_node(self, which: int) -> None:
-        """Kill a node without warning."""
+        """Kill all processes of a node without warning."""
         self.cluster.remove_node(self.nodes.pop(which), allow_graceful=False)
+
+    def kill_part(self, kind: str, which: int) -> None:
+        """Kill the raylet of a node, counted from the head, or the GCS, and nothing beside it."""
+        nodes = [self.cluster.head_node, *self.nodes]
+        node, part = (nodes[0], "gcs_server") if kind == "gcs" else (nodes[which], "raylet")
+        for process in node.all_processes[part]:
+            process.process.kill()
+            process.process.wait()
+
+
+def lives(node: Any, *parts: str) -> bool:
+    """Whether these processes of a Ray node live."""
+    found = [node.all_processes.get(part) for part in parts]
+    return all(some and some[0].process.poll() is None for some in found)
 
 
 @contextmanager
 def machines() -> Iterator[Machines]:
     """Start the cluster, and end it afterwards."""
     os.environ[MARK] = uuid.uuid4().hex
-    head = {"num_cpus": 0, "object_store_memory": 200 << 20, "_system_config": FAST_DEATHS}
-    found = Machines(Cluster(initialize_head=True, connect=False, head_node_args=head))
+    found = Machines()
     try:
         found.fill()
         yield found
     finally:
-        found.cluster.shutdown()
+        found.end()
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -139,13 +182,17 @@ def main(argv: Sequence[str] | None = None) -> None:
             for trains in sorted({kind in TRAINERS for kind in options.only})
         }
         for number in range(options.runs):
-            cluster.fill()
             kind = options.only[number % len(options.only)]
             whole = wholes[kind in TRAINERS]
-            output = Path(folder, f"run-{number}")
-            row = disturb(cluster, run_for(kind, run), output, Aim(kind, rng, whole))
-            report.add({"run": str(number), **row, **compare(whole.files, output)})
-    save(options, report)
+            for attempt in range(TRIES):
+                cluster.fill()
+                output = Path(folder, f"run-{number}-{attempt}")
+                now = replace(run_for(kind, run), address=cluster.cluster.address)
+                row = disturb(cluster, now, output, Aim(kind, rng, whole))
+                report.add({"run": str(number), **row, **compare(whole.files, output)})
+                save(options, report)  # what was measured stays, should the script be ended
+                if row["after s"] is not None:
+                    break
     bad = [row for row in report.rows if row["rows"] != "equal" or RESTARTED in str(row["note"])]
     say(f"{len(report.rows) - len(bad)} of {len(report.rows)} runs ended correctly")
     raise SystemExit(1 if bad else 0)
@@ -186,6 +233,10 @@ class Aim:
     def __init__(self, kind: str, rng: np.random.Generator, whole: Whole) -> None:
         self.kind = kind
         progress = float(rng.uniform(0.15, 0.95))
+        self.node = int(rng.integers(3))  # whose raylet is killed; 0 is the head
+        self._start = int(rng.integers(STARTS_SEEN))
+        self._age = float(rng.uniform(0, START_SECONDS))
+        self._seen: dict[int, float] = {}  # decoders by id, and when each was first seen
         self._moment = progress * whole.seconds
         self._segments = round(progress * (whole.segments - 1))
         # A run ends a second or two after the last epoch, and checkpoints are a second apart.
@@ -194,12 +245,24 @@ class Aim:
 
     def is_due(self, seconds: float, output: Path) -> bool:
         """Whether the moment of the kill has come."""
+        if self.kind == STARTING:
+            return self.starting() is not None
         if self.kind in OF_SEGMENTS:
             return len(finished_segments(output)) >= self._segments
         if self.kind not in TRAINERS:
             return seconds >= self._moment
         self.saved = epochs_saved(output)
         return self.saved is not None and self.saved >= self._epochs
+
+
+    def starting(self) -> int | None:
+        """The decoder that is to be killed, once it has its age."""
+        now = time.monotonic()
+        for pid, title in ours():
+            if TITLES["decoder"] in title:
+                self._seen.setdefault(pid, now)
+        chosen = list(self._seen)[self._start : self._start + 1]
+        return chosen[0] if chosen and now - self._seen[chosen[0]] >= self._age else None
 
 
 def epochs_saved(output: Path) -> int | None:
@@ -216,15 +279,19 @@ def disturb(cluster: Machines, run: IndexRun, output: Path, aim: Aim) -> dict[st
     began = time.monotonic()
     driver = run.start(output)
     killed_at = None
+    notes: list[str] = []
     while driver.poll() is None:
         time.sleep(0.05)
         now = time.monotonic() - began
-        if killed_at is None and aim.is_due(now, output) and kill(cluster, driver, aim.kind):
+        if killed_at is None and aim.is_due(now, output) and kill(cluster, driver, aim):
             killed_at = now
-    if aim.kind == "driver" and killed_at is not None:
-        driver = run.start(output)
+    if killed_at is None:
+        notes = ["nothing to kill"]
+    elif aim.kind in RERUN and driver.returncode:
+        notes = [f"exit {driver.returncode}, run again"]
+        cluster.fill()
+        driver = replace(run, address=cluster.cluster.address).start(output)
         driver.wait()
-    notes = [] if killed_at else ["nothing to kill"]
     notes += [f"exit {driver.returncode}"] if driver.returncode else []
     row: dict[str, Cell] = {
         "killed": aim.kind,
@@ -240,8 +307,19 @@ def disturb(cluster: Machines, run: IndexRun, output: Path, aim: Aim) -> dict[st
     return row | {"note": ", ".join(notes)}
 
 
-def kill(cluster: Machines, driver: subprocess.Popen[bytes], kind: str) -> bool:
+def kill(cluster: Machines, driver: subprocess.Popen[bytes], aim: Aim) -> bool:
     """Kill one process of a kind; false while there is none."""
+    kind = aim.kind
+    if kind == STARTING:
+        pid = aim.starting()
+        if pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                return True
+        return False
+    if kind in ("raylet", "gcs"):
+        cluster.kill_part(kind, aim.node)
+        return True
     if kind == "driver":
         driver.kill()
         driver.wait()

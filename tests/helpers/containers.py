@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -66,3 +67,30 @@ def _packets(track: Track, source: InputContainer) -> list[Packet[Stream]]:
         ticks = int(Fraction(track.later).limit_denominator(1000) / packet.time_base)
         packet.pts, packet.dts = (packet.pts or 0) + ticks, (packet.dts or 0) + ticks
     return found[: track.packets]
+
+
+def with_edits(source: Path, path: Path, edits: Sequence[tuple[int, float | None]]) -> Path:
+    """A copy of an MP4 of one stream, whose `moov` comes last, with another edit list.
+
+    Args:
+        source: The file; it has an edit list.
+        path: The copy.
+        edits: How long each lasts, in thousandths of a second, and at which second of the stream it
+            begins; None: nothing is shown.
+    """
+    data = bytearray(source.read_bytes())
+    at = data.index(b"mdhd")
+    (scale,) = struct.unpack(">I", data[at + 16 : at + 20])
+    starts = [(length, -1 if start is None else round(start * scale)) for length, start in edits]
+    rows = b"".join(struct.pack(">IiI", length, start, 1 << 16) for length, start in starts)
+    listed = struct.pack(">I4sII", 16 + len(rows), b"elst", 0, len(edits)) + rows
+    new = struct.pack(">I4s", 8 + len(listed), b"edts") + listed
+    at = data.index(b"edts") - 4
+    (old,) = struct.unpack(">I", data[at : at + 4])
+    data[at : at + old] = new
+    for name in (b"trak", b"moov"):
+        at = data.index(name) - 4
+        (size,) = struct.unpack(">I", data[at : at + 4])
+        data[at : at + 4] = struct.pack(">I", size + len(new) - old)
+    path.write_bytes(data)
+    return path

@@ -95,6 +95,7 @@ def encode(
     aspect: Fraction | None = None,
     movflags: str = "",
     pixels: str = "yuv420p",
+    mirrored: bool = False,
 ) -> Path:
     """Write pictures as a video.
 
@@ -108,6 +109,7 @@ def encode(
         aspect: Width over height of one pixel.
         movflags: Of an mp4, such as "faststart".
         pixels: Their format in the file.
+        mirrored: The display matrix also mirrors, left to right, after it has turned.
     """
     options = {**(X264 if codec == "libx264" else {}), **(options or {})}
     muxing = {"movflags": movflags} if movflags else {}
@@ -120,8 +122,8 @@ def encode(
         stream.codec_context.time_base = tick
         if aspect:
             stream.codec_context.sample_aspect_ratio = aspect
-        if rotation:
-            stream.set_display_rotation(rotation)
+        if rotation or mirrored:
+            stream.set_display_rotation(rotation, hflip=mirrored)
         for number, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             frame.time_base = tick

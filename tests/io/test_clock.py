@@ -8,7 +8,7 @@ from typing import NamedTuple
 import av
 import pytest
 
-from tests.helpers.containers import Track, mux
+from tests.helpers.containers import Track, mux, with_edits
 from tests.helpers.videos import encode, encode_sound, shot
 from vcn_ray.io.decoding import probe
 from vcn_ray.io.frames import DecodedFrame, read_segment
@@ -78,6 +78,24 @@ def test_what_an_edit_list_cuts_away_is_not_seen(tmp_path: Path, material: Mater
     frames = read(path)
     assert (frames[0].seconds, len(frames)) == (0.0, 50)
     assert frames[-1].end_seconds == pytest.approx(2.0)
+
+
+EDITS = {
+    "the middle is cut away": ([(1000, 0.0), (1000, 2.0)], 0.0, 2.0),
+    "the end is shown first": ([(1000, 2.0), (1000, 0.0)], 0.0, 2.0),
+    "a second is shown three times": ([(1000, 0.0)] * 3, 0.0, 3.0),
+    "two waits before the first picture": ([(1000, None), (1000, None), (1000, 0.0)], 2.0, 3.0),
+}
+
+
+@pytest.mark.parametrize("case", EDITS)
+def test_edit_lists_of_several_entries(tmp_path: Path, material: Material, case: str) -> None:
+    """What an edit leaves out begins no segment."""
+    edits, start, end = EDITS[case]
+    frames = read(with_edits(material.film, tmp_path / "edited.mp4", edits))
+    assert frames[0].seconds == pytest.approx(start, abs=0.001)
+    assert frames[-1].end_seconds == pytest.approx(end, abs=0.001)
+    assert len(frames) == round((end - start) * 25)
 
 
 @pytest.mark.parametrize("start", [0.0, 600.0, WALL_CLOCK])

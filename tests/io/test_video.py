@@ -160,6 +160,27 @@ def test_rotation_is_applied(tmp_path: Path, rotation: int) -> None:
     assert np.abs(picture(frame).astype(int) - upright).mean() < 12
 
 
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_a_mirrored_picture_is_mirrored_back(tmp_path: Path, rotation: int) -> None:
+    """As selfies are, by the display matrix; players show them so."""
+    upright = look(scene(5), (256, 256), (192, 128))
+    stored = np.rot90(upright[:, ::-1], -(rotation // 90))
+    path = encode(tmp_path / "selfie.mp4", [stored] * 5, rotation=rotation, mirrored=True)
+    shown = whole(path)[0]
+    assert np.abs(picture(shown).astype(int) - upright).mean() < 12
+    assert np.abs(shown.small.astype(int) - upright).mean() < 12
+
+
+def test_a_display_matrix_without_sense_turns_nothing(tmp_path: Path, film: Path) -> None:
+    data = bytearray(film.read_bytes())
+    at = data.index(b"tkhd") + 44
+    assert int.from_bytes(data[at : at + 4]) == 1 << 16
+    data[at : at + 36] = bytes(36)
+    path = tmp_path / "zeros.mp4"
+    path.write_bytes(data)
+    assert (probe(path).rotation, probe(path).width) == (0, 256)
+
+
 def test_pixels_that_are_not_square_are_made_so(tmp_path: Path) -> None:
     path = encode(tmp_path / "wide.mp4", PICTURES[:5], aspect=Fraction(3, 2))
     assert (probe(path).width, probe(path).height) == (384, 144)

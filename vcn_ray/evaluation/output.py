@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from functools import partial
+from pathlib import PurePosixPath
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -41,8 +42,10 @@ from vcn_ray.run.stored import (
     StoredDetections,
     StoredTitle,
     TitleReader,
+    TitleVideos,
     detect_folders,
     read_detections,
+    read_title,
 )
 
 T = TypeVar("T")
@@ -84,29 +87,35 @@ def evaluate_output(storage: Storage, truth: Truth) -> list[TitleScores]:
         UsageError: The labels name no video of this output, or one name fits several.
         StorageError: A title is damaged.
     """
-    return [score_title(title) for title in match_output(storage, truth)]
-
-
-def match_output(storage: Storage, truth: Truth) -> list[MatchedTitle]:
-    """Compare every title that has labels with them; as `evaluate_output`, without the scores."""
     reader = TitleReader(storage)
-    titles = list(reader)
+    titles = list(reader.videos())
+    _check_damage(reader)
+    _check_names({*truth.labels, *truth.cuts}, titles)
+    # Results are read one at a time, and only those that have labels.
+    labelled = (title for title in titles if _by_video(title.uris, truth.labels))
+    scores = [_score(title, reader, truth) for title in labelled]
+    found = [score for score in scores if score is not None]
+    if not found:
+        names = ", ".join(sorted(truth.labels)[:3])
+        raise UsageError(f"the labels name {names}; no such video is in {storage.uri}")
+    return found
+
+
+def _score(videos: TitleVideos, reader: TitleReader, truth: Truth) -> TitleScores | None:
+    title = reader.attempt(videos.title_id, partial(read_title, videos.title_id, reader.storage))
+    _check_damage(reader)
+    if title is None:  # another version made it, which was said
+        return None
+    labels, cuts = _by_video(videos.uris, truth.labels), _by_video(videos.uris, truth.cuts)
+    return score_title(match_title(title, labels, cuts, reader.storage))
+
+
+def _check_damage(reader: TitleReader) -> None:
     if reader.damaged:  # scores of a part would pass for those of the whole
         raise StorageError(
             f"{', '.join(reader.damaged[:3])}: damaged, so there are no scores: use vcn verify "
-            f"{storage.uri} --repair"
+            f"{reader.storage.uri} --repair"
         )
-    _check_names({*truth.labels, *truth.cuts}, titles)
-    matched = []
-    for title in titles:
-        labels = _by_video(title, truth.labels)
-        if labels:
-            cuts = _by_video(title, truth.cuts)
-            matched.append(match_title(title, labels, cuts, storage))
-    if not matched:
-        names = ", ".join(sorted(truth.labels)[:3])
-        raise UsageError(f"the labels name {names}; no such video is in {storage.uri}")
-    return matched
 
 
 def match_title(
@@ -250,24 +259,24 @@ def _match_cuts(title: StoredTitle, cuts: Mapping[str, F64]) -> CutScores:
     return CutScores(found, true, matched)
 
 
-def _by_video(title: StoredTitle, named: Mapping[str, T]) -> dict[str, T]:
+def _by_video(uris: Mapping[str, str], named: Mapping[str, T]) -> dict[str, T]:
     """What is known of a title's videos, by their ids instead of their names."""
     return {
-        video["video_id"]: named[name]
-        for video in title.summary["videos"]
-        for name in _names_of(video)
+        video_id: named[name]
+        for video_id, uri in uris.items()
+        for name in _names_of(video_id, uri)
         if name in named
     }
 
 
-def _check_names(names: set[str], titles: list[StoredTitle]) -> None:
+def _check_names(names: set[str], titles: list[TitleVideos]) -> None:
     """Raise UsageError if a name in the labels fits several videos."""
     ids: dict[str, set[str]] = {name: set() for name in names}
     for title in titles:
-        for video in title.summary["videos"]:
-            for name in _names_of(video):
+        for video_id, uri in title.uris.items():
+            for name in _names_of(video_id, uri):
                 if name in ids:
-                    ids[name].add(video["video_id"])
+                    ids[name].add(video_id)
     for name, fits in sorted(ids.items()):
         if len(fits) > 1:
             raise UsageError(
@@ -276,7 +285,7 @@ def _check_names(names: set[str], titles: list[StoredTitle]) -> None:
             )
 
 
-def _names_of(video: dict[str, Any]) -> tuple[str, ...]:
+def _names_of(video_id: str, uri: str) -> tuple[str, ...]:
     """Return the names by which labels may call a video."""
-    path = Path(video["uri"])
-    return (video["uri"], path.name, path.stem, video["video_id"])
+    path = PurePosixPath(uri)
+    return (uri, path.name, path.stem, video_id)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from typing import NamedTuple, cast
 
 import av
@@ -71,6 +73,7 @@ class Picture(NamedTuple):
     frame: VideoFrame
     aspect: Fraction  # width over height of one pixel
     rotation: int  # degrees counter-clockwise by which it must turn
+    mirrored: bool = False  # whether it must first be turned over, top to bottom
 
 
 def displayed_size(video: OpenVideo, picture: Picture) -> DisplayedSize:
@@ -99,7 +102,7 @@ def decode_frames(video: OpenVideo, problems: list[str]) -> Iterator[Picture]:
         MediaError: `encrypted` or `too_large`.
     """
     damaged = bad_in_a_row = 0
-    aspects, rotation = _Aspects(video), 0
+    aspects, upright = _Aspects(video), _Orientation()
     for packet in packets_from_keyframe(video, problems):
         if packet.has_sidedata("encryption_info"):
             raise encrypted_error(video.name)
@@ -121,21 +124,32 @@ def decode_frames(video: OpenVideo, problems: list[str]) -> Iterator[Picture]:
         aspects.update()
         for frame in frames:
             video.check_size(frame.width, frame.height)  # the size may change within a stream
-            rotation = _rotation(frame, rotation)
-            yield Picture(frame, aspects.of(frame), rotation)
+            upright = _orientation(frame, upright)
+            yield Picture(frame, aspects.of(frame), *upright)
     if damaged > 1:
         problems.append(f"{damaged} packets are damaged")
 
 
-def _rotation(frame: VideoFrame, before: int) -> int:
-    """The rotation of a frame: what a coded picture states holds until the next keyframe."""
-    if frame.rotation or not before or frame.key_frame or DISPLAY_MATRIX in _side_data(frame):
-        return int(frame.rotation)
-    return before
+class _Orientation(NamedTuple):
+    """How a decoded frame becomes upright; as in Picture."""
+
+    rotation: int = 0
+    mirrored: bool = False
 
 
-def _side_data(frame: VideoFrame) -> set[str]:
-    return {cast(SideData, data).type.name for data in frame.side_data}
+def _orientation(frame: VideoFrame, before: _Orientation) -> _Orientation:
+    """The orientation of a frame: what a coded picture states holds until the next keyframe."""
+    matrices = [
+        bytes(data)
+        for data in map(partial(cast, SideData), frame.side_data)
+        if data.type.name == DISPLAY_MATRIX
+    ]
+    if not matrices:
+        return _Orientation() if frame.key_frame else before
+    right_x, right_y, _, down_x, down_y, *_ = struct.unpack("=9i", matrices[0])
+    turned_over = right_x * down_y - right_y * down_x
+    # Where all points fall on a line, as in a matrix of zeros, it says nothing.
+    return _Orientation(int(frame.rotation), turned_over < 0) if turned_over else _Orientation()
 
 
 class _Aspects:

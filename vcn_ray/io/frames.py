@@ -222,9 +222,11 @@ class _Converter:
     def convert(self, timed: _TimedPicture, number: int, *, analysed: bool) -> DecodedFrame:
         frame = timed.picture.frame
         geometry = self._geometry_of(timed.picture)
-        shown, rotation = geometry.shown, geometry.shown.rotation
-        small = _upright(frame, geometry.to_small, geometry.small_size, rotation)
-        image = _upright(frame, geometry.to_image, geometry.size, rotation) if analysed else None
+        shown, rotation, mirrored = geometry.shown, geometry.shown.rotation, timed.picture.mirrored
+        small = _upright(frame, geometry.to_small, geometry.small_size, rotation, mirrored)
+        image = None
+        if analysed:
+            image = _upright(frame, geometry.to_image, geometry.size, rotation, mirrored)
         return DecodedFrame(
             number_in_segment=number,
             seconds=timed.seconds,
@@ -255,7 +257,11 @@ class _Converter:
 
 
 def _upright(
-    frame: VideoFrame, reformatter: VideoReformatter, size: tuple[int, int], rotation: int
+    frame: VideoFrame,
+    reformatter: VideoReformatter,
+    size: tuple[int, int],
+    rotation: int,
+    mirrored: bool,
 ) -> U8:
     width, height = size if rotation in (0, 180) else size[::-1]
     assumed = frame.colorspace == UNSPECIFIED and frame.height >= HD_LINES
@@ -268,6 +274,7 @@ def _upright(
         interpolation="AREA",
         threads=1,
     ).to_ndarray()
+    picture = picture[::-1] if mirrored else picture
     return np.ascontiguousarray(np.rot90(picture, rotation // 90), dtype=np.uint8)
 
 

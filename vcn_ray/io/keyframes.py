@@ -81,7 +81,11 @@ def _segments(starts: list[_Start], end_seconds: float) -> tuple[Segment, ...]:
 
 def _indexed_starts(video: OpenVideo, ticks: float, end_seconds: float) -> list[int] | None:
     """Segment starts from the container's index; None if no index covers the whole file."""
-    keys = sorted(entry.timestamp for entry in video.stream.index_entries if entry.is_keyframe)
+    keys = sorted(
+        entry.timestamp
+        for entry in video.stream.index_entries
+        if entry.is_keyframe and not entry.is_discard  # by an edit list
+    )
     if not keys or (end_seconds - video.seconds(keys[-1])) / float(video.time_base) > ticks:
         return None
     # Some indexes list decoding times, which run ahead of presentation times by this delay.
@@ -122,6 +126,8 @@ def _scanned_segments(video: OpenVideo, segment_seconds: float) -> tuple[Segment
     for packet in packets_from_keyframe(video, []):
         if packet.size == 0:
             break
+        if packet.is_discard:
+            continue  # an edit list leaves it out
         stamp = packet.pts if packet.dts is None else packet.dts
         decoded = clock.read(None if stamp is None else video.seconds(stamp))
         if packet.pts is None or stamp is None:

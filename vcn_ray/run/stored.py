@@ -20,6 +20,8 @@ from vcn_ray.records import F32, F64, I64, Mask
 from vcn_ray.rows.title_rows import split_faces
 from vcn_ray.run.commit import RESULT_TABLES
 from vcn_ray.run.damage import segment_name
+from vcn_ray.run.parallel import map_in_order
+from vcn_ray.run.planning import THREADS
 from vcn_ray.schema import BOX_COLUMNS, CROPS, SCHEMA_VERSION, SHOTS
 
 T = TypeVar("T")
@@ -55,6 +57,13 @@ class StoredDetections:
     complete: bool  # false if a segment before the last failed: later indices are then too small
 
 
+class TitleVideos(NamedTuple):
+    """A title that has a result, and where its videos are."""
+
+    title_id: str
+    uris: dict[str, str]  # by video id
+
+
 @dataclass(slots=True)
 class TitleReader:
     """Reads all titles that have a result, by id.
@@ -83,6 +92,27 @@ class TitleReader:
             if title is not None:
                 found = True
                 yield title
+        self._check_found(found)
+
+    def videos(self) -> Iterator[TitleVideos]:
+        """Where the videos of each title are; only the pointers to the results are read.
+
+        Raises:
+            UsageError: No title has a result.
+        """
+        found = False
+        title_ids = self.storage.names("titles")
+        pointers = map_in_order(self._read_pointer, title_ids, THREADS)
+        for title_id, latest in zip(title_ids, pointers, strict=True):
+            if latest is not None:
+                found = True
+                yield TitleVideos(title_id, latest["uris"])
+        self._check_found(found)
+
+    def _read_pointer(self, title_id: str) -> dict[str, Any] | None:
+        return self.attempt(title_id, partial(_find_pointer, title_id, self.storage))
+
+    def _check_found(self, found: bool) -> None:
         if not found and not self.damaged:
             raise UsageError(
                 f"{self.storage.uri} holds no results: run vcn index with --output "
@@ -107,15 +137,28 @@ def stored_titles(storage: Storage) -> Iterator[StoredTitle]:
     return iter(TitleReader(storage))
 
 
+def _find_pointer(title_id: str, storage: Storage) -> dict[str, Any] | None:
+    """What names the newest result of a title; None where it has no result."""
+    path = f"titles/{title_id}/latest.json"
+    latest = storage.find_json(path)
+    if latest is None and _has_result(title_id, storage):
+        raise storage.damaged(path, "it is missing")
+    return latest
+
+
 def find_titles(storage: Storage) -> Iterator[str]:
     """Ids of all titles that have a result, in order; one without its pointer is damaged."""
     for title_id in storage.names("titles"):
-        names = storage.names(f"titles/{title_id}")
-        if "latest.json" in names or any(
-            name.startswith("cluster-") and storage.is_committed(f"titles/{title_id}/{name}")
-            for name in names
-        ):
+        if _has_result(title_id, storage):
             yield title_id
+
+
+def _has_result(title_id: str, storage: Storage) -> bool:
+    names = storage.names(f"titles/{title_id}")
+    return "latest.json" in names or any(
+        name.startswith("cluster-") and storage.is_committed(f"titles/{title_id}/{name}")
+        for name in names
+    )
 
 
 class LatestResult(NamedTuple):

@@ -47,7 +47,7 @@ def test_a_ray_that_cannot_start_is_one_line(
     taken = tmp_path / "taken"
     taken.write_text("Ray wants a folder here")
     monkeypatch.setenv("RAY_TMPDIR", str(taken))
-    message = "Ray cannot be started on this machine"
+    message = "Ray cannot start on this machine"
     with pytest.raises(UsageError, match=message) as refused, cluster(ResourceConfig()):
         raise AssertionError("Ray was started")
     assert "\n" not in str(refused.value)

@@ -507,6 +507,8 @@ def test_missed_faces_lower_the_recall(tmp_path: Path) -> None:
         ("video,frame,x0,y0,x1,identity\n", "lacks y1"),
         ("video,x0,y0,x1,y1,identity\n", "lacks frame or seconds"),
         ("video,frame,x0,y0,x1,y1,identity\na,first,0,0,1,1,b\n", "is not a number"),
+        ("video,frame,x0,y0,x1,y1,identity\na,99999999999999999999,0,0,1,1,b\n", "from 0 on"),
+        ("video,frame,x0,y0,x1,y1,identity\na,-1,0,0,1,1,b\n", "from 0 on"),
         ("", "cannot be read as CSV"),
         ("video,frame,x0,x0,y0,x1,y1,identity\n", "more than once: x0"),
         ("video,frame,x0,y0,x1,y1,identity\na,,0,0,1,1,b\n", "empty cells in frame"),

@@ -12,11 +12,13 @@ from __future__ import annotations
 import logging
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
 from urllib.parse import quote, quote_plus, urlsplit
 
 HIDDEN = "***"
 UNPRINTABLE = "?"
+_CODES = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode's categories of what is not shown, but acts
 
 SECRET_VARIABLES = (
     "AWS_SECRET_ACCESS_KEY",
@@ -102,10 +104,24 @@ def clean(text: str) -> str:
     Characters that are not printable become `?`: line breaks, codes of terminals, marks that turn
     the direction of writing, and bytes of a file name that are no UTF-8.
     """
-    if text.isascii() and text.isprintable():  # as most are
-        return redact(text)
     hidden = redact(text)
+    if hidden.isprintable():  # as most are
+        return hidden
     return "".join(letter if letter.isprintable() else UNPRINTABLE for letter in hidden)
+
+
+def page_text(text: str) -> str:
+    """A text as it may stand on a page: as `clean`, but lines and all kinds of spaces are kept.
+
+    Credentials are no matter of pages: what stores a text hides them.
+    """
+    if text.isprintable():
+        return text
+    return "".join(UNPRINTABLE if _is_code(letter) else letter for letter in text)
+
+
+def _is_code(letter: str) -> bool:
+    return unicodedata.category(letter) in _CODES and letter != "\n"
 
 
 def clean_lines(text: str) -> str:

@@ -17,6 +17,8 @@ from vcn_ray.errors import UsageError
     [
         ("http://127.0.0.1:8265", "which is for ray job: submit jobs/index.py there"),
         ("nonsense", "no Ray cluster can be joined at RAY_ADDRESS nonsense"),
+        ("127.0.0.1:1", "no Ray cluster can be joined at RAY_ADDRESS 127.0.0.1:1 .*refused"),
+        ("nowhere.invalid:6379", "no Ray cluster can be joined at RAY_ADDRESS nowhere.invalid"),
     ],
 )
 def test_an_address_that_cannot_be_joined(

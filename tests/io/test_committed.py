@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from vcn_ray.errors import DamagedError
+from vcn_ray.errors import DamagedError, StorageError
 from vcn_ray.io.committed import CommittedFolder, FolderWriter, record_of
 from vcn_ray.io.storage import Storage
 
@@ -98,6 +100,41 @@ def test_each_changed_byte_of_json_is_noticed(storage: Storage, tmp_path: Path) 
             with pytest.raises(DamagedError):
                 storage.parse_json("one/notes.json", altered)
     assert storage.parse_json("one/notes.json", data) == {"folder": "one"}
+
+
+def _folder(path: Path) -> None:
+    path.mkdir()
+
+
+def _own_link(path: Path) -> None:
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize("put", [_folder, os.mkfifo, _own_link])
+@pytest.mark.parametrize("name", ["rows.parquet", "manifest.json"])
+def test_what_is_no_file_is_damage_and_is_replaced(
+    storage: Storage, tmp_path: Path, put: Callable[[Path], None], name: str
+) -> None:
+    path = tmp_path / "one" / name
+    data = path.read_bytes()
+    path.unlink()
+    put(path)
+    assert not storage.exists(f"one/{name}")
+    assert name not in storage.entries("one")
+    with pytest.raises(DamagedError, match=rf"one/{name} is damaged: it is no regular file"):
+        CommittedFolder.open(storage, "one").read_bytes(name)
+    storage.write_bytes(f"one/{name}", data)
+    assert damage_of(storage) == []
+
+
+def test_a_folder_with_content_in_the_place_of_a_file_is_kept(
+    storage: Storage, tmp_path: Path
+) -> None:
+    (tmp_path / "notes/mine").mkdir(parents=True)
+    for change in (storage.delete, lambda path: storage.write_bytes(path, b"")):
+        with pytest.raises(StorageError, match="notes: .*not empty"):
+            change("notes")
+    assert (tmp_path / "notes/mine").is_dir()
 
 
 def test_json_of_another_place_is_damaged(storage: Storage, tmp_path: Path) -> None:

@@ -118,6 +118,15 @@ def test_hostile_names_are_text() -> None:
     assert " ".join(HOSTILE.split()) in index.visible_text()
 
 
+def test_no_code_of_a_terminal_is_on_a_page() -> None:
+    """Pages are read by `cat`, too; marks that turn the writing deceive in a browser."""
+    view = build_view(series(1).stored("\x1b]0;seized\x07\u202eevil\r\n"))
+    entry = replace(index_entry(view), place="/films/\x9b31m.mp4")
+    for page in (render_title(view), render_index([entry])):
+        assert "?]0;seized??evil?" in page
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", page)
+
+
 def test_titles_of_one_name_can_be_told_apart() -> None:
     names = ("Film", "Film", "Other")
     titles = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ from vcn_ray.distributed.private import on_loopback, own_folder, protect_token
 from vcn_ray.errors import UsageError
 from vcn_ray.redact import one_line
 from vcn_ray.run.devices import count_cpus
+
+JOIN_SECONDS = 10.0
+"""For which a cluster may take to accept a connection."""
 
 NO_PROGRESS_SECONDS = 7 * 24 * 3600
 """Ray Data gives up after 30 minutes without a row; a segment may wait longer for a machine."""
@@ -116,13 +120,25 @@ def _join(address: str, quiet: dict[str, Any]) -> None:
             "to auto or host:6379 to join a cluster, or unset it to start Ray on this machine"
         )
     try:
+        _check_answers(address)
         with _silenced():
             ray.init(**quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise UsageError(
             f"no Ray cluster can be joined at RAY_ADDRESS {address} ({one_line(error, 200)}): "
             "unset it to start Ray on this machine"
         ) from error
+
+
+def _check_answers(address: str) -> None:
+    """Check that something listens at `host:port`; Ray would knock there for twenty minutes.
+
+    Raises:
+        OSError: Nothing does.
+    """
+    host, _, port = address.rpartition(":")
+    if port.isdigit() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), JOIN_SECONDS).close()
 
 
 def check_room(resources: ResourceConfig, available: dict[str, float]) -> None:

@@ -32,6 +32,7 @@ NO_FACE = "-"
 
 BOX_COLUMNS = ("x0", "y0", "x1", "y1")
 USED_COLUMNS = ("video", "frame", "seconds", "identity", *BOX_COLUMNS)
+MAX_FRAME = 1 << 53  # beyond, neighbouring numbers cannot be told apart
 LABELS_ENDING = ".labels.csv"
 CUTS_ENDING = ".cuts.csv"
 
@@ -187,6 +188,8 @@ def _labels_by_video(table: pa.Table, path: Path) -> dict[str, Labels]:
     boxes = _numbers(table, BOX_COLUMNS, path).astype(np.float32)
     by_frame = "frame" in table.column_names
     when = _numbers(table, ("frame" if by_frame else "seconds",), path)[:, 0]
+    if by_frame and not ((when >= 0) & (when < MAX_FRAME)).all():
+        raise UsageError(f"{path}: a frame is not a number from 0 on, as far as videos reach")
     frames = when.astype(np.int64) if by_frame else None
     identity = table.column("identity").to_pylist()
     return {

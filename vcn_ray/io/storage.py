@@ -17,6 +17,7 @@ import json
 import os
 import posixpath
 import re
+import stat
 import uuid
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -48,6 +49,10 @@ _TRANSIENT = frozenset(
     [errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ESTALE, errno.ETIMEDOUT]
 )
 """Errors of a network file system that another attempt may not meet."""
+
+
+class NoFileError(OSError):
+    """Something stands in the place of a file: a folder, a pipe, or a link to itself."""
 
 
 def is_remote(uri: str) -> bool:
@@ -83,39 +88,54 @@ class LocalPlace:
     def exists(self, key: str, /) -> bool:
         """True if there is a file."""
         try:
-            os.stat(key)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        return True
+            return stat.S_ISREG(os.stat(key).st_mode)
+        except OSError as error:
+            if _is_missing(error):
+                return False
+            raise
 
     def names(self, folder: str, /) -> list[str]:
         """List the names directly below a folder; there are none if the folder does not exist."""
         try:
             return os.listdir(folder)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        except OSError as error:
+            if _is_missing(error):
+                return []
+            raise
 
     def entries(self, folder: str, /) -> dict[str, Entry]:
         """List the files directly below a folder, and when each was last changed or renamed."""
         found = {}
-        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as scan:
-            for entry in scan:
-                with suppress(FileNotFoundError):  # it was removed meanwhile
-                    stat = entry.stat()
-                    if not entry.is_dir():
-                        found[entry.name] = Entry(stat.st_size, max(stat.st_mtime, stat.st_ctime))
+        for name in self.names(folder):
+            try:
+                facts = os.stat(os.path.join(folder, name))
+            except OSError as error:
+                if _is_missing(error):  # it was removed meanwhile
+                    continue
+                raise
+            if stat.S_ISREG(facts.st_mode):
+                found[name] = Entry(facts.st_size, max(facts.st_mtime, facts.st_ctime))
         return found
 
     def read(self, key: str, /) -> bytes:
         """Read a whole file."""
-        return Path(key).read_bytes()
+        try:
+            with open(key, "rb", opener=_open_at_once) as file:
+                if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    return file.read()
+        except OSError as error:
+            if error.errno not in (errno.EISDIR, errno.ELOOP, errno.ENXIO):
+                raise
+        raise NoFileError(f"{key} is no regular file")
 
     def write(self, key: str, data: bytes, /) -> None:
         """Write a whole file under a temporary name, then rename it."""
+        _clear(key)
         _write_local(key, data)
 
     def delete(self, key: str, /) -> None:
         """Remove a file, if it exists."""
+        _clear(key)
         Path(key).unlink(missing_ok=True)
 
 
@@ -274,8 +294,9 @@ class Storage:
             DamagedError: They are not Parquet, or the checksum of a page does not match.
         """
         try:
-            reader = pa.BufferReader(data)
-            return pq.read_table(reader, columns=columns, page_checksum_verification=True)
+            # pq.read_table makes a dataset first, which takes longer than to read a small table.
+            file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+            return file.read(columns, use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise self.damaged(path, f"it is not a Parquet file: {one_line(error)}") from error
 
@@ -317,6 +338,8 @@ class Storage:
         except OSError as error:
             if isinstance(error, S3Error) and error.kind == "altered":
                 raise self.damaged(path, str(error)) from error
+            if isinstance(error, NoFileError):
+                raise self.damaged(path, "it is no regular file") from error
             raise StorageError(f"cannot {action} {self.locate(path)}: {one_line(error)}") from error
 
 
@@ -335,6 +358,22 @@ def read_again(read: Callable[[], T]) -> T:
 def _hash_json(path: str, without: bytes) -> bytes:
     """Return the hash of a JSON file at a path below the output, whose own hash is left out."""
     return hashlib.sha256(path.encode() + b"\n" + without).hexdigest().encode()
+
+
+def _is_missing(error: OSError) -> bool:
+    """True where there is nothing that could be opened, as where a link leads back to itself."""
+    return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file, but do not wait where it is a pipe that nobody writes to."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _clear(key: str) -> None:
+    """Remove an empty folder that stands in the place of a file."""
+    if os.path.isdir(key) and not os.path.islink(key):
+        os.rmdir(key)
 
 
 def _write_local(full: str, data: bytes) -> None:

@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from vcn_ray.io.committed import FILES, record_of
 from vcn_ray.io.storage import Storage
+from vcn_ray.redact import page_text
 from vcn_ray.report import words
 from vcn_ray.report.view import TitleView, build_view
 from vcn_ray.run.stored import TitleReader
@@ -162,9 +163,15 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(_FOLDER),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_printable,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _printable(value: object) -> object:
+    """What a template inserts, without codes of terminals and marks that turn the writing."""
+    return page_text(value) if type(value) is str else value  # Markup is our own
 
 
 @cache

@@ -266,7 +266,6 @@ class Aim:
         self.saved = epochs_saved(output)
         return self.saved is not None and self.saved >= self._epochs
 
-
     def starting(self) -> int | None:
         """The decoder that is to be killed, once it has its age."""
         now = time.monotonic()

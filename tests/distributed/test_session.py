@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -43,14 +44,13 @@ def test_a_folder_that_is_not_there_starts_nothing(tmp_path: Path) -> None:
 
 
 def test_a_ray_that_cannot_start_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    taken = tmp_path / "taken"
-    taken.write_text("Ray wants a folder here")
-    monkeypatch.setenv("RAY_TMPDIR", str(taken))
-    message = "Ray cannot be started on this machine"
-    with pytest.raises(UsageError, match=message) as refused, cluster(ResourceConfig()):
-        raise AssertionError("Ray was started")
+    message = "Ray cannot start on this machine"
+    with tempfile.NamedTemporaryFile(dir="/tmp") as taken:  # Ray wants a folder here
+        monkeypatch.setenv("RAY_TMPDIR", taken.name)
+        with pytest.raises(UsageError, match=message) as refused, cluster(ResourceConfig()):
+            raise AssertionError("Ray was started")
     assert "\n" not in str(refused.value)
     assert "--local" in str(refused.value)

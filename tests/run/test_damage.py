@@ -126,6 +126,19 @@ def test_a_deleted_manifest_is_damage_and_a_deleted_folder_is_not(output: Path, 
     assert vcn("verify", output).code == 0
 
 
+def test_folders_of_other_videos_are_no_results(output: Path) -> None:
+    """As where somebody has exchanged whole folders: one repair is enough."""
+    video = next((output / "videos").iterdir())
+    for folder in list(video.iterdir()):
+        if folder.is_dir():
+            folder.rename(folder.with_name(folder.name + "0"))
+    moved = vcn("verify", output)
+    assert (moved.code, "checksum does not match its place" in moved.err) == (1, True)
+    repaired = vcn("verify", output, "--repair", "--local")
+    assert repaired.code == 0
+    assert vcn("verify", output).code == 0
+
+
 def test_an_older_result_is_repaired_and_stays_the_older_one(
     output: Path, film: Path, yunet_pack: Path
 ) -> None:

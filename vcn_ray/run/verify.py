@@ -201,10 +201,9 @@ def _check_video(storage: Storage, wanted: dict[str, set[str]], video_id: str) -
 
 
 def _check_folder(folder: str, inspector: Inspector, storage: Storage) -> None:
-    """Compare a folder of a video; of one that is not finished, the segments that are."""
+    """Compare a folder of a video; of one that is not finished, or damaged, the segments too."""
     entries = storage.entries(folder)
-    if MANIFEST in entries:
-        inspector.manifest(folder)
+    if MANIFEST in entries and inspector.manifest(folder) is not None:
         return
     for name in sorted(entries):
         if name.startswith("seg-") and name.endswith(".json"):

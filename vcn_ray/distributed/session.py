@@ -89,9 +89,9 @@ def _start(resources: ResourceConfig, ending: ExitStack) -> None:
     cores = count_cpus()
     room = round(resources.adapt_workers * resources.adapt_cpus + 0.5)
     ending.enter_context(on_loopback())
+    folder = ending.enter_context(own_folder())
+    ending.callback(ray.shutdown)
     try:
-        folder = ending.enter_context(own_folder())
-        ending.callback(ray.shutdown)
         with _silenced():
             ray.init(
                 address="local",

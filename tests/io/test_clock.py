@@ -80,7 +80,7 @@ def test_what_an_edit_list_cuts_away_is_not_seen(tmp_path: Path, material: Mater
     assert frames[-1].end_seconds == pytest.approx(2.0)
 
 
-EDITS = {
+EDITS: dict[str, tuple[list[tuple[int, float | None]], float, float]] = {
     "the middle is cut away": ([(1000, 0.0), (1000, 2.0)], 0.0, 2.0),
     "the end is shown first": ([(1000, 2.0), (1000, 0.0)], 0.0, 2.0),
     "a second is shown three times": ([(1000, 0.0)] * 3, 0.0, 3.0),

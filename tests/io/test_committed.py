@@ -132,7 +132,7 @@ def test_a_folder_with_content_in_the_place_of_a_file_is_kept(
 ) -> None:
     (tmp_path / "notes/mine").mkdir(parents=True)
     for change in (storage.delete, lambda path: storage.write_bytes(path, b"")):
-        with pytest.raises(StorageError, match="notes: .*not empty"):
+        with pytest.raises(StorageError, match=r"notes: .*not empty"):
             change("notes")
     assert (tmp_path / "notes/mine").is_dir()
 

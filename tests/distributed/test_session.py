@@ -43,13 +43,11 @@ def test_a_folder_that_is_not_there_starts_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_ray_that_cannot_start_is_one_line(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_ray_that_cannot_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    message = "Ray cannot start on this machine"
-    with tempfile.NamedTemporaryFile(dir="/tmp") as taken:  # Ray wants a folder here
+    with tempfile.NamedTemporaryFile(dir="/tmp") as taken:
         monkeypatch.setenv("RAY_TMPDIR", taken.name)
+        message = "Ray cannot start on this machine"
         with pytest.raises(UsageError, match=message) as refused, cluster(ResourceConfig()):
             raise AssertionError("Ray was started")
     assert "\n" not in str(refused.value)

@@ -38,7 +38,7 @@ class Weights(NamedTuple):
     per_tracks: float  # of their natural logarithm
 
 
-FITTED = Weights(3.4, -2.0, 1.4, 3.7, 0.8)
+FITTED = Weights(2.3, -1.6, 1.0, 5.5, 1.1)
 
 
 class Evidence(NamedTuple):

@@ -13,7 +13,6 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.metrics import normalized_mutual_info_score
 
 from vcn_ray.core.vectors import TINY, row_blocks, tiles, unit_rows
 from vcn_ray.errors import ShapeError
@@ -64,6 +63,8 @@ def evaluate_clustering(truth: I64, predicted: I64) -> ClusterScores:
     unknown = 1 - count / len(truth) if len(truth) else 0.0
     if count == 0:
         return ClusterScores(len(truth), identities, 0, unknown, *[0.0] * 6)
+    from sklearn.metrics import normalized_mutual_info_score  # takes longer to import than numpy
+
     person, cluster = (
         np.unique(labels[placed], return_inverse=True)[1] for labels in (truth, predicted)
     )

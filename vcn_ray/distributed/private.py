@@ -21,7 +21,8 @@ from pathlib import Path
 
 from ray._private import ray_constants
 
-from vcn_ray.redact import hide_value
+from vcn_ray.errors import UsageError
+from vcn_ray.redact import hide_value, one_line
 from vcn_ray.run.token_file import TOKEN, TOKEN_PATH, token_path, uses_token
 
 log = logging.getLogger(__name__)
@@ -105,12 +106,21 @@ def own_folder() -> Iterator[Path]:
     """A folder for sockets and logs of one Ray, for its user alone; it is removed afterwards.
 
     With `--verbose` it is kept, because Ray's logs explain what broke.
+
+    Raises:
+        UsageError: No folder can be made where RAY_TMPDIR or the system wants it.
     """
     base = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
     base = base if len(base) <= MAX_BASE else "/tmp"
-    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=base))
-    inner = folder / "r"  # Ray opens its own folder to all users, but none reaches it
-    inner.mkdir()
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=base))
+        inner = folder / "r"  # Ray opens its own folder to all users, but none reaches it
+        inner.mkdir()
+    except OSError as error:
+        raise UsageError(
+            f"Ray cannot start on this machine: no folder can be made in {base} "
+            f"({one_line(error, 200)}); set RAY_TMPDIR to another one, or use --local"
+        ) from error
     try:
         yield inner
     finally:

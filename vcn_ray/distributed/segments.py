@@ -13,7 +13,6 @@ from typing import Any
 
 import pyarrow as pa
 import ray
-import torch
 from ray.data import ActorPoolStrategy, Dataset
 
 from vcn_ray.config import ResourceConfig, RunConfig
@@ -27,6 +26,7 @@ from vcn_ray.run.devices import device_for
 from vcn_ray.run.failures import reason_of
 from vcn_ray.run.ledger import Work
 from vcn_ray.run.plan import SegmentJob
+from vcn_ray.run.process import prepare_process
 from vcn_ray.steps import ADAPT, DETECT, TRACK
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class SegmentWorker:
     """Runs the detect step on segments, one by one; loads its models once."""
 
     def __init__(self, config: RunConfig, output: str, run_id: str) -> None:
-        torch.set_num_threads(config.threads)
+        prepare_process(config.threads)
         self._config = config
         self._storage = Storage.open(output, config.s3)
         self._run_id = run_id

@@ -31,6 +31,7 @@ from vcn_ray.run.commit import commit_adapt, read_tracks
 from vcn_ray.run.damage import uncommitting
 from vcn_ray.run.ledger import Stopwatch, Work
 from vcn_ray.run.plan import TitlePlan
+from vcn_ray.run.process import prepare_process
 from vcn_ray.steps import ADAPT
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class TitleTrainer:
     """An actor that fine-tunes small titles one by one; it keeps the pack loaded between them."""
 
     def __init__(self, config: RunConfig, output: str) -> None:
-        torch.set_num_threads(config.threads)
+        prepare_process(config.threads)
         self._config = config
         self._storage = Storage.open(output, config.s3)
         self._pack: FacePack = open_pack(config)
@@ -215,7 +216,7 @@ def _scaling(resources: ResourceConfig) -> ScalingConfig:
 
 def _train_loop(job: dict[str, Any]) -> None:
     config: RunConfig = job["config"]
-    torch.set_num_threads(config.threads)
+    prepare_process(config.threads)
     several = config.resources.adapt_job_workers > 1
     if ADAPT.gpus(config.resources):
         torch.cuda.set_device(get_device())  # each process sees all GPUs of its machine

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import jinja2
 from markupsafe import Markup
 
 from vcn_ray.io.committed import FILES, record_of
@@ -23,6 +22,9 @@ from vcn_ray.report import words
 from vcn_ray.report.view import TitleView, build_view
 from vcn_ray.run.stored import TitleReader
 from vcn_ray.run.verify import PAGES
+
+if TYPE_CHECKING:
+    import jinja2
 
 MIN_CUT_OPACITY = 0.15
 """Opacity of the lines of cuts in the longest films."""
@@ -158,6 +160,8 @@ def _render(template: str, **values: object) -> str:
 
 @cache
 def _environment() -> jinja2.Environment:
+    import jinja2  # not for the commands that write no page
+
     # Escaping must be on for all: Jinja does not escape templates with these suffixes by itself.
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),

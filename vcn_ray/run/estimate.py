@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import norm as normal
-from scipy.stats import t as student
+from scipy import special
 
 from vcn_ray.config import PriceConfig, RunConfig, select
 from vcn_ray.errors import DamagedError, StorageError
@@ -218,7 +217,7 @@ def _band(likely: F64, drawn: F64 | None, weights: tuple[float, ...], titles: in
     wider = 1.0
     if titles > 1:
         quantile = INTERVAL[1] / 100
-        wider = float(student.ppf(quantile, titles - 1) / normal.ppf(quantile))
+        wider = float(special.stdtrit(titles - 1, quantile) / special.ndtri(quantile))
         wider *= math.sqrt(titles / (titles - 1))
     return Band(middle, max(0.0, middle - wider * (middle - low)), middle + wider * (high - middle))
 

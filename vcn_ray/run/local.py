@@ -6,8 +6,6 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import torch
-
 from vcn_ray.config import RunConfig
 from vcn_ray.errors import DamagedError
 from vcn_ray.io.storage import Storage
@@ -19,6 +17,7 @@ from vcn_ray.run.events import RunLog, StepProgress
 from vcn_ray.run.failures import Failure, failure_of
 from vcn_ray.run.plan import TitlePlan, VideoPlan
 from vcn_ray.run.planning import LookedUp, log_planned
+from vcn_ray.run.process import prepare_process
 from vcn_ray.run.state import untracked_videos
 from vcn_ray.steps import StepName
 
@@ -36,7 +35,7 @@ class LocalExecutor:
 
     def run(self, titles: Iterable[LookedUp]) -> None:
         """Run the titles in order; once too much has failed, no new title is begun."""
-        torch.set_num_threads(self.config.threads)
+        prepare_process(self.config.threads)
         for looked in titles:
             if not log_planned(looked, self.run_log):
                 break

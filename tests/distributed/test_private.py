@@ -17,6 +17,7 @@ from vcn_ray.config import ResourceConfig
 from vcn_ray.distributed.private import LOOPBACK_VARIABLE, own_folder, protect_token
 from vcn_ray.distributed.session import cluster
 from vcn_ray.redact import HIDDEN, clean
+from vcn_ray.run.token_file import token_path
 
 LISTENING = "0A"  # state of a socket in /proc/net/tcp
 
@@ -155,14 +156,16 @@ def listening(pids: set[int]) -> Iterator[str]:
 
 @pytest.mark.ray
 @pytest.mark.filterwarnings("ignore")  # Ray's own warnings
-def test_a_ray_of_this_machine_is_private(token: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ray_of_this_machine_is_private(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the user's own token: Ray reads it once a process, and other tests run in this one."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     before = set(listening({os.getpid()}))
     with cluster(ResourceConfig()):
         assert ray.get(ray.remote(worker_pid).remote()) != os.getpid()
         folder = Path(ray._private.worker._global_node.get_session_dir_path()).parents[1]
         addresses = set(listening(family(os.getpid()))) - before
         assert mode(folder) == 0o700
-        assert mode(token) == 0o600
+        assert mode(token_path()) == 0o600
     assert addresses <= {"0100007F", "0000000000000000FFFF00000100007F"}
     assert addresses
     assert not folder.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
@@ -26,6 +27,10 @@ from vcn_ray.io.video import (
     reason_of,
 )
 from vcn_ray.records import VideoInfo
+
+COLLECT_FRAMES = 4
+"""Frames whose side data was read are in a cycle of references, so they must be collected: without
+that, hundreds of large pictures wait for Python to do so by itself."""
 
 MAX_BAD_PACKETS = 200  # in a row, after which decoding stops
 DISPLAY_MATRIX = "DISPLAYMATRIX"
@@ -101,7 +106,7 @@ def decode_frames(video: OpenVideo, problems: list[str]) -> Iterator[Picture]:
     Raises:
         MediaError: `encrypted` or `too_large`.
     """
-    damaged = bad_in_a_row = 0
+    damaged = bad_in_a_row = decoded = 0
     aspects, upright = _Aspects(video), _Orientation()
     for packet in packets_from_keyframe(video, problems):
         if packet.has_sidedata("encryption_info"):
@@ -124,8 +129,13 @@ def decode_frames(video: OpenVideo, problems: list[str]) -> Iterator[Picture]:
         aspects.update()
         for frame in frames:
             video.check_size(frame.width, frame.height)  # the size may change within a stream
-            upright = _orientation(frame, upright)
+            if not decoded or frame.rotation or upright != _Orientation():
+                # Only then: frames whose side data was read wait for Python's garbage collection.
+                upright = _orientation(frame, upright)
             yield Picture(frame, aspects.of(frame), *upright)
+            decoded += 1
+            if upright != _Orientation() and decoded % COLLECT_FRAMES == 0:
+                gc.collect(1)
     if damaged > 1:
         problems.append(f"{damaged} packets are damaged")
 

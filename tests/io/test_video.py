@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import itertools
 import math
 import pickle
@@ -158,6 +159,21 @@ def test_rotation_is_applied(tmp_path: Path, rotation: int) -> None:
     frame = whole(path)[0]
     assert picture(frame).shape == frame.small.shape == (128, 192, 3)
     assert np.abs(picture(frame).astype(int) - upright).mean() < 12
+
+
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_decoded_pictures_do_not_wait_for_garbage_collection(tmp_path: Path, rotation: int) -> None:
+    path = encode(tmp_path / "film.mp4", shot(1, 40), rotation=rotation)
+    (segment,) = plan_segments(path, DecodeConfig())
+    gc.collect()
+    gc.disable()
+    try:
+        frames = sum(1 for _ in read_segment(path, segment, DecodeConfig()))
+        waiting = sum(isinstance(each, av.VideoFrame) for each in gc.get_objects())
+    finally:
+        gc.enable()
+    assert frames == 40
+    assert waiting <= 3
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
@@ -27,10 +26,6 @@ from vcn_ray.io.video import (
     reason_of,
 )
 from vcn_ray.records import VideoInfo
-
-COLLECT_FRAMES = 4
-"""Frames whose side data was read are in a cycle of references, so they must be collected: without
-that, hundreds of large pictures wait for Python to do so by itself."""
 
 MAX_BAD_PACKETS = 200  # in a row, after which decoding stops
 DISPLAY_MATRIX = "DISPLAYMATRIX"
@@ -106,8 +101,8 @@ def decode_frames(video: OpenVideo, problems: list[str]) -> Iterator[Picture]:
     Raises:
         MediaError: `encrypted` or `too_large`.
     """
-    damaged = bad_in_a_row = decoded = 0
-    aspects, upright = _Aspects(video), _Orientation()
+    damaged = bad_in_a_row = 0
+    aspects, orientations = _Aspects(video), _Orientations()
     for packet in packets_from_keyframe(video, problems):
         if packet.has_sidedata("encryption_info"):
             raise encrypted_error(video.name)
@@ -129,13 +124,7 @@ def decode_frames(video: OpenVideo, problems: list[str]) -> Iterator[Picture]:
         aspects.update()
         for frame in frames:
             video.check_size(frame.width, frame.height)  # the size may change within a stream
-            if not decoded or frame.rotation or upright != _Orientation():
-                # Only then: frames whose side data was read wait for Python's garbage collection.
-                upright = _orientation(frame, upright)
-            yield Picture(frame, aspects.of(frame), *upright)
-            decoded += 1
-            if upright != _Orientation() and decoded % COLLECT_FRAMES == 0:
-                gc.collect(1)
+            yield Picture(frame, aspects.of(frame), *orientations.of(frame))
     if damaged > 1:
         problems.append(f"{damaged} packets are damaged")
 
@@ -147,15 +136,35 @@ class _Orientation(NamedTuple):
     mirrored: bool = False
 
 
-def _orientation(frame: VideoFrame, before: _Orientation) -> _Orientation:
-    """The orientation of a frame: what a coded picture states holds until the next keyframe."""
+class _Orientations:
+    """The orientation of each frame: what a coded picture states holds until the next keyframe.
+
+    Side data is read only where a frame states another rotation than the one before. Reading it
+    makes a cycle of references, in which each picture would wait for Python's garbage collection.
+    """
+
+    def __init__(self) -> None:
+        self._stated: int | None = None  # by the last frame that was read; None: no frame yet
+        self._now = _Orientation()
+
+    def of(self, frame: VideoFrame) -> _Orientation:
+        """The orientation of the next frame."""
+        stated = int(frame.rotation)
+        changes = stated != self._stated and (stated or frame.key_frame)
+        if self._stated is None or changes:
+            self._stated, self._now = stated, _read_orientation(frame)
+        return self._now
+
+
+def _read_orientation(frame: VideoFrame) -> _Orientation:
+    """The orientation that a frame's display matrix states; upright without one."""
     matrices = [
         bytes(data)
         for data in map(partial(cast, SideData), frame.side_data)
         if data.type.name == DISPLAY_MATRIX
     ]
     if not matrices:
-        return _Orientation() if frame.key_frame else before
+        return _Orientation()
     right_x, right_y, _, down_x, down_y, *_ = struct.unpack("=9i", matrices[0])
     turned_over = right_x * down_y - right_y * down_x
     # Where all points fall on a line, as in a matrix of zeros, it says nothing.

@@ -169,7 +169,7 @@ def test_decoded_pictures_do_not_wait_for_garbage_collection(tmp_path: Path, rot
     gc.disable()
     try:
         frames = sum(1 for _ in read_segment(path, segment, DecodeConfig()))
-        waiting = sum(isinstance(each, av.VideoFrame) for each in gc.get_objects())
+        waiting = sum(type(each) is av.VideoFrame for each in gc.get_objects())
     finally:
         gc.enable()
     assert frames == 40

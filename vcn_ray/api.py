@@ -164,11 +164,9 @@ def index(
         UsageError: An input, a setting or the pack cannot be used.
         StorageError: The output cannot be read or written.
     """
-    if not isinstance(config, RunConfig):
-        config = load_config(Path(config) if config else None)
-    listed = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
+    config = _loaded(config)
     request = IndexRequest(
-        inputs=[os.fspath(each) for each in listed],
+        inputs=_as_texts(inputs),
         output=os.fspath(output),
         config=with_pack(config, pack) if pack else config,
         local=local,
@@ -290,8 +288,7 @@ def verify(
         UsageError: The output holds nothing, or the pack of a result cannot be used.
         StorageError: The output cannot be read or written.
     """
-    if not isinstance(config, RunConfig):
-        config = load_config(Path(config) if config else None)
+    config = _loaded(config)
     display = ProgressDisplay() if progress is True else _Forward(progress or None)
     return verify_with(os.fspath(output), config, display, repair=repair, local=local)
 
@@ -354,6 +351,19 @@ def _look_at_all(storage: Storage, display: Display, quiet: bool = False) -> Ver
     return found
 
 
+def _loaded(config: RunConfig | PathLike | None) -> RunConfig:
+    """All settings: as given, or from a TOML file, or the defaults."""
+    if isinstance(config, RunConfig):
+        return config
+    return load_config(Path(config) if config else None)
+
+
+def _as_texts(inputs: PathLike | Sequence[PathLike]) -> list[str]:
+    """One input or several, as texts."""
+    listed = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
+    return [os.fspath(each) for each in listed]
+
+
 def prepare(request: IndexRequest) -> tuple[RunConfig, Catalog, Storage]:
     """Resolve the pack, open the output and read the catalog of a request."""
     config = request.config
@@ -385,11 +395,9 @@ def doctor(
     Raises:
         UsageError: A setting cannot be used, or the cluster cannot be joined.
     """
-    if not isinstance(config, RunConfig):
-        config = load_config(Path(config) if config else None)
+    config = _loaded(config)
     config = with_pack(config, pack) if pack else config
-    listed = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
-    places = [os.fspath(each) for each in listed]
+    places = _as_texts(inputs)
     target = None if output is None else os.fspath(output)
     if address:
         from vcn_ray.distributed.nodes import cluster_findings  # Ray takes seconds to import

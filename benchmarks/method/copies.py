@@ -13,10 +13,7 @@ copies" are those above COPY_SDS of `vcn_ray/core/cut.py`.
 
 from __future__ import annotations
 
-import argparse
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,22 +21,24 @@ import numpy as np
 import torch
 
 from benchmarks.command import make_parser, read_options, save
-from benchmarks.method.hard_tracks import Maker
-from benchmarks.method.photographs import PARTS
-from benchmarks.method.real import find_clips, index_clips, open_run
-from benchmarks.report import Report, say
-from vcn_ray.config import RunConfig, profile_config
+from benchmarks.method.labelled_titles import (
+    LabelledTitle,
+    add_sources,
+    clip_titles,
+    hard_titles,
+    whole_tracks,
+)
+from benchmarks.report import Report
+from vcn_ray.config import RunConfig
 from vcn_ray.core.cut import seen_twice
 from vcn_ray.core.prior import FacePrior
 from vcn_ray.core.quality import rate_tracks
 from vcn_ray.core.vectors import unit_rows
-from vcn_ray.evaluation.labels import is_person, read_truth
-from vcn_ray.evaluation.scores import MatchedTrack
+from vcn_ray.evaluation.labels import is_person
 from vcn_ray.packs.embedded import DEFAULT as DEFAULT_PACK
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.load import load_pack
-from vcn_ray.records import F64, Mask, TitleCrops
-from vcn_ray.rows.title_rows import decode_crops, gather_tracks
+from vcn_ray.records import F64, Mask
 from vcn_ray.steps import adapt_title
 
 COLUMNS = {
@@ -64,50 +63,22 @@ class Pairs(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__, __file__)
     parser.add_argument("clips", type=Path, metavar="CLIPS_DIR")
-    parser.add_argument("--labels", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--faces", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--titles", type=int, default=12, metavar="N", help="hard titles a half")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="keep hard titles here")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="keep outputs of clips here")
-    parser.set_defaults(set=[], config=None, cut=None)
+    add_sources(parser, titles=12)
     options = read_options(parser, argv)
     torch.set_num_threads(1)
-    pack, config = load_pack(DEFAULT_PACK), profile_config("default")
+    pack, config = load_pack(DEFAULT_PACK), whole_tracks()
     report = Report(COLUMNS)
-    add_rows(report, "real clips", clip_pairs(options, pack))
-    add_rows(report, "hard titles", hard_pairs(options, pack, config))
+    sources = {"real clips": clip_titles(options), "hard titles": hard_titles(options, pack)}
+    for source, titles in sources.items():
+        add_rows(report, source, (title_pairs(title, pack, config) for title in titles))
     save(options, report)
 
 
-def clip_pairs(options: argparse.Namespace, pack: FacePack) -> Iterator[Pairs]:
-    """The pairs of each labelled clip."""
-    truth = read_truth([options.labels])
-    clips = find_clips(options.clips, truth)
-    with tempfile.TemporaryDirectory() as scratch:
-        run = open_run(DEFAULT_PACK, options, options.out or Path(scratch))
-        for clip in index_clips(clips, truth, run):
-            crops = decode_crops(gather_tracks([clip.title.tracks], [clip.title.crops]))
-            yield title_pairs(crops, clip.matched.tracks, pack, run.config)
-
-
-def hard_pairs(options: argparse.Namespace, pack: FacePack, config: RunConfig) -> Iterator[Pairs]:
-    """The pairs of each hard title, of both halves of the people."""
-    for part in PARTS:
-        maker = Maker(options.faces, pack, part, cache=options.cache)
-        for number in range(options.titles):
-            say(f"{part} {number} ...")
-            made = maker.make(number)
-            tracks = made.match([None] * len(made.identity)).tracks
-            yield title_pairs(replace(made.title, score=made.scores), tracks, pack, config)
-
-
-def title_pairs(
-    crops: TitleCrops, tracks: Sequence[MatchedTrack], pack: FacePack, config: RunConfig
-) -> Pairs:
+def title_pairs(title: LabelledTitle, pack: FacePack, config: RunConfig) -> Pairs:
     """Compare the tracks of a title that share a frame."""
+    crops, tracks = title
     prior = prior_of(pack)
-    whole = replace(config, adapt=replace(config.adapt, split_tracks=False))  # as labelled
-    outputs = adapt_title(crops, pack.load_encoder(), prior, whole).outputs
+    outputs = adapt_title(crops, pack.load_encoder(), prior, config).outputs
     core = rate_tracks(outputs, config.cluster.quality, prior).core
     named = np.array([is_person(track.identity) for track in tracks], np.bool_)
     pairs = crops.cannot_link[(core & named)[crops.cannot_link].all(axis=1)]

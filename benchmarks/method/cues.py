@@ -35,6 +35,7 @@ from benchmarks.command import make_parser, read_options, save
 from benchmarks.method.real import IndexedClip, find_clips, index_clips, open_run
 from benchmarks.report import Cell, Report, say
 from vcn_ray.core.prior import FacePrior, recognisability
+from vcn_ray.core.quality import track_quality
 from vcn_ray.core.vectors import group_sums, unit_rows
 from vcn_ray.evaluation.labels import NO_FACE, is_person, read_truth
 from vcn_ray.io.tables import column_array
@@ -121,35 +122,27 @@ def track_cues(clip: IndexedClip, encoder: Backbone, prior: FacePrior) -> dict[s
     score = crops.score if crops.score is not None else np.full(len(unit), np.nan, np.float32)
 
     def of_crops(values: F64) -> F64:
-        return track_means(values, crops.track, tracks)
+        return track_quality(values, crops.track, tracks).astype(np.float64)
 
-    def of_faces(column: str) -> F64:
-        return track_means(column_array(faces.faces, column), faces.owner, tracks)
+    def of_faces(values: F64) -> F64:
+        return track_quality(values, faces.owner, tracks).astype(np.float64)
 
+    score_of, sharpness, frontality, top, bottom = (
+        column_array(faces.faces, name)
+        for name in ("score", "sharpness", "frontality", "y0_pixels", "y1_pixels")
+    )
     return {
-        "score": of_faces("score"),
+        "score": of_faces(score_of),
         "stability": of_crops(stability.astype(np.float64)),
         "length": of_crops(length),
         "recognisability": of_crops(recognisability(prior, score, length, stability)),
         "distance from ruined": of_crops(1 - unit @ centre),
-        "frontality": of_faces("frontality"),
-        "sharpness": of_faces("sharpness"),
-        "height": track_means(
-            column_array(faces.faces, "y1_pixels") - column_array(faces.faces, "y0_pixels"),
-            faces.owner,
-            tracks,
-        ),
+        "frontality": of_faces(frontality),
+        "sharpness": of_faces(sharpness),
+        "height": of_faces(bottom - top),
         "faces": np.bincount(faces.owner, minlength=tracks).astype(np.float64),
         "agreement": agreement(unit, crops.track, tracks),
     }
-
-
-def track_means(values: F64, track: I64, tracks: int) -> F64:
-    """The mean (k,) of the values (m,) of each track."""
-    result: F64 = group_sums(values.astype(np.float64), track, tracks) / np.bincount(
-        track, minlength=tracks
-    )
-    return result
 
 
 def agreement(unit: F64, track: I64, tracks: int) -> F64:

@@ -24,8 +24,7 @@ the same weight, and whether they are those of the code.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -37,27 +36,29 @@ from sklearn.linear_model import LogisticRegression
 from benchmarks.command import make_parser, read_options, save
 from benchmarks.method.adapting import adapt_film
 from benchmarks.method.films import load_film
-from benchmarks.method.hard_tracks import Maker
-from benchmarks.method.photographs import PARTS
-from benchmarks.method.real import find_clips, index_clips, open_run
+from benchmarks.method.labelled_titles import (
+    LabelledTitle,
+    add_sources,
+    clip_titles,
+    hard_titles,
+    whole_tracks,
+)
 from benchmarks.method.running import Bench
-from benchmarks.report import Report, say
-from vcn_ray.config import RunConfig, profile_config
+from benchmarks.report import Report
 from vcn_ray.core.confidence import FITTED, Evidence, Weights, confidence, gather_evidence
 from vcn_ray.core.cut import pairs_among
 from vcn_ray.core.prior import FacePrior
-from vcn_ray.evaluation.labels import NO_FACE, UNIDENTIFIED, is_person, read_truth
+from vcn_ray.evaluation.labels import NO_FACE, UNIDENTIFIED, is_person
 from vcn_ray.evaluation.scores import MatchedTrack
 from vcn_ray.packs.embedded import DEFAULT as DEFAULT_PACK
+from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.load import load_pack
 from vcn_ray.records import I64, Clustering, Mask, TrackOutputs
-from vcn_ray.rows.title_rows import decode_crops, gather_tracks
 from vcn_ray.steps import cluster_title, run_title
 
 PART_SIZES = (12, 25, 50, 100)
 PARTS_OF_A_FILM = 20
 BINS = (0.0, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
-DIGITS = 1  # of the weights in the code
 COLUMNS = {
     "source": "",
     "of": "",
@@ -84,19 +85,15 @@ class Rated(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__, __file__)
     parser.add_argument("--clips", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--labels", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--faces", type=Path, required=True, metavar="DIR")
     parser.add_argument("--films", type=Path, nargs="+", required=True, metavar="FILE.npz")
     parser.add_argument("--film-pack", required=True, metavar="DIR", help="with a prior")
-    parser.add_argument("--titles", type=int, default=24, metavar="N", help="hard titles a half")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="keep titles and models here")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="keep outputs of clips here")
-    parser.set_defaults(set=[], config=None, cut=None)
+    add_sources(parser, titles=24)
     options = read_options(parser, argv)
     torch.set_num_threads(1)
+    pack = load_pack(DEFAULT_PACK)
     sources = [
-        join("real clips", rate_clips(options)),
-        join("hard titles", rate_hard_titles(options)),
+        join("real clips", rate_titles(clip_titles(options), pack)),
+        join("hard titles", rate_titles(hard_titles(options, pack), pack)),
         join("films", rate_films(options)),
     ]
     fitted = fit(sources)
@@ -110,45 +107,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     save(options, report, weights)
 
 
-def rate_clips(options: argparse.Namespace) -> Iterator[Rated]:
-    """The labelled clips."""
-    truth = read_truth([options.labels])
-    clips = find_clips(options.clips, truth)
-    run = open_run(DEFAULT_PACK, options, options.out or options.cache or Path("clips-out"))
-    pack = load_pack(DEFAULT_PACK)
-    for clip in index_clips(clips, truth, run):
-        crops = decode_crops(gather_tracks([clip.title.tracks], [clip.title.crops]))
-        people = run_title(crops, run.encoder, pack.prior, whole_tracks(run.config))
-        yield rate(
-            people.clustering,
-            people.adapted.outputs,
-            pack.prior,
-            clip.matched.tracks,
-        )
-
-
-def whole_tracks(config: RunConfig) -> RunConfig:
-    """The same settings, with tracks as they are labelled."""
-    return replace(config, adapt=replace(config.adapt, split_tracks=False))
-
-
-def rate_hard_titles(options: argparse.Namespace) -> Iterator[Rated]:
-    """Rendered titles of both halves of the people."""
-    pack, config = load_pack(DEFAULT_PACK), whole_tracks(profile_config("default"))
-    for part in PARTS:
-        maker = Maker(options.faces, pack, part, cache=options.cache)
-        for number in range(options.titles):
-            say(f"{part} {number} ...")
-            made = maker.make(number)
-            title = replace(made.title, score=made.scores)
-            people = run_title(title, pack.load_encoder(), pack.prior, config)
-            tracks = made.match([None] * len(made.identity)).tracks
-            yield rate(
-                people.clustering,
-                people.adapted.outputs,
-                pack.prior,
-                tracks,
-            )
+def rate_titles(titles: Iterable[LabelledTitle], pack: FacePack) -> Iterator[Rated]:
+    """Run the method on titles, and compare its results with their labels."""
+    encoder, config = pack.load_encoder(), whole_tracks()
+    for title in titles:
+        people = run_title(title.crops, encoder, pack.prior, config)
+        yield rate(people.clustering, people.adapted.outputs, pack.prior, title.tracks)
 
 
 def rate_films(options: argparse.Namespace) -> Iterator[Rated]:

@@ -12,22 +12,10 @@ from vcn_ray.io.catalog import read_catalog
 from vcn_ray.io.folders import APPLE_DOUBLE, DANGLING, NO_FILE, NO_VIDEO, PREVIEW, SEEN
 from vcn_ray.io.paths import file_name, file_uri, local_path
 
-ENDINGS = [
-    "divx",
-    "ogm",
-    "m2t",
-    "mpe",
-    "dv",
-    "f4v",
-    "3g2",
-    "wtv",
-    "rmvb",
-    "insv",
-    "MKV",
-    "mod",
-    "tod",
-]
-ENDINGS += ["dvr-ms"]
+ENDINGS = (
+    *("divx", "ogm", "m2t", "mpe", "dv", "f4v", "3g2", "wtv", "rmvb", "insv", "MKV"),
+    *("mod", "tod", "dvr-ms"),
+)
 
 
 def names_in(folder: Path) -> dict[str, str]:
@@ -38,25 +26,7 @@ def names_in(folder: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize(
-    "ending",
-    [
-        "divx",
-        "ogm",
-        "m2t",
-        "mpe",
-        "dv",
-        "f4v",
-        "3g2",
-        "wtv",
-        "rmvb",
-        "insv",
-        "MKV",
-        "mod",
-        "tod",
-        "dvr-ms",
-    ],
-)
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_names_of_videos_are_taken(tmp_path: Path, ending: str) -> None:
     content = b"\0\0\1\xba" if ending in ("mod", "tod") else b""
     (tmp_path / f"film.{ending}").write_bytes(content)

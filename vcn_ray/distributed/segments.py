@@ -17,7 +17,7 @@ from ray.data import ActorPoolStrategy, Dataset
 
 from vcn_ray.config import ResourceConfig, RunConfig
 from vcn_ray.distributed.feed import feed_dataset, start_feed
-from vcn_ray.errors import DamagedError, MediaError
+from vcn_ray.errors import MediaError
 from vcn_ray.io.storage import Storage, one_line
 from vcn_ray.packs.find import open_pack
 from vcn_ray.run.commit import commit_detect
@@ -95,7 +95,8 @@ class SegmentWorker:
         """Count attempts of this run in storage: Ray restarts a killed actor without limit."""
         path = segment_file(job.detect_folder, job.index, f"attempt-{self._run_id}", "json")
         storage = self._storage
-        attempts = _attempts_in(path, storage)
+        counted = storage.find_sound_json(path)
+        attempts = counted["attempts"] if counted else 0
         storage.write_json(path, {"attempts": attempts + 1})
         try:
             if attempts >= MAX_ATTEMPTS:
@@ -103,14 +104,6 @@ class SegmentWorker:
             yield
         finally:  # reached after errors, but not after the death of the process
             storage.delete(path)
-
-
-def _attempts_in(path: str, storage: Storage) -> int:
-    """The attempts that a file counts; a damaged one counts none, and is written again."""
-    try:
-        return int((storage.find_json(path) or {"attempts": 0})["attempts"])
-    except DamagedError:
-        return 0
 
 
 class SegmentStream:

@@ -247,6 +247,13 @@ class Storage:
 
         return read_again(once)
 
+    def find_sound_json(self, path: str) -> dict[str, Any] | None:
+        """Read a JSON object; None if there is no such file, or it is damaged."""
+        try:
+            return self.find_json(path)
+        except DamagedError:
+            return None
+
     def read_json(self, path: str) -> dict[str, Any]:
         """Read a JSON object; its checksum is compared and left out.
 

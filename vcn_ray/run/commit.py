@@ -47,7 +47,7 @@ from vcn_ray.run.plan import (
     detect_folder,
 )
 from vcn_ray.run.status import TitleStatus, point_to, read_status
-from vcn_ray.run.summary import ORIGIN, build_summary, is_turned
+from vcn_ray.run.summary import ORIGIN, Manifests, build_summary, is_turned
 from vcn_ray.steps import ADAPT, DETECT, adapt_title, cluster_title, detect_segment, track_video
 
 RESULT_TABLES = ("people", "tracks", "appearances", "merges")
@@ -225,7 +225,14 @@ def read_tracks(title: TitlePlan, storage: Storage) -> TitleTracks:
     Raises:
         DamagedError: A file is missing or damaged.
     """
-    folders = [CommittedFolder.open(storage, video.track_folder) for video in title.videos]
+    return _join_tracks(_track_folders(title, storage))
+
+
+def _track_folders(title: TitlePlan, storage: Storage) -> list[CommittedFolder]:
+    return [CommittedFolder.open(storage, video.track_folder) for video in title.videos]
+
+
+def _join_tracks(folders: list[CommittedFolder]) -> TitleTracks:
     tables = [
         [folder.read_table(f"{name}.parquet") for folder in folders] for name in ("tracks", "crops")
     ]
@@ -303,12 +310,12 @@ def _in_order(outputs: TrackOutputs, tracks: TitleTracks, splits: Splits) -> Tra
     return outputs[np.array([row[name] for name in after], np.int64)]
 
 
-def _turned_tracks(title: TitlePlan, tracks: TitleTracks, storage: Storage) -> Mask:
+def _turned_tracks(title: TitlePlan, tracks: TitleTracks, manifests: Manifests) -> Mask:
     """The tracks (k,) of the title's videos whose picture is on its side or upside down."""
     turned = [
         video.video_id
-        for video in title.videos
-        if is_turned(storage.read_manifest(video.track_folder))
+        for video, manifest in zip(title.videos, manifests.tracks, strict=True)
+        if is_turned(manifest)
     ]
     return np.isin(np.array(tracks.tracks.column("video_id").to_pylist(), str), turned)
 
@@ -343,14 +350,16 @@ def _write_result(
     watch = Stopwatch()
     writer = FolderWriter(storage, title.cluster_folder)
     adapted = CommittedFolder.open(storage, title.adapt_folder)
-    tracks = split_tracks(read_tracks(title, storage), adapted.manifest["splits"])
+    sources = _track_folders(title, storage)
+    manifests = Manifests([source.manifest for source in sources], adapted.manifest)
+    tracks = split_tracks(_join_tracks(sources), adapted.manifest["splits"])
     outputs = load_outputs(adapted.read_bytes("outputs.safetensors"))
     model = adapted.read_bytes("model.safetensors")
-    turned = _turned_tracks(title, tracks, storage)
+    turned = _turned_tracks(title, tracks, manifests)
     clustering = cluster_title(outputs, tracks.cannot_link, pack.prior, config, turned)
     order = [video.video_id for video in title.videos]
     tables = result_tables(tracks, outputs, clustering, order)
-    summary = build_summary(title, tables, clustering.warnings, pack, config, storage)
+    summary = build_summary(title, tables, clustering.warnings, pack, config, manifests)
     if storage.is_committed(title.cluster_folder):  # by an actor that was thought dead
         return None
     for name in RESULT_TABLES:

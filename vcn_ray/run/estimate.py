@@ -12,7 +12,6 @@ import itertools
 import json
 import math
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ import numpy as np
 from scipy import special
 
 from vcn_ray.config import PriceConfig, RunConfig, select
-from vcn_ray.errors import DamagedError, StorageError
+from vcn_ray.errors import StorageError
 from vcn_ray.io.storage import Storage
 from vcn_ray.records import F64
 from vcn_ray.run.state import TitleState
@@ -154,10 +153,7 @@ def measured_paces(config: RunConfig, storage: Storage, records: list[dict[str, 
 def last_records(storage: Storage) -> list[dict[str, Any]]:
     """The records of the last runs, newest first; a killed run leaves none."""
     names = storage.names("runs")[::-1][:RUNS]
-    records = []
-    for name in names:
-        with suppress(DamagedError):
-            records.append(storage.find_json(f"runs/{name}/run.json"))
+    records = [storage.find_sound_json(f"runs/{name}/run.json") for name in names]
     return [record for record in records if record]
 
 

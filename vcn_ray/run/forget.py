@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from typing import Any
 
-from vcn_ray.errors import DamagedError
 from vcn_ray.io.storage import MANIFEST, Storage, one_line
 from vcn_ray.run.damage import segment_file
 from vcn_ray.run.plan import PlannedTitle, VideoPlan
@@ -77,31 +75,23 @@ def made_of_tracks(storage: Storage) -> dict[str, list[str]]:
 
 def _tracks_of(folder: str, name: str, storage: Storage) -> list[str]:
     if name.startswith("cluster-"):
-        summary = _find_sound(f"{folder}/result.json", storage)
+        summary = storage.find_sound_json(f"{folder}/result.json")
         return list(summary["keys"]["track"]) if summary else []
     if name.startswith("adapt-"):
-        manifest = _find_sound(f"{folder}/{MANIFEST}", storage)
+        manifest = storage.find_sound_json(f"{folder}/{MANIFEST}")
         return list(manifest["tracks"]) if manifest else []
     return []
 
 
-def _find_sound(path: str, storage: Storage) -> dict[str, Any] | None:
-    """A JSON object; None where it is missing or damaged, and so will be made again anyway."""
-    try:
-        return storage.find_json(path)
-    except DamagedError:
-        return None
-
-
 def _failed_segments(video: VideoPlan, storage: Storage) -> list[int]:
     """Segments whose committed output is a failure."""
-    manifest = _find_sound(f"{video.track_folder}/{MANIFEST}", storage)
+    manifest = storage.find_sound_json(f"{video.track_folder}/{MANIFEST}")
     if manifest is not None:
         return [failure["segment"] for failure in manifest["detect"]["failures"]]
     found = []
     for segment in video.segments:
         path = segment_file(video.detect_folder, segment.index, "seg", "json")
-        marker = _find_sound(path, storage)
+        marker = storage.find_sound_json(path)
         if marker is not None and marker["failure"]:
             found.append(segment.index)
     return found

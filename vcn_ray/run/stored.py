@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -222,9 +221,8 @@ def find_title_id(storage: Storage, wanted: str | None) -> str:
         return wanted
     names = {}
     for title_id in ids:
-        with suppress(DamagedError):
-            latest = storage.find_json(f"titles/{title_id}/latest.json")
-            names.update({title_id: latest["title"]} if latest else {})
+        if latest := storage.find_sound_json(f"titles/{title_id}/latest.json"):
+            names[title_id] = latest["title"]
     if not names:
         raise UsageError(f"{storage.uri} holds no results: run vcn index --output {storage.uri}")
     fits = [title_id for title_id, name in names.items() if wanted in (None, name)]

@@ -13,7 +13,6 @@ import pyarrow as pa
 from vcn_ray.config import RunConfig, dump_config, select
 from vcn_ray.io.identity import title_id
 from vcn_ray.io.paths import file_name
-from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import column_array
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.redact import redact
@@ -95,18 +94,24 @@ NOT_ADAPTED = {
 """What `result.json` says of the adaptation, by the code that step `adapt` gives."""
 
 
+class Manifests(NamedTuple):
+    """The manifests of what a result is made of."""
+
+    tracks: list[dict[str, Any]]  # of step `track`, of each video of the title
+    adapted: dict[str, Any]  # of step `adapt`
+
+
 def build_summary(
     title: TitlePlan,
     tables: ResultTables,
     cluster_warnings: tuple[str, ...],
     pack: FacePack,
     config: RunConfig,
-    storage: Storage,
+    manifests: Manifests,
 ) -> dict[str, Any]:
     """All that `result.json` says of a title whose tables are `tables`."""
-    tracks = [storage.read_manifest(video.track_folder) for video in title.videos]
+    tracks, adapted = manifests
     faces = [manifest["detect"] for manifest in tracks]
-    adapted = storage.read_manifest(title.adapt_folder)
     partial = bool(title.missing) or any(manifest["failures"] for manifest in faces)
     learned = next(
         (NOT_ADAPTED[code] for code in adapted["warnings"] if code in NOT_ADAPTED), ADAPTED

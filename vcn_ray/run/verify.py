@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -161,8 +160,7 @@ def _origins(
     content = manifest
     for file in (MANIFEST, "result.json"):
         if content is None:
-            with suppress(DamagedError):
-                content = storage.find_json(f"{folder}/{file}")
+            content = storage.find_sound_json(f"{folder}/{file}")
     if content is None:
         return
     origin = content[ORIGIN]

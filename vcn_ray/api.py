@@ -234,7 +234,7 @@ def _run_catalog(
     recorded = True
     try:
         record.write(storage)
-    except StorageError as error:  # what was finished before is kept, and is told all the same
+    except StorageError as error:  # what was finished is kept, and still reported
         recorded = False
         display.note(f"the record of the run is not written: {error}")
     return IndexedCatalog(
@@ -341,12 +341,12 @@ def _look_at_all(storage: Storage, display: Display, quiet: bool = False) -> Ver
     parts = sum(len(storage.names(top)) for top in ("titles", "videos", "runs"))
     if not parts:
         raise UsageError(f"{storage.uri} holds no results: name the --output of vcn index")
-    found, told = Verified(), 0
+    found, shown = Verified(), 0
     for done, found in enumerate(verify_output(storage), start=1):
-        for line in [str(error) for error in found.damage.values()][told:]:
+        for line in [str(error) for error in found.damage.values()][shown:]:
             if not quiet:
                 display.note(line)
-        told = len(found.damage)
+        shown = len(found.damage)
         display.advance("verify", min(done / parts, 1.0))
     return found
 

@@ -53,19 +53,19 @@ def whole(film: Path, yunet_pack: Path, tmp_path_factory: pytest.TempPathFactory
 def test_damage_is_mended_in_the_same_run(
     film: Path, yunet_pack: Path, whole: dict[str, str], here: None, tmp_path: Path, kind: str
 ) -> None:
-    told: list[str] = []
+    named: list[str] = []
 
     def watch(event: Event) -> None:
         if isinstance(event, DamageFound):
-            told.append(event.message)
-        elif isinstance(event, WorkDone) and event.work.step == CASES[kind] and not told:
+            named.append(event.message)
+        elif isinstance(event, WorkDone) and event.work.step == CASES[kind] and not named:
             for path in tmp_path.glob(kind):
                 flip(path, np.random.default_rng(0))
 
     done = index(film, tmp_path, config=settings(yunet_pack), progress=watch)
     assert done.failures == ()
-    assert len(told) == 1
-    assert Path(kind).name in told[0]
+    assert len(named) == 1
+    assert Path(kind).name in named[0]
     assert files_of(tmp_path) == whole
 
 
@@ -85,16 +85,16 @@ def test_damage_of_an_earlier_run_is_mended(
 def test_a_train_job_is_not_begun_on_damaged_tracks(
     film: Path, yunet_pack: Path, here: None, tmp_path: Path
 ) -> None:
-    told: list[str] = []
+    named: list[str] = []
 
     def watch(event: Event) -> None:
         if isinstance(event, DamageFound):
-            told.append(event.message)
-        elif isinstance(event, WorkDone) and event.work.step == "track" and not told:
+            named.append(event.message)
+        elif isinstance(event, WorkDone) and event.work.step == "track" and not named:
             next(tmp_path.glob("videos/*/track-*/tracks.parquet")).write_bytes(b"")
 
     config = settings(yunet_pack, **{"resources.adapt_job_crops": "0"})
     done = index(film, tmp_path, config=config, progress=watch)
     assert done.failures == ()
-    assert len(told) == 1
+    assert len(named) == 1
     assert done.record["work"]["track"]["steps"] == 2

@@ -110,7 +110,7 @@ def test_fragments_begin_at_zero(tmp_path: Path, material: Material, start: floa
 
 @pytest.mark.parametrize("start", [95_441.0, 95_443.0, 95_300.0])
 def test_stamps_that_wrap_run_on(tmp_path: Path, material: Material, start: float) -> None:
-    """Stamps of a transport stream have 33 bits: they begin anew after 26.5 h."""
+    """Stamps of a transport stream have 33 bits: they restart after 26.5 h."""
     frames = read(mux(tmp_path / "wrap.ts", [Track(material.film, start)]))
     assert len(frames) == FRAMES
     assert frames[-1].end_seconds == pytest.approx(3.0, abs=0.01)

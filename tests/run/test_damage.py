@@ -187,12 +187,12 @@ def test_a_repair_says_what_it_cannot_make_again(output: Path, film: Path, tmp_p
 def test_damage_between_two_steps_is_mended_in_the_same_run(
     film: Path, config: RunConfig, whole: Path, tmp_path: Path, step: str, kind: str
 ) -> None:
-    output, told, left = tmp_path / "out", [], 2 if step == "detect" else 1
+    output, named, left = tmp_path / "out", [], 2 if step == "detect" else 1
 
     def watch(event: Event) -> None:
         nonlocal left
         if isinstance(event, DamageFound):
-            told.append(event.message)
+            named.append(event.message)
         elif isinstance(event, WorkDone) and event.work.step == step and left:
             left -= 1
             if not left:  # as soon as it is there, and before it is read
@@ -200,9 +200,9 @@ def test_damage_between_two_steps_is_mended_in_the_same_run(
 
     done = index(film, output, local=True, config=config, progress=watch)
     assert done.failures == ()
-    assert len(told) == 1
-    assert Path(kind).name in told[0]
-    assert done.record["damaged"] == told
+    assert len(named) == 1
+    assert Path(kind).name in named[0]
+    assert done.record["damaged"] == named
     assert files_of(output) == files_of(whole)
 
 

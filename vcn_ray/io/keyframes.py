@@ -118,7 +118,7 @@ def _keyframe_pts(video: OpenVideo, timestamp: int, delay: int) -> int | None:
 def _scanned_segments(video: OpenVideo, segment_seconds: float) -> tuple[Segment, ...]:
     """Segments from a scan over all packets.
 
-    Where time stamps begin anew, they identify no frame, so the whole file is one segment.
+    Where time stamps restart, they identify no frame, so the whole file is one segment.
     """
     clock = video.timeline()
     starts = [_first_start(video)]

@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 MICROSECOND = Fraction(1, 1_000_000)
 PRIMING_SECONDS = Fraction(1, 10)  # sound that an encoder puts before 0, and players do not play
 MAX_LEAD_SECONDS = 86_400  # a longer wait for the first picture is a clock's time of day or year
-MAX_BACK_SECONDS = 1.0  # stamps that go back farther begin anew
+MAX_BACK_SECONDS = 1.0  # stamps that go back farther restart
 MAX_GAP_SECONDS = 6 * 3600.0  # no picture stands for longer
 MAX_GAP_DISCONTINUOUS = 60.0  # in formats whose stamps may jump, as where recordings are joined
 UNKNOWN_RATE = 25.0  # frames per second
@@ -70,7 +70,7 @@ def earliest_start(container: InputContainer) -> Fraction:
 class Timeline:
     """Turns the times of frames, or of packets, into one time that runs on.
 
-    Where stamps begin anew or jump absurdly far, as where two recordings are joined, time counts
+    Where stamps restart or jump absurdly far, as where two recordings are joined, time counts
     on from the last frame, as players show it.
 
     Args:
@@ -82,7 +82,7 @@ class Timeline:
         last: The last time; None before the first.
         offset: Seconds by which times are changed now.
         jumps: How often stamps jumped.
-        jumped_back: Whether stamps ever began anew, so that they identify no frame.
+        jumped_back: Whether stamps ever restarted, so that they identify no frame.
     """
 
     def __init__(self, period: float, max_gap: float, offset: float = 0.0) -> None:

@@ -43,15 +43,15 @@ class LocalExecutor:
                 self._run_title(looked.title)
 
     def _run_title(self, title: TitlePlan) -> None:
-        told: set[Failure] = set()
+        reported: set[Failure] = set()
         for _ in range(MAX_REDONE):
             try:
-                self._attempt(title, told)
+                self._attempt(title, reported)
             except DamagedError as error:  # it is uncommitted: what is sound is kept
                 self._redo(title, error)
             else:
                 return
-        self._attempt(title, told, last=True)
+        self._attempt(title, reported, last=True)
 
     def _redo(self, title: TitlePlan, error: DamagedError) -> None:
         """Uncommit all that is damaged beside a file that was found so, and report it."""
@@ -63,12 +63,12 @@ class LocalExecutor:
         for each in inspector.damage.values():
             self.run_log.redo(str(each))
 
-    def _attempt(self, title: TitlePlan, told: set[Failure], last: bool = False) -> None:
+    def _attempt(self, title: TitlePlan, reported: set[Failure], last: bool = False) -> None:
         """Run all open steps of a title.
 
         Args:
             title: The title.
-            told: Failures of its segments that were reported; those of this attempt are added.
+            reported: Failures of its segments that were reported; those of this attempt are added.
             last: Damage is a failure of the title like any other.
 
         Raises:
@@ -77,7 +77,7 @@ class LocalExecutor:
         step: StepName = "detect"
         try:
             for video in title.videos:
-                self._run_video(video, told)
+                self._run_video(video, reported)
             step = "adapt"
             hooks = self._hooks(title)
             self.run_log.count(commit_adapt(title, self.pack, self.config, self.storage, hooks))
@@ -91,7 +91,7 @@ class LocalExecutor:
             log.debug("step %s failed on %s", step, title.title_id, exc_info=True)
             self.run_log.fail(failure_of(title.where, step, error))
 
-    def _run_video(self, video: VideoPlan, told: set[Failure]) -> None:
+    def _run_video(self, video: VideoPlan, reported: set[Failure]) -> None:
         if not self.storage.is_committed(video.track_folder):
             for job in video.jobs():
                 self._show("detect", video.video_id, job.index, len(video.segments))
@@ -100,8 +100,8 @@ class LocalExecutor:
         done = commit_track(video, self.config, self.storage)
         self.run_log.count(done.work)
         for failure in done.failures:
-            if failure not in told:
-                told.add(failure)
+            if failure not in reported:
+                reported.add(failure)
                 self.run_log.fail(failure, new=done.work is not None)
 
     def _hooks(self, title: TitlePlan) -> Hooks:

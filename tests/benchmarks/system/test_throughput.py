@@ -1,4 +1,4 @@
-"""How the costs of a run are told apart."""
+"""How the costs of a run are divided."""
 
 from __future__ import annotations
 

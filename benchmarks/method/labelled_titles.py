@@ -1,4 +1,4 @@
-"""Titles whose tracks are labelled, clip by clip or rendered, for scripts that look at tracks.
+"""Titles whose tracks are labelled, clip by clip or rendered, for scripts that read tracks.
 
 They are seen by the default pack. Tracks stay whole, because labels are of whole tracks.
 """

@@ -207,12 +207,12 @@ class TrackOutputs(Rows):
     teacher: F32  # (k, o) mean P over the plain crops of a track
     student: F32  # (k, o) mean Q over the plain crops of a track
     within: F64  # (k,) METHOD 4.2 over the plain crops; for a track of one crop, over its views
-    within_views: F64  # (k,) METHOD 4.2 between two augmented views of distinct crops
+    within_views: F64  # (k,) METHOD 4.2 between a crop and the mirror image of another
     output: F32  # (k, o) mean head output z
     embedding: F32  # (k, d) unit mean embedding of the adapted encoder
     pretrained: F32  # (k, d) unit mean embedding of the pretrained encoder
-    pretrained_views: F64  # (k,) mean cosine distance, pretrained encoder, between two augmented
-    # views of distinct crops; for a track of one crop, between two views of that crop
+    pretrained_views: F64  # (k,) mean cosine distance, pretrained encoder, between a crop and the
+    # mirror image of another; for a track of one crop, of itself
     quality: F32  # (k,) METHOD 3.1-3.2, pretrained encoder, in [0, 1]
     score: F32  # (k,) mean score of the detector; nan: unknown
     recognisability: F32  # (k,) mean, in [0, 1], see core.prior; 1 where the pack has no prior

@@ -55,7 +55,7 @@ from vcn_ray.rows.segment_rows import (
 from vcn_ray.rows.video_rows import JoinedVideo, Links, VideoTables, join_segments, video_tables
 from vcn_ray.schema import SCHEMA_VERSION
 
-METHOD_VERSION = "7"
+METHOD_VERSION = "8"
 """Raised whenever the code gives other rows for the same input and settings."""
 
 DETECT_BATCH = 8  # analysed frames given to the detector at once

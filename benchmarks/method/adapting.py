@@ -24,7 +24,7 @@ from vcn_ray.learn.heads import Head, Projection, Student
 from vcn_ray.learn.hooks import Hooks
 from vcn_ray.learn.loss import Temperatures
 from vcn_ray.learn.training import EpochRecord
-from vcn_ray.learn.views import OUTPUT_VIEWS
+from vcn_ray.learn.views import FIRST_AUGMENTED, PLAIN
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.records import F64
 
@@ -48,6 +48,9 @@ class AdaptedFilm:
     def train_seconds(self) -> float:
         """Seconds for the rest: training, matching, outputs."""
         return sum(self.adapted.seconds.values()) - self.encode_seconds
+
+
+CROP_VIEWS = (PLAIN, FIRST_AUGMENTED, FIRST_AUGMENTED + 1)
 
 
 class CropOutputs(NamedTuple):
@@ -112,11 +115,11 @@ def crop_outputs(film: Film, bench: Bench, config: AdaptConfig, adapted: Adapted
     """
     tuned, student = load_model(bench.encoder, adapted)
     encoded = encode_film(film, bench, config).views
-    embeddings = encoded.pretrained.embeddings[list(OUTPUT_VIEWS)]
+    embeddings = encoded.pretrained.embeddings[list(CROP_VIEWS)]
     if tuned is not bench.encoder:
         views = encoded.views
         views = views.with_encoder(tuned) if config.encoder == "all" else views
-        embeddings = views.encode(tuned, OUTPUT_VIEWS, lambda progress: None).embeddings
+        embeddings = views.encode(tuned, CROP_VIEWS, lambda progress: None).embeddings
     outputs = np.stack([student.outputs(view) for view in embeddings])
     return CropOutputs(embeddings.cpu().numpy().astype(np.float64), outputs.astype(np.float64))
 

@@ -53,7 +53,7 @@ class StoredViews(CropViews):
     def restore(self, activations: Tensor) -> None:
         """Use these activations (v, m, ...) as those of the first v views."""
         self._kept = activations.to(self.device)
-        self._filled, self._rounded = len(activations), True
+        self._filled, self._seen = len(activations), self.count
 
 
 @dataclass(frozen=True, eq=False)

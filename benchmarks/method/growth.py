@@ -34,7 +34,7 @@ from vcn_ray.learn.adapt_config import AdaptConfig
 from vcn_ray.learn.heads import fallback_student
 from vcn_ray.learn.loss import Temperatures
 from vcn_ray.learn.outputs import CropEmbeddings, track_outputs
-from vcn_ray.learn.views import FIRST_AUGMENTED, MIRRORED, OUTPUT_VIEWS, PLAIN, EncodedViews
+from vcn_ray.learn.views import OUTPUT_VIEWS, PLAIN, EncodedViews
 from vcn_ray.records import TrackOutputs
 
 TRACKS = (10, 30, 100, 300, 1000)
@@ -121,10 +121,7 @@ def untrained_outputs(
     generator = torch.Generator().manual_seed(seed)
     student = fallback_student(embeddings[PLAIN], config.outputs, temperatures, generator)
     shown = embeddings[list(OUTPUT_VIEWS)]
-    crops = CropEmbeddings(
-        *(shown[0], shown[1], shown[2:]),
-        *(embeddings[PLAIN], embeddings[MIRRORED], embeddings[FIRST_AUGMENTED:]),
-    )
+    crops = CropEmbeddings(*shown, *shown)
     cues = rate_crops(encoded, prior)
     return track_outputs(student, crops, cues, film.title.track)
 

@@ -119,7 +119,7 @@ def made_block(cast: Cast, people: I64, rng: np.random.Generator) -> dict[str, A
         return (group_sums(rows, track, k) / CROPS).astype(np.float32)
 
     encoder = near(cast.encoder[people], ENCODER_NOISE)[track]
-    views = [unit_rows(near(encoder, 1.5 * ENCODER_NOISE)) for _ in range(2)]
+    views = [unit_rows(near(encoder, 1.3 * ENCODER_NOISE)) for _ in range(2)]
     hidden = near(cast.head[people], HEAD_NOISE)[track]
     z = unit_rows(near(hidden, HEAD_NOISE)) @ cast.last
     soft = soft_assign(z, np.zeros(z.shape[1]), TAU_T, TAU_S)

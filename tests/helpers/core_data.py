@@ -42,15 +42,15 @@ def made_title(
     crops: int = 6,
     seed: int = 0,
     noise: float = 0.7,
-    wobble: float = 1.5,
+    wobble: float = 1.3,
     offset: float = 0.0,
 ) -> TrackOutputs:
     """Tracks of people given as their numbers, one for each track.
 
     The encoder puts people in random directions, tracks at `noise` from their person and views
     of crops at `wobble` times that from their track, all moved by `offset` along one common
-    direction, as some encoders do. By default tracks of a person lie as far apart as views in a
-    track, strangers 2.4 times as far, as measured on films. The head takes away most of the
+    direction, as some encoders do. By default tracks of a person lie 1.3 times as far apart as
+    views in a track, strangers 3 times, as measured on films. The head takes away most of the
     title's mean, as centering does.
     """
     rng = np.random.default_rng(seed)

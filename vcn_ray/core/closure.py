@@ -115,7 +115,7 @@ def thresholds(outputs: TrackOutputs, label: I64) -> F64:
 
     Returns:
         (n,) float64; a cluster of one track keeps that track's `within`, which for a single crop is
-        the mean over its augmented views.
+        that between it and its mirror image.
     """
     size = np.bincount(label)
     result = group_sums(outputs.within, label, len(size))

@@ -43,11 +43,11 @@ COPY_SDS = 7.0
 
 In standard deviations of the prior; see benchmarks/method/copies.py."""
 
-COPY_FACTOR = 0.5
+COPY_FACTOR = 0.65
 """Without a prior: two tracks are one face if closer than this times the view distance.
 
-On films, a track and its own mirrored or edited copy are 0.1 to 0.5 times the view distance apart,
-two people in one frame at least 0.75 times."""
+On films, a track and its own mirrored or edited copy are 0.1 to 0.65 times the view distance apart,
+two people in one frame at least as far as it."""
 
 CENTROID_SDS = 3.5
 """Centroids must be closer than the title's strangers by so many of their standard deviations."""
@@ -78,14 +78,14 @@ class FusionConfig:
 class CutConfig:
     """How the cut is learned. One setting for every title and every pack."""
 
-    view_factor: Positive = 1.6  # first cut of a pack without a prior, over the view distance:
-    # tracks of one person are 0.5 to 1.3 times it apart on average, strangers 1.9 to 3.1 times, for
+    view_factor: Positive = 2.1  # first cut of a pack without a prior, over the view distance:
+    # tracks of one person are 0.7 to 1.7 times it apart on average, strangers 2.5 to 4 times, for
     # encoders whose distances differ by a factor of ten
     prior_tracks: Positive = 50.0  # the prior of the pack weighs as much as a title of so many
     # tracks shows by itself; four times the number gives the same results on real clips
     cannot_link_penalty: Positive = 1.0  # added to the distance of two tracks that share a frame,
     # in units of the cut: a veto between single tracks, one voice among many between clusters
-    min_reach: NonNegative = 0.95  # mean distance inside clusters, over the view distance, below
+    min_reach: NonNegative = 1.25  # mean distance inside clusters, over the view distance, below
     # which learning stops: where people overlap, it would tighten and split clusters without end
     fusion: FusionConfig = field(default_factory=FusionConfig)
 
@@ -225,10 +225,10 @@ def _with_sizes(merges: list[Merge], tracks: int) -> list[Merge]:
 
 
 def view_distance(outputs: TrackOutputs) -> float:
-    """Return the mean cosine distance, pretrained encoder, of two augmented views inside a track.
+    """Return the mean cosine distance, pretrained encoder, of crops and mirror images in a track.
 
-    It is taken over tracks with several crops, whose views are of different crops, if there are
-    any.
+    It is taken over tracks with several crops, where the mirror image is of another crop, if there
+    are any.
     """
     several = outputs.crops > 1
     views = outputs.pretrained_views[several] if several.any() else outputs.pretrained_views
@@ -274,8 +274,8 @@ def learn_fusion(
     A partition leaves out the pairs of one person that are far apart, so people look tighter than
     they are. Where people are well separated, that costs nothing; where they overlap, each round
     would split them further. But tracks of one person are hardly closer to each other than two
-    augmented views of one track, so learning stops when it has made clusters tighter than that
-    (`min_reach`).
+    crops of one track, one of them mirrored, so learning stops when it has made clusters tighter
+    than that (`min_reach`).
 
     Args:
         spaces: s distances of k tracks, that of the pretrained encoder first.

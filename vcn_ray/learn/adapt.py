@@ -34,11 +34,11 @@ from vcn_ray.learn.pairs import RatedTitle
 from vcn_ray.learn.rounds import Rounds
 from vcn_ray.learn.training import EpochRecord
 from vcn_ray.learn.views import (
-    FIRST_AUGMENTED,
     MIRRORED,
     OUTPUT_VIEWS,
     PLAIN,
     EncodedViews,
+    add_augmented,
     encode_views,
 )
 from vcn_ray.models.backbones import Backbone
@@ -95,10 +95,9 @@ def adapt(  # noqa: PLR0913 - the title, the networks, and what is known of both
         timer = Timer(None, next(encoder.parameters()).device)
         return Adapted(nothing, title, {}, (), (), ("empty",), {}, timer.peak_bytes())
     if prior and config.matcher == "partition" and title.tracks < config.min_tracks:
-        # Nothing is trained: only the views of the outputs are needed, and no activations.
-        few = len(OUTPUT_VIEWS) - FIRST_AUGMENTED
-        config = replace(config, augmented_views=few, encoder="frozen")
-    encoded = encode_views(title, encoder, config, seed=seed, hooks=hooks)
+        config = replace(config, encoder="frozen")  # nothing is trained: keep no activations
+    # A title that is not trained on needs no augmented views.
+    encoded = encode_views(title, encoder, config, seed=seed, augmented=False, hooks=hooks)
     return adapt_encoded(encoded, config, cut, seed=seed, prior=prior, hooks=hooks)
 
 
@@ -155,11 +154,13 @@ def _train(rounds: Rounds) -> _Trained:
         return _Trained(_fallback(rounds), encoder)
     if rounds.title.prior and config.matcher == "partition" and not rounds.history:
         untrained = _fallback(rounds)
-        # Before tracks are split, or views that `adapt` left out might be missing.
+        # As many tracks as before they were split, or activations that `adapt` did not keep might
+        # be missing.
         if min(rounds.title.core.sum(), rounds.encoded.title.tracks) < config.min_tracks:
             return _Trained(untrained, encoder, ("few_tracks",))
         if rounds.match(untrained).all_apart():  # nobody comes back: there is nothing to learn
             return _Trained(untrained, encoder, ("nobody_returns",))
+    rounds.encoded = add_augmented(rounds.encoded, rounds.timer)
     student = rounds.train_head()
     if student is None:
         return _Trained(_fallback(rounds), encoder, ("collapsed",))
@@ -232,7 +233,7 @@ def _describe(rounds: Rounds, trained: _Trained) -> Adapted:
 
 
 def _encode_adapted(rounds: Rounds, encoder: Backbone) -> Tensor:
-    """Embed OUTPUT_VIEWS of all crops by the encoder at the end of training, (4, m, d)."""
+    """Embed OUTPUT_VIEWS of all crops by the encoder at the end of training, (2, m, d)."""
     encoded, views = rounds.encoded, rounds.encoded.views
     if encoder is encoded.encoder:
         return encoded.pretrained.embeddings[list(OUTPUT_VIEWS)]

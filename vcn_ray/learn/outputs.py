@@ -32,15 +32,13 @@ class CropEmbeddings(NamedTuple):
 
     plain: Tensor  # (m, d)
     mirrored: Tensor  # (m, d)
-    augmented: Tensor  # (v, m, d) of two or more augmented views
     pretrained: Tensor  # (m, d) plain
     pretrained_mirrored: Tensor  # (m, d)
-    pretrained_augmented: Tensor  # (u, m, d)
 
     def rows(self, rows: I64) -> CropEmbeddings:
         """Return the embeddings of some of the crops, on the CPU."""
         index = torch.from_numpy(rows).to(self.plain.device)
-        return CropEmbeddings(*(part.index_select(-2, index).cpu() for part in self))
+        return CropEmbeddings(*(part.index_select(0, index).cpu() for part in self))
 
 
 class CropCues(NamedTuple):
@@ -142,9 +140,12 @@ def _some_tracks(
     means = TrackMeans(track, cues.recognisability)
     outputs = student.outputs(crops.plain)
     plain = student.soft(outputs)
-    within_views = means.loss([student.soft(student.outputs(view)) for view in crops.augmented])
+    within_views = means.loss([plain, student.soft(student.outputs(crops.mirrored))])
     # The loss is minus a dot product, whatever the vectors: with embeddings, minus their cosine.
-    views = [SoftAssignments(view.numpy(), view.numpy()) for view in crops.pretrained_augmented]
+    views = [
+        SoftAssignments(view.numpy(), view.numpy())
+        for view in (crops.pretrained, crops.pretrained_mirrored)
+    ]
     return TrackOutputs(
         crops=means.crops,
         teacher=means.of(plain.teacher),

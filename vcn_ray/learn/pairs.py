@@ -141,6 +141,7 @@ NO_MATCHES = Matches(np.zeros((0, 2), np.int64), None)
 def find_matches(
     student: Student,
     crops: CropEmbeddings,
+    augmented: Tensor,
     title: RatedTitle,
     config: AdaptConfig,
     cut: CutConfig,
@@ -150,6 +151,7 @@ def find_matches(
     Args:
         student: In its current state.
         crops: Embeddings of the title's crops.
+        augmented: (v, m, d) of augmented views of the same crops, for "gaussian".
         title: Its tracks, which of them share a frame, and which can be trusted.
         config: The matcher, and the settings of "gaussian".
         cut: The settings of "partition".
@@ -167,8 +169,8 @@ def find_matches(
     if config.matcher == "gaussian":
         # Augmented views match three times as many tracks as plain crops do, as purely.
         # The paper does not use which tracks share a frame.
-        rows = crops.augmented.flatten(0, 1).cpu().numpy()
-        track = np.tile(title.crops.track, len(crops.augmented))
+        rows = augmented.flatten(0, 1).cpu().numpy()
+        track = np.tile(title.crops.track, len(augmented))
         found = match_gaussian(rows, track, config.match)
         return Matches(found[title.core[found].all(axis=1)], None)
     return NO_MATCHES

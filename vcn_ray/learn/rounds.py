@@ -6,6 +6,7 @@ It knows one title's views and tracks; not how tracks are matched or what become
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -39,9 +40,7 @@ from vcn_ray.learn.training import (
 )
 from vcn_ray.learn.views import (
     FIRST_AUGMENTED,
-    MIRRORED,
     OUTPUT_VIEWS,
-    PLAIN,
     TAIL_VIEWS,
     EncodedViews,
 )
@@ -137,7 +136,7 @@ class Rounds:
             name="encoder",
             learner=learner,
             inputs=views.activations if tail else views.images,
-            views=TAIL_VIEWS if tail else views.count,
+            views=min(TAIL_VIEWS, views.count) if tail else views.count,
             rounds=1,
             epochs=config.encoder_epochs,
             batch_pairs=config.encoder_batch_pairs,
@@ -194,19 +193,20 @@ class Rounds:
         return sum(epoch.round == len(self.matches) - 1 for epoch in self.history)
 
     def crops(self, adapted: Tensor) -> CropEmbeddings:
-        """Return OUTPUT_VIEWS by an adapted encoder, (4, m, d), beside the pretrained ones."""
-        known = self.encoded.pretrained.embeddings
-        return CropEmbeddings(
-            *(adapted[0], adapted[1], adapted[2:]),
-            *(known[PLAIN], known[MIRRORED], known[FIRST_AUGMENTED:]),
-        )
+        """Return OUTPUT_VIEWS by an adapted encoder, (2, m, d), beside the pretrained ones."""
+        return CropEmbeddings(*adapted, *self._known(OUTPUT_VIEWS))
+
+    def _known(self, views: Sequence[int]) -> Tensor:
+        """Return some views by the pretrained encoder, (v, m, d)."""
+        return self.encoded.pretrained.embeddings[list(views)]
 
     def match(self, student: Student) -> Matches:
         """Match tracks by the student's current state (METHOD 2.5)."""
         self.timer.report("match", 0.0)
         with self.timer.phase("match"):
-            crops = self.crops(self.encoded.pretrained.embeddings[list(OUTPUT_VIEWS)])
-            found = find_matches(student, crops, self.title, self.config, self.cut)
+            crops = self.crops(self._known(OUTPUT_VIEWS))
+            augmented = self.encoded.pretrained.embeddings[FIRST_AUGMENTED:]
+            found = find_matches(student, crops, augmented, self.title, self.config, self.cut)
             matches = self.ranks.agree(found)
         self.timer.report("match", 1.0)
         return matches

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -30,12 +30,12 @@ FIRST_AUGMENTED = 2
 """Number of the first augmented view. View 0 is the plain crop, view 1 its mirror image."""
 
 MIRRORED = 1
-OUTPUT_VIEWS = (PLAIN, MIRRORED, FIRST_AUGMENTED, FIRST_AUGMENTED + 1)
+OUTPUT_VIEWS = (PLAIN, MIRRORED)
 """The views that track outputs are computed from."""
 
 TAIL_VIEWS = FIRST_AUGMENTED + 2
-"""The tail trains on this many views, the first ones: they need two thirds of the activations of
-all, and include OUTPUT_VIEWS."""
+"""The tail trains on this many views at most, the first ones: they need two thirds of the
+activations of all, and include OUTPUT_VIEWS."""
 
 CACHE_TYPE = torch.float16
 """Type of cached activations, half the size of the trunk's own."""
@@ -62,7 +62,7 @@ class EncodedCrops(NamedTuple):
 
     embeddings: Tensor  # (v, m, d) unit, of v views
     lengths: Tensor  # (m,) of the plain view's embeddings before they were made unit vectors
-    stability: Tensor  # (m,) of the plain view under dropout, in [0, 1]; 0 where it is not rated
+    stability: Tensor  # (m,) of the plain view under dropout, in [0, 1]
 
 
 class CropViews:
@@ -99,7 +99,7 @@ class CropViews:
         self._ranks = ranks
         self._kept: Tensor | None = None  # (v, m, ...) activations of the first v views
         self._filled = 0  # number of views whose activations are in the cache
-        self._rounded = False  # true once computed activations are rounded as cached ones are
+        self._seen = 0  # number of views that were encoded: again, they are rounded as if cached
 
     @property
     def kept(self) -> int:
@@ -137,7 +137,10 @@ class CropViews:
     def _computed(self, rows: Tensor, views: Tensor) -> Tensor:
         with mixed_precision(self.device):
             activations = self._trunk(self._prepare(self.images(rows, views))).float()
-        return activations.to(CACHE_TYPE).float() if self._rounded else activations
+        if self._kept is not None:
+            again = views < self._seen
+            activations[again] = activations[again].to(CACHE_TYPE).float()
+        return activations
 
     def reserve(self, views: int, room: int) -> int:
         """Make `encode` cache the activations of the first views, as many as there is room for.
@@ -167,11 +170,14 @@ class CropViews:
 
         Args:
             encoder: The one given at the start, or one that differs in its tail only.
-            views: Their numbers, rising, the plain view first.
+            views: Their numbers, rising.
             tick: Called after each batch with the progress.
             meter: Rates the plain view; None: it is not rated.
+
+        Returns:
+            Lengths and stability are 0 where they are not known: without the plain view or a meter.
         """
-        facts: list[Tensor] = []
+        facts = [torch.zeros(self.crops, device=self.device)] * 2
         embeddings: list[Tensor] = []
         own = range(self.crops)[self._ranks.part(self.crops)]
         for done, view in enumerate(views):
@@ -193,7 +199,7 @@ class CropViews:
                 facts = [self._ranks.all_gather(part, self.crops) for part in joined[1:]]
             embeddings.append(self._ranks.all_gather(joined[0], self.crops))
             self._keep(view, own)
-        self._rounded = self._kept is not None
+        self._seen = max(self._seen, *(view + 1 for view in views))
         return EncodedCrops(torch.stack(embeddings), *facts)
 
     def _keep(self, view: int, own: range) -> None:
@@ -209,7 +215,7 @@ class CropViews:
         """Return the same views for an encoder with another trunk, and with an empty cache."""
         views = copy.copy(self)
         views._prepare, views._trunk = encoder.prepare, encoder.frozen_trunk()
-        views._kept, views._filled, views._rounded = None, 0, False
+        views._kept, views._filled, views._seen = None, 0, 0
         return views
 
 
@@ -220,7 +226,7 @@ class EncodedViews:
     title: TitleCrops
     encoder: Backbone  # as the pack ships it
     views: CropViews
-    pretrained: EncodedCrops  # of all views
+    pretrained: EncodedCrops  # of all views, or of OUTPUT_VIEWS alone
     seconds: float
     peak_bytes: int = 0  # of memory, while encoding
 
@@ -231,6 +237,7 @@ def encode_views(
     config: AdaptConfig,
     *,
     seed: int,
+    augmented: bool = True,
     hooks: Hooks = NO_HOOKS,
 ) -> EncodedViews:
     """Draw the views of METHOD 2.2 and encode them; they depend on no training setting.
@@ -240,6 +247,7 @@ def encode_views(
         encoder: In eval mode; everything is computed on its device.
         config: How crops are changed, how many views, and which part of the encoder is trained.
         seed: Of the changes.
+        augmented: Whether to encode the augmented views too, which only training needs.
         hooks: Progress, and the processes that encode together.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -251,10 +259,28 @@ def encode_views(
             title.crops, encoder, config.augment, config.augmented_views, generator, ranks
         )
         if config.encoder == "tail":
-            views.reserve(TAIL_VIEWS, config.cache_bytes)
+            views.reserve(min(TAIL_VIEWS, views.count), config.cache_bytes)
         meter = StabilityMeter(
             config.quality_passes, config.quality_dropout, seed + STABILITY_STREAM
         )
-        encoded = views.encode(encoder, range(views.count), partial(timer.report, "views"), meter)
+        chosen = range(views.count) if augmented else OUTPUT_VIEWS
+        encoded = views.encode(encoder, chosen, partial(timer.report, "views"), meter)
     seconds, peak = timer.seconds["views"], timer.peak_bytes()
     return EncodedViews(title, encoder, views, encoded, seconds, peak)
+
+
+def add_augmented(encoded: EncodedViews, timer: Timer) -> EncodedViews:
+    """Encode the augmented views where they are missing.
+
+    Args:
+        encoded: As it is from `encode_views`.
+        timer: Takes the time and the progress.
+    """
+    views, known = encoded.views, encoded.pretrained.embeddings
+    if len(known) == views.count:
+        return encoded
+    with timer.phase("views"):
+        missing, tick = range(len(known), views.count), partial(timer.report, "augmented")
+        added = views.encode(encoded.encoder, missing, tick).embeddings
+    joined = encoded.pretrained._replace(embeddings=torch.cat([known, added]))
+    return replace(encoded, pretrained=joined)

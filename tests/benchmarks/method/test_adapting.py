@@ -51,9 +51,9 @@ def test_passes_are_counted_from_settings_and_epochs() -> None:
     frozen = count_passes(film.title, config, (), kept=4)
     assert frozen == Passes(trunk=128, tail=128, project=256, train_tail=0, train_all=0)
     tail = count_passes(film.title, config, (epoch, epoch), kept=4)
-    assert tail == Passes(trunk=128, tail=128 + 96 + 128, project=256, train_tail=96, train_all=0)
+    assert tail == Passes(trunk=128, tail=128 + 96 + 64, project=256, train_tail=96, train_all=0)
     some = count_passes(film.title, config, (epoch, epoch), kept=1)
-    assert some == tail._replace(trunk=128 + 72 + 96)
+    assert some == tail._replace(trunk=128 + 72 + 32)
     whole = count_passes(film.title, replace(config, encoder="all"), (epoch,), kept=0)
-    assert whole == Passes(128 + 48 + 128, 128 + 48 + 128, 256, 0, 48)
+    assert whole == Passes(128 + 48 + 64, 128 + 48 + 64, 256, 0, 48)
     assert floor_seconds(tail, bench, config) > 0

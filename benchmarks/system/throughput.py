@@ -7,11 +7,13 @@ changes them less than wall time. A row is a film; --sample adds the film of `vc
 --reel the sample film and the videos of a folder in one film of 1080 lines.
 
 "decode" is decoding every frame and nothing else, "detector" the pack's detector on the frames that
-a run analyses, "encoder" one pass of the pack's encoder over the crops that it samples. "index" is
-`vcn index --local` in a process of its own, "start-up" the import of its modules alone. The
-limit is decode and detector; "limit / index" is the fraction of the run that they would take.
-"loop" is the plain program: every frame, at full size, through detector, aligner and encoder, and
-DBSCAN of scikit-learn over the faces, cut where the pack's prior says.
+a run analyses, "encoder" one pass of the pack's encoder over the crops that it samples. "start-up"
+is the import of the modules of `vcn index`; "index" is `vcn index --local` in a process of its own,
+without start-up; "adapt" is the part of it that belongs to a title, and "detect" the rest, with
+decoding and tracking. The limit is decode and detector; "limit / detect" and "limit / index" are
+the fractions that they would take. "loop" is the plain program: every frame, at full size, through
+detector, aligner and encoder, and DBSCAN of scikit-learn over the faces, cut where the pack's prior
+says. "h a core-hour" are hours of video that a core indexes in an hour, with start-up.
 
 The second table has the parts of the same run, again in this process, with the decoder in it too.
 Time of a part excludes that of parts inside it; "other" is what no part has.
@@ -75,14 +77,18 @@ COSTS = {
     "encoder": ".1f",
     "start-up": ".1f",
     "index": ".1f",
+    "detect": ".1f",
+    "adapt": ".1f",
+    "limit / detect": ".2f",
     "limit / index": ".2f",
-    "limit / (index - start-up)": ".2f",
+    "h a core-hour": ".1f",
     "people": "",
     "loop": ".1f",
+    "loop / detect": ".1f",
     "loop / index": ".1f",
     "loop people": "",
 }
-PARTS = (
+VIDEO_PARTS = (
     "decode",
     "scale",
     "signals",
@@ -91,13 +97,9 @@ PARTS = (
     "rows and JPEG",
     "write tables",
     "track",
-    "augment",
-    "encoder",
-    "stability",
-    "rest of adapt",
-    "cluster",
-    "other",
 )
+TITLE_PARTS = ("augment", "encoder", "stability", "rest of adapt", "cluster")
+PARTS = (*VIDEO_PARTS, *TITLE_PARTS, "other")
 
 
 class Floor(NamedTuple):
@@ -189,22 +191,28 @@ def measure(
     loop = None if options.no_loop else run_loop(film, pack)
     say(f"{film.stem}: parts of a run")
     parts = profile(film, config, folder / f"{film.stem}-parts")
-    limit = floor.decode + floor.detector
+    limit, run = floor.decode + floor.detector, total - start_up
+    adapt = sum(float(parts[name] or 0) for name in TITLE_PARTS)
+    seconds = plan_segments(str(film), decode)[-1].end_seconds
     return {
         "film": film.stem,
-        "video s": plan_segments(str(film), decode)[-1].end_seconds,
+        "video s": seconds,
         "frames": floor.frames,
         "analysed": floor.analysed,
         "decode": floor.decode,
         "detector": floor.detector,
         "encoder": encoder,
         "start-up": start_up,
-        "index": total,
-        "limit / index": limit / total,
-        "limit / (index - start-up)": limit / (total - start_up),
+        "index": run,
+        "detect": run - adapt,
+        "adapt": adapt,
+        "limit / detect": limit / (run - adapt),
+        "limit / index": limit / run,
+        "h a core-hour": seconds / total,
         "people": title.people.num_rows,
         "loop": loop and loop.seconds,
-        "loop / index": loop and loop.seconds / total,
+        "loop / detect": loop and loop.seconds / (run - adapt),
+        "loop / index": loop and loop.seconds / run,
         "loop people": loop and loop.people,
     }, {"film": film.stem, **parts}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -74,18 +75,28 @@ class SegmentFrames:
     Attributes:
         problems: One line per problem, complete once the iteration has ended; empty if every frame
             was read.
+        decoder_seconds: CPU time of the iteration so far.
     """
 
     def __init__(
         self, source: Source, segment: Segment, config: DecodeConfig, max_pixels: int
     ) -> None:
         self.problems: list[str] = []
+        self.decoder_seconds = 0.0
         self._source = source
         self._segment = segment
         self._config = config
         self._max_pixels = max_pixels
 
     def __iter__(self) -> Iterator[DecodedFrame]:
+        began = time.process_time()
+        for frame in self._frames():
+            self.decoder_seconds += time.process_time() - began
+            yield frame
+            began = time.process_time()
+        self.decoder_seconds += time.process_time() - began
+
+    def _frames(self) -> Iterator[DecodedFrame]:
         self.problems.clear()
         with open_video(self._source, self._config.decoder_threads, self._max_pixels) as video:
             converter = _Converter(video, self._config)

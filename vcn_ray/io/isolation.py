@@ -48,9 +48,15 @@ class IsolationConfig:
 
 
 class Frames(Protocol):
-    """A segment's frames in order of presentation; `problems` is complete once they have ended."""
+    """A segment's frames in order of presentation.
+
+    Attributes:
+        problems: Complete once the frames have ended.
+        decoder_seconds: CPU time, complete likewise.
+    """
 
     problems: list[str]
+    decoder_seconds: float
 
     def __iter__(self) -> Iterator[DecodedFrame]: ...
 
@@ -115,12 +121,14 @@ class IsolatedFrames:
 
     Attributes:
         problems: As of SegmentFrames.
+        decoder_seconds: As of SegmentFrames; of the child process.
     """
 
     def __init__(
         self, source: Source, segment: Segment, config: DecodeConfig, limits: IsolationConfig
     ) -> None:
         self.problems: list[str] = []
+        self.decoder_seconds = 0.0
         self._source = source
         self._segment = segment
         self._config = config
@@ -137,9 +145,11 @@ class IsolatedFrames:
             "cpu_seconds": limits.cpu_seconds + cpu_seconds,
         }
         with borrowed(_ring_bytes(self._config, limits)) as decoder:
+            before = decoder.cpu_seconds()
             for message in _run(decoder, job, self._source, limits):
                 if message.kind == "end":
                     self.problems += [str(line) for line in message.content["problems"]]
+                    self.decoder_seconds += decoder.cpu_seconds() - before
                 else:
                     yield _take_frame(message.content, decoder)
 

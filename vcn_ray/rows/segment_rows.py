@@ -35,6 +35,8 @@ class SegmentTables:
     detections: pa.Table
     frames: pa.Table
     problems: tuple[str, ...] = ()  # parts that could not be read, a line each
+    decoder_seconds: float = 0.0  # CPU time
+    detector_seconds: float = 0.0  # CPU time
 
 
 FaceRow = dict[str, Any]

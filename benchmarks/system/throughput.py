@@ -30,7 +30,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -41,6 +40,7 @@ import torch
 
 from benchmarks.command import add_pack, make_parser, read_options, save
 from benchmarks.report import Cell, Report, say
+from benchmarks.system.reels import write_reel
 from vcn_ray.api import index
 from vcn_ray.config import RunConfig, load_config, part_of, with_pack
 from vcn_ray.core.signals import SignalReader
@@ -62,8 +62,6 @@ from vcn_ray.run.process import prepare_process
 from vcn_ray.run.stored import StoredTitle, read_title
 from vcn_ray.sample.film import write_sample
 
-REEL_SIZE = (1920, 1080)
-REEL_RATE = 24
 ENCODER_BATCH = 16
 LOOP_MIN_SAMPLES = 5  # of DBSCAN
 
@@ -153,25 +151,6 @@ def chosen_films(options: argparse.Namespace, folder: Path) -> list[Path]:
     if not films:
         raise SystemExit("give a film, --sample or --reel")
     return films
-
-
-def write_reel(videos: Sequence[Path], path: Path) -> Path:
-    """Join videos, each scaled to REEL_SIZE, into one film."""
-    say(f"joining {len(videos)} videos")
-    with av.open(str(path), "w") as film:
-        stream = film.add_stream("libx264", REEL_RATE, options={"crf": "21", "preset": "medium"})
-        stream.width, stream.height = REEL_SIZE
-        stream.pix_fmt, stream.codec_context.thread_count = "yuv420p", 2
-        number = 0
-        for video in videos:
-            with av.open(str(video)) as source:
-                for frame in source.decode(video=0):
-                    scaled = frame.reformat(*REEL_SIZE, format="yuv420p")
-                    scaled.pts, scaled.time_base = number, Fraction(1, REEL_RATE)
-                    film.mux(stream.encode(scaled))
-                    number += 1
-        film.mux(stream.encode(None))
-    return path
 
 
 def measure(

@@ -27,9 +27,13 @@ def cpu_model() -> str:
     return "unknown CPU"
 
 
-def peak_resident() -> float:
-    """Peak resident memory of this process in MiB; memory before its start does not count."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+def peak_resident(pid: int | None = None) -> float:
+    """Peak resident memory of a process in MiB; memory before its start does not count.
+
+    Args:
+        pid: Its number; None: this process.
+    """
+    lines = Path(f"/proc/{pid or 'self'}/status").read_text(encoding="ascii").splitlines()
     (line,) = [line for line in lines if line.startswith("VmHWM:")]
     return int(line.split()[1]) / 1024
 

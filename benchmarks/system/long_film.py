@@ -136,7 +136,7 @@ def run(film: Path, output: Path, pack: str, workers: int) -> Cost:
 
 @contextmanager
 def watched(cost: Cost, value: str) -> Iterator[None]:
-    """Look at the memory of marked processes until the block ends."""
+    """Note the memory of marked processes until the block ends."""
     ended = threading.Event()
 
     def look() -> None:

@@ -79,6 +79,7 @@ AXES = {
     ),
 }
 LIMITS = {"cluster": SQUARE}
+MIN_SIZES = 4  # of a fit of three numbers with a standard error
 REPEATS = 9  # of the first and the last segment
 
 FITS = {
@@ -110,7 +111,7 @@ class Growth(NamedTuple):
     """A fit of `offset + b * size ** exponent`."""
 
     exponent: float
-    error: float | None  # standard error; None: too few sizes
+    error: float  # standard error
     offset: float
 
 
@@ -224,7 +225,7 @@ def fit_row(curve: Curve) -> Row:
         "sizes": f"{curve.sizes[0]:g} to {curve.sizes[-1]:g}",
         "limit": limit,
     }
-    if len(curve.sizes) < 3:
+    if len(curve.sizes) < MIN_SIZES:
         return row
     growth = fit_growth(curve.sizes, curve.seconds)
     steps = np.diff(np.log(curve.seconds[-2:])) / np.diff(np.log(curve.sizes[-2:]))
@@ -241,7 +242,7 @@ def fit_growth(sizes: Sequence[float], seconds: Sequence[float]) -> Growth:
     """Fit `a + b * size ** p` to costs, by least squares of the logarithms.
 
     Args:
-        sizes: Rising, three at least.
+        sizes: Rising, MIN_SIZES at least.
         seconds: CPU seconds at each.
     """
     x = np.array(sizes) / sizes[-1]
@@ -253,8 +254,7 @@ def fit_growth(sizes: Sequence[float], seconds: Sequence[float]) -> Growth:
     start = (seconds[0] / 2, seconds[-1], 1.0)
     bounds = ([0, 0, 0], [max(seconds), 2 * max(seconds), 4])
     values, covariance = curve_fit(curve, x, y, start, bounds=bounds, x_scale=start)
-    error = float(np.sqrt(covariance[2, 2])) if len(sizes) > 3 else None
-    return Growth(float(values[2]), error, float(values[0]))
+    return Growth(float(values[2]), float(np.sqrt(covariance[2, 2])), float(values[0]))
 
 
 if __name__ == "__main__":

@@ -16,12 +16,13 @@ title; and the clustering of the made titles of `system.scale`. *titles*: a cata
 videos with a face and the same tiny encoder, indexed, indexed again when it is finished, and
 reported, in memory (/dev/shm) where there is such a folder.
 
-An exponent is the p of `cost = a + b * size ** p`, fitted by least squares to the logarithms of all
-sizes; `a`, at least 0, is what every run pays, such as a decoder's start, or the search of a
-picture without a face. So small sizes help to tell the offset apart instead of hiding the growth as
-they would in a line through the logarithms; "last step" is that slope between the two largest
-sizes, where the offset matters least. "±" is the standard error of p. "limit" is the largest
-exponent allowed: 1.1, or 2.1 where METHOD 4 compares all pairs of tracks.
+An exponent is the slope of log cost against log size by least squares, over the sizes from "from"
+on, where what every run pays, such as the start of decoders, hardly counts; a fit with an offset
+would need far less noise to tell the two apart. Faces are the exception, since the search of a
+picture without a face costs more than 20 faces do: their exponent is that of the whole cost.
+
+"±" is the standard error of the slope, "last step" the slope between the two largest sizes. "limit"
+is the largest exponent allowed: 1.1, or 2.1 where METHOD 4 compares all pairs of tracks.
 
 The third table has the first and the last segment of the longest film, of equal frames, each
 detected several times, by turns; the seconds are medians.
@@ -39,7 +40,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import curve_fit
+from scipy.stats import linregress
 
 from benchmarks.command import add_pack, make_parser, read_options, save
 from benchmarks.machine import cpu_seconds
@@ -57,39 +58,52 @@ class Axis(NamedTuple):
     words: str
     works: tuple[growth_works.Work, ...]
     sizes: tuple[int, ...]
+    fit_from: int  # smallest size that counts for the exponent
     quick: tuple[int, ...]
 
 
 AXES = {
     "minutes": Axis(
-        "minutes of video",
-        (growth_works.minutes_of_video,),
-        (1, 2, 4, 8, 16, 40, 120),
-        (1,),
+        words="minutes of video",
+        works=(growth_works.minutes_of_video,),
+        sizes=(1, 2, 4, 8, 16, 40, 120),
+        fit_from=4,
+        quick=(1,),
     ),
-    "faces": Axis("faces a frame", (growth_works.faces_a_frame,), (1, 2, 4, 8, 12, 16, 20), (1, 2)),
+    "faces": Axis(
+        words="faces a frame",
+        works=(growth_works.faces_a_frame,),
+        sizes=(1, 2, 4, 8, 12, 16, 20),
+        fit_from=4,
+        quick=(1, 2),
+    ),
     "tracks": Axis(
-        "tracks",
-        (growth_works.tables_of_tracks, growth_works.adaptation, growth_works.clustering),
-        (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000),
-        (100, 200),
+        words="tracks",
+        works=(growth_works.tables_of_tracks, growth_works.adaptation, growth_works.clustering),
+        sizes=(100, 300, 1_000, 3_000, 10_000, 30_000, 100_000),
+        fit_from=3_000,
+        quick=(100, 200),
     ),
     "titles": Axis(
-        "titles", (growth_works.titles_of_a_catalog,), (1, 10, 100, 1_000, 10_000), (1, 3)
+        words="titles",
+        works=(growth_works.titles_of_a_catalog,),
+        sizes=(1, 10, 100, 300, 1_000, 10_000),
+        fit_from=100,
+        quick=(1, 3),
     ),
 }
 LIMITS = {"cluster": SQUARE}
-MIN_SIZES = 4  # of a fit of three numbers with a standard error
+MIN_SIZES = 3  # of a slope with a standard error
 REPEATS = 9  # of the first and the last segment
 
 FITS = {
     "grows with": "",
     "work": "",
-    "sizes": "",
+    "from": "",
+    "to": "",
     "exponent": ".2f",
     "±": ".2f",
     "last step": ".2f",
-    "offset s": ".2f",
     "limit": ".1f",
     "within": "",
 }
@@ -108,11 +122,10 @@ Row = dict[str, Cell]
 
 
 class Growth(NamedTuple):
-    """A fit of `offset + b * size ** exponent`."""
+    """A line through costs and sizes, both on logarithmic axes."""
 
     exponent: float
     error: float  # standard error
-    offset: float
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -145,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             report.add(row)
     save(options, *reports)
     if options.plot:
-        options.plot.write_text(draw(curves), encoding="utf-8")
+        options.plot.write_text(draw(curves, legend_of(reports[0].rows)), encoding="utf-8")
 
 
 class Kept:
@@ -222,39 +235,40 @@ def fit_row(curve: Curve) -> Row:
     row: Row = {
         "grows with": curve.axis,
         "work": curve.work,
-        "sizes": f"{curve.sizes[0]:g} to {curve.sizes[-1]:g}",
         "limit": limit,
     }
-    if len(curve.sizes) < MIN_SIZES:
+    (fit_from,) = [axis.fit_from for axis in AXES.values() if axis.words == curve.axis]
+    sizes = [size for size in curve.sizes if size >= fit_from]
+    if len(sizes) < MIN_SIZES:
         return row
-    growth = fit_growth(curve.sizes, curve.seconds)
-    steps = np.diff(np.log(curve.seconds[-2:])) / np.diff(np.log(curve.sizes[-2:]))
+    growth = fit_growth(sizes, curve.seconds[-len(sizes) :])
     return row | {
+        "from": int(sizes[0]),
+        "to": int(sizes[-1]),
         "exponent": growth.exponent,
         "±": growth.error,
-        "last step": float(steps[0]),
-        "offset s": growth.offset,
+        "last step": fit_growth(sizes[-2:], curve.seconds[-2:]).exponent,
         "within": "yes" if growth.exponent <= limit else "no",
     }
 
 
+def legend_of(fits: Sequence[Row]) -> list[str]:
+    """The words for each curve: its work, and its exponent where it has one."""
+    return [
+        f"{row['work']}: {row['exponent']:.2f}" if row["exponent"] else str(row["work"])
+        for row in fits
+    ]
+
+
 def fit_growth(sizes: Sequence[float], seconds: Sequence[float]) -> Growth:
-    """Fit `a + b * size ** p` to costs, by least squares of the logarithms.
+    """The slope of the logarithm of costs against that of sizes.
 
     Args:
-        sizes: Rising, MIN_SIZES at least.
+        sizes: Rising.
         seconds: CPU seconds at each.
     """
-    x = np.array(sizes) / sizes[-1]
-    y = np.log(seconds)
-
-    def curve(x: Any, a: float, b: float, p: float) -> Any:
-        return np.log(a + b * x**p)
-
-    start = (seconds[0] / 2, seconds[-1], 1.0)
-    bounds = ([0, 0, 0], [max(seconds), 2 * max(seconds), 4])
-    values, covariance = curve_fit(curve, x, y, start, bounds=bounds, x_scale=start)
-    return Growth(float(values[2]), float(np.sqrt(covariance[2, 2])), float(values[0]))
+    line = linregress(np.log(sizes), np.log(seconds))
+    return Growth(float(line.slope), float(line.stderr))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ from html import escape
 from typing import NamedTuple
 
 WIDTH, HEIGHT = 460, 340  # of a panel
-LEFT, RIGHT, TOP, BOTTOM = 62, 16, 34, 78  # around its axes; the legend is below
+LEFT, RIGHT, TOP, BOTTOM = 62, 30, 38, 78  # around its axes; the legend is below
 COLUMNS = 2
+LEGEND = 132  # pixels from one entry to the next
 COLOURS = ("c0", "c1", "c2")
 STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #222; }
@@ -54,33 +55,40 @@ class Scale(NamedTuple):
         return self.start + part * (self.end - self.start)
 
 
-def draw(curves: Sequence[Curve]) -> str:
-    """Draw a panel for each axis, with a line for each work."""
+def draw(curves: Sequence[Curve], legend: Sequence[str]) -> str:
+    """Draw a panel for each axis, with a line for each work.
+
+    Args:
+        curves: The works.
+        legend: Words for each of them.
+    """
     axes = list(dict.fromkeys(curve.axis for curve in curves))
     rows = math.ceil(len(axes) / COLUMNS)
     width, height = COLUMNS * WIDTH, rows * HEIGHT
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">',
-        "<title>CPU seconds against minutes, faces, tracks and titles</title>",
+        "<title>CPU seconds by minutes of video, faces a frame, tracks and titles</title>",
         f"<style>{STYLE}</style>",
         f'<rect class="page" width="{width}" height="{height}"/>',
     ]
     for number, axis in enumerate(axes):
         x, y = number % COLUMNS * WIDTH, number // COLUMNS * HEIGHT
         parts.append(f'<g transform="translate({x} {y})">')
-        parts += _panel(axis, [curve for curve in curves if curve.axis == axis])
+        named = zip(curves, legend, strict=True)
+        parts += _panel(axis, [(curve, words) for curve, words in named if curve.axis == axis])
         parts.append("</g>")
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def _panel(axis: str, curves: Sequence[Curve]) -> list[str]:
+def _panel(axis: str, named: Sequence[tuple[Curve, str]]) -> list[str]:
+    curves = [curve for curve, _ in named]
     across = Scale(*_range(curves, "sizes"), LEFT, WIDTH - RIGHT)
     low, high = _range(curves, "seconds")
     up = Scale(
         10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high)), HEIGHT - BOTTOM, TOP
     )
     middle = (LEFT + WIDTH - RIGHT) / 2
-    parts = [_text(middle, 18, f"CPU seconds against {axis}", "middle", "title")]
+    parts = [_text(middle, 18, f"CPU seconds by {axis}", "middle", "title")]
     for value in _powers(up.low, up.high):
         y = up.at(value)
         parts.append(_line(LEFT, y, WIDTH - RIGHT, y, "grid"))
@@ -93,7 +101,7 @@ def _panel(axis: str, curves: Sequence[Curve]) -> list[str]:
     parts.append(_line(LEFT, TOP, LEFT, HEIGHT - BOTTOM, "axis"))
     parts.append(_text(middle, HEIGHT - BOTTOM + 36, axis, "middle"))
     parts += _guide(across, up)
-    for number, curve in enumerate(curves):
+    for number, (curve, words) in enumerate(named):
         colour = COLOURS[number % len(COLOURS)]
         places = [
             (across.at(size), up.at(seconds))
@@ -102,9 +110,9 @@ def _panel(axis: str, curves: Sequence[Curve]) -> list[str]:
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         parts.append(f'<polyline class="{colour}" points="{line}"/>')
         parts += [f'<circle class="{colour}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in places]
-        x = LEFT + number * 120
+        x = LEFT + number * LEGEND
         parts.append(_line(x, HEIGHT - 22, x + 18, HEIGHT - 22, colour, 2))
-        parts.append(_text(x + 24, HEIGHT - 18, curve.work))
+        parts.append(_text(x + 24, HEIGHT - 18, words))
     return parts
 
 

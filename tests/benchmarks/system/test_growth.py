@@ -25,18 +25,16 @@ from vcn_ray.steps import track_video
 SIZES = [100.0, 300.0, 1_000.0, 3_000.0, 10_000.0, 30_000.0]
 
 
-@pytest.mark.parametrize("exponent", [0.5, 1.0, 1.5, 2.0])
-@pytest.mark.parametrize("offset", [0.0, 0.2, 3.0])
-def test_an_exponent_is_told_apart_from_an_offset(exponent: float, offset: float) -> None:
-    noise = np.random.default_rng(0).normal(1, 0.01, len(SIZES))
-    seconds = (offset + 1e-3 * np.array(SIZES) ** exponent) * noise
-    growth = fit_growth(SIZES, list(seconds))
-    assert abs(growth.exponent - exponent) < max(3 * growth.error, 0.02)
-    assert growth.offset == pytest.approx(offset, rel=0.1, abs=0.1)
+@pytest.mark.parametrize("exponent", [0.5, 1.0, 2.0])
+def test_an_exponent_lies_within_its_standard_error(exponent: float) -> None:
+    noise = np.random.default_rng(0).normal(1, 0.05, len(SIZES))
+    growth = fit_growth(SIZES, list(1e-3 * np.array(SIZES) ** exponent * noise))
+    assert 0.002 < growth.error < 0.03
+    assert abs(growth.exponent - exponent) < 2 * growth.error
 
 
 def test_a_work_above_its_limit_is_marked() -> None:
-    square = [size**2 for size in SIZES]
+    square = [1e5 if size < 3_000 else size**2 for size in SIZES]  # small sizes do not count
     rows = [fit_row(Curve("tracks", work, SIZES, square, square)) for work in ("track", "cluster")]
     assert [row["exponent"] for row in rows] == [pytest.approx(2, abs=0.01)] * 2
     assert [row["last step"] for row in rows] == [pytest.approx(2)] * 2
@@ -81,14 +79,14 @@ def test_the_plot_is_svg_with_a_line_for_each_work() -> None:
         Curve("tracks", "adapt & more", [100, 1_000, 10_000], [1, 10, 100], [1, 1, 1]),
         Curve("faces a frame", "detect", [1, 2, 4], [3, 3, 3], [1, 1, 1]),
     ]
-    root = ElementTree.fromstring(draw(curves))
+    root = ElementTree.fromstring(draw(curves, ["cluster: 2.00", "adapt & more", "detect"]))
     lines = root.findall(".//{*}polyline")
     assert [len(line.attrib["points"].split()) for line in lines] == [3, 3, 3]
     rows = [point.split(",") for point in lines[0].attrib["points"].split()]
     assert [float(x) for x, _ in rows] == sorted(float(x) for x, _ in rows)
     assert [float(y) for _, y in rows] == sorted((float(y) for _, y in rows), reverse=True)
     words = [text.text for text in root.findall(".//{*}text")]
-    assert {"cluster", "adapt & more", "detect", "10,000"} <= set(words)
+    assert {"cluster: 2.00", "adapt & more", "detect", "10,000"} <= set(words)
 
 
 @pytest.mark.slow

@@ -47,7 +47,7 @@ from vcn_ray.steps import adapt_title, track_video
 CROPS = 2  # of each made track
 TRACKS_A_PERSON = 50
 TINY_PIXELS = 8
-RUNS = 5  # of a crowd: faces add little to the search of the picture
+RUNS = 3  # of a crowd: faces add little to the search of the picture
 OUTPUTS = 32  # of the heads of many titles
 MEMORY = Path("/dev/shm")
 CLIP = (270, 384)  # height and width of the corner of a crowd with one face

@@ -201,16 +201,26 @@ def _track_rows(
 def _crops_table(joined: JoinedVideo, links: Links, names: dict[int, str]) -> pa.Table:
     linked = np.flatnonzero(links.track >= 0)
     order = linked[np.lexsort((joined.faces.frame[linked], links.track[linked]))]
-    rows = joined.rows.take(pa.array(order))
-    none = pa.scalar(None, pa.binary())
     columns: dict[str, Any] = {
         "track_id": [names[int(number)] for number in links.track[order]],
         "frame": joined.faces.frame[order],
-        "image": pc.if_else(pa.array(links.sampled[order]), rows.column("image"), none),
-        "face": pc.if_else(pa.array(links.pictured[order]), rows.column("face"), none),
+        "image": _pictures_of(joined.rows.column("image"), links.sampled, order),
+        "face": _pictures_of(joined.rows.column("face"), links.pictured, order),
     }
-    columns |= {name: rows.column(name) for name in CROPS.names if name not in columns}
+    rows = joined.rows.select([name for name in CROPS.names if name not in columns])
+    rows = rows.take(pa.array(order))
+    columns |= {name: rows.column(name) for name in rows.column_names}
     return pa.table({name: columns[name] for name in CROPS.names}, schema=CROPS)
+
+
+def _pictures_of(column: pa.ChunkedArray, chosen: Mask, order: I64) -> pa.ChunkedArray:
+    """The pictures of the chosen faces in a new order, and null for the others.
+
+    A long film has gigabytes of pictures, most of which are not chosen: these are never copied.
+    """
+    place = np.cumsum(chosen) - 1  # of a chosen face among the chosen ones
+    kept = column.filter(pa.array(chosen))
+    return kept.take(pa.array(place[order], mask=~chosen[order]))
 
 
 def _count_rejected(joined: JoinedVideo, links: Links) -> dict[str, int]:

@@ -99,7 +99,7 @@ def _panel(axis: str, named: Sequence[tuple[Curve, str]]) -> list[str]:
         parts.append(_text(x, HEIGHT - BOTTOM + 17, f"{value:,.0f}", "middle"))
     parts.append(_line(LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, HEIGHT - BOTTOM, "axis"))
     parts.append(_line(LEFT, TOP, LEFT, HEIGHT - BOTTOM, "axis"))
-    parts.append(_text(middle, HEIGHT - BOTTOM + 36, axis, "middle"))
+    parts.append(_text(middle, HEIGHT - BOTTOM + 36, f"{axis} (dashed: exponent 1)", "middle"))
     parts += _guide(across, up)
     for number, (curve, words) in enumerate(named):
         colour = COLOURS[number % len(COLOURS)]

@@ -35,7 +35,7 @@ def peak_resident() -> float:
 
 
 def forget_peak() -> None:
-    """Let the peak of this process's memory begin anew, at what it holds now."""
+    """Set the peak of this process's memory to what it holds now."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # see proc(5)
 
 

@@ -1,7 +1,7 @@
 """How do CPU time and memory grow with minutes, faces, tracks and titles?
 
     python -m benchmarks.system.growth --variant system [--pack P] [--axes minutes ...]
-        [--keep FILE] [--plot FILE.svg]
+        [--largest WORK=SIZE ...] [--keep FILE] [--plot FILE.svg]
 
 Each row of the second table is one measurement in a process of its own, on one thread, after a
 warm-up on little material. "CPU s" are those of all processes while the work lasted, and "start-up
@@ -28,7 +28,9 @@ is the largest exponent allowed: 1.1, or 2.1 where METHOD 4 compares all pairs o
 The third table has the first and the last segment of the longest film, of equal frames, each
 detected several times, by turns; the seconds are medians.
 
---keep holds measurements in a file, so that an interrupted run continues; --plot draws the curves.
+The works that --largest names are minutes_of_video, faces_a_frame, tables_of_tracks, adaptation,
+clustering and titles_of_a_catalog. --keep holds measurements in a file, so that an interrupted run
+continues; --plot draws the curves.
 """
 
 from __future__ import annotations
@@ -133,22 +135,31 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__, __file__)
     add_pack(parser, required=False, about=f"built-in name or folder: {DEFAULT_PACK}")
     parser.add_argument("--axes", nargs="+", choices=list(AXES), default=list(AXES))
+    parser.add_argument(
+        "--largest",
+        nargs="+",
+        default=[],
+        metavar="WORK=SIZE",
+        help="leave larger sizes of a work out, such as adaptation=10000",
+    )
     parser.add_argument("--keep", type=Path, metavar="FILE", help="measurements, as JSON lines")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the curves")
     parser.add_argument("--quick", action="store_true", help="little material, for a test")
     options = read_options(parser, argv)
     pack = options.pack or DEFAULT_PACK
     kept = Kept(options.keep, Path(pack).name)
+    largest = {name: int(size) for name, _, size in (e.partition("=") for e in options.largest)}
     rows: list[Row] = []
-    for name in options.axes:
-        axis = AXES[name]
+    for axis in (AXES[name] for name in options.axes):
+        sizes = axis.quick if options.quick else axis.sizes
         for work in axis.works:
-            for size in axis.quick if options.quick else axis.sizes:
-                say(f"{size} {axis.words}: {work.__name__}")
-                rows += kept.get(work.__name__, size, _measure, axis.words, work, size, pack)
+            name = work.__name__
+            for size in (size for size in sizes if size <= largest.get(name, size)):
+                say(f"{size} {axis.words}: {name}")
+                rows += kept.get(name, size, _measure, axis.words, work, size, pack)
     segments = []
     if "minutes" in options.axes:
-        minutes = max(AXES["minutes"].quick if options.quick else AXES["minutes"].sizes)
+        minutes = (AXES["minutes"].quick if options.quick else AXES["minutes"].sizes)[-1]
         repeats = 1 if options.quick else REPEATS
         segments = kept.get("segments", minutes, _compare_segments, minutes, pack, repeats)
     reports = [Report(FITS), Report(POINTS), Report(SEGMENTS)]

@@ -14,8 +14,7 @@ without encoding. *faces*: the same for 20 s of pictures of 960 x 540 with so ma
 crops, two a track, with a linear map as the encoder, which takes as long for each crop of a real
 title; and the clustering of the made titles of `system.scale`. *titles*: a catalog of one-frame
 videos with a face and the same tiny encoder, indexed, indexed again when it is finished, and
-reported, in memory (/dev/shm) where there is such a folder. A crowd is detected and tracked three
-times, and the least seconds count, because faces add little to the search of the picture.
+reported, in memory (/dev/shm) where there is such a folder.
 
 An exponent is the slope of log cost against log size by least squares, over the sizes from "from"
 on, where what every run pays, such as the start of decoders, hardly counts; a fit with an offset

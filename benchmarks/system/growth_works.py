@@ -47,7 +47,6 @@ from vcn_ray.steps import adapt_title, track_video
 CROPS = 2  # of each made track
 TRACKS_A_PERSON = 50
 TINY_PIXELS = 8
-RUNS = 3  # of a crowd: faces add little to the search of the picture
 OUTPUTS = 32  # of the heads of many titles
 MEMORY = Path("/dev/shm")
 CLIP = (270, 384)  # height and width of the corner of a crowd with one face
@@ -96,7 +95,7 @@ def faces_a_frame(faces: int, pack: str) -> list[Cost]:
     config, loaded = _prepare(pack)
     with tempfile.TemporaryDirectory() as name:
         film = write_film(Path(name, "film.mp4"), crowd_frames(faces), FRAME_RATE)
-        return detect_and_track(film, Path(name), loaded, config, RUNS)
+        return detect_and_track(film, Path(name), loaded, config)
 
 
 def tables_of_tracks(tracks: int, _: str) -> list[Cost]:
@@ -178,33 +177,21 @@ def first_and_last(minutes: int, pack: str, repeats: int) -> tuple[float, float]
     return first, last
 
 
-def detect_and_track(
-    film: Path, folder: Path, pack: FacePack, config: RunConfig, runs: int = 1
-) -> list[Cost]:
-    """Run the first two steps on a film; its first segment warms up.
-
-    Args:
-        film: The film.
-        folder: For outputs.
-        pack: Detector and aligner.
-        config: Of the steps.
-        runs: Of each step; the one that took least counts.
-    """
+def detect_and_track(film: Path, folder: Path, pack: FacePack, config: RunConfig) -> list[Cost]:
+    """Run the first two steps on a film; its first segment warms up."""
     video, meter = _plan(film, pack, config), Meter()
     jobs = list(video.jobs())
     commit_detect(jobs[0], pack, config, Storage.open(str(folder / "warm")))
-    for run in range(runs):
-        storage = Storage.open(str(folder / f"out{run}"))
-        with meter.part("detect") as found:
-            done = [commit_detect(job, pack, config, storage) for job in jobs]
-            faces = sum(work.faces for work in done if work)
-            found.append(f"{faces} faces")
-        with meter.part("track") as found:
-            crops = commit_track(video, config, storage).crops
-            found.append(f"{crops} crops")
+    storage = Storage.open(str(folder / "out"))
+    with meter.part("detect") as found:
+        done = [commit_detect(job, pack, config, storage) for job in jobs]
+        faces = sum(work.faces for work in done if work)
+        found.append(f"{faces} faces")
+    with meter.part("track") as found:
+        crops = commit_track(video, config, storage).crops
+        found.append(f"{crops} crops")
     close_idle()
-    parts = [[cost for cost in meter.costs if cost.part == name] for name in ("detect", "track")]
-    return [min(costs, key=lambda cost: cost.cpu_seconds) for costs in parts]
+    return meter.costs
 
 
 def index_with(pack: FacePack, films: Path, storage: Storage, config: RunConfig) -> list[object]:

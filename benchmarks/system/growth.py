@@ -248,6 +248,8 @@ def fit_row(curve: Curve) -> Row:
         "work": curve.work,
         "limit": limit,
     }
+    if len(curve.sizes) > 1:
+        row["last step"] = fit_growth(curve.sizes[-2:], curve.seconds[-2:]).exponent
     (fit_from,) = [axis.fit_from for axis in AXES.values() if axis.words == curve.axis]
     sizes = [size for size in curve.sizes if size >= fit_from]
     if len(sizes) < MIN_SIZES:
@@ -258,7 +260,6 @@ def fit_row(curve: Curve) -> Row:
         "to": int(sizes[-1]),
         "exponent": growth.exponent,
         "±": growth.error,
-        "last step": fit_growth(sizes[-2:], curve.seconds[-2:]).exponent,
         "within": "yes" if growth.exponent <= limit else "no",
     }
 

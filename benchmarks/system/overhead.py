@@ -27,8 +27,6 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -36,7 +34,7 @@ import ray
 from ray._private.internal_api import memory_summary
 
 from benchmarks.command import add_pack, make_parser, read_options, save
-from benchmarks.machine import resident
+from benchmarks.machine import cpu_seconds, resident
 from benchmarks.report import Cell, Report
 from vcn_ray.config import DetectSettings, ResourceConfig, RunConfig
 from vcn_ray.distributed.segments import SegmentRow, SegmentStream, SegmentWorker
@@ -154,9 +152,9 @@ class TimedWorker(SegmentWorker):
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Segment jobs in, a SegmentRow with a Span in its message for each out."""
-        began, before = time.time(), _cpu_seconds()
+        began, before = time.time(), cpu_seconds()
         (row,) = super().__call__(batch).to_pylist()
-        span = Span(os.getpid(), began, time.time(), _cpu_seconds() - before)
+        span = Span(os.getpid(), began, time.time(), cpu_seconds() - before)
         return pa.Table.from_pylist([row | {"message": row["message"] or json.dumps(span)}])
 
 
@@ -243,17 +241,6 @@ def _spans(videos: list[str], config: RunConfig) -> list[Span]:
                 raise SystemExit(f"{row.uri}, segment {row.segment}: {row.message}")
             spans.append(Span(*json.loads(row.message)))
     return spans
-
-
-def _cpu_seconds() -> float:
-    """CPU seconds of this process and its running children."""
-    ticks = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            fields = stat.read_text().rpartition(")")[2].split()
-            if os.getpid() in (int(stat.parent.name), int(fields[1])):
-                ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _store() -> float:

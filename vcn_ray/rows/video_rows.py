@@ -170,23 +170,28 @@ def _track_rows(
     rows: list[dict[str, Any]] = []
     names: dict[int, str] = {}
     in_shot: dict[int, int] = {}
-    for number in np.unique(links.track[links.track >= 0]):
-        mine = links.track == number
+    linked = np.flatnonzero(links.track >= 0)
+    # Sorted once: a mask of all faces for each track would take time in proportion to its square.
+    order = linked[np.argsort(links.track[linked], kind="stable")]
+    for mine in np.split(order, np.flatnonzero(np.diff(links.track[order])) + 1):
+        if not len(mine):  # there are no tracks
+            continue
+        number = int(links.track[mine[0]])
         frames = joined.faces.frame[mine]
         first, last = int(frames.min()), int(frames.max())
         shot = int(np.searchsorted(shots.starts, first, side="right")) - 1
         in_shot[shot] = in_shot.get(shot, -1) + 1
-        names[int(number)] = f"{shot_ids[shot]}-t{in_shot[shot]:02d}"
+        names[number] = f"{shot_ids[shot]}-t{in_shot[shot]:02d}"
         rows.append(
             {
-                "track_id": names[int(number)],
+                "track_id": names[number],
                 "video_id": video_id,
                 "shot_id": shot_ids[shot],
                 "start_frame": first,
                 "end_frame": last + 1,
                 "start_seconds": float(joined.signals.seconds[first]),
                 "end_seconds": float(joined.ends[last]),
-                "faces": int(mine.sum()),
+                "faces": len(mine),
                 "crops": int(links.sampled[mine].sum()),
             }
         )
@@ -196,16 +201,26 @@ def _track_rows(
 def _crops_table(joined: JoinedVideo, links: Links, names: dict[int, str]) -> pa.Table:
     linked = np.flatnonzero(links.track >= 0)
     order = linked[np.lexsort((joined.faces.frame[linked], links.track[linked]))]
-    rows = joined.rows.take(pa.array(order))
-    none = pa.scalar(None, pa.binary())
     columns: dict[str, Any] = {
         "track_id": [names[int(number)] for number in links.track[order]],
         "frame": joined.faces.frame[order],
-        "image": pc.if_else(pa.array(links.sampled[order]), rows.column("image"), none),
-        "face": pc.if_else(pa.array(links.pictured[order]), rows.column("face"), none),
+        "image": _pictures_of(joined.rows.column("image"), links.sampled, order),
+        "face": _pictures_of(joined.rows.column("face"), links.pictured, order),
     }
-    columns |= {name: rows.column(name) for name in CROPS.names if name not in columns}
+    rows = joined.rows.select([name for name in CROPS.names if name not in columns])
+    rows = rows.take(pa.array(order))
+    columns |= {name: rows.column(name) for name in rows.column_names}
     return pa.table({name: columns[name] for name in CROPS.names}, schema=CROPS)
+
+
+def _pictures_of(column: pa.ChunkedArray, chosen: Mask, order: I64) -> pa.ChunkedArray:
+    """The pictures of the chosen faces in a new order, and null for the others.
+
+    A long film has gigabytes of pictures, most of which are not chosen: these are never copied.
+    """
+    place = np.cumsum(chosen) - 1  # of a chosen face among the chosen ones
+    kept = column.filter(pa.array(chosen))
+    return kept.take(pa.array(place[order], mask=~chosen[order]))
 
 
 def _count_rejected(joined: JoinedVideo, links: Links) -> dict[str, int]:

@@ -9,6 +9,7 @@ reserves, and its words for people.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,7 +27,9 @@ from vcn_ray.core.quality import rate_tracks
 from vcn_ray.core.shots import find_shots
 from vcn_ray.core.signals import Shown, SignalReader
 from vcn_ray.core.track import sample_crops, track_faces
+from vcn_ray.io.decoder import DecoderError
 from vcn_ray.io.frames import DecodedFrame
+from vcn_ray.io.hardware import HardwareError
 from vcn_ray.io.identity import digest
 from vcn_ray.io.isolation import read_segment
 from vcn_ray.io.tables import column_array
@@ -54,6 +57,8 @@ from vcn_ray.rows.segment_rows import (
 )
 from vcn_ray.rows.video_rows import JoinedVideo, Links, VideoTables, join_segments, video_tables
 from vcn_ray.schema import SCHEMA_VERSION
+
+log = logging.getLogger(__name__)
 
 METHOD_VERSION = "8"
 """Raised whenever the code gives other rows for the same input and settings."""
@@ -144,7 +149,8 @@ def detect_segment(
     """Find every face of a segment, kept or marked (METHOD 1.2, 1.3), and read its signals.
 
     Frames are decoded once. Pixels end here: what leaves are rows, aligned crops and pictures of
-    faces as JPEG, and three small pictures for the join.
+    faces as JPEG, and three small pictures for the join. Where a GPU fails to decode, the segment
+    is read again from its start without it.
 
     Args:
         source: The video.
@@ -155,8 +161,28 @@ def detect_segment(
     Raises:
         MediaError: No frame of it can be read, or its decoder had to be stopped.
     """
+    device = decoding_gpu(config.resources)
+    if device is not None:
+        try:
+            return _detect_decoded(source, segment, pack, config, device)
+        except (HardwareError, DecoderError) as error:
+            log.debug("segment %d is decoded again on the CPU: %s", segment.index, error)
+    return _detect_decoded(source, segment, pack, config, None)
+
+
+def decoding_gpu(resources: ResourceConfig) -> str | None:
+    """The GPU on which a worker decodes what it can, such as `cuda`; None: none."""
+    if resources.decode_device == "auto":
+        return "cuda" if resources.detect_gpus > 0 else None
+    return None if resources.decode_device == "cpu" else resources.decode_device
+
+
+def _detect_decoded(
+    source: Source, segment: Segment, pack: FacePack, config: RunConfig, device: str | None
+) -> SegmentTables:
+    """Run `detect_segment` once, decoding on a device; None: the CPU."""
     decode = part_of(config.detect, DecodeConfig)
-    frames = read_segment(source, segment, decode, config.isolation)
+    frames = read_segment(source, segment, decode, config.isolation, device)
     signals = SignalReader()
     found = FaceRows(segment.index)
     for batch in _batches(frames):
@@ -170,7 +196,8 @@ def detect_segment(
             )
         for faces in _find_faces(batch, pack, config):
             found.add(faces)
-    return segment_tables(segment.index, signals.result(), found.rows, tuple(frames.problems))
+    problems, decoded_on = tuple(frames.problems), frames.decoded_on
+    return segment_tables(segment.index, signals.result(), found.rows, problems, decoded_on)
 
 
 def track_video(video_id: str, segments: list[SegmentTables], config: RunConfig) -> VideoTables:

@@ -35,6 +35,7 @@ class SegmentTables:
     detections: pa.Table
     frames: pa.Table
     problems: tuple[str, ...] = ()  # parts that could not be read, a line each
+    decoded_on: str = "cpu"  # or "cuda"
 
 
 FaceRow = dict[str, Any]
@@ -42,7 +43,11 @@ FaceRow = dict[str, Any]
 
 
 def segment_tables(
-    segment: int, signals: SegmentSignals, rows: list[FaceRow], problems: tuple[str, ...]
+    segment: int,
+    signals: SegmentSignals,
+    rows: list[FaceRow],
+    problems: tuple[str, ...],
+    decoded_on: str = "cpu",
 ) -> SegmentTables:
     """Write down what was found in a segment.
 
@@ -51,8 +56,10 @@ def segment_tables(
         signals: Of all its frames.
         rows: Of its analysed frames, in order.
         problems: Parts that could not be read, a line each.
+        decoded_on: `cpu` or `cuda`.
     """
-    return SegmentTables(make_table(rows, DETECTIONS), _frame_table(segment, signals), problems)
+    detections, frames = make_table(rows, DETECTIONS), _frame_table(segment, signals)
+    return SegmentTables(detections, frames, problems, decoded_on)
 
 
 class FaceRows:

@@ -1,6 +1,6 @@
 """A GPU for machines without one: FFmpeg's own decoder, whose pictures come in a GPU's formats.
 
-`python decoder_child_gpu.py FAULT AFTER SOCKET RING` is a decoder process with such a GPU, which fails
+`python decoder_child_gpu.py FAULT AFTER SOCKET RING` is a decoder process with such a GPU, failing
 in a given way after some pictures. Everything else in the process is as usual.
 """
 

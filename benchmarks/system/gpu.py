@@ -38,7 +38,6 @@ from vcn_ray.packs.embedded import DEFAULT as DEFAULT_PACK
 
 ALL_SECONDS = 500.0
 ROW = "ROW "  # begins each row that a part prints
-LAST_LINES = 4000  # bytes of what a part wrote to standard error
 
 SPEED = {"a second": ".1f", "arithmetic floor": ".0f", "bytes floor": ".0f", "of floor": ".3f"}
 MEMORY = {"peak MiB": ".0f"}
@@ -133,11 +132,13 @@ def part_rows(name: str, words: Sequence[str], limit: float) -> Iterator[dict[st
         yield {first: name, "note": "left out: no time is left"}
         return
     say(f"{name}: at most {limit:.0f} s")
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
+    late = threading.Event()
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(
             words, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
-        )
-        late = threading.Event()
+        ) as process,
+    ):
         timer = threading.Timer(limit, end_late, (process, late))
         timer.start()
         try:
@@ -151,8 +152,7 @@ def part_rows(name: str, words: Sequence[str], limit: float) -> Iterator[dict[st
         if late.is_set():
             yield {first: name, "note": f"ended after {limit:.0f} s"}
         elif code:
-            errors.seek(0, os.SEEK_END)
-            errors.seek(max(0, errors.tell() - LAST_LINES))
+            errors.seek(0)
             lines = errors.read().decode(errors="replace").strip().splitlines()
             reason = lines[-1][:200] if lines else "it said nothing"
             yield {first: name, "note": f"failed (exit code {code}): {reason}".replace("|", "/")}
@@ -183,12 +183,13 @@ def keep_rate(folder: Path, row: dict[str, Cell]) -> None:
 
 def run_part(options: argparse.Namespace) -> None:
     """Measure one part in this process, and print its rows for the parent."""
-    from benchmarks.system.gpu_parts import MEASURES, Task  # torch takes seconds to import
+    from benchmarks.system import gpu_compare, gpu_speed  # torch takes seconds to import
+    from benchmarks.system.gpu_task import Task
     from vcn_ray.run.process import prepare_process
 
     prepare_process(1)  # a core for each worker, as in a run
     task = Task(options.device, options.pack, options.folder, options.quick)
-    for row in MEASURES[options.part](task):
+    for row in (gpu_speed.MEASURES | gpu_compare.MEASURES)[options.part](task):
         sys.stdout.write(f"{ROW}{json.dumps(row)}\n")
         sys.stdout.flush()
 

@@ -74,6 +74,7 @@ def install(fault: str = "", after: int = NEVER) -> None:
     there = Device(cast(HWAccel, object()), None, "")
     for module, name, replacement in (
         (frames, "open_device", lambda _: there),
+        (decoder_child, "open_device", lambda _: there),
         (decoding, "packets_from_keyframe", packets),
         (video, "_on_gpu", on_gpu),
     ):

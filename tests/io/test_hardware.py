@@ -18,7 +18,7 @@ from av.video.reformatter import ColorRange, VideoReformatter
 
 from tests.helpers import decoder_child_gpu
 from tests.helpers.decoders import LIMITS, decoders
-from tests.helpers.films import vcn
+from tests.helpers.films import QUICK, results, vcn
 from tests.helpers.videos import encode, shot
 from vcn_ray.config import RunConfig, load_config
 from vcn_ray.errors import ConfigError, MediaError
@@ -31,6 +31,7 @@ from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.load import load_pack
 from vcn_ray.records import U8
 from vcn_ray.rows.segment_rows import SegmentTables
+from vcn_ray.run.commit import video_decoded_on
 from vcn_ray.run.devices import check_decode_device
 from vcn_ray.steps import decoding_gpu, detect_segment
 
@@ -327,6 +328,35 @@ def test_a_run_that_needs_a_gpu_ends_before_it_begins(
     assert f"resources.decode_device is {device}, but no GPU can decode here (" in line
     assert "set it to auto or cpu" in line
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("fault", "decoded_on"), [("", "cuda"), ("error", "cpu")])
+def test_a_result_says_where_it_was_decoded(
+    fault: str, decoded_on: str, film: Path, tmp_path: Path, stand_in: Callable[..., None]
+) -> None:
+    stand_in(fault, 7 if fault else decoder_child_gpu.NEVER)
+    words = ["--set", "resources.decode_device=cuda", "--local", *QUICK]
+    ran = vcn("index", film, "--output", tmp_path / "out", *words)
+    assert ran.code == 0, ran.err
+    (title,) = results(tmp_path / "out").values()
+    assert [video["decoded_on"] for video in title.summary["videos"]] == [decoded_on]
+
+
+@pytest.mark.parametrize(
+    ("markers", "expected"),
+    [
+        ([("cuda", 9), ("cuda", 9)], "cuda"),
+        ([("cuda", 9), ("cpu", 9)], "mixed"),
+        ([("cuda", 9), (None, 9)], "mixed"),  # of a run before there was a choice
+        ([("cuda", 9), (None, 0)], "cuda"),  # a segment that failed was decoded nowhere
+        ([(None, 0)], "cpu"),
+    ],
+)
+def test_a_video_is_decoded_where_its_segments_were(
+    markers: list[tuple[str | None, int]], expected: str
+) -> None:
+    rows = [{"frames": n} | ({"decoded_on": where} if where else {}) for where, n in markers]
+    assert video_decoded_on(rows) == expected
 
 
 def test_workers_of_ray_need_a_reserved_gpu(film: Path, tmp_path: Path) -> None:

@@ -193,12 +193,12 @@ def _commit_detected(video: VideoPlan, storage: Storage) -> None:
         "frames": sum(marker["frames"] for marker in markers),
         "faces": sum(marker["faces"] for marker in markers),
         "seconds": round(sum(marker["seconds"] for marker in markers), 3),
-        DECODED_ON: _decoded_on(markers),
+        DECODED_ON: video_decoded_on(markers),
     }
     writer.commit(counts)
 
 
-def _decoded_on(markers: list[dict[str, Any]]) -> str:
+def video_decoded_on(markers: list[dict[str, Any]]) -> str:
     """Where the segments of a video were decoded: `cpu`, `cuda`, or `mixed` if on both."""
     devices = {marker.get(DECODED_ON, "cpu") for marker in markers if marker["frames"]}
     return devices.pop() if len(devices) == 1 else "mixed" if devices else "cpu"

@@ -65,7 +65,8 @@ class ResourceConfig:
     adapt_workers: Count = 1  # actors that fine-tune, one title each at a time
     adapt_cpus: Positive = 1.0
     adapt_gpus: NonNegative = 0.0
-    adapt_job_crops: Natural = 20_000  # a title with more crops gets a Ray Train job of its own
+    adapt_job_crops: Natural = 8_000  # a title with more crops, as nearly every film, gets a Ray
+    # Train job of its own: its start then takes less than a tenth of the fit on a core
     adapt_job_workers: Count = 1  # processes of such a job, each with adapt_cpus and adapt_gpus
     checkpoint_seconds: NonNegative = 20.0  # minimum time of fine-tuning between two checkpoints
 

@@ -21,6 +21,7 @@ from vcn_ray.run.events import DamageFound, Event, Failed, StepProgress, TitleDo
 from vcn_ray.run.failures import Failure
 from vcn_ray.run.status import TitleStatus
 from vcn_ray.run.summary import warning_text
+from vcn_ray.run.time_left import TimeLeft
 from vcn_ray.steps import STEPS
 
 LOG_WIDTH = 160  # where there is no terminal to ask
@@ -123,6 +124,7 @@ class JsonLog:
 
     def __init__(self, run_id: str) -> None:
         self._run_id = run_id
+        self._time_left = TimeLeft()
         self._told: dict[str, float] = {}  # when each step was last heard of
 
     def __enter__(self) -> JsonLog:
@@ -133,6 +135,7 @@ class JsonLog:
 
     def __call__(self, event: Event) -> None:
         """Write an event."""
+        self._time_left(event)
         match event:
             case StepProgress(step, subject, done, total):
                 self._progress(step, subject, done / total)
@@ -158,7 +161,15 @@ class JsonLog:
         if fraction < 1 and now - self._told.get(step, -LOG_SECONDS) < LOG_SECONDS:
             return
         self._told[step] = now
-        self._write("info", "progress", step=step, subject=subject, progress=round(fraction, 4))
+        left = self._time_left.seconds()
+        self._write(
+            "info",
+            "progress",
+            step=step,
+            subject=subject,
+            progress=round(fraction, 4),
+            seconds_left=None if left is None else round(left),
+        )
 
     def _write(self, level: str, event: str, **content: object) -> None:
         when = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -183,6 +194,8 @@ class ProgressDisplay:
             redirect_stderr=False,
             disable=not self._console.is_terminal,
         )
+        self._time_left = TimeLeft()
+        self._left: TaskID | None = None  # the line that says how long the run takes
         self._tasks: dict[tuple[str, str], TaskID] = {}
         self._told = monotonic()
         self._begun: set[str] = set()  # steps that a log has heard of
@@ -201,6 +214,7 @@ class ProgressDisplay:
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
+        self._time_left(event)
         match event:
             case StepProgress(step, subject, done, total):
                 self._advance(step, subject, done, total)
@@ -210,6 +224,8 @@ class ProgressDisplay:
                 self._line(complain, failure_line(failure))
             case DamageFound(message):
                 self._line(complain, redact(f"{message}; it is done again"))
+            case WorkDone():
+                self._show_time_left()
 
     def advance(self, step: str, done: float) -> None:
         """Show how far a step without a subject is, from 0 to 1."""
@@ -238,7 +254,19 @@ class ProgressDisplay:
         self._begun.add(step)
         self._told = now
         words = f"{DOING.get(step, step)} {subject}".strip()
-        complain(clean(f"{words}: {fraction:.0%}"))
+        complain(clean(f"{words}: {fraction:.0%}{self._about(', ')}"))
+
+    def _about(self, before: str) -> str:
+        """How long the run still takes, in words; empty while that is unknown."""
+        left = self._time_left.seconds()
+        return f"{before}about {minutes(left)} left" if left else ""
+
+    def _show_time_left(self) -> None:
+        """Keep one line of the display for the time that is left."""
+        words = self._about("")
+        if self._left is not None:
+            self._progress.remove_task(self._left)
+        self._left = self._progress.add_task(words, total=None) if words else None
 
     def _line(self, write: Any, text: str) -> None:
         if self._progress.live.is_started:

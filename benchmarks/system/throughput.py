@@ -7,11 +7,13 @@ changes them less than wall time. A row is a film; --sample adds the film of `vc
 --reel the sample film and the videos of a folder in one film of 1080 lines.
 
 "decode" is decoding every frame and nothing else, "detector" the pack's detector on the frames that
-a run analyses, "encoder" one pass of the pack's encoder over the crops that it samples. "index" is
-`vcn index --local` in a process of its own, "start-up" the import of its modules alone. The
-limit is decode and detector; "limit / index" is the fraction of the run that they would take.
-"loop" is the plain program: every frame, at full size, through detector, aligner and encoder, and
-DBSCAN of scikit-learn over the faces, cut where the pack's prior says.
+a run analyses, "encoder" one pass of the pack's encoder over the crops that it samples. "start-up"
+is the import of the modules of `vcn index`; "index" is `vcn index --local` in a process of its own,
+without start-up; "adapt" is the part of it that belongs to a title, and "detect" the rest, with
+decoding and tracking. The limit is decode and detector; "limit / detect" and "limit / index" are
+the fractions that they would take. "loop" is the plain program: every frame, at full size, through
+detector, aligner and encoder, and DBSCAN of scikit-learn over the faces, cut where the pack's prior
+says. "h a core-hour" are hours of video that a core indexes in an hour, with start-up.
 
 The second table has the parts of the same run, again in this process, with the decoder in it too.
 Time of a part excludes that of parts inside it; "other" is what no part has.
@@ -28,7 +30,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -39,6 +40,7 @@ import torch
 
 from benchmarks.command import add_pack, make_parser, read_options, save
 from benchmarks.report import Cell, Report, say
+from benchmarks.system.reels import write_reel
 from vcn_ray.api import index
 from vcn_ray.config import RunConfig, load_config, part_of, with_pack
 from vcn_ray.core.signals import SignalReader
@@ -60,8 +62,6 @@ from vcn_ray.run.process import prepare_process
 from vcn_ray.run.stored import StoredTitle, read_title
 from vcn_ray.sample.film import write_sample
 
-REEL_SIZE = (1920, 1080)
-REEL_RATE = 24
 ENCODER_BATCH = 16
 LOOP_MIN_SAMPLES = 5  # of DBSCAN
 
@@ -75,14 +75,18 @@ COSTS = {
     "encoder": ".1f",
     "start-up": ".1f",
     "index": ".1f",
+    "detect": ".1f",
+    "adapt": ".1f",
+    "limit / detect": ".2f",
     "limit / index": ".2f",
-    "limit / (index - start-up)": ".2f",
+    "h a core-hour": ".1f",
     "people": "",
     "loop": ".1f",
+    "loop / detect": ".1f",
     "loop / index": ".1f",
     "loop people": "",
 }
-PARTS = (
+VIDEO_PARTS = (
     "decode",
     "scale",
     "signals",
@@ -91,13 +95,9 @@ PARTS = (
     "rows and JPEG",
     "write tables",
     "track",
-    "augment",
-    "encoder",
-    "stability",
-    "rest of adapt",
-    "cluster",
-    "other",
 )
+TITLE_PARTS = ("augment", "encoder", "stability", "rest of adapt", "cluster")
+PARTS = (*VIDEO_PARTS, *TITLE_PARTS, "other")
 
 
 class Floor(NamedTuple):
@@ -153,25 +153,6 @@ def chosen_films(options: argparse.Namespace, folder: Path) -> list[Path]:
     return films
 
 
-def write_reel(videos: Sequence[Path], path: Path) -> Path:
-    """Join videos, each scaled to REEL_SIZE, into one film."""
-    say(f"joining {len(videos)} videos")
-    with av.open(str(path), "w") as film:
-        stream = film.add_stream("libx264", REEL_RATE, options={"crf": "21", "preset": "medium"})
-        stream.width, stream.height = REEL_SIZE
-        stream.pix_fmt, stream.codec_context.thread_count = "yuv420p", 2
-        number = 0
-        for video in videos:
-            with av.open(str(video)) as source:
-                for frame in source.decode(video=0):
-                    scaled = frame.reformat(*REEL_SIZE, format="yuv420p")
-                    scaled.pts, scaled.time_base = number, Fraction(1, REEL_RATE)
-                    film.mux(stream.encode(scaled))
-                    number += 1
-        film.mux(stream.encode(None))
-    return path
-
-
 def measure(
     film: Path, config: RunConfig, folder: Path, start_up: float, options: argparse.Namespace
 ) -> tuple[dict[str, Cell], dict[str, Cell]]:
@@ -189,22 +170,28 @@ def measure(
     loop = None if options.no_loop else run_loop(film, pack)
     say(f"{film.stem}: parts of a run")
     parts = profile(film, config, folder / f"{film.stem}-parts")
-    limit = floor.decode + floor.detector
+    limit, run = floor.decode + floor.detector, total - start_up
+    adapt = sum(float(parts[name] or 0) for name in TITLE_PARTS)
+    seconds = plan_segments(str(film), decode)[-1].end_seconds
     return {
         "film": film.stem,
-        "video s": plan_segments(str(film), decode)[-1].end_seconds,
+        "video s": seconds,
         "frames": floor.frames,
         "analysed": floor.analysed,
         "decode": floor.decode,
         "detector": floor.detector,
         "encoder": encoder,
         "start-up": start_up,
-        "index": total,
-        "limit / index": limit / total,
-        "limit / (index - start-up)": limit / (total - start_up),
+        "index": run,
+        "detect": run - adapt,
+        "adapt": adapt,
+        "limit / detect": limit / (run - adapt),
+        "limit / index": limit / run,
+        "h a core-hour": seconds / total,
         "people": title.people.num_rows,
         "loop": loop and loop.seconds,
-        "loop / index": loop and loop.seconds / total,
+        "loop / detect": loop and loop.seconds / (run - adapt),
+        "loop / index": loop and loop.seconds / run,
         "loop people": loop and loop.people,
     }, {"film": film.stem, **parts}
 

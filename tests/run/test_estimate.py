@@ -170,7 +170,7 @@ def test_what_is_set_aside_has_a_price(
     assert rest.cost(prices).likely == pytest.approx(0.5 + 1.0)
     outlook = Outlook()
     outlook.actions["everything"] = 1
-    show_outlook(outlook, rest, prices)
+    show_outlook(outlook, rest, None, prices)
     told = capsys.readouterr().out
     assert "cost: about 1.50 (1.50 to 1.50)" in told
     assert "0.50 h (0.50 h to 0.50 h) of GPUs" in told

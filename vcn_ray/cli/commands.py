@@ -12,7 +12,7 @@ from typing import Any
 from vcn_ray.api import IndexedCatalog, IndexRequest, prepare, run_index, verify_with
 from vcn_ray.api import doctor as check_health
 from vcn_ray.cli.options import given_settings, run_settings
-from vcn_ray.cli.outlook import Outlook, read_planned, show_outlook
+from vcn_ray.cli.outlook import Outlook, read_planned, show_outlook, speed_lines
 from vcn_ray.cli.pack_commands import packs as packs
 from vcn_ray.config import USER_SETTINGS, dump_config, with_pack
 from vcn_ray.console import (
@@ -35,7 +35,7 @@ from vcn_ray.io.storage import Storage
 from vcn_ray.models.onnx_export import describe_input
 from vcn_ray.packs.find import find_pack, open_pack, resolve_pack
 from vcn_ray.report.pages import write_reports
-from vcn_ray.run.estimate import estimate
+from vcn_ray.run.estimate import estimate, last_speed
 from vcn_ray.run.events import Failed
 from vcn_ray.run.export import adapted_encoder
 from vcn_ray.run.parallel import map_in_order
@@ -86,6 +86,8 @@ def _say_record(
     skipped = sum(record["skipped"].values())
     parts += [f"{count(skipped, 'entry', 'entries')} left out"] if skipped else []
     say(f"{', '.join(parts)}, {minutes(record['seconds'])}, in {done.output}")
+    for line in speed_lines(record["speed"]):
+        say(line)
     if titles:
         say(f"next: vcn report {done.output}")
     say_json({name: value for name, value in record.items() if name != "config"})
@@ -106,8 +108,9 @@ def plan(options: argparse.Namespace) -> int:
             outlook.add(planned)
             display.advance("plan", outlook.inputs / len(catalog))
     rest = estimate(outlook.left.seconds(), config, storage, options.local)
-    show_outlook(outlook, rest, config.prices)
-    say_json(outlook.summary(rest))
+    speed = last_speed(config, storage)
+    show_outlook(outlook, rest, speed, config.prices)
+    say_json({**outlook.summary(rest), "speed": speed})
     return 1 if outlook.failures else 0
 
 

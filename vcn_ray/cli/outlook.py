@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from vcn_ray.run.estimate import Band, Estimate, Left
 from vcn_ray.run.failures import Failure, failure_of
 from vcn_ray.run.plan import PlannedTitle
 from vcn_ray.run.state import TitleState, read_state
+from vcn_ray.steps import STEPS
 
 MAX_LINES = 200  # titles listed; of a longer catalog only counts are shown
 
@@ -63,13 +64,13 @@ class Outlook:
         self.actions[state.action] += 1
         self.videos += len(state.title.videos)
         self.segments += state.segments
-        self.seconds += state.seconds
+        self.seconds += state.title.seconds
         if len(self.lines) < MAX_LINES:
             self.lines.append(
                 [
                     state.title.title,
                     str(len(state.title.videos)),
-                    minutes(state.seconds),
+                    minutes(state.title.seconds),
                     f"{state.segments_done}/{state.segments}",
                     f"{state.action}: {state.why}",
                 ]
@@ -102,8 +103,13 @@ def _ends(name: str, band: Band | None) -> dict[str, float | None]:
     return {f"{name}{which}": None if end is None else round(end, 1) for which, end in ends}
 
 
-def show_outlook(outlook: Outlook, rest: Estimate | None, prices: PriceConfig) -> None:
-    """Print the sums, the first titles and the estimate."""
+def show_outlook(
+    outlook: Outlook,
+    rest: Estimate | None,
+    speed: Mapping[str, Any] | None,
+    prices: PriceConfig,
+) -> None:
+    """Print the sums, the first titles, the estimate, and how fast the last run was."""
     columns = ["title", "videos", "length", "segments done", "what index would do"]
     show_table("Titles", columns, outlook.lines)
     if outlook.titles > len(outlook.lines):
@@ -111,8 +117,32 @@ def show_outlook(outlook: Outlook, rest: Estimate | None, prices: PriceConfig) -
     for action, many in outlook.actions.most_common():
         say(f"{action}: {count(many, 'title')}")
     say(f"{count(outlook.videos, 'video')} of {minutes(outlook.seconds)} in all")
-    for line in _estimate_lines(outlook, rest, prices):
+    for line in [*_estimate_lines(outlook, rest, prices), *speed_lines(speed)]:
         say(line)
+
+
+def speed_lines(speed: Mapping[str, Any] | None) -> list[str]:
+    """Say how fast a run was; nothing where it did no work.
+
+    Args:
+        speed: As `run.speed` gives it; None: it is not known.
+    """
+    if not speed or not speed["video_hours_per_core_hour"]:
+        return []
+    steps = [step.name for step in STEPS if step.name in speed["core_hours"]]
+    cores, whole = speed["core_hours"], sum(speed["core_hours"].values())
+    parts = ", ".join(f"{name} {cores[name] / whole:.0%}" for name in steps)
+    lines = [
+        f"speed: {speed['video_hours_per_core_hour']:.2f} hours of video a core-hour ({parts})"
+    ]
+    if speed["limit_fraction"]:
+        lines.append(f"       {speed['limit_fraction']:.0%} of it is decoding and detection alone")
+    if speed["video_hours_per_gpu_day"]:
+        lines.append(f"       {speed['video_hours_per_gpu_day']:.0f} hours of video a GPU-day")
+    if speed["cost"]:
+        costs = ", ".join(f"{name} {speed['cost'][name]:.4f}" for name in steps)
+        lines.append(f"cost:  {sum(speed['cost'].values()):.4f} an hour of video ({costs})")
+    return lines
 
 
 def _estimate_lines(outlook: Outlook, rest: Estimate | None, prices: PriceConfig) -> list[str]:

@@ -12,6 +12,7 @@ import tempfile
 import uuid
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import ray
@@ -162,9 +163,10 @@ def train_large(title: TitlePlan, config: RunConfig, output: str, board: Any) ->
             if restarts == MAX_RESTARTS:
                 raise
             log.warning("the job of %s starts again: %s", title.title_id, one_line(error, 200))
-    return watch.done(
-        ADAPT.name, title.title_id, ADAPT.gpus(resources) * resources.adapt_job_workers
-    )
+    workers = resources.adapt_job_workers
+    work = watch.done(ADAPT.name, title.title_id, title.seconds, ADAPT.gpus(resources) * workers)
+    # What other processes compute is not known here, only what they reserve.
+    return replace(work, cpu_seconds=ADAPT.cpus(resources) * workers * work.seconds)
 
 
 def refusal_of(error: Exception) -> VcnError | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -83,6 +84,7 @@ class SegmentFrames:
         problems: One line per problem, complete once the iteration has ended; empty if every frame
             was read.
         decoded_on: `cpu` or `cuda`, once the iteration has begun.
+        decoder_seconds: CPU time of the iteration so far.
     """
 
     def __init__(
@@ -96,12 +98,21 @@ class SegmentFrames:
         self.problems: list[str] = []
         self.decoded_on = "cpu"
         self._device = device
+        self.decoder_seconds = 0.0
         self._source = source
         self._segment = segment
         self._config = config
         self._max_pixels = max_pixels
 
     def __iter__(self) -> Iterator[DecodedFrame]:
+        began = time.process_time()
+        for frame in self._frames():
+            self.decoder_seconds += time.process_time() - began
+            yield frame
+            began = time.process_time()
+        self.decoder_seconds += time.process_time() - began
+
+    def _frames(self) -> Iterator[DecodedFrame]:
         self.problems.clear()
         device = open_device(self._device) if self._device else None
         threads = self._config.decoder_threads

@@ -49,10 +49,17 @@ class IsolationConfig:
 
 
 class Frames(Protocol):
-    """A segment's frames in order of presentation; the rest is complete once they have ended."""
+    """A segment's frames in order of presentation.
+
+    Attributes:
+        problems: Complete once the frames have ended.
+        decoded_on: `cpu` or `cuda`, complete likewise.
+        decoder_seconds: CPU time, complete likewise.
+    """
 
     problems: list[str]
     decoded_on: str
+    decoder_seconds: float
 
     def __iter__(self) -> Iterator[DecodedFrame]: ...
 
@@ -142,6 +149,7 @@ class IsolatedFrames:
     Attributes:
         problems: As of SegmentFrames.
         decoded_on: As of SegmentFrames, once the iteration has ended.
+        decoder_seconds: As of SegmentFrames; of the child process.
     """
 
     def __init__(
@@ -155,6 +163,7 @@ class IsolatedFrames:
         self.problems: list[str] = []
         self.decoded_on = "cpu"
         self._device = device
+        self.decoder_seconds = 0.0
         self._source = source
         self._segment = segment
         self._config = config
@@ -172,10 +181,12 @@ class IsolatedFrames:
             "cpu_seconds": limits.cpu_seconds + cpu_seconds,
         }
         with borrowed(_ring_bytes(self._config, limits)) as decoder:
+            before = decoder.cpu_seconds()
             for message in _run(decoder, job, self._source, limits):
                 if message.kind == "end":
                     self.problems += [str(line) for line in message.content["problems"]]
                     self.decoded_on = str(message.content["decoded_on"])
+                    self.decoder_seconds += decoder.cpu_seconds() - before
                 else:
                     yield _take_frame(message.content, decoder)
 

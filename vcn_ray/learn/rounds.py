@@ -136,7 +136,7 @@ class Rounds:
             name="encoder",
             learner=learner,
             inputs=views.activations if tail else views.images,
-            views=min(TAIL_VIEWS, views.count) if tail else views.count,
+            views=TAIL_VIEWS if tail else views.count,
             rounds=1,
             epochs=config.encoder_epochs,
             batch_pairs=config.encoder_batch_pairs,

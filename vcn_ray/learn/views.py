@@ -34,8 +34,8 @@ OUTPUT_VIEWS = (PLAIN, MIRRORED)
 """The views that track outputs are computed from."""
 
 TAIL_VIEWS = FIRST_AUGMENTED + 2
-"""The tail trains on this many views at most, the first ones: they need two thirds of the
-activations of all, and include OUTPUT_VIEWS."""
+"""The tail trains on this many views, the first ones: they need two thirds of the activations of
+all, and include OUTPUT_VIEWS."""
 
 CACHE_TYPE = torch.float16
 """Type of cached activations, half the size of the trunk's own."""
@@ -260,7 +260,7 @@ def encode_views(
             title.crops, encoder, config.augment, config.augmented_views, generator, ranks
         )
         if config.encoder == "tail":
-            views.reserve(min(TAIL_VIEWS, views.count), config.cache_bytes)
+            views.reserve(TAIL_VIEWS, config.cache_bytes)
         meter = StabilityMeter(
             config.quality_passes, config.quality_dropout, seed + STABILITY_STREAM
         )

@@ -36,6 +36,8 @@ class SegmentTables:
     frames: pa.Table
     problems: tuple[str, ...] = ()  # parts that could not be read, a line each
     decoded_on: str = "cpu"  # or "cuda"
+    decoder_seconds: float = 0.0  # CPU time
+    detector_seconds: float = 0.0  # CPU time
 
 
 FaceRow = dict[str, Any]
@@ -43,11 +45,7 @@ FaceRow = dict[str, Any]
 
 
 def segment_tables(
-    segment: int,
-    signals: SegmentSignals,
-    rows: list[FaceRow],
-    problems: tuple[str, ...],
-    decoded_on: str = "cpu",
+    segment: int, signals: SegmentSignals, rows: list[FaceRow], problems: tuple[str, ...]
 ) -> SegmentTables:
     """Write down what was found in a segment.
 
@@ -56,10 +54,8 @@ def segment_tables(
         signals: Of all its frames.
         rows: Of its analysed frames, in order.
         problems: Parts that could not be read, a line each.
-        decoded_on: `cpu` or `cuda`.
     """
-    detections, frames = make_table(rows, DETECTIONS), _frame_table(segment, signals)
-    return SegmentTables(detections, frames, problems, decoded_on)
+    return SegmentTables(make_table(rows, DETECTIONS), _frame_table(segment, signals), problems)
 
 
 class FaceRows:

@@ -7,7 +7,7 @@ manifest: a damaged input is uncommitted, and the step raises DamagedError. It k
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,18 +81,34 @@ def commit_detect(
     watch = Stopwatch()
     marker: dict[str, Any] = {"segment": job.index, "frames": 0, "faces": 0, "failure": None}
     writer = FolderWriter(storage, job.detect_folder)
-    marker |= _write_faces(job, pack, config, writer)
+    content, spent = _write_faces(job, pack, config, writer)
+    marker |= content
     marker["seconds"] = watch.seconds
     if is_segment_done(job, storage):  # by a worker that was thought dead: its manifest is right
         return None
     writer.commit(marker, segment_name(job.index, "seg", "json"))
-    gpus = DETECT.gpus(config.resources)
-    return watch.done("detect", job.video_id, gpus, marker["frames"], marker["faces"])
+    length = job.end_seconds - job.start_seconds
+    work = watch.done("detect", job.video_id, length, DETECT.gpus(config.resources))
+    apart = spent.decoder if config.isolation.isolate else 0.0  # computed by another process
+    return replace(
+        work,
+        cpu_seconds=work.cpu_seconds + apart,
+        limit_seconds=spent.decoder + spent.detector,
+        frames=marker["frames"],
+        faces=marker["faces"],
+    )
+
+
+class Spent(NamedTuple):
+    """CPU seconds that a segment cost at least."""
+
+    decoder: float
+    detector: float
 
 
 def _write_faces(
     job: SegmentJob, pack: FacePack, config: RunConfig, writer: FolderWriter
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Spent]:
     """Write a segment's tables; returns counts, or the permanent failure, for its marker."""
     source = open_source(job.uri, job.etag, config.s3, job.size)
     try:
@@ -102,18 +118,19 @@ def _write_faces(
             raise
         _confirm(source)
         failure = {"reason": error.reason, "message": error.message, "attempts": error.attempts}
-        return {"failure": failure}
+        return {"failure": failure}, Spent(0.0, 0.0)
     if tables.problems:
         _confirm(source)
     writer.write_table(segment_name(job.index, "frames"), tables.frames)
     writer.write_table(segment_name(job.index, "seg"), tables.detections)
     problem = {"reason": "decode_error", "message": "; ".join(tables.problems)}
-    return {
+    content = {
         "frames": tables.frames.num_rows,
         "faces": tables.detections.num_rows,
         DECODED_ON: tables.decoded_on,
         "failure": problem if tables.problems else None,
     }
+    return content, Spent(tables.decoder_seconds, tables.detector_seconds)
 
 
 def _confirm(source: Source) -> None:
@@ -161,7 +178,7 @@ def _commit_tracks(video: VideoPlan, config: RunConfig, storage: Storage) -> Wor
     if storage.is_committed(video.track_folder):  # by a task that was thought dead
         return None
     writer.commit(manifest | {"detect": counts})
-    return watch.done("track", video.video_id)
+    return watch.done("track", video.video_id, video.info.duration_seconds)
 
 
 def failures_in(manifest: dict[str, Any], video: VideoPlan) -> tuple[Failure, ...]:
@@ -307,7 +324,7 @@ def commit_adapt(
     }
     writer.commit(manifest)
     checkpoint.discard()
-    return watch.done("adapt", title.title_id, gpus * hooks.ranks.count)
+    return watch.done("adapt", title.title_id, title.seconds, gpus * hooks.ranks.count)
 
 
 def _in_order(outputs: TrackOutputs, tracks: TitleTracks, splits: Splits) -> TrackOutputs:
@@ -376,4 +393,4 @@ def _write_result(
     summary["seconds"]["cluster"] = watch.seconds
     writer.write_json("result.json", summary)
     writer.commit({"counts": summary["counts"], ORIGIN: summary[ORIGIN]})
-    return watch.done("cluster", title.title_id)
+    return watch.done("cluster", title.title_id, title.seconds)

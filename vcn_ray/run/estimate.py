@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import math
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -88,7 +89,7 @@ class Left:
             return
         undetected = 1 - state.segments_done / max(state.segments, 1)
         left = (undetected, not state.tracked, not state.adapted, True)
-        self._seconds.append(tuple(state.seconds * float(part) for part in left))
+        self._seconds.append(tuple(state.title.seconds * float(part) for part in left))
 
     def seconds(self) -> F64:
         """Open seconds of video by title and step (n, 4)."""
@@ -155,6 +156,16 @@ def last_records(storage: Storage) -> list[dict[str, Any]]:
     names = storage.names("runs")[::-1][:RUNS]
     records = [storage.find_sound_json(f"runs/{name}/run.json") for name in names]
     return [record for record in records if record]
+
+
+def last_speed(config: RunConfig, storage: Storage) -> dict[str, Any] | None:
+    """The speed of the last run with the same pack that did all steps; None where there is none."""
+    for record in last_records(storage):
+        speed = record.get("speed") or {}
+        pack = tomllib.loads(record.get("config", "")).get("pack")
+        if pack == config.pack and len(speed.get("core_hours", ())) == len(STEPS):
+            return {**speed, "run_id": record["run_id"]}
+    return None
 
 
 def parallel_steps(records: list[dict[str, Any]], local: bool) -> float:

@@ -26,6 +26,15 @@ class StepProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class TitlePlanned:
+    """A title of the catalog can be read."""
+
+    title_id: str
+    seconds: float  # of video
+    videos: tuple[str, ...]  # their ids
+
+
+@dataclass(frozen=True, slots=True)
 class TitleDone:
     """A title has a result."""
 
@@ -53,7 +62,7 @@ class DamageFound:
     message: str  # one line for people, which names the file
 
 
-Event = StepProgress | TitleDone | Failed | WorkDone | DamageFound
+Event = StepProgress | TitlePlanned | TitleDone | Failed | WorkDone | DamageFound
 Observer = Callable[[Event], None]
 
 
@@ -114,6 +123,9 @@ class RunLog:
         self._inputs |= planned.inputs
         self._planned += len(planned.inputs) + len(planned.failures)
         self.emit(StepProgress("plan", "", self._planned, self._all))
+        if planned.title and not planned.again:
+            videos = tuple(video.video_id for video in planned.title.videos)
+            self.emit(TitlePlanned(planned.title.title_id, planned.title.seconds, videos))
         for failure in planned.failures:
             self.fail(failure)
 

@@ -18,6 +18,11 @@ class Work:
     subject: str  # id of the video or title
     seconds: float
     gpu_seconds: float  # seconds times the fraction of a GPU reserved for it
+    cpu_seconds: float = 0.0  # that its process and its decoder computed
+    limit_seconds: float = (
+        0.0  # of these, those of decoder and detector, which no run can do without
+    )
+    video_seconds: float = 0.0  # length of the part of the video, the video or the title
     frames: int = 0  # decoded
     faces: int = 0  # found
     bytes_read: int = 0
@@ -29,28 +34,33 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self._began, self._before = time.monotonic(), bytes_so_far()
+        self._computed = time.process_time()
 
     @property
     def seconds(self) -> float:
         """So far, to the millisecond."""
         return round(time.monotonic() - self._began, 3)
 
-    def done(
-        self, step: StepName, subject: str, gpus: float = 0.0, frames: int = 0, faces: int = 0
-    ) -> Work:
-        """What the step was.
+    def done(self, step: StepName, subject: str, video_seconds: float, gpus: float = 0.0) -> Work:
+        """What the step was, but for what only `detect` does.
 
         Args:
             step: Its name.
             subject: Id of the video or title.
+            video_seconds: Length of the part of the video, the video or the title.
             gpus: Reserved for it.
-            frames: Decoded.
-            faces: Found.
         """
         moved = bytes_so_far().since(self._before)
-        seconds = self.seconds
+        seconds, computed = self.seconds, time.process_time() - self._computed
         return Work(
-            step, subject, seconds, gpus * seconds, frames, faces, moved.read, moved.written
+            step=step,
+            subject=subject,
+            seconds=seconds,
+            gpu_seconds=gpus * seconds,
+            cpu_seconds=computed,
+            video_seconds=video_seconds,
+            bytes_read=moved.read,
+            bytes_written=moved.written,
         )
 
 
@@ -68,7 +78,7 @@ class Ledger:
             sums[name] = sums.get(name, 0) + getattr(work, name)
 
     def by_step(self) -> dict[str, dict[str, Any]]:
-        """For each step that did anything: steps, seconds, GPU seconds, frames, faces, bytes."""
+        """For each step that did anything: sums of Work's fields, and the number of `steps`."""
         return {
             step.name: {
                 name: round(value, 3) if isinstance(value, float) else value

@@ -91,6 +91,11 @@ class TitlePlan:
     missing: tuple[str, ...]  # uris that belong to it but cannot be read
 
     @property
+    def seconds(self) -> float:
+        """The length of its videos together."""
+        return sum(video.info.duration_seconds for video in self.videos)
+
+    @property
     def where(self) -> str:
         """What a failure of it names: the uri of its only video, or the title."""
         return self.videos[0].uri if len(self.videos) == 1 else self.title

@@ -20,6 +20,7 @@ from vcn_ray.redact import redact
 from vcn_ray.run.devices import count_cpus
 from vcn_ray.run.events import RunOutcome
 from vcn_ray.run.failures import Failure
+from vcn_ray.run.speed import speed_of
 from vcn_ray.run.status import TitleStatus
 from vcn_ray.schema import FAILURES, RUN_VIDEOS
 
@@ -113,6 +114,7 @@ def make_record(
         "skipped": dict(sorted(catalog.skipped.items())),
         "work": outcome.work,
         "work_span_seconds": round(outcome.span_seconds, 3),
+        "speed": speed_of(outcome.work, config),
         "local": clock.local,
         "sample": clock.sample,
         "titles": [_title_row(title) for title in outcome.titles],

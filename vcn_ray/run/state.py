@@ -71,11 +71,6 @@ class TitleState:
     damaged: tuple[str, ...] = ()  # files, below the output
 
     @property
-    def seconds(self) -> float:
-        """The length of its videos."""
-        return sum(video.info.duration_seconds for video in self.title.videos)
-
-    @property
     def action(self) -> str:
         """What a run would do, in a word or two."""
         if self.finished:

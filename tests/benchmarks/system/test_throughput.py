@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
-import av
 import pytest
 
-from benchmarks.system.throughput import REEL_SIZE, PartTimer, write_reel
+from benchmarks.system.throughput import PartTimer
 
 
 def compute(seconds: float) -> None:
@@ -42,12 +40,3 @@ def test_only_the_steps_of_a_generator_are_counted() -> None:
         found.append(number)
     assert found == [1, 2]
     assert timer.seconds["items"] == pytest.approx(0.1, abs=0.04)
-
-
-def test_a_reel_has_every_frame_of_its_videos_at_one_size(shared: Path, tmp_path: Path) -> None:
-    path = shared / "data/videos/grid_bbaf2n.mpg"
-    with av.open(str(path)) as video:
-        count = sum(1 for _ in video.decode(video=0))
-    with av.open(str(write_reel([path], tmp_path / "reel.mp4"))) as reel:
-        sizes = [(frame.width, frame.height) for frame in reel.decode(video=0)]
-    assert sizes == [REEL_SIZE] * count

@@ -53,6 +53,8 @@ class GpuPacket:
                 os.kill(os.getpid(), signal.SIGSEGV)
             if self._fault == "size":
                 return [cast(av.VideoFrame, frame.reformat(width=64)) for frame in found]
+            if self._fault == "bug":
+                raise ValueError("nobody thought of it")
             if self._fault == "memory":
                 raise av.error.MemoryError(12, "of the GPU")
             raise av.error.ExternalError(1, "an error of the driver")
@@ -60,7 +62,7 @@ class GpuPacket:
 
 
 def install(fault: str = "", after: int = NEVER) -> None:
-    """Give this process a GPU; `fault` is `error`, `memory`, `size` or `crash`."""
+    """Give this process a GPU; `fault` is `error`, `bug`, `memory`, `size` or `crash`."""
 
     def packets(opened: OpenVideo, problems: list[str]) -> Iterator[Any]:
         budget = [after]

@@ -195,7 +195,7 @@ def first_segment(path: Path, pack: FacePack, config: RunConfig) -> SegmentTable
     return detect_segment(path, segment, pack, config)
 
 
-@pytest.mark.parametrize("fault", ["error", "memory", "size", "crash"])
+@pytest.mark.parametrize("fault", ["error", "bug", "memory", "size", "crash"])
 @pytest.mark.parametrize("after", [0, 7])
 def test_a_segment_on_which_a_gpu_fails_is_decoded_again(
     fault: str, after: int, film: Path, pack: FacePack, stand_in: Callable[..., None]

@@ -34,6 +34,7 @@ from vcn_ray.io.keyframes import plan_segments
 from vcn_ray.io.video import DecodeConfig, open_file, source_name
 from vcn_ray.io.wire import EXIT_OUT_OF_MEMORY, WINDOW_BYTES, Content, Message, Wire, frame_content
 from vcn_ray.records import U8, Segment
+from vcn_ray.redact import one_line
 
 MAX_OPEN_FILES = 64
 MAX_OPEN_FILES_GPU = 1024  # a driver opens some dozens for each GPU of the machine
@@ -297,9 +298,13 @@ def _serve(job: Content, memory: mmap.mmap, parent: Parent, limit: MemoryLimit) 
     except OSError as error:  # reading the file failed, as on a failing disk
         reason = error.strerror or type(error).__name__
         text = f"it cannot be read: {reason}"
-        parent.send("failed", reason="unreadable", message=text, hardware=False)
-    except Exception:
-        parent.send("bug", text=traceback.format_exc())
+        parent.send("failed", reason="unreadable", message=text, hardware=on_gpu)
+    except Exception as error:
+        if on_gpu:  # perhaps the driver's: without the GPU it will show
+            text = one_line(error)
+            parent.send("failed", reason="decode_error", message=text, hardware=True)
+        else:
+            parent.send("bug", text=traceback.format_exc())
 
 
 def _end_out_of_memory() -> NoReturn:

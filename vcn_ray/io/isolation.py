@@ -114,7 +114,7 @@ def device_problem(device: str, limits: IsolationConfig) -> str:
         with borrowed(RING_BYTES) as decoder:
             *_, last = _converse(decoder, job, None, limits)
             return str(last.content["problem"])
-    except DecoderError as error:
+    except MediaError as error:
         return str(error)
 
 

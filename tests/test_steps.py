@@ -86,6 +86,7 @@ def test_every_setting_of_the_method_is_in_a_key() -> None:
         ("cluster.quality.min_score", "-3", {CLUSTER}),
         ("resources.detect_gpus", "0.5", {DETECT}),
         ("resources.detect_cpus", "2", set()),
+        ("resources.decode_device", "cpu", set()),  # a GPU gives the same pictures
         ("s3.region", "eu-north-1", set()),
     ],
 )

@@ -34,7 +34,11 @@ from vcn_ray.packs.find import find_pack, open_pack, resolve_pack
 from vcn_ray.records import I64, U8, TitleCrops
 from vcn_ray.report.pages import write_reports
 from vcn_ray.results import Results
-from vcn_ray.run.devices import device_for
+from vcn_ray.run.devices import (
+    check_decode_device,
+    check_decode_reserved,
+    open_detecting_pack,
+)
 from vcn_ray.run.events import Event, Observer, RunLog
 from vcn_ray.run.failures import Failure
 from vcn_ray.run.forget import FailureEraser
@@ -52,7 +56,7 @@ from vcn_ray.run.record import RunClock, make_record
 from vcn_ray.run.sources import PlanCache
 from vcn_ray.run.status import TitleStatus
 from vcn_ray.run.verify import Verified, uncommit_damage, verify_output
-from vcn_ray.steps import DETECT, People
+from vcn_ray.steps import People
 from vcn_ray.steps import run_title as run_crops
 
 PathLike = str | os.PathLike[str]
@@ -200,6 +204,7 @@ def _run_catalog(
 ) -> IndexedCatalog:
     """Index a catalog that was read, with a pack that was resolved."""
     config = request.config
+    _check_decoder(request)
     groups = group_titles(catalog)
     if request.sample is not None:
         groups = sample_titles(groups, request.sample, config.seed)
@@ -222,8 +227,9 @@ def _run_catalog(
             if not new:
                 storage.check_writable()
             # On Ray too: a pack that does not load must fail here, and not in every worker.
-            device = device_for(DETECT.gpus(config.resources)) if request.local else "cpu"
-            loaded = open_pack(config, device)
+            loaded = (
+                open_detecting_pack(config, display.note) if request.local else open_pack(config)
+            )
             loaded.check_encoder()
             if request.local:
                 LocalExecutor(loaded, config, storage, log).run(rest)
@@ -246,6 +252,18 @@ def _run_catalog(
         storage,
         recorded,
     )
+
+
+def _check_decoder(request: IndexRequest) -> None:
+    """Check that workers can decode where they are asked to, as far as this machine can tell.
+
+    Raises:
+        UsageError: They cannot.
+    """
+    if not request.local:
+        check_decode_reserved(request.config.resources)
+    if request.local or "RAY_ADDRESS" not in os.environ:  # workers run on this machine
+        check_decode_device(request.config)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from vcn_ray.core.quality import QualityConfig
 from vcn_ray.core.shots import ShotConfig
 from vcn_ray.core.track import TrackerConfig
 from vcn_ray.errors import ConfigError
+from vcn_ray.io.hardware import DecodeDevice
 from vcn_ray.io.isolation import IsolationConfig
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.video import DecodeConfig
@@ -60,6 +61,7 @@ class ResourceConfig:
     detect_workers_max: Natural = 0  # 0: as many as the cluster has room for
     detect_cpus: Positive = 1.0  # CPUs reserved for each
     detect_gpus: NonNegative = 0.0  # fraction of a GPU for each
+    decode_device: DecodeDevice = "auto"  # auto: a GPU where one is reserved; cpu, cuda or cuda:N
     adapt_workers: Count = 1  # actors that fine-tune, one title each at a time
     adapt_cpus: Positive = 1.0
     adapt_gpus: NonNegative = 0.0

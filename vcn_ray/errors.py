@@ -4,6 +4,7 @@ VcnError
 ├── UsageError(ValueError)        wrong option, column, pack, path: cannot be done as asked
 │   ├── ConfigError               a configuration value or key
 │   └── PackError                 a pack that is unknown, incomplete or does not match its checksums
+│       └── DeviceError           a pack whose detector cannot run on the device
 ├── MediaError(RuntimeError)      a video that cannot be used, with its reason for `failures`
 ├── StorageError(OSError)         an input or output place that cannot be read or written
 │   ├── S3Error                   what S3 refused, and of what kind that is
@@ -56,6 +57,10 @@ class ConfigError(UsageError):
 
 class PackError(UsageError):
     """A pack is unknown, incomplete, or its files do not match their checksums."""
+
+
+class DeviceError(PackError):
+    """The detector of a pack cannot run on the device that was asked for."""
 
 
 class StorageError(VcnError, OSError):

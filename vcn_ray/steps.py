@@ -9,6 +9,7 @@ reserves, and its words for people.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -27,7 +28,9 @@ from vcn_ray.core.quality import rate_tracks
 from vcn_ray.core.shots import find_shots
 from vcn_ray.core.signals import Shown, SignalReader
 from vcn_ray.core.track import sample_crops, track_faces
+from vcn_ray.io.decoder import DecoderError
 from vcn_ray.io.frames import DecodedFrame
+from vcn_ray.io.hardware import HardwareError
 from vcn_ray.io.identity import digest
 from vcn_ray.io.isolation import read_segment
 from vcn_ray.io.tables import column_array
@@ -57,6 +60,8 @@ from vcn_ray.rows.segment_rows import (
 )
 from vcn_ray.rows.video_rows import JoinedVideo, Links, VideoTables, join_segments, video_tables
 from vcn_ray.schema import SCHEMA_VERSION
+
+log = logging.getLogger(__name__)
 
 METHOD_VERSION = "8"
 """Raised whenever the code gives other rows for the same input and settings."""
@@ -147,7 +152,8 @@ def detect_segment(
     """Find every face of a segment, kept or marked (METHOD 1.2, 1.3), and read its signals.
 
     Frames are decoded once. Pixels end here: what leaves are rows, aligned crops and pictures of
-    faces as JPEG, and three small pictures for the join.
+    faces as JPEG, and three small pictures for the join. Where a GPU fails to decode, the segment
+    is read again from its start without it.
 
     Args:
         source: The video.
@@ -158,8 +164,28 @@ def detect_segment(
     Raises:
         MediaError: No frame of it can be read, or its decoder had to be stopped.
     """
+    device = decoding_gpu(config.resources)
+    if device is not None:
+        try:
+            return _detect_decoded(source, segment, pack, config, device)
+        except (HardwareError, DecoderError) as error:
+            log.debug("segment %d is decoded again on the CPU: %s", segment.index, error)
+    return _detect_decoded(source, segment, pack, config, None)
+
+
+def decoding_gpu(resources: ResourceConfig) -> str | None:
+    """The GPU on which a worker decodes what it can, such as `cuda`; None: none."""
+    if resources.decode_device == "auto":
+        return "cuda" if resources.detect_gpus > 0 else None
+    return None if resources.decode_device == "cpu" else resources.decode_device
+
+
+def _detect_decoded(
+    source: Source, segment: Segment, pack: FacePack, config: RunConfig, device: str | None
+) -> SegmentTables:
+    """Run `detect_segment` once, decoding on a device; None: the CPU."""
     decode = part_of(config.detect, DecodeConfig)
-    frames = read_segment(source, segment, decode, config.isolation)
+    frames = read_segment(source, segment, decode, config.isolation, device)
     signals = SignalReader()
     found = FaceRows(segment.index)
     detector_seconds = 0.0
@@ -180,7 +206,10 @@ def detect_segment(
                 found.add(_describe_faces(frame, image, faces, pack, config))
     tables = segment_tables(segment.index, signals.result(), found.rows, tuple(frames.problems))
     return replace(
-        tables, decoder_seconds=frames.decoder_seconds, detector_seconds=detector_seconds
+        tables,
+        decoded_on=frames.decoded_on,
+        decoder_seconds=frames.decoder_seconds,
+        detector_seconds=detector_seconds,
     )
 
 

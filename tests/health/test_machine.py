@@ -99,6 +99,19 @@ def test_a_dashboard_that_is_open_is_a_warning() -> None:
             assert [finding.state for finding in found] == ["warning"]
 
 
+@pytest.mark.skipif(machine.NVIDIA.exists(), reason="this machine has a GPU")
+def test_where_a_run_decodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finding = machine.decode_device_finding()
+    assert finding.state == "ok"
+    assert finding.text.startswith("the CPU, because no GPU can decode here: ")
+    driver = tmp_path / "version"  # a container with the driver, but without its decoder
+    driver.touch()
+    monkeypatch.setattr(machine, "NVIDIA", driver)
+    finding = machine.decode_device_finding()
+    assert finding.state == "warning"
+    assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility,video" in finding.advice
+
+
 def test_packs(yunet_pack: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VCN_PACKS", str(yunet_pack.parent))
     findings = {f.subject: f for f in pack_findings(RunConfig(pack=str(yunet_pack)))}

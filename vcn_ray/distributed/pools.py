@@ -28,7 +28,7 @@ from vcn_ray.run.commit import (
     commit_track,
 )
 from vcn_ray.run.damage import Inspector
-from vcn_ray.run.devices import device_for
+from vcn_ray.run.devices import open_detecting_pack
 from vcn_ray.run.ledger import Work
 from vcn_ray.run.plan import TitlePlan, VideoPlan
 from vcn_ray.steps import ADAPT, CLUSTER, DETECT, TRACK
@@ -78,7 +78,7 @@ def redo_videos(videos: tuple[VideoPlan, ...], config: RunConfig, output: str) -
     segment worker.
     """
     storage, works = Storage.open(output, config.s3), []
-    pack, tracked = open_pack(config, device_for(DETECT.gpus(config.resources))), []
+    pack, tracked = open_detecting_pack(config, log.warning), []
     for video in videos:
         inspector = Inspector(storage, mend=True, deep=True)  # all of its damage at once
         jobs = inspector.open_jobs(video) if not inspector.manifest(video.track_folder) else []

@@ -19,10 +19,9 @@ from vcn_ray.config import ResourceConfig, RunConfig
 from vcn_ray.distributed.feed import feed_dataset, start_feed
 from vcn_ray.errors import MediaError
 from vcn_ray.io.storage import Storage, one_line
-from vcn_ray.packs.find import open_pack
 from vcn_ray.run.commit import commit_detect
 from vcn_ray.run.damage import segment_file
-from vcn_ray.run.devices import device_for
+from vcn_ray.run.devices import check_decode_device, open_detecting_pack
 from vcn_ray.run.failures import reason_of
 from vcn_ray.run.ledger import Work
 from vcn_ray.run.plan import SegmentJob
@@ -70,7 +69,8 @@ class SegmentWorker:
         self._config = config
         self._storage = Storage.open(output, config.s3)
         self._run_id = run_id
-        self._pack = open_pack(config, device_for(DETECT.gpus(config.resources)))
+        check_decode_device(config)
+        self._pack = open_detecting_pack(config, log.warning)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Run the segment jobs of a batch, and return a SegmentRow for each."""

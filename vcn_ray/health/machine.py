@@ -12,6 +12,8 @@ from pathlib import Path
 from vcn_ray.errors import PackError
 from vcn_ray.health.finding import Finding, checked, fault, ok, warning
 from vcn_ray.health.software import software_findings
+from vcn_ray.io.hardware import EXACT
+from vcn_ray.io.isolation import IsolationConfig, device_problem
 from vcn_ray.packs.fetch import cache_folder
 from vcn_ray.packs.find import PackSettings, list_packs, open_pack
 from vcn_ray.run.devices import count_cpus
@@ -49,6 +51,7 @@ def machine_findings(settings: PackSettings, in_cluster: bool = False) -> Iterat
     checks: tuple[tuple[str, Callable[[], Iterable[Finding]]], ...] = (
         ("software", software_findings),
         ("gpu", gpu_findings),
+        ("decode device", lambda: [decode_device_finding()]),
         ("packs", lambda: pack_findings(settings)),
         ("memory", memory_findings),
         ("disk", disk_findings),
@@ -87,6 +90,20 @@ def gpu_findings() -> Iterator[Finding]:
             "onnxruntime has no CUDA, so detectors cannot use the GPU",
             "install onnxruntime-gpu instead of onnxruntime",
         )
+
+
+def decode_device_finding() -> Finding:
+    """Check where a run decodes: what `resources.decode_device = "auto"` uses on this machine."""
+    problem = device_problem("cuda", IsolationConfig())
+    if not problem:
+        codecs = ", ".join(EXACT)
+        text = f"cuda, for {codecs}, in workers that reserve a GPU; the CPU for all others"
+        return ok("decode device", text)
+    text = f"the CPU, because no GPU can decode here: {problem}"
+    if not NVIDIA.exists():
+        return ok("decode device", text)
+    parts = "NVIDIA_DRIVER_CAPABILITIES=compute,utility,video"
+    return warning("decode device", text, f"give a container the driver's decoder, by {parts}")
 
 
 def pack_findings(settings: PackSettings) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 
 from packaging.requirements import Requirement
@@ -111,17 +111,19 @@ def media_findings() -> Iterator[Finding]:
     """Check FFmpeg as PyAV brings it: its version, licence, decoders, and those in hardware."""
     import av  # a broken FFmpeg fails here, and is then a finding
     from av.codec import codecs_available
+    from av.codec.hwaccel import hwdevices_available
 
     licences = sorted(_licences())
     yield ok("ffmpeg", f"{av.ffmpeg_version_info}, {' and '.join(licences) or 'licence unknown'}")
-    yield from decoder_findings(set(codecs_available))
+    yield from decoder_findings(set(codecs_available), hwdevices_available())
 
 
-def decoder_findings(codecs: set[str]) -> Iterator[Finding]:
+def decoder_findings(codecs: set[str], devices: Iterable[str]) -> Iterator[Finding]:
     """Check which decoders FFmpeg was built with.
 
     Args:
         codecs: Names of all codecs that it knows.
+        devices: Kinds of devices that its own decoders can use.
     """
     missing = [name for name in DECODERS if name not in codecs]
     rest = [name for name in MORE_DECODERS if name not in codecs]
@@ -132,10 +134,10 @@ def decoder_findings(codecs: set[str]) -> Iterator[Finding]:
         yield warning("decoders", f"without {', '.join(rest)}", advice)
     else:
         yield ok("decoders", ", ".join((*DECODERS, *MORE_DECODERS)))
-    hardware = sorted(name for name in codecs if name.endswith(HARDWARE))
-    kinds = sorted({name.rpartition("_")[2] for name in hardware})
+    kinds = {name.rpartition("_")[2] for name in codecs if name.endswith(HARDWARE)}
     yield ok(
-        "hardware decoders", f"built in: {', '.join(kinds) or 'none'}; a run uses none of them"
+        "hardware decoders",
+        f"built in: {', '.join(sorted(kinds.union(devices))) or 'none'}; a run uses cuda alone",
     )
 
 

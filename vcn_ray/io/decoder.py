@@ -29,13 +29,17 @@ FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)  # other proce
 
 COMMAND = (sys.executable, "-P", "-m", "vcn_ray.io.decoder_child")
 
-PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "PYTHONHOME")
+PASSED_ON = (
+    *("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "PYTHONHOME"),
+    *("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"),  # the GPU that is reserved for a worker
+)
 """Environment variables that a decoder inherits. None of them contains credentials."""
 
 SET_FOR_DECODERS = {
     "OMP_NUM_THREADS": "1",  # numpy would reserve stacks for threads that never run
     "OPENBLAS_NUM_THREADS": "1",
     "PYTHONDONTWRITEBYTECODE": "1",
+    "CUDA_CACHE_DISABLE": "1",  # it may write no file
 }
 
 

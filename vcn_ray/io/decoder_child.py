@@ -29,12 +29,15 @@ import numpy as np
 from vcn_ray.errors import MediaError
 from vcn_ray.io.decoding import probe
 from vcn_ray.io.frames import DecodedFrame, read_segment
+from vcn_ray.io.hardware import HardwareError, open_device
 from vcn_ray.io.keyframes import plan_segments
 from vcn_ray.io.video import DecodeConfig, open_file, source_name
 from vcn_ray.io.wire import EXIT_OUT_OF_MEMORY, WINDOW_BYTES, Content, Message, Wire, frame_content
 from vcn_ray.records import U8, Segment
+from vcn_ray.redact import one_line
 
 MAX_OPEN_FILES = 64
+MAX_OPEN_FILES_GPU = 1024  # a driver opens some dozens for each GPU of the machine
 MAX_SLOTS = 64  # frames in the ring; the socket must hold one unread `free` for each
 WATCH_SECONDS = 0.05  # between two checks of memory
 SIGN_SECONDS = 1.0  # between two signs of life while a file is read
@@ -181,17 +184,21 @@ class MemoryLimit:
 
     A decoder that is refused address space reports a damaged file and continues, so a memory bomb
     would look like a scratch. Physical memory is therefore watched; address space is also limited,
-    to twice as much more, as a safety net.
+    to twice as much more, as a safety net; not for a job that uses a GPU, whose driver reserves
+    address space for the memory of the machine and of all its GPUs.
     """
 
     def __init__(self) -> None:
         self._max_bytes = math.inf
 
-    def set(self, max_bytes: int) -> None:
+    def set(self, max_bytes: int, on_gpu: bool = False) -> None:
         """Allow this many bytes from now on, and reset the peak."""
         with suppress(OSError):  # without Linux the peak is that of all jobs so far
             Path("/proc/self/clear_refs").write_text("5")
         self._max_bytes = max_bytes
+        if on_gpu:
+            _lift_limit(resource.RLIMIT_AS)
+            return
         with suppress(OSError):
             pages = int(Path("/proc/self/statm").read_text().split()[0])
             space = pages * resource.getpagesize() + 2 * max_bytes
@@ -228,8 +235,10 @@ def _watch(limit: MemoryLimit) -> NoReturn:
 
 def _confine() -> None:
     """Give up rights that decoding does not need."""
-    for name, limit in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, MAX_OPEN_FILES)):
-        resource.setrlimit(name, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    hard = MAX_OPEN_FILES_GPU if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES_GPU)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, MAX_OPEN_FILES), hard))
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0)
     # Standard error is a file until here, for errors at the start; nobody reads it later.
@@ -251,10 +260,19 @@ def _lower_limit(name: int, limit: int) -> None:
     resource.setrlimit(name, (allowed, hard))
 
 
+def _lift_limit(name: int) -> None:
+    """Set the soft limit to the hard one."""
+    hard = resource.getrlimit(name)[1]
+    resource.setrlimit(name, (hard, hard))
+
+
 def _serve(job: Content, memory: mmap.mmap, parent: Parent, limit: MemoryLimit) -> None:
     """Run one job and report its end to the parent, whatever happens."""
     parent.forget_frees()
-    limit.set(job["memory_bytes"])
+    on_gpu = job.get("device") is not None
+    if on_gpu:
+        _lift_limit(resource.RLIMIT_NOFILE)
+    limit.set(job["memory_bytes"], on_gpu)
     _limit_cpu(job["cpu_seconds"])
     ring = Ring(memory, parent)
 
@@ -270,16 +288,23 @@ def _serve(job: Content, memory: mmap.mmap, parent: Parent, limit: MemoryLimit) 
         parent.send("end", **content)
     except MediaError as error:
         limit.check()
-        parent.send("failed", reason=error.reason, message=error.message)
+        is_hardware = isinstance(error, HardwareError)
+        content = {"reason": error.reason, "message": error.message, "hardware": is_hardware}
+        parent.send("failed", **content)
     except MemoryError:
         _end_out_of_memory()
     except (EOFError, ConnectionError):
         raise
     except OSError as error:  # reading the file failed, as on a failing disk
         reason = error.strerror or type(error).__name__
-        parent.send("failed", reason="unreadable", message=f"it cannot be read: {reason}")
-    except Exception:
-        parent.send("bug", text=traceback.format_exc())
+        text = f"it cannot be read: {reason}"
+        parent.send("failed", reason="unreadable", message=text, hardware=on_gpu)
+    except Exception as error:
+        if on_gpu:  # perhaps the driver's: without the GPU it will show
+            text = one_line(error)
+            parent.send("failed", reason="decode_error", message=text, hardware=True)
+        else:
+            parent.send("bug", text=traceback.format_exc())
 
 
 def _end_out_of_memory() -> NoReturn:
@@ -306,13 +331,17 @@ def _plan(job: Content, source: BinaryIO, send_frame: SendFrame) -> Content:
 
 def _read(job: Content, source: BinaryIO, send_frame: SendFrame) -> Content:
     config, segment = DecodeConfig(**job["config"]), Segment(*job["segment"])
-    frames = read_segment(source, segment, config, job["max_pixels"])
+    frames = read_segment(source, segment, config, job["max_pixels"], job["device"])
     for frame in frames:
         send_frame(frame)
-    return {"problems": frames.problems}
+    return {"problems": frames.problems, "decoded_on": frames.decoded_on}
 
 
-_JOBS = {"probe": _probe, "plan": _plan, "read": _read}
+def _try_device(job: Content, source: BinaryIO, send_frame: SendFrame) -> Content:
+    return {"problem": open_device(job["device"]).problem}
+
+
+_JOBS = {"probe": _probe, "plan": _plan, "read": _read, "device": _try_device}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 
 from vcn_ray.errors import MediaError
 from vcn_ray.io.damage import DamageWatch
+from vcn_ray.io.hardware import HardwareError, check_picture
 from vcn_ray.io.video import (
     MAX_PIXELS,
     OpenVideo,
@@ -100,6 +101,7 @@ def decode_frames(video: OpenVideo, problems: list[str]) -> Iterator[Picture]:
 
     Raises:
         MediaError: `encrypted` or `too_large`.
+        HardwareError: The GPU failed, or its pictures are not as expected.
     """
     damaged = bad_in_a_row = 0
     aspects, orientations = _Aspects(video), _Orientations()
@@ -110,6 +112,9 @@ def decode_frames(video: OpenVideo, problems: list[str]) -> Iterator[Picture]:
         try:
             frames = packet.decode()
         except av.FFmpegError as error:
+            if video.gpu_size:  # of the device or of the file: only a software decoder can tell
+                text = f"{video.name}: the GPU failed near {_at(video, packet)}: {reason_of(error)}"
+                raise HardwareError("decode_error", text) from error
             raise_if_out_of_memory(error)
             damaged, bad_in_a_row = damaged + 1, bad_in_a_row + 1
             if damaged == 1:
@@ -124,6 +129,8 @@ def decode_frames(video: OpenVideo, problems: list[str]) -> Iterator[Picture]:
         aspects.update()
         for frame in frames:
             video.check_size(frame.width, frame.height)  # the size may change within a stream
+            if video.gpu_size:
+                check_picture(frame, video.gpu_size)
             yield Picture(frame, aspects.of(frame), *orientations.of(frame))
     if damaged > 1:
         problems.append(f"{damaged} packets are damaged")

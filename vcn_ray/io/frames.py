@@ -15,6 +15,7 @@ from av.video.reformatter import VideoReformatter
 
 from vcn_ray.errors import MediaError
 from vcn_ray.io.decoding import DisplayedSize, Picture, decode_frames, displayed_size
+from vcn_ray.io.hardware import HardwareError, open_device, to_planar
 from vcn_ray.io.timeline import frame_period, max_gap_seconds
 from vcn_ray.io.video import (
     MAX_PIXELS,
@@ -49,7 +50,11 @@ class DecodedFrame(NamedTuple):
 
 
 def read_segment(
-    source: Source, segment: Segment, config: DecodeConfig, max_pixels: int = MAX_PIXELS
+    source: Source,
+    segment: Segment,
+    config: DecodeConfig,
+    max_pixels: int = MAX_PIXELS,
+    device: str | None = None,
 ) -> SegmentFrames:
     """Read the frames that a segment owns, each once and in order of presentation.
 
@@ -58,11 +63,12 @@ def read_segment(
         segment: One of `plan_segments` for the same file.
         config: Which frames are analysed, and how large.
         max_pixels: Of one picture.
+        device: The GPU that decodes what it can, such as `cuda`; None: the CPU.
 
     Returns:
         An iterable; once it has ended, its `problems` lists what could not be read.
     """
-    return SegmentFrames(source, segment, config, max_pixels)
+    return SegmentFrames(source, segment, config, max_pixels, device)
 
 
 class SegmentFrames:
@@ -70,18 +76,28 @@ class SegmentFrames:
 
     Damaged parts are skipped and listed in `problems`. MediaError is raised for a segment without
     one decodable frame (`decode_error`), a picture over the limit (`too_large`) and a file that
-    cannot be opened (with the reason that `open_video` gives).
+    cannot be opened (with the reason that `open_video` gives). HardwareError is raised, possibly
+    after some frames, where a GPU fails or the file is damaged, of which a GPU says too little:
+    these frames must be discarded, and the segment be read again without the GPU.
 
     Attributes:
         problems: One line per problem, complete once the iteration has ended; empty if every frame
             was read.
+        decoded_on: `cpu` or `cuda`, once the iteration has begun.
         decoder_seconds: CPU time of the iteration so far.
     """
 
     def __init__(
-        self, source: Source, segment: Segment, config: DecodeConfig, max_pixels: int
+        self,
+        source: Source,
+        segment: Segment,
+        config: DecodeConfig,
+        max_pixels: int,
+        device: str | None = None,
     ) -> None:
         self.problems: list[str] = []
+        self.decoded_on = "cpu"
+        self._device = device
         self.decoder_seconds = 0.0
         self._source = source
         self._segment = segment
@@ -98,7 +114,10 @@ class SegmentFrames:
 
     def _frames(self) -> Iterator[DecodedFrame]:
         self.problems.clear()
-        with open_video(self._source, self._config.decoder_threads, self._max_pixels) as video:
+        device = open_device(self._device) if self._device else None
+        threads = self._config.decoder_threads
+        with open_video(self._source, threads, self._max_pixels, device) as video:
+            self.decoded_on = "cuda" if video.gpu_size else "cpu"
             converter = _Converter(video, self._config)
             slot: int | None = None
             end: float | None = None
@@ -107,7 +126,11 @@ class SegmentFrames:
                 last_slot, slot = slot, math.floor(timed.seconds * self._config.analysis_fps + 1e-6)
                 stands = timed.end_seconds - timed.seconds >= 1.5 / self._config.analysis_fps
                 yield converter.convert(timed, number, analysed=slot != last_slot or stands)
-            self._check_end(video, end)
+            if not (video.gpu_size and end is None):
+                self._check_end(video, end)
+            if video.gpu_size and (end is None or self.problems):
+                first = next(iter(self.problems), "no frame decodes")
+                raise HardwareError("decode_error", f"{video.name}: {first}")
 
     def _timed(self, video: OpenVideo) -> Iterator[_TimedPicture]:
         """The segment's frames, each with the time until the next one, for which it stands."""
@@ -229,11 +252,14 @@ class _Converter:
         self._long_side = config.long_side_pixels
         self._key: tuple[object, ...] = ()
         self._geometry: _Geometry | None = None
+        self._to_planar = VideoReformatter()
 
     def convert(self, timed: _TimedPicture, number: int, *, analysed: bool) -> DecodedFrame:
-        frame = timed.picture.frame
-        geometry = self._geometry_of(timed.picture)
-        shown, rotation, mirrored = geometry.shown, geometry.shown.rotation, timed.picture.mirrored
+        picture = timed.picture
+        if self._video.gpu_size:
+            picture = picture._replace(frame=to_planar(picture.frame, self._to_planar))
+        frame, geometry = picture.frame, self._geometry_of(picture)
+        shown, rotation, mirrored = geometry.shown, geometry.shown.rotation, picture.mirrored
         small = _upright(frame, geometry.to_small, geometry.small_size, rotation, mirrored)
         image = None
         if analysed:

@@ -22,9 +22,10 @@ from pydantic.dataclasses import dataclass
 
 from vcn_ray.bounds import STRICT, Count, Seconds
 from vcn_ray.errors import MediaError
-from vcn_ray.io import decoding, frames, keyframes, video
+from vcn_ray.io import decoding, frames, hardware, keyframes, video
 from vcn_ray.io.decoder import Decoder, DecoderError, borrowed
 from vcn_ray.io.frames import SMALL_LONG_SIDE, DecodedFrame
+from vcn_ray.io.hardware import HardwareError
 from vcn_ray.io.video import MAX_PIXELS, DecodeConfig, Source
 from vcn_ray.io.wire import WINDOW_BYTES, Content, Message, read_frame
 from vcn_ray.records import Segment, VideoInfo
@@ -52,10 +53,12 @@ class Frames(Protocol):
 
     Attributes:
         problems: Complete once the frames have ended.
+        decoded_on: `cpu` or `cuda`, complete likewise.
         decoder_seconds: CPU time, complete likewise.
     """
 
     problems: list[str]
+    decoded_on: str
     decoder_seconds: float
 
     def __iter__(self) -> Iterator[DecodedFrame]: ...
@@ -96,8 +99,31 @@ def plan_segments(
     return tuple(Segment(*segment) for segment in segments)
 
 
+def device_problem(device: str, limits: IsolationConfig) -> str:
+    """Why a decoder cannot use a GPU, in one line; empty if it can.
+
+    Args:
+        device: Such as `cuda`.
+        limits: What trying that may use.
+    """
+    if not limits.isolate:
+        return hardware.open_device(device).problem
+    job: Content = {"do": "device", "device": device, "path": None, "size": 0, "name": ""}
+    job |= {"memory_bytes": limits.memory_bytes, "cpu_seconds": limits.cpu_seconds}
+    try:
+        with borrowed(RING_BYTES) as decoder:
+            *_, last = _converse(decoder, job, None, limits)
+            return str(last.content["problem"])
+    except MediaError as error:
+        return str(error)
+
+
 def read_segment(
-    source: Source, segment: Segment, config: DecodeConfig, limits: IsolationConfig
+    source: Source,
+    segment: Segment,
+    config: DecodeConfig,
+    limits: IsolationConfig,
+    device: str | None = None,
 ) -> Frames:
     """Read the frames that a segment owns, each once and in order of presentation.
 
@@ -106,14 +132,15 @@ def read_segment(
         segment: One of `plan_segments` for the same file.
         config: Which frames are analysed, and how large.
         limits: What that may use.
+        device: The GPU that decodes what it can, such as `cuda`; None: the CPU.
 
     Returns:
-        An iterable that raises MediaError as `frames.read_segment` does, or with `crash`,
-        `timeout`, `out_of_memory`.
+        An iterable that raises MediaError as `frames.read_segment` does, HardwareError included,
+        or with `crash`, `timeout`, `out_of_memory`.
     """
     if not limits.isolate:
-        return frames.read_segment(source, segment, config, limits.max_pixels)
-    return IsolatedFrames(source, segment, config, limits)
+        return frames.read_segment(source, segment, config, limits.max_pixels, device)
+    return IsolatedFrames(source, segment, config, limits, device)
 
 
 class IsolatedFrames:
@@ -121,13 +148,21 @@ class IsolatedFrames:
 
     Attributes:
         problems: As of SegmentFrames.
+        decoded_on: As of SegmentFrames, once the iteration has ended.
         decoder_seconds: As of SegmentFrames; of the child process.
     """
 
     def __init__(
-        self, source: Source, segment: Segment, config: DecodeConfig, limits: IsolationConfig
+        self,
+        source: Source,
+        segment: Segment,
+        config: DecodeConfig,
+        limits: IsolationConfig,
+        device: str | None = None,
     ) -> None:
         self.problems: list[str] = []
+        self.decoded_on = "cpu"
+        self._device = device
         self.decoder_seconds = 0.0
         self._source = source
         self._segment = segment
@@ -142,6 +177,7 @@ class IsolatedFrames:
             "do": "read",
             "config": asdict(self._config),
             "segment": astuple(segment),
+            "device": self._device,
             "cpu_seconds": limits.cpu_seconds + cpu_seconds,
         }
         with borrowed(_ring_bytes(self._config, limits)) as decoder:
@@ -149,6 +185,7 @@ class IsolatedFrames:
             for message in _run(decoder, job, self._source, limits):
                 if message.kind == "end":
                     self.problems += [str(line) for line in message.content["problems"]]
+                    self.decoded_on = str(message.content["decoded_on"])
                     self.decoder_seconds += decoder.cpu_seconds() - before
                 else:
                     yield _take_frame(message.content, decoder)
@@ -191,7 +228,8 @@ def _converse(
         if message.kind == "read" and file is not None:
             decoder.send("data", size=_serve_read(file, message.content, decoder))
         elif message.kind == "failed":
-            raise MediaError(message.content["reason"], message.content["message"])
+            kind = HardwareError if message.content["hardware"] else MediaError
+            raise kind(message.content["reason"], message.content["message"])
         elif message.kind == "bug":
             raise RuntimeError(f"the decoder process failed: {message.content['text']}")
         elif message.kind in ("frame", "end"):

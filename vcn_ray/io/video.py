@@ -15,6 +15,7 @@ from functools import partial
 from typing import BinaryIO, NamedTuple, TypeVar
 
 import av
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.video.stream import VideoStream
 from pydantic.dataclasses import dataclass
@@ -22,6 +23,7 @@ from pydantic.dataclasses import dataclass
 from vcn_ray.bounds import STRICT, Count, Positive, Threads
 from vcn_ray.errors import MediaError
 from vcn_ray.io.damage import is_scrambled
+from vcn_ray.io.hardware import DEVICE_ERRORS, MAX_REASON, Device, HardwareError, qualifies
 from vcn_ray.io.streams import choose_stream, count_packets, is_encrypted
 from vcn_ray.io.timeline import (
     Timeline,
@@ -30,6 +32,7 @@ from vcn_ray.io.timeline import (
     max_gap_seconds,
     start_of_file,
 )
+from vcn_ray.redact import one_line
 
 T = TypeVar("T")
 
@@ -63,6 +66,7 @@ class OpenVideo(NamedTuple):
     zero: Fraction  # time stamp of second 0, in seconds
     max_pixels: int = MAX_PIXELS  # of one picture
     moving: int = 1  # number of streams with moving pictures
+    gpu_size: tuple[int, int] | None = None  # of pictures that a GPU decodes; None: the CPU does
 
     @property
     def first_pts(self) -> int:
@@ -112,7 +116,10 @@ class OpenVideo(NamedTuple):
 
 @contextlib.contextmanager
 def open_video(
-    source: Source, threads: int = 1, max_pixels: int = MAX_PIXELS
+    source: Source,
+    threads: int = 1,
+    max_pixels: int = MAX_PIXELS,
+    device: Device | None = None,
 ) -> Iterator[OpenVideo]:
     """Open a file for demuxing and decoding.
 
@@ -120,9 +127,11 @@ def open_video(
         source: Path or seekable binary file; a given file is not closed.
         threads: Decoder threads.
         max_pixels: Of one picture.
+        device: Decodes what it can decode as software would; None, or without a device: the CPU.
 
     Raises:
         MediaError: `missing`, `unreadable`, `no_video_stream`, `encrypted` or `too_large`.
+        HardwareError: The device fails on this file.
     """
     name = source_name(source)
     with contextlib.ExitStack() as stack:
@@ -147,16 +156,43 @@ def open_video(
         video = OpenVideo(container, stream, name, file, zero, max_pixels, choice.moving)
         # The container states a size before any picture is allocated; every frame is checked too.
         video.check_size(stream.codec_context.width, stream.codec_context.height)
+        if device and device.accel and qualifies(stream.codec_context):
+            video = _on_gpu(video, device.accel, stack)
         yield video
 
 
-def _open_container(file: BinaryIO, options: dict[str, str] | None = None) -> InputContainer:
+def _on_gpu(video: OpenVideo, accel: HWAccel, stack: contextlib.ExitStack) -> OpenVideo:
+    """The same video from its start, decoded by a device.
+
+    It is opened a second time: a decoder gets its device, and all that it needs to know of the
+    stream, only while its container is opened.
+    """
+    context = video.stream.codec_context
+    video.file.seek(0)
+    try:
+        container = stack.enter_context(_open_container(video.file, accel=accel))
+        stream = container.streams[video.stream.index]
+        if not (isinstance(stream, VideoStream) and stream.codec_context.is_hwaccel):
+            raise ValueError("no device was attached to its decoder")
+    except DEVICE_ERRORS as error:
+        reason = one_line(error, MAX_REASON)
+        text = f"{video.name}: a GPU cannot open it: {reason}"
+        raise HardwareError("decode_error", text) from error
+    stream.codec_context.thread_count = 1  # the work is the device's
+    size = (context.width, context.height)
+    return video._replace(container=container, stream=stream, gpu_size=size)
+
+
+def _open_container(
+    file: BinaryIO, options: dict[str, str] | None = None, accel: HWAccel | None = None
+) -> InputContainer:
     container: InputContainer = av.open(
         file,
         buffer_size=READ_BYTES,
         metadata_errors="replace",
         io_open=_refuse_to_open,
         options=options or {},
+        hwaccel=accel,
     )
     return container
 

@@ -10,7 +10,7 @@
 | | `read` | the range of the source that it needs |
 | | `frame` | a frame, its pixels by their place in shared memory |
 | | `end` | the result of the job |
-| | `failed` | reason and text of a MediaError |
+| | `failed` | reason and text of a MediaError, and whether it is a HardwareError |
 | | `bug` | the traceback of any other error |
 
 Nothing is pickled: a process that decodes untrusted files must not be able to run code in the

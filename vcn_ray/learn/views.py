@@ -135,8 +135,9 @@ class CropViews:
         return result
 
     def _computed(self, rows: Tensor, views: Tensor) -> Tensor:
+        images = self._prepare(self.images(rows, views))  # in full precision: they are blurred here
         with mixed_precision(self.device):
-            activations = self._trunk(self._prepare(self.images(rows, views))).float()
+            activations = self._trunk(images).float()
         if self._kept is not None:
             again = views < self._seen
             activations[again] = activations[again].to(CACHE_TYPE).float()

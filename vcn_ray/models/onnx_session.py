@@ -16,7 +16,7 @@ import onnxruntime
 from onnx import numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
-from vcn_ray.errors import PackError
+from vcn_ray.errors import DeviceError, PackError
 from vcn_ray.models.onnx_graph import graph_inputs, input_shape, load_whole_model
 from vcn_ray.records import F32
 from vcn_ray.redact import one_line
@@ -27,9 +27,14 @@ CPU_PROVIDER = "CPUExecutionProvider"
 CUDA_PROVIDER = "CUDAExecutionProvider"
 DEVICES = ("cpu", "cuda")
 
-CUDA_SETTINGS = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
+CUDA_SETTINGS = {
+    "cudnn_conv_algo_search": "HEURISTIC",
+    "use_tf32": "0",
+    "arena_extend_strategy": "kSameAsRequested",
+}
 """Pictures come in many sizes and counts, and an exhaustive search would try all kernels for each;
-TF32 rounds to 10 bits, which would move boxes away from the CPU's."""
+TF32 rounds to 10 bits, which would move boxes away from the CPU's; memory that grows by powers of
+two would keep other workers from the GPU that they share."""
 
 MAX_BATCH = {"cpu": 1, "cuda": 16}
 """Pictures per call. A CPU works through a batch one by one, and its caches hold less of it (see
@@ -78,8 +83,8 @@ class BatchSession:
         max_batch: Pictures of one call at most.
 
     Raises:
-        PackError: The device is missing, the file keeps weights in other files, or the graph has
-            another input.
+        DeviceError: The device is missing.
+        PackError: The file keeps weights in other files, or the graph has another input.
     """
 
     def __init__(
@@ -128,7 +133,7 @@ class BatchSession:
         except (RuntimeError, *ORT_ERRORS) as error:
             if provider == CPU_PROVIDER:
                 raise
-            raise PackError(_missing_device(provider, one_line(error, 200))) from error
+            raise DeviceError(_missing_device(provider, one_line(error, 200))) from error
         check_provider(provider, session.get_providers())
         return session
 
@@ -154,7 +159,8 @@ def providers_for(device: str) -> Providers:
     """List onnxruntime's providers for a device.
 
     Raises:
-        PackError: The device is unknown, or this onnxruntime was built without it.
+        PackError: The device is unknown.
+        DeviceError: This onnxruntime was built without it.
     """
     kind, _, number = device.partition(":")
     if kind not in DEVICES or (number and not number.isdigit()):
@@ -168,14 +174,14 @@ def providers_for(device: str) -> Providers:
 
 
 def check_provider(wanted: str, available: list[str]) -> None:
-    """Raise PackError if a provider is missing, where onnxruntime silently uses the CPU.
+    """Raise DeviceError if a provider is missing, where onnxruntime silently uses the CPU.
 
     Args:
         wanted: Name of a provider.
         available: Providers of this build of onnxruntime, or of a session.
     """
     if wanted not in available:
-        raise PackError(_missing_device(wanted, f"onnxruntime has {', '.join(available)}"))
+        raise DeviceError(_missing_device(wanted, f"onnxruntime has {', '.join(available)}"))
 
 
 def _missing_device(provider: str, reason: str) -> str:

@@ -35,6 +35,7 @@ class SegmentTables:
     detections: pa.Table
     frames: pa.Table
     problems: tuple[str, ...] = ()  # parts that could not be read, a line each
+    decoded_on: str = "cpu"  # or "cuda"
     decoder_seconds: float = 0.0  # CPU time
     detector_seconds: float = 0.0  # CPU time
 

@@ -47,7 +47,7 @@ from vcn_ray.run.plan import (
     detect_folder,
 )
 from vcn_ray.run.status import TitleStatus, point_to, read_status
-from vcn_ray.run.summary import ORIGIN, Manifests, build_summary, is_turned
+from vcn_ray.run.summary import DECODED_ON, ORIGIN, Manifests, build_summary, is_turned
 from vcn_ray.steps import ADAPT, DETECT, adapt_title, cluster_title, detect_segment, track_video
 
 RESULT_TABLES = ("people", "tracks", "appearances", "merges")
@@ -127,6 +127,7 @@ def _write_faces(
     content = {
         "frames": tables.frames.num_rows,
         "faces": tables.detections.num_rows,
+        DECODED_ON: tables.decoded_on,
         "failure": problem if tables.problems else None,
     }
     return content, Spent(tables.decoder_seconds, tables.detector_seconds)
@@ -209,8 +210,15 @@ def _commit_detected(video: VideoPlan, storage: Storage) -> None:
         "frames": sum(marker["frames"] for marker in markers),
         "faces": sum(marker["faces"] for marker in markers),
         "seconds": round(sum(marker["seconds"] for marker in markers), 3),
+        DECODED_ON: video_decoded_on(markers),
     }
     writer.commit(counts)
+
+
+def video_decoded_on(markers: list[dict[str, Any]]) -> str:
+    """Where the segments of a video were decoded: `cpu`, `cuda`, or `mixed` if on both."""
+    devices = {marker.get(DECODED_ON, "cpu") for marker in markers if marker["frames"]}
+    return devices.pop() if len(devices) == 1 else "mixed" if devices else "cpu"
 
 
 def _write_tracks(

@@ -22,6 +22,7 @@ from vcn_ray.schema import SCHEMA_VERSION
 from vcn_ray.steps import KEY_SETTINGS, METHOD_VERSION, RESULT_SETTINGS
 
 ORIGIN = "origin"  # key of result.json and of the manifest beside it
+DECODED_ON = "decoded_on"  # of a segment or video; what was stored before has none, and was on cpu
 
 LIBRARIES = ("vcn-ray", "torch", "av", "numpy", "scipy", "opencv-python", "trackers")
 
@@ -278,6 +279,7 @@ def _describe(video: VideoPlan, tracks: dict[str, Any]) -> dict[str, Any]:
         "codec": info.codec,
         "hdr": info.hdr,
         "interlaced": info.interlaced,
+        DECODED_ON: tracks["detect"].get(DECODED_ON, "cpu"),
     }
 
 

@@ -89,3 +89,22 @@ def test_remote_is_told_by_the_scheme(uri: str, remote: bool) -> None:
 def test_other_schemes_are_refused_at_once(uri: str) -> None:
     with pytest.raises(StorageError, match=f"cannot open {uri}: name a folder or s3://"):
         Storage.open(uri)
+
+
+def test_only_a_file_below_the_root_makes_room_for_a_folder(tmp_path: Path) -> None:
+    root = tmp_path / "out"
+    (root / "real").mkdir(parents=True)
+    (root / "a").write_bytes(b"kept")
+    (root / "linked").symlink_to(root / "real")
+    (root / "lost").symlink_to(root / "nowhere")
+    storage = Storage.open(str(root))
+    for folder in ("a/b", "linked/b", "lost/b"):
+        storage.write_bytes(f"{folder}/c.txt", b"new")
+        assert storage.read_bytes(f"{folder}/c.txt") == b"new"
+    assert (root / "linked").is_symlink()
+    assert [p.read_bytes() for p in root.glob(".a.*.aside")] == [b"kept"]
+    assert len(list(root.glob(".lost.*.aside"))) == 0 or (root / "lost").is_dir()
+    (tmp_path / "file").write_bytes(b"the user's")
+    with pytest.raises(StorageError):
+        Storage.open(str(tmp_path / "file")).write_bytes("a/c.txt", b"new")
+    assert (tmp_path / "file").read_bytes() == b"the user's"

@@ -100,6 +100,33 @@ def test_a_file_that_is_gone_is_not_nothing_to_do(
     assert files_of(output) == files_of(whole)
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "titles",
+        "titles/*",
+        "titles/*/cluster-*",
+        "titles/*/adapt-*",
+        "videos/*",
+        "videos/*/track-*",
+    ],
+)
+def test_a_file_in_the_place_of_a_folder_is_named_and_makes_room(
+    output: Path, film: Path, yunet_pack: Path, whole: Path, kind: str
+) -> None:
+    folder = next(output.glob(kind))
+    shutil.rmtree(folder)
+    folder.write_bytes(b"not ours")
+    ran = vcn("verify", output)
+    assert ran.code == 1
+    assert f"{folder} is damaged: it is a file where a folder belongs" in ran.record["damaged"]
+    assert again(film, output, yunet_pack).code == 0
+    vcn("verify", output, "--repair", "--local")  # what the result does not need, and pages
+    assert files_of(output).items() >= files_of(whole).items()
+    assert [p.read_bytes() for p in output.rglob(".*.aside")] == [b"not ours"]
+    assert vcn("verify", output).code == 0
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_repair_makes_every_kind_of_file_again(output: Path, whole: Path, kind: str) -> None:
     path = hurt(output, kind, "flip")

@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import os
 import posixpath
 import re
@@ -37,6 +38,8 @@ from vcn_ray.io.s3 import SCHEME, S3Config, split_uri
 from vcn_ray.io.s3_objects import Entry, S3Objects
 from vcn_ray.redact import one_line as one_line  # re-exported
 from vcn_ray.redact import redact
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -83,7 +86,14 @@ class Place(Protocol):
 
 
 class LocalPlace:
-    """Files of this machine; a key is an absolute path."""
+    """Files of this machine; a key is an absolute path.
+
+    Args:
+        root: The folder that they belong to.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = Path(root)
 
     def exists(self, key: str, /) -> bool:
         """True if there is a file."""
@@ -131,7 +141,15 @@ class LocalPlace:
     def write(self, key: str, data: bytes, /) -> None:
         """Write a whole file under a temporary name, then rename it."""
         _clear(key)
-        _write_local(key, data)
+        path = Path(key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            if not _move_aside(path.parent, self._root):
+                raise
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path) as part:
+            part.write_bytes(data)
 
     def delete(self, key: str, /) -> None:
         """Remove a file, if it exists."""
@@ -164,7 +182,7 @@ class Storage:
         if not is_remote(uri):
             # A relative path would mean another folder in another process.
             root = str(Path(local_path(uri)).expanduser().absolute())
-            return cls(uri=root, s3=s3, _place=LocalPlace(), _root=root)
+            return cls(uri=root, s3=s3, _place=LocalPlace(root), _root=root)
         if not uri.startswith(SCHEME):
             raise StorageError(f"cannot open {redact(uri)}: name a folder or s3://bucket/prefix")
         if "?" in uri:
@@ -383,8 +401,14 @@ def _clear(key: str) -> None:
         os.rmdir(key)
 
 
-def _write_local(full: str, data: bytes) -> None:
-    path = Path(full)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as part:
-        part.write_bytes(data)
+def _move_aside(folder: Path, root: Path) -> bool:
+    """Rename a file that stands in the place of a folder, or of one above it, below the root."""
+    for path in (folder, *folder.parents):
+        if path == root:
+            break
+        if os.path.lexists(path) and not path.is_dir():
+            aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.aside")
+            log.warning("%s is no folder, so it was renamed to %s", path, aside.name)
+            path.rename(aside)
+            return True
+    return False

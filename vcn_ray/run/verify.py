@@ -6,6 +6,7 @@ It reads all bytes. What it uncommits, a run over the same titles does again; it
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +25,9 @@ from vcn_ray.run.summary import ORIGIN
 LATEST = "latest.json"
 PAGES = "pages.json"
 """Lists the pages of the last report, by path below the output."""
+
+FOLDERS = ("titles", "videos", "runs")
+_ID = re.compile(r"-(?:[0-9a-f]{12}|[0-9a-f]{6})$")  # at the end of the id of a title, video or run
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,7 @@ def verify_output(storage: Storage) -> Iterator[Verified]:
         StorageError: Something cannot be read at the moment.
     """
     found = Verified()
+    found.add(_check_folders(storage))
     for part in map_in_order(partial(_check_title, storage), storage.names("titles"), THREADS):
         found.add(part)
         yield found
@@ -109,8 +114,27 @@ def verify_output(storage: Storage) -> Iterator[Verified]:
     yield found
 
 
+def _check_folders(storage: Storage) -> Checked:
+    """Find plain files that stand in the place of a folder; the next run renames them."""
+    wrong = [name for name in storage.entries("") if name in FOLDERS]
+    for top in FOLDERS:
+        wrong += [f"{top}/{name}" for name in storage.entries(top) if _ID.search(name)]
+    return Checked(
+        0, tuple(storage.damaged(path, "it is a file where a folder belongs") for path in wrong)
+    )
+
+
+def _misplaced(folder: str, kinds: tuple[str, ...], storage: Storage) -> Iterator[DamagedError]:
+    """Files below a title or video that stand in the place of a step's folder."""
+    for name in storage.entries(folder):
+        if name.startswith(kinds):
+            yield storage.damaged(f"{folder}/{name}", "it is a file where a folder belongs")
+
+
 def _check_title(storage: Storage, title_id: str) -> Checked:
     inspector, folder = Inspector(storage, mend=False, deep=True), f"titles/{title_id}"
+    for error in _misplaced(folder, ("adapt-", "cluster-"), storage):
+        inspector.note(error)
     names = storage.names(folder)
     pointer = _read_pointer(folder, inspector, storage) if LATEST in names else None
     origins: list[Origin] = []
@@ -181,6 +205,8 @@ def _origins(
 
 def _check_video(storage: Storage, wanted: dict[str, set[str]], video_id: str) -> Checked:
     inspector, home = Inspector(storage, mend=False, deep=True), f"videos/{video_id}"
+    for error in _misplaced(home, ("detect-", "track-"), storage):
+        inspector.note(error)
     names = storage.names(home)
     for name in names:
         if name.startswith("plan-"):
@@ -257,7 +283,9 @@ def uncommit_damage(found: Verified, storage: Storage) -> Repair:
     for path in found.damage:
         top, _, rest = path.partition("/")
         folder, name = posixpath.split(path)
-        if top == "runs":
+        if not posixpath.splitext(name)[1]:  # a file where a folder belongs: a run renames it
+            folders.add(path)
+        elif top == "runs":
             _remove_record(folder, name, storage)
         elif top not in ("videos", "titles") or name == "report.html":
             repair.pages = True

@@ -94,7 +94,9 @@ def test_plan_says_what_is_there_and_touches_nothing(
             for unit in ("", "cpu_", "gpu_")
             for end in ("", "_low", "_high")
         },
+        "speed": None,
     }
+    assert done.record["speed"]["video_hours_per_core_hour"] > 0
     assert done.record["segments"] >= 2
     assert not (tmp_path / "new").exists()
 

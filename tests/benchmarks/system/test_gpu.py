@@ -138,7 +138,6 @@ def test_every_part_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.slow
 def test_every_part_runs_on_a_gpu(tmp_path: Path) -> None:
     gpu.main(["--quick", "--results", str(tmp_path)])
     notes = [row["note"] for table in read_result(tmp_path / "gpu.md").tables for row in table]

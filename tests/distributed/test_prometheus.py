@@ -27,8 +27,8 @@ from vcn_ray.run.failures import Failure
 from vcn_ray.run.status import TitleStatus
 from vcn_ray.run.ledger import Work
 count = RunMetrics("r1")
-count(WorkDone(Work("detect", "v", 1.5, 0.5, 10, 3, 7, 9)))
-count(WorkDone(Work("detect", "v", 1.0, 0.5, 10, 3, 7, 9)))
+count(WorkDone(Work("detect", "v", 1.5, 0.5, frames=10, faces=3, bytes_read=7, bytes_written=9)))
+count(WorkDone(Work("detect", "v", 1.0, 0.5, frames=10, faces=3, bytes_read=7, bytes_written=9)))
 count(Failed(Failure("u", "detect", 1, "crash", "died")))
 count(TitleDone(TitleStatus("T", "t", "titles/t/result-1", 2, 9, 1, 0, 3.0, (), False)))
 for name in ("vcn_videos_planned", "vcn_videos_open", "vcn_segments_open"):

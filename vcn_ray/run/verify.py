@@ -95,7 +95,7 @@ def verify_output(storage: Storage) -> Iterator[Verified]:
         StorageError: Something cannot be read at the moment.
     """
     found = Verified()
-    found.add(_check_folders(storage))
+    found.add(_check_tops(storage))
     for part in map_in_order(partial(_check_title, storage), storage.names("titles"), THREADS):
         found.add(part)
         yield found
@@ -114,35 +114,45 @@ def verify_output(storage: Storage) -> Iterator[Verified]:
     yield found
 
 
-def _check_folders(storage: Storage) -> Checked:
-    """Find plain files that stand in the place of a folder; the next run renames them."""
-    wrong = [name for name in storage.entries("") if name in FOLDERS]
+def _check_tops(storage: Storage) -> Checked:
+    inspector = Inspector(storage, mend=False)
     for top in FOLDERS:
-        wrong += [f"{top}/{name}" for name in storage.entries(top) if _ID.search(name)]
-    return Checked(
-        0, tuple(storage.damaged(path, "it is a file where a folder belongs") for path in wrong)
-    )
+        _note_file(top, inspector, storage)
+    return Checked(0, tuple(inspector.damage.values()))
 
 
-def _misplaced(folder: str, kinds: tuple[str, ...], storage: Storage) -> Iterator[DamagedError]:
-    """Files below a title or video that stand in the place of a step's folder."""
-    for name in storage.entries(folder):
-        if name.startswith(kinds):
-            yield storage.damaged(f"{folder}/{name}", "it is a file where a folder belongs")
+def _note_file(folder: str, inspector: Inspector, storage: Storage) -> None:
+    """Enter a plain file that stands in the place of a folder; the next run renames it."""
+    if storage.exists(folder):
+        inspector.note(storage.damaged(folder, "it is a file where a folder belongs"))
+
+
+def _names(home: str, inspector: Inspector, storage: Storage) -> list[str]:
+    """What is directly below a title or video; nothing where a file stands in its place."""
+    names = storage.names(home)
+    if not names and _ID.search(home):
+        _note_file(home, inspector, storage)
+    return names
+
+
+def _manifest(folder: str, inspector: Inspector, storage: Storage) -> dict[str, Any] | None:
+    """The manifest of a step; None where it is not committed, damaged, or a file in its place."""
+    manifest = inspector.manifest(folder)
+    if manifest is None:
+        _note_file(folder, inspector, storage)
+    return manifest
 
 
 def _check_title(storage: Storage, title_id: str) -> Checked:
     inspector, folder = Inspector(storage, mend=False, deep=True), f"titles/{title_id}"
-    for error in _misplaced(folder, ("adapt-", "cluster-"), storage):
-        inspector.note(error)
-    names = storage.names(folder)
+    names = _names(folder, inspector, storage)
     pointer = _read_pointer(folder, inspector, storage) if LATEST in names else None
     origins: list[Origin] = []
     committed = False
     for name in names:
         if not name.startswith(("adapt-", "cluster-")):
             continue
-        manifest = inspector.manifest(f"{folder}/{name}")
+        manifest = _manifest(f"{folder}/{name}", inspector, storage)
         committed |= name.startswith("cluster-") and manifest is not None
         if manifest is None and name == pointer and storage.names(f"{folder}/{name}"):
             _note_missing(f"{folder}/{name}", inspector, storage)
@@ -205,9 +215,7 @@ def _origins(
 
 def _check_video(storage: Storage, wanted: dict[str, set[str]], video_id: str) -> Checked:
     inspector, home = Inspector(storage, mend=False, deep=True), f"videos/{video_id}"
-    for error in _misplaced(home, ("detect-", "track-"), storage):
-        inspector.note(error)
-    names = storage.names(home)
+    names = _names(home, inspector, storage)
     for name in names:
         if name.startswith("plan-"):
             inspector.files += 1
@@ -229,6 +237,8 @@ def _check_folder(folder: str, inspector: Inspector, storage: Storage) -> None:
     entries = storage.entries(folder)
     if MANIFEST in entries and inspector.manifest(folder) is not None:
         return
+    if not entries:
+        _note_file(folder, inspector, storage)
     for name in sorted(entries):
         if name.startswith("seg-") and name.endswith(".json"):
             inspector.marks(folder, name, entries)
@@ -241,6 +251,8 @@ def _check_run(storage: Storage, run_id: str) -> Checked:
         inspector.marks(folder, RECORD, entries)
     elif entries:
         inspector.note(storage.damaged(f"{folder}/{RECORD}", "it is missing"))
+    elif _ID.search(run_id):
+        _note_file(folder, inspector, storage)
     return Checked(inspector.files, tuple(inspector.damage.values()))
 
 

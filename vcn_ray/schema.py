@@ -214,6 +214,70 @@ MERGES = _table(
     ],
 )
 
+REVIEWED_PEOPLE = _table(
+    "reviewed_people",
+    "screen_seconds descending, person_id",
+    [
+        _required(
+            "person_id", pa.string(), "as in people; r-..., of a person whom a reviewer made"
+        ),
+        _optional("name", pa.string(), "null: not named"),
+        _required("locked", pa.bool_(), "no machine may merge it with another locked person"),
+        _required("nobody", pa.bool_(), "nobody whom the reviewer knows"),
+        _required("tracks", pa.int32(), "number of tracks"),
+        _required(
+            "screen_seconds", pa.float64(), "time in which at least one of the tracks is seen"
+        ),
+        _required("first_seconds", pa.float64(), "start of the first track, in its video"),
+        _required("confidence", pa.float32(), "that of its least certain track"),
+        _required("cover_track_id", pa.string(), "track of the best face"),
+        _required("cover_crop", pa.int64(), "frame of the best face, in its video"),
+    ],
+)
+"""`reviewed-<key>/people.parquet`: the people after all corrections."""
+
+REVIEWED_TRACKS = _table(
+    "reviewed_tracks",
+    "video_id, start_frame, track_id",
+    [
+        *RESULT_TRACKS,
+        _optional("edit_id", pa.string(), "the last correction that moved it; null: none did"),
+    ],
+)
+"""`reviewed-<key>/tracks.parquet`: as tracks; `reason` may be `reviewer`, or `conflict` for a track
+that lies between two locked people, and `confidence` is 1 where a reviewer decided."""
+
+REVIEWED_APPEARANCES = _table(
+    "reviewed_appearances",
+    "person_id, video_id, start_seconds, track_id",
+    [*APPEARANCES, _optional("name", pa.string(), "of the person; null: not named")],
+)
+"""`reviewed-<key>/appearances.parquet`."""
+
+CONFLICTS = _table(
+    "conflicts",
+    "sequence, edit_id, track_id",
+    [
+        _required("edit_id", pa.string()),
+        _required("sequence", pa.int64(), "place of the edit in the order"),
+        _required("kind", pa.string(), "of the edit"),
+        _required("who", pa.string(), "made the edit"),
+        _required("at", pa.string(), "when, ISO 8601"),
+        _required("name", pa.string(), "that the edit gives; empty: none"),
+        _required(
+            "problem",
+            pa.string(),
+            "lost | unclear | two_names | locked | contested | damaged, see docs/review.md",
+        ),
+        _optional("track_id", pa.string(), "in the result of the edit; null: all that it is about"),
+        _optional("video_id", pa.string()),
+        _optional("start_seconds", pa.float64(), "of the track, or of the first"),
+        _optional("end_seconds", pa.float64(), "of the track, or of the last"),
+        _required("message", pa.string(), "one line for people"),
+    ],
+)
+"""`reviewed-<key>/conflicts.parquet`: corrections that do not fit the result."""
+
 RUN_VIDEOS = _table(
     "videos",
     "uri",
@@ -260,6 +324,10 @@ TABLES = (
     PEOPLE,
     APPEARANCES,
     MERGES,
+    REVIEWED_PEOPLE,
+    REVIEWED_TRACKS,
+    REVIEWED_APPEARANCES,
+    CONFLICTS,
     RUN_VIDEOS,
     FAILURES,
 )

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
@@ -39,6 +40,47 @@ def atomic_file(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@dataclass(slots=True)
+class LinkedFile:
+    """A file that `linked_file` makes.
+
+    Attributes:
+        part: The temporary file.
+        new: False if there was a file already.
+    """
+
+    part: Path
+    new: bool = True
+
+
+@contextmanager
+def linked_file(path: Path) -> Iterator[LinkedFile]:
+    """Yield a temporary file, which becomes `path` on success if there is no such file by then.
+
+    Of several processes, one makes the file. Where the file system knows no hard links, an
+    exclusive lock file beside it decides.
+
+    Raises:
+        OSError: The content cannot be written.
+    """
+    made = LinkedFile(path.with_name(f".{path.name}-{uuid.uuid4().hex}.tmp"))
+    try:
+        made.part.touch(exist_ok=False)
+        yield made
+        sync(made.part)
+        try:
+            os.link(made.part, path)
+        except FileExistsError:
+            made.new = False
+        except OSError:
+            with FileLock(path.with_name(f".{path.name}.lock")):
+                made.new = not path.exists()
+                if made.new:
+                    made.part.replace(path)
+    finally:
+        made.part.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

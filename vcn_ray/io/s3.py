@@ -68,6 +68,7 @@ _ELSEWHERE = frozenset(["301", "PermanentRedirect", "AuthorizationHeaderMalforme
 _BUSY = frozenset(
     [
         "BadDigest",
+        "ConditionalRequestConflict",
         "InternalError",
         "RequestTimeout",
         "ServiceUnavailable",

@@ -33,6 +33,8 @@ T = TypeVar("T")
 
 PAGE_KEYS = 1000  # of a listing; S3 allows no more
 PART_BYTES = 64 << 20  # objects above this size are written in parts; S3 limits a put to 5 GiB
+_EXISTS = ("PreconditionFailed", "412")
+_NO_CONDITIONS = ("NotImplemented", "501")
 CONTENT_TYPES = {".html": "text/html; charset=utf-8", ".json": "application/json"}
 
 
@@ -191,11 +193,35 @@ class S3Objects:
 
         return self._request(key, once)
 
-    def write(self, key: str, data: bytes) -> None:
-        """Write a whole object; readers never see a part of it."""
+    def create(self, key: str, data: bytes) -> bool:
+        """Write a small object where there is none; False where there is one, which stays.
+
+        A server that knows no conditional writes is asked first.
+        """
+        options = self._write_options(key)
+
+        def once(s3: Any) -> bool:
+            try:
+                s3.put_object(**self._at(key), Body=data, IfNoneMatch="*", **options)
+            except ClientError as error:
+                code = error.response.get("Error", {}).get("Code")
+                if code in _EXISTS:
+                    return False
+                if code not in _NO_CONDITIONS or self.exists(key):
+                    raise
+                s3.put_object(**self._at(key), Body=data, **options)
+            return True
+
+        return self._request(key, once)
+
+    def _write_options(self, key: str) -> dict[str, Any]:
         ending = key[key.rfind(".") :]
         extra = self.config.encryption | self.config.payer
-        extra |= {"ContentType": CONTENT_TYPES[ending]} if ending in CONTENT_TYPES else {}
+        return extra | ({"ContentType": CONTENT_TYPES[ending]} if ending in CONTENT_TYPES else {})
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write a whole object; readers never see a part of it."""
+        extra = self._write_options(key)
         if len(data) <= PART_BYTES:
             self._request(key, lambda s3: s3.put_object(**self._at(key), Body=data, **extra))
             return

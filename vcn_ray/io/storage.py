@@ -30,7 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vcn_ray.errors import DamagedError, S3Error, StorageError, UsageError
-from vcn_ray.io.atomic import atomic_file
+from vcn_ray.io.atomic import atomic_file, linked_file
 from vcn_ray.io.meter import count_bytes
 from vcn_ray.io.paths import local_path
 from vcn_ray.io.retry import retried
@@ -80,6 +80,9 @@ class Place(Protocol):
 
     def write(self, key: str, data: bytes, /) -> None:
         """Write a whole file; readers never see a part of it."""
+
+    def create(self, key: str, data: bytes, /) -> bool:
+        """Write a whole file where there is none; False where there is one, which stays."""
 
     def delete(self, key: str, /) -> None:
         """Remove a file, if it exists."""
@@ -140,6 +143,19 @@ class LocalPlace:
 
     def write(self, key: str, data: bytes, /) -> None:
         """Write a whole file under a temporary name, then rename it."""
+        path = self._make_way(key)
+        with atomic_file(path) as part:
+            part.write_bytes(data)
+
+    def create(self, key: str, data: bytes, /) -> bool:
+        """Write a whole file under a temporary name, then link it, which never replaces a file."""
+        path = self._make_way(key)
+        with linked_file(path) as made:
+            made.part.write_bytes(data)
+        return made.new
+
+    def _make_way(self, key: str) -> Path:
+        """Make the folder of a file."""
         _clear(key)
         path = Path(key)
         try:
@@ -148,8 +164,7 @@ class LocalPlace:
             if not _move_aside(path.parent, self._root):
                 raise
             path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(path) as part:
-            part.write_bytes(data)
+        return path
 
     def delete(self, key: str, /) -> None:
         """Remove a file, if it exists."""
@@ -299,14 +314,29 @@ class Storage:
 
     def write_json(self, path: str, content: dict[str, Any]) -> bytes:
         """Write a JSON object, indented and with sorted keys; returns its bytes."""
+        data = self._seal(path, content)
+        self.write_bytes(path, data)
+        return data
+
+    def create_json(self, path: str, content: dict[str, Any]) -> bool:
+        """Write a JSON object where there is no file; False where there is one, which stays.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        data = self._seal(path, content)
+        made: bool = self._do("write", path, lambda: self._place.create(self._full(path), data))
+        count_bytes(written=len(data) if made else 0)
+        return made
+
+    def _seal(self, path: str, content: dict[str, Any]) -> bytes:
+        """The bytes of a JSON file that hold their own checksum."""
         sealed = {**content, CHECKSUM: f"sha256:{_NO_CHECKSUM.decode()}"}
         text = json.dumps(sealed, indent=2, sort_keys=True, ensure_ascii=False)
         data = text.encode("utf-8", "surrogatepass") + b"\n"
         found = _CHECKSUM.search(data)
         assert found, "the key of the checksum is a key of the object"
-        data = data[: found.start(1)] + _hash_json(path, data) + data[found.end(1) :]
-        self.write_bytes(path, data)
-        return data
+        return data[: found.start(1)] + _hash_json(path, data) + data[found.end(1) :]
 
     def read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
         """Read a Parquet table, or some of its columns."""

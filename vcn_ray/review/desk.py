@@ -1,0 +1,229 @@
+"""A title under review: what a reviewer sees, and the decisions that can be made about it.
+
+Every decision is checked against the state that all edits so far give, written as one edit, and
+replayed at once. It knows neither the page nor the command line.
+"""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Sequence
+
+from vcn_ray.edits.record import Edit, Kind, active_edits, check_text, now
+from vcn_ray.edits.replay import ReviewedPerson
+from vcn_ray.edits.store import EditLog
+from vcn_ray.errors import UsageError
+from vcn_ray.io.storage import Storage
+from vcn_ray.run.reviewed import ReviewedTitle, commit_reviewed, index_tracks, review
+from vcn_ray.run.stored import find_title_id, read_title
+
+
+class Desk:
+    """Reads a title, and makes edits of it.
+
+    Args:
+        storage: The output.
+        title: Name or id of the title; None: the only one.
+        who: Of whom the edits are; None: the user of this process.
+
+    Attributes:
+        title_id: Of the title.
+
+    Raises:
+        UsageError: There is no such title.
+        StorageError: It cannot be read.
+    """
+
+    def __init__(self, storage: Storage, title: str | None = None, who: str | None = None) -> None:
+        self.title_id = find_title_id(storage, title)
+        self._storage = storage
+        self._who = check_text(who or getpass.getuser(), "the reviewer")
+        self._log = EditLog(storage, self.title_id)
+        self._title = read_title(self.title_id, storage)
+        self._index = index_tracks(self._title, storage)
+        self._reviewed = self._replay()
+
+    @property
+    def reviewed(self) -> ReviewedTitle:
+        """The title after all edits that this desk has read or made."""
+        return self._reviewed
+
+    def refresh(self) -> bool:
+        """Read what other reviewers have done since; True if there is anything."""
+        before = len(self._reviewed.edits)
+        self._reviewed = self._replay()
+        return len(self._reviewed.edits) != before
+
+    def commit(self) -> str:
+        """Write the tables after all edits; returns their folder, below the output."""
+        return commit_reviewed(self._reviewed, self._storage)
+
+    def name(self, who: str, name: str, note: str = "") -> Edit:
+        """Name a person; or a track of nobody, which becomes a person of this track alone.
+
+        Args:
+            who: Id of a person, or of a track of nobody.
+            name: Its name; empty removes it.
+            note: For people.
+        """
+        text = check_text(name, "the name")
+        if who in self._people():
+            return self._person_edit("name", who, note, name=text)
+        tracks = self._tracks([who], of_nobody=True)
+        return self._write("name", tracks, note=note, name=text)
+
+    def merge(self, one: str, into: str, note: str = "") -> Edit:
+        """Say that two people are one; the first becomes a part of the second, with its name.
+
+        Raises:
+            UsageError: Both are locked, or one of them is no person.
+        """
+        if one == into:
+            raise UsageError(f"{one} cannot be merged with itself: name two people")
+        first, second = self._about(one), self._about(into)
+        if first.locked and second.locked:
+            raise UsageError(f"{one} and {into} are both locked: unlock one of them first")
+        return self._person_edit("merge", one, note, into=into)
+
+    def move(self, tracks: Sequence[str], into: str | None = None, note: str = "") -> Edit:
+        """Say that tracks, of whomever they are now, belong to a person; None: to a new one."""
+        ids = self._tracks(tracks)
+        if into is None:
+            return self._write("move", ids, note=note)
+        self._about(into)
+        return self._write("move", ids, into=into, note=note)
+
+    def no_face(self, tracks: Sequence[str], note: str = "") -> Edit:
+        """Say that tracks show no face."""
+        return self._write("no_face", self._tracks(tracks), note=note)
+
+    def nobody(self, who: str, note: str = "") -> Edit:
+        """Say that a person, or a track of nobody, is nobody whom the reviewer knows."""
+        if who in self._people():
+            return self._person_edit("nobody", who, note)
+        return self._write("nobody", self._tracks([who], of_nobody=True), note=note)
+
+    def lock(self, person: str, note: str = "") -> Edit:
+        """Forbid machines to merge a named person with another locked one.
+
+        Raises:
+            UsageError: The person has no name.
+        """
+        name = self._about(person).name
+        if not name:
+            raise UsageError(f"{person} has no name: name a person before you lock it")
+        return self._person_edit("lock", person, note, name=name)
+
+    def unlock(self, person: str, note: str = "") -> Edit:
+        """Take the lock of a person back."""
+        if not self._about(person).locked:
+            raise UsageError(f"{person} is not locked")
+        return self._person_edit("unlock", person, note)
+
+    def undo(self, edit_id: str | None = None, note: str = "") -> Edit:
+        """Take back an edit; None: this reviewer's last one that counts.
+
+        Raises:
+            UsageError: There is no such edit, or it is undone.
+        """
+        self.refresh()
+        active = active_edits(list(self._reviewed.edits))
+        if edit_id is None:
+            own = [edit for edit in active if edit.who == self._who]
+            if not own:
+                raise UsageError(f"{self._who} has no edit of {self._name} to undo")
+            edit_id = own[-1].edit_id
+        if edit_id not in {edit.edit_id for edit in active}:
+            raise UsageError(f"there is no edit {edit_id!r} that counts: vcn edits list shows them")
+        return self._append(Edit("undo", self._who, now(), undoes=edit_id, note=note))
+
+    def redo(self, edit_id: str, note: str = "") -> Edit:
+        """Let an undone edit count again.
+
+        Raises:
+            UsageError: It is not undone.
+        """
+        self.refresh()
+        active = {edit.edit_id for edit in active_edits(list(self._reviewed.edits))}
+        undos = [edit for edit in self._reviewed.edits if edit.undoes == edit_id]
+        if not undos or edit_id in active:
+            raise UsageError(f"edit {edit_id!r} is not undone")
+        undo = undos[-1].edit_id
+        return self._append(Edit("undo", self._who, now(), undoes=undo, note=note))
+
+    @property
+    def _name(self) -> str:
+        return str(self._title.summary["title"])
+
+    def _people(self) -> set[str]:
+        return {who for who in self._reviewed.state.person.values() if who is not None}
+
+    def _about(self, person: str) -> ReviewedPerson:
+        """What edits say of a person.
+
+        Raises:
+            UsageError: There is no such person.
+        """
+        people = self._people()
+        if person not in people:
+            some = ", ".join(sorted(people)[:10]) or "nobody"
+            raise UsageError(f"{self._name} has no person {person!r}: there are {some}")
+        return self._reviewed.state.people.get(person, ReviewedPerson(person))
+
+    def _tracks(self, tracks: Sequence[str], of_nobody: bool = False) -> list[str]:
+        """The ids of tracks, once each.
+
+        Raises:
+            UsageError: There is no such track, or it is somebody's where it must be nobody's.
+        """
+        if not tracks:
+            raise UsageError("name at least one track")
+        state = self._reviewed.state
+        for track in tracks:
+            if track not in state.person:
+                raise UsageError(f"{self._name} has no person and no track {track!r}")
+            if of_nobody and state.person[track] is not None:
+                raise UsageError(f"track {track} is of {state.person[track]}: name the person")
+        return list(dict.fromkeys(tracks))
+
+    def _person_edit(
+        self, kind: Kind, person: str, note: str, *, into: str = "", name: str = ""
+    ) -> Edit:
+        tracks = self._reviewed.state.tracks_of(person)
+        return self._write(kind, tracks, person=person, into=into, name=name, note=note)
+
+    def _write(
+        self,
+        kind: Kind,
+        tracks: Sequence[str],
+        *,
+        person: str = "",
+        into: str = "",
+        name: str = "",
+        note: str = "",
+    ) -> Edit:
+        target = self._reviewed.state.tracks_of(into) if into else []
+        return self._append(
+            Edit(
+                kind,
+                self._who,
+                now(),
+                result=self._reviewed.result,
+                encoder=self._index.encoder,
+                subject=self._index.anchors(tracks),
+                person=person,
+                into=self._index.anchors(target),
+                into_person=into,
+                name=name,
+                note=check_text(note, "the note"),
+            )
+        )
+
+    def _append(self, draft: Edit) -> Edit:
+        edit = self._log.append(draft)
+        self._reviewed = self._replay()
+        return edit
+
+    def _replay(self) -> ReviewedTitle:
+        edits = self._log.read()
+        return review(self._title, self._index, edits, self._log.damaged)

@@ -1,0 +1,152 @@
+"""A title after all corrections: its newest result with its edits replayed on it.
+
+The tables lie beside the raw ones, under a key of the result and of all edits:
+
+    titles/<title_id>/reviewed-<key>/{people,tracks,appearances,conflicts}.parquet manifest.json
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vcn_ray.core.vectors import unit_rows
+from vcn_ray.edits.anchor import TrackIndex
+from vcn_ray.edits.record import Edit
+from vcn_ray.edits.replay import REPLAY_VERSION, Reviewed, replay
+from vcn_ray.edits.store import EditLog
+from vcn_ray.edits.tables import ReviewedTables, reviewed_tables
+from vcn_ray.errors import DamagedError
+from vcn_ray.io.committed import CommittedFolder, FolderWriter
+from vcn_ray.io.identity import digest
+from vcn_ray.io.storage import MANIFEST, Storage
+from vcn_ray.io.tables import load_outputs
+from vcn_ray.records import F32
+from vcn_ray.run.stored import StoredTitle
+from vcn_ray.schema import SCHEMA_VERSION
+
+REVIEWED = "reviewed-"
+REVIEWED_TABLES = ("people", "tracks", "appearances", "conflicts")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReviewedTitle:
+    """A title after all corrections.
+
+    Attributes:
+        title: Its newest result.
+        index: The tracks of that result.
+        edits: All that can be read, in order, with those that are undone.
+        damaged: What is wrong with the others, by the names of their objects.
+        state: Who is who.
+        tables: The same as tables.
+    """
+
+    title: StoredTitle
+    index: TrackIndex
+    edits: tuple[Edit, ...]
+    damaged: dict[str, str]
+    state: Reviewed
+    tables: ReviewedTables
+
+    @property
+    def result(self) -> str:
+        """Name of the result's folder."""
+        return self.title.folder.rpartition("/")[2]
+
+    @property
+    def folder(self) -> str:
+        """Where the tables belong, below the output."""
+        names = [edit.file_name for edit in self.edits]
+        key = digest(
+            "reviewed", REPLAY_VERSION, SCHEMA_VERSION, self.result, names, list(self.damaged)
+        )
+        return f"titles/{self.title.title_id}/{REVIEWED}{key}"
+
+
+def index_tracks(title: StoredTitle, storage: Storage) -> TrackIndex:
+    """The tracks of a result as anchors are made of them and found among them."""
+    encoder = str(title.summary["pack"]["encoder_hash"])
+    return TrackIndex(title.tracks, title.crops, _embeddings(title, storage), encoder)
+
+
+def _embeddings(title: StoredTitle, storage: Storage) -> F32 | None:
+    """Unit embeddings (k, d) of the pretrained encoder; None where they are not kept."""
+    try:
+        adapted = CommittedFolder.find(storage, title.summary["keys"]["adapt"])
+        if adapted is None:
+            return None
+        outputs = load_outputs(adapted.read_bytes("outputs.safetensors"))
+    except DamagedError:
+        return None  # boxes alone find nearly all
+    if len(outputs) != title.tracks.num_rows:
+        return None
+    rows: F32 = unit_rows(outputs.pretrained).astype(np.float32)
+    return rows
+
+
+def review(
+    title: StoredTitle, index: TrackIndex, edits: Sequence[Edit], damaged: dict[str, str]
+) -> ReviewedTitle:
+    """Replay edits on a result; this reads and writes nothing.
+
+    Args:
+        title: The result.
+        index: Its tracks.
+        edits: In order, with those that are undone.
+        damaged: What is wrong with edits that cannot be read.
+    """
+    tracks = title.tracks
+    names, people = (tracks.column(name).to_pylist() for name in ("track_id", "person_id"))
+    person = dict(zip(names, people, strict=True))
+    state = replay(person, index, edits, title.folder.rpartition("/")[2])
+    order = [video["video_id"] for video in title.summary["videos"]]
+    tables = reviewed_tables(tracks, title.crops, order, state, damaged)
+    return ReviewedTitle(title, index, tuple(edits), damaged, state, tables)
+
+
+def read_reviewed(title: StoredTitle, storage: Storage) -> ReviewedTitle:
+    """A title after all corrections that storage holds."""
+    log = EditLog(storage, title.title_id)
+    edits = log.read()
+    return review(title, index_tracks(title, storage), edits, log.damaged)
+
+
+def commit_reviewed(reviewed: ReviewedTitle, storage: Storage) -> str:
+    """Write the tables of a title after all corrections, unless they are there.
+
+    Folders of fewer edits or of an older result are removed: they are made again when needed.
+
+    Returns:
+        Their folder, below the output.
+    """
+    folder = reviewed.folder
+    if not storage.is_committed(folder):
+        writer = FolderWriter(storage, folder)
+        for name in REVIEWED_TABLES:
+            writer.write_table(f"{name}.parquet", getattr(reviewed.tables, name))
+        writer.commit(
+            {
+                "result": reviewed.result,
+                "edits": [edit.file_name for edit in reviewed.edits],
+                "conflicts": reviewed.tables.conflicts.num_rows,
+                "found": reviewed.state.found,
+            }
+        )
+    _remove_older(reviewed, storage)
+    return folder
+
+
+def _remove_older(reviewed: ReviewedTitle, storage: Storage) -> None:
+    home, own = f"titles/{reviewed.title.title_id}", reviewed.folder.rpartition("/")[2]
+    names = {edit.file_name for edit in reviewed.edits}
+    for other in storage.names(home):
+        if not other.startswith(REVIEWED) or other == own:
+            continue
+        manifest = storage.find_sound_json(f"{home}/{other}/{MANIFEST}")
+        # One of more edits was made meanwhile by another reviewer, and is newer than this.
+        if manifest is None or set(manifest["edits"]) <= names:
+            for file in (MANIFEST, *(f"{name}.parquet" for name in REVIEWED_TABLES)):
+                storage.delete(f"{home}/{other}/{file}")

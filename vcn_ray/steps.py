@@ -141,6 +141,7 @@ RESULT_SETTINGS = ("profile", "pack", "seed", "threads", "detect", "track", "ada
 
 KEY_SETTINGS = (
     *RESULT_SETTINGS,
+    "review.teach",
     "resources.detect_gpus",
     "resources.adapt_gpus",
     "resources.adapt_job_workers",

@@ -23,11 +23,12 @@ from vcn_ray.errors import UsageError
 from vcn_ray.records import F32
 from vcn_ray.redact import clean
 
-Kind = Literal["name", "merge", "move", "no_face", "nobody", "lock", "unlock", "undo"]
+Kind = Literal["name", "merge", "apart", "move", "no_face", "nobody", "lock", "unlock", "undo"]
 
 KINDS: dict[Kind, str] = {
     "name": "give a person, or a single track of nobody, a name; an empty one removes it",
     "merge": "two people are one: the first becomes a part of the second",
+    "apart": "two people are not one; who is who stays as it is",
     "move": "tracks belong to another person, or to a new one",
     "no_face": "tracks show no face",
     "nobody": "a person, or a track of nobody, is nobody whom the reviewer knows",

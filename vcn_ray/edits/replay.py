@@ -56,6 +56,14 @@ class ReviewedPerson:
     nobody: bool = False  # known to be nobody whom the reviewer knows
 
 
+class Apart(NamedTuple):
+    """Two people whom a reviewer says not to be one, as they were when the edit applied."""
+
+    edit_id: str
+    one: str
+    other: str
+
+
 @dataclass(slots=True)
 class Reviewed:
     """A title's tracks and people after all edits.
@@ -66,6 +74,7 @@ class Reviewed:
         settled: Ids of tracks of nobody that are nobody whom the reviewer knows.
         moved_by: Id of the last edit that changed where a track belongs.
         people: Those whom an edit is about, by id.
+        apart: Who is not one, in order.
         conflicts: What could not be applied, in order.
         found: How the anchors of edits of other results were found: by box, embedding, or lost.
     """
@@ -75,6 +84,7 @@ class Reviewed:
     settled: set[str] = field(default_factory=set)
     moved_by: dict[str, str] = field(default_factory=dict)
     people: dict[str, ReviewedPerson] = field(default_factory=dict)
+    apart: list[Apart] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
     found: dict[str, int] = field(default_factory=lambda: {"box": 0, "embedding": 0, "lost": 0})
 
@@ -136,6 +146,8 @@ class _Player:
                 self._name(edit, matches)
             case "merge":
                 self._merge(edit, matches)
+            case "apart":
+                self._apart(edit, matches)
             case "move":
                 self._move(edit, matches)
             case "no_face":
@@ -234,6 +246,17 @@ class _Player:
             second.name, second.named_by = first.name, first.named_by
         second.locked |= first.locked
         second.lock_tracks |= first.lock_tracks
+
+    def _apart(self, edit: Edit, matches: Sequence[_Match]) -> None:
+        """Note whom a reviewer says not to be one; where they are one now, nothing is certain."""
+        one = self._person(edit, matches)
+        other = self._person(edit, self._find(edit, edit.into)) if one is not None else None
+        if one is None or other is None:
+            return
+        if one == other:
+            self._conflict(edit, "unclear")
+            return
+        self.state.apart.append(Apart(edit.edit_id, one, other))
 
     def _move(self, edit: Edit, matches: Sequence[_Match]) -> None:
         who: str | None = _new_person(edit)

@@ -76,7 +76,7 @@ class TrackIndex:
         self.start: F64 = column_array(tracks, "start_seconds").astype(np.float64)
         self.end: F64 = column_array(tracks, "end_seconds").astype(np.float64)
         self.video: list[str] = tracks.column("video_id").to_pylist()
-        self._embedding = embedding
+        self.embedding = embedding
         self._faces = self._by_video(faces)
 
     def _by_video(self, faces: pa.Table) -> dict[str, _Faces]:
@@ -112,14 +112,14 @@ class TrackIndex:
             )
             for i in (mine[np.unique(at.astype(np.int64))] if len(mine) else ())
         ]
-        kept = self._embedding is not None
+        kept = self.embedding is not None
         return Anchor(
             track_id=self.ids[row],
             video_id=self.video[row],
             start_seconds=round(float(self.start[row]), 3),
             end_seconds=round(float(self.end[row]), 3),
             boxes=tuple(boxes),  # type: ignore[arg-type]  # five numbers each
-            embedding=pack_embedding(self._embedding[row]) if kept else "",  # type: ignore[index]
+            embedding=pack_embedding(self.embedding[row]) if kept else "",  # type: ignore[index]
         )
 
     def find(self, anchor: Anchor, encoder: str = "", exact: bool = False) -> Found:
@@ -160,7 +160,7 @@ class TrackIndex:
     def _by_embedding(self, anchor: Anchor, encoder: str) -> int | None:
         """Row of the one track of that time whose embedding is close, if there is one."""
         comparable = encoder and encoder == self.encoder and anchor.embedding
-        if not comparable or self._embedding is None:
+        if not comparable or self.embedding is None:
             return None
         rows = np.array(
             [
@@ -175,7 +175,7 @@ class TrackIndex:
         )
         if not len(rows):
             return None
-        cosine = self._embedding[rows] @ unpack_embedding(anchor.embedding)
+        cosine = self.embedding[rows] @ unpack_embedding(anchor.embedding)
         order = np.argsort(-cosine)
         second = cosine[order[1]] if len(rows) > 1 else -1.0
         best = cosine[order[0]]

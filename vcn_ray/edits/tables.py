@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from vcn_ray.edits.record import Edit
 from vcn_ray.edits.replay import PROBLEMS, Conflict, Problem, Reviewed
@@ -34,9 +35,34 @@ class ReviewedTables:
     conflicts: pa.Table
 
 
+class BestFaces(NamedTuple):
+    """The best face of each of k tracks; the same whatever a reviewer decides."""
+
+    value: F64  # (k,) see cover_scores; -inf: the track has no picture
+    frame: I64  # (k,) in its video
+
+
+def best_faces(tracks: pa.Table, faces: pa.Table) -> BestFaces:
+    """Find the best face of each track.
+
+    Args:
+        tracks: (k rows) RESULT_TRACKS.
+        faces: CROPS of these tracks.
+    """
+    ids = tracks.column("track_id").combine_chunks()
+    owner = pc.index_in(faces.column("track_id"), ids).to_numpy().astype(np.int64)
+    quality = column_array(tracks, "quality").astype(np.float32)
+    score, frame = cover_scores(faces, owner, quality), column_array(faces, "frame")
+    best = BestFaces(np.full(len(ids), -np.inf), np.zeros(len(ids), np.int64))
+    order = np.lexsort((np.arange(len(owner)), -score, owner))
+    found, firsts = np.unique(owner[order], return_index=True)
+    best.value[found], best.frame[found] = score[order[firsts]], frame[order[firsts]]
+    return best
+
+
 def reviewed_tables(
     tracks: pa.Table,
-    faces: pa.Table,
+    best: BestFaces,
     videos: Sequence[str],
     state: Reviewed,
     damaged: Mapping[str, str],
@@ -45,14 +71,14 @@ def reviewed_tables(
 
     Args:
         tracks: RESULT_TRACKS of the result.
-        faces: CROPS of these tracks.
+        best: Their best faces.
         videos: The title's video ids in the order people watch them; decides who is first.
         state: What the corrections make of the tracks.
         damaged: What is wrong with edits that cannot be read, by the names of their objects.
     """
     new_tracks = _tracks_table(tracks, state)
     return ReviewedTables(
-        people=_people_table(new_tracks, faces, videos, state),
+        people=_people_table(new_tracks, best, videos, state),
         tracks=new_tracks,
         appearances=_appearances_table(new_tracks, state),
         conflicts=conflicts_table(state.conflicts, damaged),
@@ -86,14 +112,13 @@ def _tracks_table(tracks: pa.Table, state: Reviewed) -> pa.Table:
 
 
 def _people_table(
-    tracks: pa.Table, faces: pa.Table, videos: Sequence[str], state: Reviewed
+    tracks: pa.Table, best: BestFaces, videos: Sequence[str], state: Reviewed
 ) -> pa.Table:
     rows = tracks.to_pylist()
     spans: F64 = np.array(
         [(row["start_seconds"], row["end_seconds"]) for row in rows], np.float64
     ).reshape(-1, 2)
     place: I64 = np.array([videos.index(row["video_id"]) for row in rows], np.int64)
-    cover = _covers(tracks, faces)
     members: dict[str, list[int]] = {}
     for number, row in enumerate(rows):
         if row["person_id"] is not None:
@@ -102,7 +127,7 @@ def _people_table(
     for person_id, mine in members.items():
         about = state.people.get(person_id)
         first = min(mine, key=lambda r: (place[r], spans[r, 0], r))
-        best = max(mine, key=lambda r: (cover[r][0], -r))
+        cover = max(mine, key=lambda r: (best.value[r], -r))
         people.append(
             {
                 "person_id": person_id,
@@ -113,27 +138,12 @@ def _people_table(
                 "screen_seconds": screen_seconds(spans[mine], place[mine]),
                 "first_seconds": float(spans[first, 0]),
                 "confidence": min(rows[r]["confidence"] for r in mine),
-                "cover_track_id": rows[best]["track_id"],
-                "cover_crop": cover[best][1],
+                "cover_track_id": rows[cover]["track_id"],
+                "cover_crop": int(best.frame[cover]),
             }
         )
     people.sort(key=lambda row: (-round(row["screen_seconds"], 6), row["person_id"]))
     return make_table(people, REVIEWED_PEOPLE)
-
-
-def _covers(tracks: pa.Table, faces: pa.Table) -> list[tuple[float, int]]:
-    """Value and frame of the best face of each track."""
-    row = {name: number for number, name in enumerate(tracks.column("track_id").to_pylist())}
-    owner = np.array([row[name] for name in faces.column("track_id").to_pylist()], np.int64)
-    quality = column_array(tracks, "quality").astype(np.float32)
-    score, frame = cover_scores(faces, owner, quality), column_array(faces, "frame")
-    found = [(-np.inf, 0)] * tracks.num_rows
-    if len(owner):
-        order = np.lexsort((np.arange(len(owner)), -score, owner))
-        firsts = order[np.unique(owner[order], return_index=True)[1]]
-        for at in firsts.tolist():
-            found[int(owner[at])] = (float(score[at]), int(frame[at]))
-    return found
 
 
 def _appearances_table(tracks: pa.Table, state: Reviewed) -> pa.Table:

@@ -14,6 +14,7 @@ from vcn_ray.edits.constraints import MAX_APART
 from vcn_ray.edits.record import Edit, Kind, active_edits, check_text, now
 from vcn_ray.edits.replay import ReviewedPerson
 from vcn_ray.edits.store import EditLog
+from vcn_ray.edits.tables import best_faces
 from vcn_ray.errors import UsageError
 from vcn_ray.io.storage import Storage
 from vcn_ray.run.reviewed import ReviewedTitle, commit_reviewed, index_tracks, review
@@ -43,7 +44,8 @@ class Desk:
         self._log = EditLog(storage, self.title_id)
         self._title = read_title(self.title_id, storage)
         self._index = index_tracks(self._title, storage)
-        self._reviewed = self._replay()
+        self._best = best_faces(self._title.tracks, self._title.crops)
+        self._reviewed = self._replay(self._log.read())
 
     @property
     def reviewed(self) -> ReviewedTitle:
@@ -52,9 +54,17 @@ class Desk:
 
     def refresh(self) -> bool:
         """Read what other reviewers have done since; True if there is anything."""
-        before = len(self._reviewed.edits)
-        self._reviewed = self._replay()
-        return len(self._reviewed.edits) != before
+        edits, before = self._log.read(), self._reviewed
+        if tuple(edits) == before.edits and self._log.damaged == before.damaged:
+            return False
+        self._reviewed = self._replay(edits)
+        return True
+
+    def drop_pictures(self) -> None:
+        """Forget the pictures of faces, which take most of a title's memory."""
+        crops = self._title.crops.drop_columns(["image", "face"])
+        self._title = replace(self._title, crops=crops)
+        self._reviewed = replace(self._reviewed, title=self._title)
 
     def commit(self) -> str:
         """Write the tables after all edits; returns their folder, below the output."""
@@ -98,6 +108,18 @@ class Desk:
         self._about(one)
         self._about(other)
         return self._about_person(self._draft("apart", note), one, other)
+
+    def apart(self, one: str, other: str, note: str = "") -> Edit:
+        """Say that two people are not one; this changes nobody, and is remembered.
+
+        Raises:
+            UsageError: One of them is no person, or both are the same.
+        """
+        if one == other:
+            raise UsageError(f"{one} is one person: name two people who are not one")
+        self._about(one)
+        self._about(other)
+        return self._person_edit("apart", one, note, into=other)
 
     def move(self, tracks: Sequence[str], into: str | None = None, note: str = "") -> Edit:
         """Say that tracks, of whomever they are now, belong to a person; None: to a new one."""
@@ -238,9 +260,8 @@ class Desk:
 
     def _append(self, draft: Edit) -> Edit:
         edit = self._log.append(draft)
-        self._reviewed = self._replay()
+        self._reviewed = self._replay(self._log.read())
         return edit
 
-    def _replay(self) -> ReviewedTitle:
-        edits = self._log.read()
-        return review(self._title, self._index, edits, self._log.damaged)
+    def _replay(self, edits: list[Edit]) -> ReviewedTitle:
+        return review(self._title, self._index, edits, self._log.damaged, self._best)

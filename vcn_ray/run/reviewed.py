@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from vcn_ray.edits.anchor import TrackIndex
 from vcn_ray.edits.record import Edit
 from vcn_ray.edits.replay import REPLAY_VERSION, Reviewed, replay
 from vcn_ray.edits.store import EditLog
-from vcn_ray.edits.tables import ReviewedTables, reviewed_tables
+from vcn_ray.edits.tables import BestFaces, ReviewedTables, best_faces, reviewed_tables
 from vcn_ray.errors import DamagedError
 from vcn_ray.io.committed import CommittedFolder, FolderWriter
 from vcn_ray.io.identity import digest
@@ -31,7 +32,7 @@ REVIEWED = "reviewed-"
 REVIEWED_TABLES = ("people", "tracks", "appearances", "conflicts")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class ReviewedTitle:
     """A title after all corrections.
 
@@ -41,7 +42,7 @@ class ReviewedTitle:
         edits: All that can be read, in order, with those that are undone.
         damaged: What is wrong with the others, by the names of their objects.
         state: Who is who.
-        tables: The same as tables.
+        best: The best face of each track, where it is known already.
     """
 
     title: StoredTitle
@@ -49,7 +50,15 @@ class ReviewedTitle:
     edits: tuple[Edit, ...]
     damaged: dict[str, str]
     state: Reviewed
-    tables: ReviewedTables
+    best: BestFaces | None = None
+
+    @cached_property
+    def tables(self) -> ReviewedTables:
+        """The same as tables; a reviewer who makes one edit after the other does without them."""
+        title = self.title
+        best = self.best or best_faces(title.tracks, title.crops)
+        order = [video["video_id"] for video in title.summary["videos"]]
+        return reviewed_tables(title.tracks, best, order, self.state, self.damaged)
 
     @property
     def result(self) -> str:
@@ -88,7 +97,11 @@ def _embeddings(title: StoredTitle, storage: Storage) -> F32 | None:
 
 
 def review(
-    title: StoredTitle, index: TrackIndex, edits: Sequence[Edit], damaged: dict[str, str]
+    title: StoredTitle,
+    index: TrackIndex,
+    edits: Sequence[Edit],
+    damaged: dict[str, str],
+    best: BestFaces | None = None,
 ) -> ReviewedTitle:
     """Replay edits on a result; this reads and writes nothing.
 
@@ -97,14 +110,13 @@ def review(
         index: Its tracks.
         edits: In order, with those that are undone.
         damaged: What is wrong with edits that cannot be read.
+        best: The best face of each track, where it is known already.
     """
     tracks = title.tracks
     names, people = (tracks.column(name).to_pylist() for name in ("track_id", "person_id"))
     person = dict(zip(names, people, strict=True))
     state = replay(person, index, edits, title.folder.rpartition("/")[2])
-    order = [video["video_id"] for video in title.summary["videos"]]
-    tables = reviewed_tables(tracks, title.crops, order, state, damaged)
-    return ReviewedTitle(title, index, tuple(edits), damaged, state, tables)
+    return ReviewedTitle(title, index, tuple(edits), damaged, state, best)
 
 
 def read_reviewed(title: StoredTitle, storage: Storage) -> ReviewedTitle:

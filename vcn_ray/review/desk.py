@@ -109,18 +109,6 @@ class Desk:
         self._about(other)
         return self._about_person(self._draft("apart", note), one, other)
 
-    def apart(self, one: str, other: str, note: str = "") -> Edit:
-        """Say that two people are not one; this changes nobody, and is remembered.
-
-        Raises:
-            UsageError: One of them is no person, or both are the same.
-        """
-        if one == other:
-            raise UsageError(f"{one} is one person: name two people who are not one")
-        self._about(one)
-        self._about(other)
-        return self._person_edit("apart", one, note, into=other)
-
     def move(self, tracks: Sequence[str], into: str | None = None, note: str = "") -> Edit:
         """Say that tracks, of whomever they are now, belong to a person; None: to a new one."""
         ids = self._tracks(tracks)

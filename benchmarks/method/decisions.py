@@ -361,7 +361,8 @@ def cast_of(reviewer: Reviewer, people: list[str]) -> Cast:
         ],
         np.bool_,
     )
-    screen = np.bincount(person[person >= 0], length[person >= 0], len(people))
+    inside = person >= 0
+    screen = np.bincount(person[inside], length[inside], len(people))
     prior = reviewer.prior
     return Cast(
         person=person,
@@ -369,9 +370,7 @@ def cast_of(reviewer: Reviewer, people: list[str]) -> Cast:
         video=title.video,
         confidence=confidence,
         open=open_tracks,
-        screen=np.bincount(person[person >= 0], length[person >= 0], len(people)).astype(
-            np.float64
-        ),
+        screen=screen.astype(np.float64),
         name=("",) * len(people),
         locked=np.zeros(len(people), np.bool_),
         nobody=np.zeros(len(people), np.bool_),

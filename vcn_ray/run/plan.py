@@ -89,6 +89,7 @@ class TitlePlan:
     adapt_folder: str  # below the output
     cluster_folder: str
     missing: tuple[str, ...]  # uris that belong to it but cannot be read
+    edits: tuple[str, ...] = ()  # names of its corrections that there were when it was planned
 
     @property
     def seconds(self) -> float:

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vcn_ray.config import RunConfig
+from vcn_ray.edits.store import edit_names, edited_titles
+from vcn_ray.errors import StorageError
 from vcn_ray.io.catalog import CatalogVideo
 from vcn_ray.io.decoder import decoders_kept
 from vcn_ray.io.identity import digest
@@ -83,12 +85,36 @@ def plan_titles(
         titles: As returned by group_titles.
         config: Settings of the run.
         pack: Hashes of the pack's two halves.
-        cache: Remembers the content of videos on S3, so that they are not read again.
+        cache: Remembers the content of videos on S3, so that they are not read again. Its storage
+            is asked for the corrections of titles too: once, and once for each title that has any.
 
     Yields:
         Each title as soon as its videos, and those of all titles before it, are probed; a video
         that cannot be read is a failure, never an error.
     """
+    planned = _plan_titles(titles, config, pack, cache)
+    edited = edited_titles(cache.storage) if cache else frozenset()
+    if cache and edited:
+        planned = map_in_order(partial(_with_edits, cache.storage, edited), planned, THREADS)
+    yield from planned
+
+
+def _with_edits(storage: Storage, edited: frozenset[str], planned: PlannedTitle) -> PlannedTitle:
+    """A planned title with the names of its corrections."""
+    title = planned.title
+    if title is None or title.title_id not in edited:
+        return planned
+    try:
+        names = edit_names(storage, title.title_id)
+    except StorageError as error:  # one title must never stop the others
+        failure = failure_of(title.where, "plan", error)
+        return PlannedTitle(None, {}, (*planned.failures, failure))
+    return replace(planned, title=replace(title, edits=tuple(names)))
+
+
+def _plan_titles(
+    titles: list[TitleInputs], config: RunConfig, pack: PackHashes, cache: PlanCache | None
+) -> Iterator[PlannedTitle]:
     known: set[str] = set()
     with decoders_kept(THREADS):
         videos = (video for group in titles for video in group.videos)

@@ -11,14 +11,21 @@ title has edits: one listing finds all such titles of a catalog.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from vcn_ray.edits.record import Edit, edit_as_json, edit_from_json, order_edits
+from vcn_ray.edits.record import ID_HEX, Edit, edit_as_json, edit_from_json, order_edits
 from vcn_ray.errors import DamagedError, UsageError
 from vcn_ray.io.storage import Storage
 
 MARKERS = "edited"
 SUFFIX = ".json"
+THREADS = 16
+"""Edits that are read at once: each is a small object, and reading it is mostly waiting."""
+
+_NAME = re.compile(rf"(\d{{8}})-[0-9a-f]{{{ID_HEX}}}\.json")
 
 
 def edits_folder(title_id: str) -> str:
@@ -70,8 +77,12 @@ class EditLog:
             StorageError: Storage cannot be read.
         """
         names = edit_names(self._storage, self._title_id) if only is None else only
-        for name in names:
-            if name not in self._known and name not in self._bad:
+        new = [name for name in names if name not in self._known and name not in self._bad]
+        if len(new) > 1:
+            with ThreadPoolExecutor(THREADS) as threads:
+                list(threads.map(self._read_one, new))
+        else:
+            for name in new:
                 self._read_one(name)
         self.damaged = {name: self._bad[name] for name in names if name in self._bad}
         return order_edits([self._known[name] for name in names if name in self._known])
@@ -82,9 +93,9 @@ class EditLog:
         Raises:
             StorageError: It cannot be written.
         """
-        edits = self.read()
-        edit = replace(draft, sequence=1 + max((e.sequence for e in edits), default=0))
-        if not edits:
+        names = edit_names(self._storage, self._title_id)
+        edit = replace(draft, sequence=1 + _last_sequence(names))
+        if not names:
             marker = {"title_id": self._title_id}
             self._storage.create_json(f"{MARKERS}/{self._title_id}{SUFFIX}", marker)
         # False: the very same edit was written, as by an attempt whose answer was lost.
@@ -94,6 +105,9 @@ class EditLog:
 
     def _read_one(self, name: str) -> None:
         path = self._path(name)
+        if not _NAME.fullmatch(name):
+            self._bad[name] = f"{self._storage.locate(path)} is no edit: it was put there by hand"
+            return
         try:
             edit = edit_from_json(self._storage.read_json(path))
             if edit.file_name != name:
@@ -107,3 +121,9 @@ class EditLog:
 
     def _path(self, name: str) -> str:
         return f"{edits_folder(self._title_id)}/{name}"
+
+
+def _last_sequence(names: Iterable[str]) -> int:
+    """The largest place in the order; that of a damaged edit counts, too."""
+    matches = map(_NAME.fullmatch, names)
+    return max((int(match[1]) for match in matches if match), default=0)

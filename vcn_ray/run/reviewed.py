@@ -7,6 +7,7 @@ The tables lie beside the raw ones, under a key of the result and of all edits:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ from vcn_ray.schema import SCHEMA_VERSION
 
 REVIEWED = "reviewed-"
 REVIEWED_TABLES = ("people", "tracks", "appearances", "conflicts")
+STALE_SECONDS = 3600.0  # after which a folder without a manifest belongs to a killed process
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,12 +143,28 @@ def commit_reviewed(reviewed: ReviewedTitle, storage: Storage) -> str:
 
 def _remove_older(reviewed: ReviewedTitle, storage: Storage) -> None:
     home, own = f"titles/{reviewed.title.title_id}", reviewed.folder.rpartition("/")[2]
-    names = {edit.file_name for edit in reviewed.edits}
     for other in storage.names(home):
-        if not other.startswith(REVIEWED) or other == own:
-            continue
-        manifest = storage.find_sound_json(f"{home}/{other}/{MANIFEST}")
-        # One of more edits was made meanwhile by another reviewer, and is newer than this.
-        if manifest is None or set(manifest["edits"]) <= names:
-            for file in (MANIFEST, *(f"{name}.parquet" for name in REVIEWED_TABLES)):
-                storage.delete(f"{home}/{other}/{file}")
+        if other.startswith(REVIEWED) and other != own:
+            folder = f"{home}/{other}"
+            if _is_older(folder, reviewed, storage):
+                remove_reviewed(folder, storage)
+
+
+def _is_older(folder: str, reviewed: ReviewedTitle, storage: Storage) -> bool:
+    """Whether a folder says less than these tables do; one in the making does not count."""
+    manifest = storage.find_sound_json(f"{folder}/{MANIFEST}")
+    if manifest is None:
+        changed = [entry.changed for entry in storage.entries(folder).values()]
+        return time.time() - max(changed, default=0.0) > STALE_SECONDS
+    if not set(manifest["edits"]) <= {edit.file_name for edit in reviewed.edits}:
+        return False  # another reviewer has made more meanwhile
+    if manifest["result"] == reviewed.result:
+        return True
+    latest = storage.find_sound_json(f"titles/{reviewed.title.title_id}/latest.json")
+    return latest is None or latest["result"] != manifest["result"]  # a run made it meanwhile
+
+
+def remove_reviewed(folder: str, storage: Storage) -> None:
+    """Remove a folder of tables after corrections; they are made again when needed."""
+    for file in (MANIFEST, *(f"{name}.parquet" for name in REVIEWED_TABLES)):
+        storage.delete(f"{folder}/{file}")

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from vcn_ray.edits.record import MAX_BOXES, Anchor, pack_embedding, unpack_embedding
 from vcn_ray.io.tables import column_array, read_boxes
-from vcn_ray.records import F32, F64, I64
+from vcn_ray.records import F32, F64, I64, Mask
 
 MAX_APART_SECONDS = 0.3  # between an anchor's box and the only face that it is compared with
 MAX_GAP_SECONDS = 1.0  # between two faces whose boxes are interpolated
@@ -27,6 +27,7 @@ MIN_VOTES = 0.5  # fraction of the anchor's boxes within a track's time that mus
 MIN_OVERLAP = 0.5  # of the shorter of two tracks, where only the embedding says that they are one
 MIN_COSINE = 0.6  # of two embeddings of one face, seen at the same time
 COSINE_LEAD = 0.15  # over any other track of that time
+ROUNDED_SECONDS = 0.002  # over what rounding changes, and under the time of a frame
 SAME_SECONDS = 0.01  # between the ends of a track and those that an anchor of it has, rounded
 
 How = Literal["id", "box", "embedding", "lost"]
@@ -172,12 +173,18 @@ class TrackIndex:
         times = np.array([box[0] for box in anchor.boxes])
         kept = []
         for row in sorted({row for row in votes if row is not None}):
-            inside = np.flatnonzero((times >= self.start[row]) & (times <= self.end[row]))
+            inside = np.flatnonzero(self._seen_at(row, times))
             cast = [votes[at] for at in inside]
             own, others = cast.count(row), sum(vote not in (None, row) for vote in cast)
             if own >= MIN_VOTES * len(cast) and own > others:
                 kept.append(row)
         return kept
+
+    def _seen_at(self, row: I64 | int, seconds: F64 | float) -> Mask:
+        """Whether tracks are seen at times that are rounded to milliseconds; their ends are not."""
+        late = seconds + ROUNDED_SECONDS
+        seen: Mask = (self.start[row] <= late) & (late < self.end[row])
+        return seen
 
     def _vote(self, faces: _Faces, seconds: float, box: F32) -> int | None:
         """Row of the track whose face lies in a box at a time; None where none or several do.
@@ -185,7 +192,7 @@ class TrackIndex:
         A track that is over by then, or not begun, has no say: after a cut, another face may stand
         in the same place.
         """
-        seen = (self.start[faces.tracks] <= seconds) & (seconds <= self.end[faces.tracks])
+        seen = self._seen_at(faces.tracks, seconds)
         at = {int(row): faces.box_at(int(row), seconds) for row in faces.tracks[seen]}
         rows = [row for row, place in at.items() if place is not None]
         if not rows:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -134,6 +135,9 @@ class Edit:
         return f"{self.sequence:08d}-{self.edit_id}.json"
 
 
+JOINERS = ("\u200c", "\u200d")  # are not printable, but names in Persian and Hindi need them
+_JOINER = re.compile(f"([{''.join(JOINERS)}])")
+
 _EDIT = TypeAdapter(Edit)
 
 
@@ -224,12 +228,13 @@ def scrub(edit: Edit, tracks: set[str], names: set[str]) -> Edit | None:
 
 
 def check_text(text: str, what: str) -> str:
-    """A name or note as it is stored: one clean line.
+    """A name or note as it is stored: one clean line, any white space a single space.
 
     Raises:
         UsageError: It is too long.
     """
-    line = clean(text).strip()
+    words = " ".join(text.split())
+    line = "".join(part if part in JOINERS else clean(part) for part in _JOINER.split(words))
     if len(line) > MAX_TEXT:
         raise UsageError(f"{what} has {len(line)} characters: use at most {MAX_TEXT}")
     return line

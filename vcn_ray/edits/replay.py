@@ -142,6 +142,7 @@ class _Match:
 
     anchor: Anchor
     tracks: tuple[str, ...]
+    by_id: bool  # as in the result that the edit was made on
 
 
 @dataclass(slots=True)
@@ -182,7 +183,7 @@ class _Player:
             found = self.index.find(anchor, edit.encoder, exact)
             if not exact:
                 self.state.found[found.how] += 1
-            matches.append(_Match(anchor, found.tracks))
+            matches.append(_Match(anchor, found.tracks, found.how == "id"))
         return matches
 
     def _conflict(self, edit: Edit, problem: Problem, anchor: Anchor | None = None) -> None:
@@ -220,8 +221,8 @@ class _Player:
             matches: The tracks of that person.
             named: Its id in the edit: in this very result, it says more than the tracks.
         """
-        here = edit.result == self.result and bool(named)
-        if here and any(self.state.person[track] == named for track in _found(matches)):
+        by_id = all(match.by_id for match in matches)
+        if named and by_id and any(self.state.person[t] == named for t in _found(matches)):
             return named
         who = self._vote(matches)
         if isinstance(who, _NoAnswer):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ from vcn_ray.edits.record import Edit
 from vcn_ray.edits.replay import REPLAY_VERSION, Reviewed, replay
 from vcn_ray.edits.store import EditLog
 from vcn_ray.edits.tables import ReviewedTables, reviewed_tables
-from vcn_ray.errors import DamagedError
+from vcn_ray.errors import DamagedError, StorageError
 from vcn_ray.io.committed import CommittedFolder, FolderWriter
 from vcn_ray.io.identity import digest
 from vcn_ray.io.storage import MANIFEST, Storage
@@ -168,3 +169,5 @@ def remove_reviewed(folder: str, storage: Storage) -> None:
     """Remove a folder of tables after corrections; they are made again when needed."""
     for file in (MANIFEST, *(f"{name}.parquet" for name in REVIEWED_TABLES)):
         storage.delete(f"{folder}/{file}")
+    with suppress(StorageError):  # something else lies there
+        storage.delete(folder)  # which is empty now, on a disk

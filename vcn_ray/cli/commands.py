@@ -11,9 +11,10 @@ from typing import Any
 
 from vcn_ray.api import IndexedCatalog, IndexRequest, prepare, run_index, verify_with
 from vcn_ray.api import doctor as check_health
+from vcn_ray.cli.edit_commands import edits
 from vcn_ray.cli.options import given_settings, run_settings
 from vcn_ray.cli.outlook import Outlook, read_planned, show_outlook, speed_lines
-from vcn_ray.cli.pack_commands import packs as packs
+from vcn_ray.cli.pack_commands import packs
 from vcn_ray.config import USER_SETTINGS, dump_config, with_pack
 from vcn_ray.console import (
     JsonLog,
@@ -228,3 +229,18 @@ def _request(options: argparse.Namespace, **more: Any) -> IndexRequest:
         local=options.local,
         **more,
     )
+
+
+RUN: dict[str, Callable[[argparse.Namespace], int]] = {
+    "index": index,
+    "plan": plan,
+    "config": config,
+    "sample": sample,
+    "report": report,
+    "verify": verify,
+    "evaluate": evaluate,
+    "export": export,
+    "doctor": doctor,
+    "packs": packs,
+    "edits": edits,
+}

@@ -77,7 +77,7 @@ def test_the_list_says_what_counts_and_what_does_not_fit(output: Path) -> None:
     assert [row[3] for row in rows] == ["me", "you", "me"]
     assert [row[6] for row in rows] == ["sure", "", ""]
     assert [row[7] for row in rows] == ["undone", "lost", "counts"]
-    assert "1 correction of 3 count; 1 part of them does not fit" in ran.out
+    assert "1 correction; 1 correction does not fit any more\n" in ran.out
     assert "name Dan, by you: what it is about is not tracked any more" in ran.out
     assert ran.out.splitlines()[-1].startswith("reviewed tables, once written: ")
     assert undone.startswith("Film: undone: p001 is called Ann")

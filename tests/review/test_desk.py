@@ -79,7 +79,7 @@ def test_decisions_are_written_replayed_and_committed(storage: Storage) -> None:
         ("Ann", "b1"),
         ("Ann", "a2"),
     ]
-    assert done.manifest["conflicts"] == 0
+    assert (done.manifest["corrections"], done.manifest["misfits"]) == (3, 0)
 
 
 def test_tables_of_fewer_edits_are_removed(storage: Storage) -> None:

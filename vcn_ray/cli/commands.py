@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -23,6 +23,7 @@ from vcn_ray.console import (
     count,
     finding_line,
     minutes,
+    misfit_words,
     say,
     say_json,
     show_table,
@@ -39,17 +40,15 @@ from vcn_ray.report.pages import write_reports
 from vcn_ray.run.estimate import estimate, last_speed
 from vcn_ray.run.events import Failed
 from vcn_ray.run.export import adapted_encoder
-from vcn_ray.run.parallel import map_in_order
+from vcn_ray.run.parallel import THREADS, map_in_order
 from vcn_ray.run.plan import PackHashes
-from vcn_ray.run.planning import (
-    THREADS,
-    group_titles,
-    plan_titles,
-)
+from vcn_ray.run.planning import group_titles, plan_titles
 from vcn_ray.run.record import RunClock
 from vcn_ray.run.sources import PlanCache
 from vcn_ray.run.stored import find_title
 from vcn_ray.sample.film import write_sample
+
+MAX_MISFITS = 10  # titles whose corrections do not fit that a line names
 
 
 def index(options: argparse.Namespace) -> int:
@@ -89,9 +88,22 @@ def _say_record(
     say(f"{', '.join(parts)}, {minutes(record['seconds'])}, in {done.output}")
     for line in speed_lines(record["speed"]):
         say(line)
+    for line in _misfit_lines(done):
+        say(line)
     if titles:
         say(f"next: vcn report {done.output}")
     say_json({name: value for name, value in record.items() if name != "config"})
+
+
+def _misfit_lines(done: IndexedCatalog) -> Iterator[str]:
+    """A line for each title with corrections that do not fit, and what to do about them."""
+    titles = [title for title in done.titles if title.misfits]
+    for title in titles[:MAX_MISFITS]:
+        words = misfit_words(title.misfits)
+        yield f"{title.title}: {words}: vcn edits list {done.output} --title {title.title_id}"
+    rest = titles[MAX_MISFITS:]
+    if rest:
+        yield f"and {misfit_words(sum(title.misfits for title in rest))}, of {len(rest)} titles"
 
 
 def plan(options: argparse.Namespace) -> int:

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from vcn_ray.cli.options import given_settings
-from vcn_ray.console import complain, count, say, show_table
-from vcn_ray.edits.record import Edit, active_edits, active_undos
+from vcn_ray.console import complain, count, misfit_words, say, show_table
+from vcn_ray.edits.record import Edit, active_undos
 from vcn_ray.errors import UsageError
 from vcn_ray.io.storage import Storage
 from vcn_ray.review.desk import Desk
@@ -32,10 +32,8 @@ def _list(options: argparse.Namespace) -> int:
     reviewed = read_reviewed(read_title(title_id, storage), storage)
     columns = ["no.", "edit", "who", "when", "what", "note", "state"]
     show_table(_name(reviewed), columns, list(_edit_rows(reviewed)))
-    counted = len(active_edits(reviewed.edits))
-    conflicts = reviewed.tables.conflicts.num_rows
-    parts = [f"{count(counted, 'correction')} of {len(reviewed.edits)} count"]
-    parts += [_misfits(conflicts)] if conflicts else []
+    parts = [count(reviewed.corrections, "correction")]
+    parts += [misfit_words(reviewed.misfits)] if reviewed.misfits else []
     say("; ".join(parts))
     for row in reviewed.tables.conflicts.to_pylist():
         say(f"does not fit: {row['edit_id']}: {row['message']}{_place(row)}")
@@ -234,10 +232,6 @@ def _storage(options: argparse.Namespace) -> Storage:
 
 def _name(reviewed: ReviewedTitle) -> str:
     return str(reviewed.title.summary["title"])
-
-
-def _misfits(conflicts: int) -> str:
-    return f"{count(conflicts, 'part')} of them {'does' if conflicts == 1 else 'do'} not fit"
 
 
 def _say_tables(folder: str, storage: Storage, there: bool = True) -> None:

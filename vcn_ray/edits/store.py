@@ -39,6 +39,16 @@ def edited_titles(storage: Storage) -> frozenset[str]:
     return frozenset(name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX))
 
 
+def marker_path(title_id: str) -> str:
+    """The file that says that a title has edits, below the output."""
+    return f"{MARKERS}/{title_id}{SUFFIX}"
+
+
+def write_marker(storage: Storage, title_id: str) -> None:
+    """Say that a title has edits, whatever is there."""
+    storage.write_json(marker_path(title_id), {"title_id": title_id})
+
+
 def edit_names(storage: Storage, title_id: str) -> list[str]:
     """Names of a title's edits, in the order in which they apply."""
     return [
@@ -97,7 +107,7 @@ class EditLog:
         edit = replace(draft, sequence=1 + _last_sequence(names))
         if not names:
             marker = {"title_id": self._title_id}
-            self._storage.create_json(f"{MARKERS}/{self._title_id}{SUFFIX}", marker)
+            self._storage.create_json(marker_path(self._title_id), marker)
         # False: the very same edit was written, as by an attempt whose answer was lost.
         self._storage.create_json(self._path(edit.file_name), edit_as_json(edit))
         self._known[edit.file_name] = edit

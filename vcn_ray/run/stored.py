@@ -19,8 +19,7 @@ from vcn_ray.records import F32, F64, I64, Mask
 from vcn_ray.rows.title_rows import split_faces
 from vcn_ray.run.commit import RESULT_TABLES
 from vcn_ray.run.damage import segment_name
-from vcn_ray.run.parallel import map_in_order
-from vcn_ray.run.planning import THREADS
+from vcn_ray.run.parallel import THREADS, map_in_order
 from vcn_ray.schema import BOX_COLUMNS, CROPS, SCHEMA_VERSION, SHOTS
 
 T = TypeVar("T")

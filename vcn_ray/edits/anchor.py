@@ -92,6 +92,17 @@ class TrackIndex:
             found[name] = _Faces(seconds[mine], boxes[mine], owner, by_track)
         return found
 
+    def seen(self, track_id: str) -> tuple[F64, F32]:
+        """Times (n,) and boxes (n, 4) of the faces of a track, in order of time.
+
+        Raises:
+            KeyError: There is no such track.
+        """
+        row = self.row[track_id]
+        faces = self._faces[self.video[row]]
+        mine = faces.of(row)
+        return faces.seconds[mine], faces.boxes[mine]
+
     def anchors(self, track_ids: Sequence[str]) -> tuple[Anchor, ...]:
         """Anchors of some tracks, in the order given.
 

@@ -30,6 +30,8 @@ class Desk:
 
     Attributes:
         title_id: Of the title.
+        who: Of whom the edits are.
+        best: The best face of each track.
 
     Raises:
         UsageError: There is no such title.
@@ -39,11 +41,11 @@ class Desk:
     def __init__(self, storage: Storage, title: str | None = None, who: str | None = None) -> None:
         self.title_id = find_title_id(storage, title)
         self._storage = storage
-        self._who = check_text(who or getpass.getuser(), "the reviewer")
+        self.who = check_text(who or getpass.getuser(), "the reviewer")
         self._log = EditLog(storage, self.title_id)
         self._title = read_title(self.title_id, storage)
         self._index = index_tracks(self._title, storage)
-        self._best = best_faces(self._title.tracks, self._title.crops)
+        self.best = best_faces(self._title.tracks, self._title.crops)
         self._reviewed = self._replay(self._log.read())
 
     @property
@@ -152,13 +154,13 @@ class Desk:
         self.refresh()
         active = active_edits(list(self._reviewed.edits))
         if edit_id is None:
-            own = [edit for edit in active if edit.who == self._who]
+            own = [edit for edit in active if edit.who == self.who]
             if not own:
-                raise UsageError(f"{self._who} has no edit of {self._name} to undo")
+                raise UsageError(f"{self.who} has no edit of {self._name} to undo")
             edit_id = own[-1].edit_id
         if edit_id not in {edit.edit_id for edit in active}:
             raise UsageError(f"there is no edit {edit_id!r} that counts: vcn edits list shows them")
-        return self._append(Edit("undo", self._who, now(), undoes=edit_id, note=note))
+        return self._append(Edit("undo", self.who, now(), undoes=edit_id, note=note))
 
     def redo(self, edit_id: str, note: str = "") -> Edit:
         """Let an undone edit count again.
@@ -172,7 +174,7 @@ class Desk:
         if not undos or edit_id in active:
             raise UsageError(f"edit {edit_id!r} is not undone")
         undo = undos[-1].edit_id
-        return self._append(Edit("undo", self._who, now(), undoes=undo, note=note))
+        return self._append(Edit("undo", self.who, now(), undoes=undo, note=note))
 
     @property
     def _name(self) -> str:
@@ -229,7 +231,7 @@ class Desk:
         return self._append(
             Edit(
                 kind,
-                self._who,
+                self.who,
                 now(),
                 result=self._reviewed.result,
                 encoder=self._index.encoder,
@@ -248,4 +250,4 @@ class Desk:
         return edit
 
     def _replay(self, edits: list[Edit]) -> ReviewedTitle:
-        return review(self._title, self._index, edits, self._log.damaged, self._best)
+        return review(self._title, self._index, edits, self._log.damaged, self.best)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -154,7 +155,8 @@ def _means(cast: Cast) -> tuple[F32, I64]:
         return np.zeros((people, 0), np.float32), sizes
     sums = np.zeros((people, cast.embedding.shape[1]), np.float32)
     np.add.at(sums, cast.person[mine], cast.embedding[mine])
-    return sums / np.maximum(sizes, 1)[:, None].astype(np.float32), sizes
+    means: F32 = sums / np.maximum(sizes, 1)[:, None].astype(np.float32)
+    return means, sizes
 
 
 def _merges(cast: Cast, means: F32, likely: _Likelihood) -> Iterator[Suggestion]:
@@ -216,7 +218,7 @@ def _tracks_of(cast: Cast) -> list[I64]:
     """Rows of the tracks of each person."""
     order = np.argsort(cast.person, kind="stable")
     edges = np.searchsorted(cast.person[order], np.arange(len(cast.screen) + 1))
-    return [order[low:high] for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    return [order[low:high] for low, high in pairwise(edges)]
 
 
 def _seen_together(cast: Cast, one: I64, other: I64) -> bool:

@@ -14,6 +14,7 @@ from vcn_ray.api import doctor as check_health
 from vcn_ray.cli.options import given_settings, run_settings
 from vcn_ray.cli.outlook import Outlook, read_planned, show_outlook, speed_lines
 from vcn_ray.cli.pack_commands import packs as packs
+from vcn_ray.cli.review_command import review as review
 from vcn_ray.config import USER_SETTINGS, dump_config, with_pack
 from vcn_ray.console import (
     JsonLog,

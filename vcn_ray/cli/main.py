@@ -80,31 +80,20 @@ def _run(options: argparse.Namespace) -> int:
     # Torch and others take seconds to import, which --help and wrong usage need not wait for.
     from vcn_ray.cli import commands
 
-    match options.command:
-        case "index":
-            return commands.index(options)
-        case "plan":
-            return commands.plan(options)
-        case "config":
-            return commands.config(options)
-        case "sample":
-            return commands.sample(options)
-        case "report":
-            return commands.report(options)
-        case "verify":
-            return commands.verify(options)
-        case "evaluate":
-            return commands.evaluate(options)
-        case "export":
-            return commands.export(options)
-        case "doctor":
-            return commands.doctor(options)
-        case "review":
-            from vcn_ray.cli.review_command import review
-
-            return review(options)
-        case _:
-            return commands.packs(options)
+    run: dict[str, Callable[[argparse.Namespace], int]] = {
+        "index": commands.index,
+        "plan": commands.plan,
+        "config": commands.config,
+        "sample": commands.sample,
+        "report": commands.report,
+        "verify": commands.verify,
+        "evaluate": commands.evaluate,
+        "export": commands.export,
+        "doctor": commands.doctor,
+        "review": commands.review,
+        "packs": commands.packs,
+    }
+    return run[options.command](options)
 
 
 @contextmanager
@@ -267,7 +256,9 @@ def _export(parser: argparse.ArgumentParser) -> None:
 
 def _review(parser: argparse.ArgumentParser) -> None:
     _add_output(parser)
-    parser.add_argument("--title", help="name or id of the title to begin with (default: the first)")
+    parser.add_argument(
+        "--title", help="name or id of the title to begin with (default: the first)"
+    )
     parser.add_argument(
         "--who", metavar="NAME", help="whose decisions they are (default: the user's name)"
     )

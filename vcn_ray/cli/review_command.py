@@ -7,11 +7,12 @@ import argparse
 from vcn_ray.cli.options import given_settings
 from vcn_ray.console import say
 from vcn_ray.io.storage import Storage
-from vcn_ray.review.serve import open_browser, serve
 
 
 def review(options: argparse.Namespace) -> int:
     """Serve the page until it is interrupted, which is its usual end."""
+    from vcn_ray.review.serve import open_browser, serve  # a server takes a moment to import
+
     settings = given_settings(options)
 
     def show(address: str) -> None:

@@ -155,7 +155,7 @@ def _means(cast: Cast) -> tuple[F32, I64]:
         return np.zeros((people, 0), np.float32), sizes
     sums = np.zeros((people, cast.embedding.shape[1]), np.float32)
     np.add.at(sums, cast.person[mine], cast.embedding[mine])
-    means: F32 = sums / np.maximum(sizes, 1)[:, None].astype(np.float32)
+    means: F32 = sums / np.maximum(sizes, 1).astype(np.float32)[:, None]
     return means, sizes
 
 

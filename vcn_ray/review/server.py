@@ -81,9 +81,7 @@ def make_app(titles: OpenTitles, clips: ClipMaker, token: str, port: int) -> web
         token: The first part of every path.
         port: On which it listens; requests for any other place are refused.
     """
-    app = web.Application(
-        middlewares=[_guard(token, port), _say_errors], client_max_size=MAX_BODY
-    )
+    app = web.Application(middlewares=[_guard(token, port), _say_errors], client_max_size=MAX_BODY)
     app[TITLES], app[CLIPS] = titles, clips
     home, one = f"/{token}", f"/{token}/api/titles/{{title}}"
     for name in FILES:

@@ -4,7 +4,7 @@ The address holds a random token, without which there is no answer; the server l
 and answers only to its own address, so that no other site can reach it through the browser. It
 decides nothing: what is asked for is done by `open_titles`, in threads, as storage may be slow.
 
-    GET  /<token>/                                  the page; review.css and review.js beside it
+    GET  /<token>/                                  the page; its files beside it
     GET  /<token>/api/titles                        all titles
     GET  /<token>/api/names                         all names that were ever given
     GET  /<token>/api/titles/<id>                   a title: tracks, people
@@ -47,6 +47,7 @@ MAX_ASKED = 50  # suggestions
 SETTLE_SECONDS = 20.0  # between two looks whether tables have to be written
 FILES = {"": ("review.html", "text/html"), "review.css": ("review.css", "text/css")}
 FILES |= {"review.js": ("review.js", "text/javascript")}
+FILES |= {"review.svg": ("review.svg", "image/svg+xml")}
 
 POLICY = "; ".join(
     (

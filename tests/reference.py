@@ -63,12 +63,23 @@ def mean_between(
     return (sum(there) / len(there) + sum(back) / len(back)) / 2
 
 
-def average_linkage(distance: Floats, cut: float, cannot_link: CannotLink) -> I64:
+def average_linkage(
+    distance: Floats, cut: float, cannot_link: CannotLink, must_link: Sequence[tuple[int, int]] = ()
+) -> I64:
     """Average linkage, one nearest pair at a time, from a full matrix of pairs with penalties.
 
     Among pairs of clusters at an equal distance, to 11 decimals, that of the lowest tracks merges.
+    Tracks that must link are in one cluster from the start.
     """
     clusters = [[track] for track in range(len(distance))]
+    for i, k in must_link:
+        a, b = sorted((next(c for c in clusters if i in c), next(c for c in clusters if k in c)))
+        if a is not b:
+            clusters.remove(b)
+            a.extend(b)
+    for cluster in clusters:
+        cluster.sort()
+    clusters.sort()
     penalised = np.array(distance, float)
     for (i, k), penalty in zip(cannot_link.pairs, cannot_link.penalty, strict=True):
         penalised[i, k] += penalty

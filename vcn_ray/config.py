@@ -54,6 +54,13 @@ class ClusterSettings(ClusterConfig):
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class ReviewConfig:
+    """What corrections of people do to later runs."""
+
+    teach: bool = True  # merges, moves and locks are constraints of fine-tuning and clustering
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class ResourceConfig:
     """What of the machine or cluster is used; results do not depend on it."""
 
@@ -91,6 +98,7 @@ class RunConfig:
     track: TrackSettings = field(default_factory=TrackSettings)
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    review: ReviewConfig = field(default_factory=ReviewConfig)
     resources: ResourceConfig = field(default_factory=ResourceConfig)
     prices: PriceConfig = field(default_factory=PriceConfig)
     isolation: IsolationConfig = field(default_factory=IsolationConfig)
@@ -133,6 +141,7 @@ USER_SETTINGS = (
     "adapt.encoder",
     "adapt.cache_bytes",
     "cluster.rule",
+    "review",
     "resources",
     "prices",
     "isolation.isolate",

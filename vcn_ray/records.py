@@ -153,6 +153,28 @@ class Faces(Rows):
     kept: Mask  # (n,) true for a face that passes the filters of METHOD 1.3
 
 
+class Constraints(NamedTuple):
+    """What is known for certain of k tracks, as from a reviewer."""
+
+    must: I64  # (m, 2) tracks of one person
+    cannot: I64  # (c, 2) tracks of two people
+    no_face: I64  # (j,) tracks that show no face, rising
+
+    def among(self, rows: I64, tracks: int) -> Constraints:
+        """Those between the tracks `rows` (rising) of all k, as places in `rows`."""
+        place = np.full(tracks, -1, np.int64)
+        place[rows] = np.arange(len(rows))
+        must, cannot, no_face = (place[known] for known in self)
+        return Constraints(
+            must[(must >= 0).all(axis=1)], cannot[(cannot >= 0).all(axis=1)], no_face[no_face >= 0]
+        )
+
+
+NO_CONSTRAINTS = Constraints(
+    np.zeros((0, 2), np.int64), np.zeros((0, 2), np.int64), np.zeros(0, np.int64)
+)
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class TitleCrops(Record):
     """The sampled crops of a title's tracks: what a model adapts to."""
@@ -162,6 +184,7 @@ class TitleCrops(Record):
     cannot_link: I64  # (c, 2) pairs of tracks that share a frame, so are mostly two people
     score: F32 | None = None  # (m,) of the detector; None: unknown
     frame: I64 | None = None  # (m,) frame of its video; None: unknown
+    constraints: Constraints = NO_CONSTRAINTS  # what a reviewer says of the tracks
 
     def __post_init__(self) -> None:
         for name, known in (("scores", self.score), ("frames", self.frame)):
@@ -179,6 +202,9 @@ class TitleCrops(Record):
         pairs = self.cannot_link
         if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.isin(pairs, self.track).all():
             raise ShapeError(f"cannot_link needs (c, 2) tracks of 0..{self.tracks - 1}")
+        for name, rows in self.constraints._asdict().items():
+            if not np.isin(rows, self.track).all():
+                raise ShapeError(f"constraints.{name} needs tracks of 0..{self.tracks - 1}")
 
     @property
     def tracks(self) -> int:

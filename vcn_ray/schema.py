@@ -198,8 +198,10 @@ MERGES = _table(
     "number",
     [
         _required("number", pa.int32(), "1, 2, ... in the order of the merges"),
-        _required("round", pa.int32(), "1, 2, ...; a round makes several merges"),
-        _required("rule", pa.string(), "title_cut | closure (profile paper)"),
+        _required("round", pa.int32(), "1, 2, ...; a round makes several merges; 0: given"),
+        _required(
+            "rule", pa.string(), "must_link (corrections) | title_cut | closure (profile paper)"
+        ),
         _required("left_track_id", pa.string(), "first track of the left cluster"),
         _required("right_track_id", pa.string(), "first track of the right cluster"),
         _required("left_tracks", pa.int32(), "size of the left cluster before the merge"),

@@ -43,8 +43,10 @@ from vcn_ray.records import (
     F32,
     F64,
     I64,
+    NO_CONSTRAINTS,
     U8,
     Clustering,
+    Constraints,
     Detections,
     Mask,
     Segment,
@@ -139,6 +141,7 @@ RESULT_SETTINGS = ("profile", "pack", "seed", "threads", "detect", "track", "ada
 
 KEY_SETTINGS = (
     *RESULT_SETTINGS,
+    "review.teach",
     "resources.detect_gpus",
     "resources.adapt_gpus",
     "resources.adapt_job_workers",
@@ -266,6 +269,7 @@ def cluster_title(
     prior: FacePrior | None,
     config: RunConfig,
     turned: Mask | None = None,
+    constraints: Constraints = NO_CONSTRAINTS,
 ) -> Clustering:
     """Which tracks are one person (METHOD 3.2, 4).
 
@@ -276,11 +280,14 @@ def cluster_title(
         config: Settings of the run.
         turned: (k,) tracks of a picture on its side or upside down, which no encoder can read;
             None: there are none.
+        constraints: What a reviewer says of the tracks.
     """
     tiers = rate_tracks(outputs, config.cluster.quality, prior)  # METHOD 3.2
     if turned is not None:
         tiers = Tiers(tiers.core & ~turned, tiers.junk, tiers.readable & ~turned)
-    return cluster_tracks(outputs, tiers, cannot_link, config.cluster, prior)  # METHOD 4
+    return cluster_tracks(
+        outputs, tiers, cannot_link, config.cluster, prior, constraints
+    )  # METHOD 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -327,7 +334,10 @@ def run_title(
         hooks: Progress and checkpoints.
     """
     adapted = adapt_title(crops, encoder, prior, config, hooks)
-    clustering = cluster_title(adapted.outputs, adapted.title.cannot_link, prior, config)
+    split = adapted.title
+    clustering = cluster_title(
+        adapted.outputs, split.cannot_link, prior, config, constraints=split.constraints
+    )
     return People(
         track=crops.track[np.unique(adapted.title.track, return_index=True)[1]],
         row=adapted.title.track,

@@ -21,7 +21,7 @@ from vcn_ray.core.cut import CutConfig, cut_title
 from vcn_ray.core.prior import FacePrior
 from vcn_ray.core.vectors import renumber
 from vcn_ray.errors import ShapeError
-from vcn_ray.records import I64, Clustering, Mask, Tiers, TrackOutputs
+from vcn_ray.records import I64, NO_CONSTRAINTS, Clustering, Mask, Tiers, TrackOutputs
 
 Rule = Literal["adaptive", "paper"]
 BOTH = pytest.mark.parametrize("rule", ["adaptive", "paper"])
@@ -260,3 +260,46 @@ def test_nobody_where_no_track_is_core(tracks: int) -> None:
     one = cluster(made_title([0]), prior=PRIOR)
     assert (one.label.tolist(), one.distance.tolist(), one.reason) == ([0], [0], ("",))
     assert one.confidence[0] > 0
+
+
+def constrained(
+    outputs: TrackOutputs, prior: FacePrior | None = None, **constraints: object
+) -> Clustering:
+    known = NO_CONSTRAINTS._replace(**{k: np.array(v) for k, v in constraints.items()})
+    tiers = tiers_of(np.ones(len(outputs), bool))
+    return cluster_tracks(outputs, tiers, no_pairs(), ClusterConfig(), prior, known)
+
+
+PEOPLE = [0, 1, 2, 1, 0, 2, 2, 0]
+
+
+def test_tracks_that_must_link_are_one_person() -> None:
+    outputs = made_title(PEOPLE, noise=0.1, wobble=6)
+    found = constrained(outputs, must=[[0, 1], [0, 4], [1, 3]])
+    assert found.label.tolist() == [0, 0, 1, 0, 0, 1, 1, 0]  # and so is the track like them
+    assert found.merges[0].rule == "must_link"
+
+
+def test_tracks_that_cannot_link_are_two_people() -> None:
+    outputs = made_title([0] * 6 + [1] * 6, noise=0.1, wobble=6)
+    assert constrained(outputs).label.tolist() == [0] * 6 + [1] * 6
+    label = constrained(outputs, cannot=[[0, 1]]).label
+    assert label[0] != label[1]
+    assert set(label[6:].tolist()) == {label[6]}
+
+
+def test_tracks_that_show_no_face_are_of_nobody() -> None:
+    found = constrained(made_title(PEOPLE, noise=0.1, wobble=6), no_face=[0, 2])
+    assert found.label.tolist() == [-1, 0, -1, 0, 1, 2, 2, 1]
+    assert found.reason[0] == "low_score"
+
+
+def test_a_weak_track_never_joins_whom_it_cannot_link_with() -> None:
+    outputs = made_title([0] * 6 + [1] * 6, noise=0.05, wobble=6)
+    core = np.arange(12) != 5
+    tiers, config = tiers_of(core), ClusterConfig()
+    joins = cluster_tracks(outputs, tiers, no_pairs(), config, PRIOR)
+    assert joins.label[5] == joins.label[0]
+    known = NO_CONSTRAINTS._replace(cannot=np.array([[5, 0]]))
+    apart = cluster_tracks(outputs, tiers, no_pairs(), config, PRIOR, known)
+    assert apart.label[5] == -1

@@ -94,7 +94,9 @@ def test_learning_ends_before_it_splits_people_who_overlap() -> None:
 
     def people_found(min_reach: float) -> int:
         config = CutConfig(view_factor=1.7, min_reach=min_reach)
-        fusion = learn_fusion(spaces, view, config.view_factor * view, no_pairs(), config)
+        fusion = learn_fusion(
+            spaces, view, config.view_factor * view, CannotLink.none(), no_pairs(), config
+        )
         label = agglomerate(fused_space(spaces, fusion), CUT, CannotLink.none(), "").label
         return int(label.max()) + 1
 

@@ -66,6 +66,36 @@ def test_rounds_give_the_tree_of_one_merge_at_a_time(
     assert np.array_equal(found.label, want)
 
 
+@pytest.mark.parametrize("part_tracks", [1024, 4], ids=["one part", "parts"])
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("penalties", PENALTIES.values(), ids=PENALTIES.keys())
+def test_tracks_that_must_link_begin_as_one_cluster(
+    seed: int, penalties: tuple[float, ...], part_tracks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linkage, "PART_TRACKS", part_tracks)
+    space, cannot = random_space(24, seed), random_pairs(24, seed, penalties)
+    must = np.random.default_rng(seed).integers(0, 24, (7, 2))
+    found = agglomerate(space, 0.3, cannot, "cut", must)
+    want = reference.average_linkage(
+        table(space), 0.3, cannot, [(int(i), int(k)) for i, k in must if i != k]
+    )
+    assert np.array_equal(found.label, want)
+    assert (found.label[must[:, 0]] == found.label[must[:, 1]]).all()
+    assert len(found.merges) == 24 - len(np.unique(found.label))
+    given = [merge for merge in found.merges if merge.round == 0]
+    assert {merge.rule for merge in given} == {linkage.MUST_LINK}
+    assert all(merge.left < merge.right for merge in given)
+
+
+def test_nothing_that_must_link_changes_nothing() -> None:
+    space, cannot = random_space(24, 1), random_pairs(24, 1, (0.1,))
+    plain = agglomerate(space, 0.3, cannot, "cut")
+    itself = np.array([[3, 3], [5, 5]])
+    assert [astuple(m) for m in agglomerate(space, 0.3, cannot, "cut", itself).merges] == [
+        astuple(m) for m in plain.merges
+    ]
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_ties_give_the_tree_of_one_merge_at_a_time(seed: int) -> None:
     rng = np.random.default_rng(seed)

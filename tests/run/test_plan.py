@@ -15,10 +15,12 @@ from tests.helpers.committed import commit
 from tests.helpers.videos import encode
 from vcn_ray.cli.outlook import read_planned
 from vcn_ray.config import RunConfig, load_config
+from vcn_ray.edits.record import Edit, now
+from vcn_ray.edits.store import EditLog
 from vcn_ray.errors import MediaError, PackError, StorageError
 from vcn_ray.io.catalog import CatalogVideo, read_catalog
 from vcn_ray.io.s3_objects import Entry
-from vcn_ray.io.storage import Storage
+from vcn_ray.io.storage import LocalPlace, Storage
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.run.commit import commit_adapt, commit_detect
 from vcn_ray.run.failures import Failure
@@ -30,6 +32,7 @@ from vcn_ray.run.planning import (
     plan_titles,
     sample_titles,
 )
+from vcn_ray.run.sources import PlanCache
 
 HASHES = PackHashes("detector", "encoder")
 
@@ -259,3 +262,51 @@ def test_a_damaged_result_is_planned_again(films: Path, tmp_path: Path) -> None:
     (again,) = look_up(iter(titles[:1]), storage)
     assert again.jobs == tuple(damaged.videos[0].jobs())
     assert not storage.exists(manifest)
+
+
+def test_a_plan_knows_the_edits_of_its_title(films: Path, tmp_path: Path) -> None:
+    storage, names = Storage.open(str(tmp_path)), ["one", "two", "three"]
+    groups = group_titles([CatalogVideo(str(films / f"{name}.mp4")) for name in names])
+
+    def edits() -> list[tuple[str, ...]]:
+        cache = PlanCache(storage, keep=False)
+        titles = plan_titles(groups, RunConfig(), HASHES, cache)
+        return [only([planned]).edits for planned in titles]
+
+    assert edits() == [(), (), ()]
+    second = only(plan(films, "two")).title_id
+    log = EditLog(storage, second)
+    written = [log.append(Edit("name", "me", now(), name=name)) for name in ("Ann", "Bea")]
+    assert edits() == [(), tuple(edit.file_name for edit in written), ()]
+
+
+def test_titles_without_edits_cost_no_request(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = group_titles([CatalogVideo(str(films / f"{name}.mp4")) for name in ("one", "two")])
+    asked: list[str] = []
+    names = LocalPlace.names
+
+    def listed(place: LocalPlace, folder: str, /) -> list[str]:
+        asked.append(folder)
+        return names(place, folder)
+
+    monkeypatch.setattr(LocalPlace, "names", listed)
+    cache = PlanCache(Storage.open(str(tmp_path)), keep=False)
+    assert len(list(plan_titles(groups, RunConfig(), HASHES, cache))) == 2
+    assert asked == [str(tmp_path / "edited")]
+
+
+def test_a_title_whose_edits_cannot_be_listed_fails_alone(films: Path, tmp_path: Path) -> None:
+    storage = Storage.open(str(tmp_path))
+    first = only(plan(films, "one")).title_id
+    EditLog(storage, first).append(Edit("name", "me", now(), name="Ann"))
+    folder = tmp_path / "titles" / first / "edits"
+    aside = folder.rename(tmp_path / "aside")
+    folder.symlink_to("x" * 300)  # a listing of it is an error
+    groups = group_titles([CatalogVideo(str(films / f"{name}.mp4")) for name in ("one", "two")])
+    one, two = plan_titles(groups, RunConfig(), HASHES, PlanCache(storage, keep=False))
+    assert [failure.reason for failure in one.failures] == ["storage_error"]
+    assert one.title is None
+    assert two.title is not None
+    assert aside.is_dir()

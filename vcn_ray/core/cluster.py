@@ -21,7 +21,16 @@ from vcn_ray.core.linkage import Partition
 from vcn_ray.core.prior import FacePrior
 from vcn_ray.core.vectors import TINY, check_pairs, group_sums, renumber, row_blocks, unit_rows
 from vcn_ray.errors import ShapeError
-from vcn_ray.records import F64, I64, Clustering, Merge, Tiers, TrackOutputs
+from vcn_ray.records import (
+    F64,
+    I64,
+    NO_CONSTRAINTS,
+    Clustering,
+    Constraints,
+    Merge,
+    Tiers,
+    TrackOutputs,
+)
 
 UNKNOWN = -1
 """Label of a track outside every cluster."""
@@ -66,6 +75,7 @@ def cluster_tracks(
     cannot_link: I64,
     config: ClusterConfig,
     prior: FacePrior | None = None,
+    constraints: Constraints = NO_CONSTRAINTS,
 ) -> Clustering:
     """Cluster the tracks of a title.
 
@@ -79,6 +89,7 @@ def cluster_tracks(
         cannot_link: (c, 2) pairs of tracks that share a frame, so are mostly two people.
         config: The rule.
         prior: Of the pack; None: only the title itself is known.
+        constraints: What a reviewer says of the tracks; "paper" ignores it.
 
     Returns:
         Labels numbered by first track, merges by track row, and the confidence of each track: the
@@ -90,6 +101,7 @@ def cluster_tracks(
     if tiers.core.shape != (len(outputs),):
         raise ShapeError(f"{len(outputs)} tracks need as many tiers, got {tiers.core.shape}")
     check_pairs(cannot_link, len(outputs))
+    tiers = _without(tiers, constraints.no_face)
     rows = np.flatnonzero(tiers.core)
     label = np.full(len(outputs), UNKNOWN, np.int64)
     distance = np.full(len(outputs), np.nan)
@@ -97,7 +109,8 @@ def cluster_tracks(
     warnings: tuple[str, ...] = ()
     if len(rows):
         pairs = pairs_among(cannot_link, rows, len(outputs))
-        decision = _decide(_needed(outputs, rows, config), pairs, config, prior)
+        known = constraints.among(rows, len(outputs))
+        decision = _decide(_needed(outputs, rows, config), pairs, config, prior, known)
         label[rows] = decision.partition.label
         distance[rows] = own_distances(decision.space, decision.partition.label) / decision.cut
         merges = tuple(
@@ -107,7 +120,8 @@ def cluster_tracks(
         warnings = decision.warnings
     weak = np.flatnonzero(~tiers.core & ~tiers.junk)
     if prior and config.rule == "adaptive" and len(weak) and len(rows):
-        label[weak], distance[weak] = join_weak(outputs, label, weak, cannot_link, prior)
+        apart = np.concatenate([cannot_link, constraints.cannot])
+        label[weak], distance[weak] = join_weak(outputs, label, weak, apart, prior)
         label = _by_first_track(label)
     inside, evidence = gather_evidence(
         label, distance, outputs.recognisability, outputs.score, prior
@@ -117,6 +131,15 @@ def cluster_tracks(
     return Clustering(
         label, sure, distance.astype(np.float32), merges, reasons(label, tiers), warnings
     )
+
+
+def _without(tiers: Tiers, no_face: I64) -> Tiers:
+    """Return the tiers with some tracks as junk."""
+    if not len(no_face):
+        return tiers
+    core, junk = tiers.core.copy(), tiers.junk.copy()
+    core[no_face], junk[no_face] = False, True
+    return Tiers(core, junk, tiers.readable)
 
 
 def reasons(label: I64, tiers: Tiers) -> tuple[str, ...]:
@@ -183,14 +206,18 @@ def _needed(outputs: TrackOutputs, rows: I64, config: ClusterConfig) -> TrackOut
 
 
 def _decide(
-    outputs: TrackOutputs, cannot_link: I64, config: ClusterConfig, prior: FacePrior | None
+    outputs: TrackOutputs,
+    cannot_link: I64,
+    config: ClusterConfig,
+    prior: FacePrior | None,
+    constraints: Constraints,
 ) -> _Decision:
     if config.rule == "paper":
         partition = close(outputs, "closure")
         fraction = broken_fraction(partition.label, cannot_link)
         warnings = _over_merging(fraction, len(cannot_link), 0.0)
         return _Decision(partition, cosine_space(outputs.output), ORTHOGONAL, warnings)
-    title = cut_title(outputs, cannot_link, config.cut, "title_cut", prior)
+    title = cut_title(outputs, cannot_link, config.cut, "title_cut", prior, constraints)
     copies = len(cannot_link) - len(title.cannot_link)
     warnings = merged_warnings(title) + _seen_twice(copies)
     return _Decision(title.partition, title.space, CUT, warnings)

@@ -27,7 +27,7 @@ from vcn_ray.core.distance import Space, cosine_space, mixed_space
 from vcn_ray.core.linkage import CannotLink, Partition, agglomerate
 from vcn_ray.core.prior import FacePrior
 from vcn_ray.core.vectors import TINY, check_pairs, group_sums, renumber, row_blocks, unit_rows
-from vcn_ray.records import F32, F64, I64, Mask, Merge, TrackOutputs
+from vcn_ray.records import F32, F64, I64, NO_CONSTRAINTS, Constraints, Mask, Merge, TrackOutputs
 
 MAX_ROUNDS = 20
 """Rounds of cutting and learning; three to six are usual, and a cycle must end."""
@@ -104,6 +104,7 @@ def cut_title(
     config: CutConfig,
     rule: str,
     prior: FacePrior | None = None,
+    constraints: Constraints = NO_CONSTRAINTS,
 ) -> TitleCut:
     """Cluster the tracks of a title with one cut: an average linkage, then one of centroids.
 
@@ -125,6 +126,8 @@ def cut_title(
         rule: The name of the rule for the record of merges, whose distances are in units of the
             cut.
         prior: Of the pack; None: only the title itself is known.
+        constraints: What is known for certain: tracks that must link begin as one cluster, and
+            clusters with tracks that cannot link never merge. Distances are learned with them, too.
     """
     centred = outputs.output - outputs.output.mean(axis=0)
     spaces = [cosine_space(rows) for rows in (outputs.pretrained, outputs.embedding, centred)]
@@ -134,17 +137,26 @@ def cut_title(
     among = pairs_among(two_people, rows, len(outputs))
     view = view_distance(outputs)
     first = prior.cut if prior else config.view_factor * view
-    fusion = learn_fusion(sampled, view, first, among, config)
+    known = constraints.among(rows, len(outputs))
+    evidence = _evidence(among, known, config)
+    fusion = learn_fusion(sampled, view, first, evidence, known.must, config)
     space = fused_space(spaces, fusion)
     if prior:
-        known = mixed_space(spaces[0], spaces[1], (0.5 / prior.cut, 0.5 / prior.cut))
+        usual = mixed_space(spaces[0], spaces[1], (0.5 / prior.cut, 0.5 / prior.cut))
         learned = len(outputs) / (len(outputs) + config.prior_tracks)
-        space = mixed_space(space, known, (learned, 1 - learned))
-    evidence = CannotLink.uniform(two_people, config.cannot_link_penalty)
-    partition = agglomerate(space, CUT, evidence, rule)
+        space = mixed_space(space, usual, (learned, 1 - learned))
+    evidence = _evidence(two_people, constraints, config)
+    partition = agglomerate(space, CUT, evidence, rule, constraints.must)
     if prior:
         partition = join_centroids(partition, space, outputs.recognisability, evidence, rule)
     return TitleCut(partition, space, two_people)
+
+
+def _evidence(two_people: I64, constraints: Constraints, config: CutConfig) -> CannotLink:
+    """Return all pairs that are likely two people; those that certainly are have a veto."""
+    likely = CannotLink.uniform(two_people, config.cannot_link_penalty)
+    certain = CannotLink.uniform(constraints.cannot, np.inf)
+    return CannotLink(*(np.concatenate(both) for both in zip(likely, certain, strict=True)))
 
 
 def join_centroids(
@@ -267,7 +279,12 @@ class Fusion(NamedTuple):
 
 
 def learn_fusion(
-    spaces: list[Space], view: float, first: float, cannot_link: I64, config: CutConfig
+    spaces: list[Space],
+    view: float,
+    first: float,
+    cannot_link: CannotLink,
+    must_link: I64,
+    config: CutConfig,
 ) -> Fusion:
     """Cut, learn from the partition, and cut again, until a partition repeats.
 
@@ -281,19 +298,19 @@ def learn_fusion(
         spaces: s distances of k tracks, that of the pretrained encoder first.
         view: The view distance, in the first of them.
         first: The first cut, in the first of them.
-        cannot_link: (c, 2) pairs of tracks that share a frame.
+        cannot_link: Pairs of tracks that are likely two people.
+        must_link: (m, 2) pairs of tracks of one person.
         config: How to learn.
 
     Returns:
         The weights and cut of the last partition: the initial ones, if it shows nothing.
     """
-    evidence = CannotLink.uniform(cannot_link, config.cannot_link_penalty)
     fusion = Fusion(np.eye(1, len(spaces))[0], first)
     distances = pair_distances(spaces)
     seen: set[bytes] = set()
     before, reach = fusion, 0.0
     for number in range(MAX_ROUNDS):
-        label = agglomerate(fused_space(spaces, fusion), CUT, evidence, "").label
+        label = agglomerate(fused_space(spaces, fusion), CUT, cannot_link, "", must_link).label
         if label.tobytes() in seen:
             break
         seen.add(label.tobytes())

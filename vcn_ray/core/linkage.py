@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
+from scipy.sparse import csgraph
 
 from vcn_ray.core.distance import Space
 from vcn_ray.core.forest import product_components
-from vcn_ray.core.vectors import check_pairs, renumber, tiles
+from vcn_ray.core.vectors import check_pairs, group_sums, renumber, tiles
 from vcn_ray.errors import ShapeError
 from vcn_ray.records import F64, I64, Mask, Merge
 
@@ -25,6 +26,11 @@ DECIMALS = 11
 """Distances are compared to this many decimals, so that rounding never decides between equals."""
 
 HALF_UNIT = 0.5 / 10**DECIMALS
+
+MUST_LINK = "must_link"
+"""Rule of the merges that were given."""
+
+NO_PAIRS: I64 = np.zeros((0, 2), np.int64)
 
 PART_TRACKS = 1024
 """Titles of up to this many tracks are not split: a table of their pairs is cheaper."""
@@ -102,7 +108,9 @@ def record_merges(pairs: I64, distances: F64, sides: Sides, number: int, rule: s
     ]
 
 
-def agglomerate(space: Space, cut: float, cannot_link: CannotLink, rule: str) -> Partition:
+def agglomerate(
+    space: Space, cut: float, cannot_link: CannotLink, rule: str, must_link: I64 = NO_PAIRS
+) -> Partition:
     """Merge the nearest two clusters while their mean distance is below the cut.
 
     It is the mean, over the pairs of tracks of the two, of distance and penalty: average linkage
@@ -113,14 +121,18 @@ def agglomerate(space: Space, cut: float, cannot_link: CannotLink, rule: str) ->
         cut: Clusters at this mean distance or over it never merge.
         cannot_link: Pairs of tracks that are likely two people.
         rule: The name of the rule for the record of merges.
+        must_link: (m, 2) tracks of one person: each such group begins as one cluster, by merges of
+            round 0 and rule MUST_LINK.
 
     Raises:
         ShapeError: A pair names no track, or has no penalty.
     """
     cannot_link.check(len(space.rows))
+    check_pairs(must_link, len(space.rows))
     label = np.arange(len(space.rows))
-    merges: list[Merge] = []
-    parts = parts_within(space, cut)
+    group = must_link_groups(must_link, len(label))
+    merges = _given_merges(space, cut, group)
+    parts = parts_within(space, cut, must_link)
     part = np.full(len(label), -1)
     for number, tracks in enumerate(parts):
         part[tracks] = number
@@ -129,24 +141,51 @@ def agglomerate(space: Space, cut: float, cannot_link: CannotLink, rule: str) ->
         inside = (left == number) & (right == number)
         pairs = np.searchsorted(tracks, cannot_link.pairs[inside])
         clusters = _Clusters(space, cut, tracks, CannotLink(pairs, cannot_link.penalty[inside]))
+        clusters.begin_with(np.unique(group[tracks], return_inverse=True)[1])
         merges += clusters.merge_all(rule)
         label[tracks] = clusters.first[clusters.label]
     merges.sort(key=lambda merge: (merge.round, merge.distance, merge.left))
     return Partition(renumber(label), tuple(merges))
 
 
-def parts_within(space: Space, cut: float) -> list[I64]:
+def must_link_groups(must_link: I64, tracks: int) -> I64:
+    """Return the lowest track (k,) of the group of each track, by pairs (m, 2) of one person."""
+    ones = np.ones(len(must_link), np.bool_)
+    graph = sparse.coo_array((ones, (must_link[:, 0], must_link[:, 1])), shape=(tracks, tracks))
+    component = csgraph.connected_components(graph, directed=False)[1]
+    lowest: I64 = np.unique(component, return_index=True)[1][component].astype(np.int64)
+    return lowest
+
+
+def _given_merges(space: Space, cut: float, group: I64) -> list[Merge]:
+    """Record each track that a group begins with as a merge into the lowest of the group."""
+    sizes: dict[int, int] = {}
+    merges = []
+    for track in np.flatnonzero(group != np.arange(len(group))).tolist():
+        first = int(group[track])
+        size = sizes.get(first, 1)
+        sizes[first] = size + 1
+        distance = space.offset - float(space.rows[first] @ space.rows[track])
+        merges.append(Merge(0, MUST_LINK, first, track, size, 1, distance, cut, cut))
+    return merges
+
+
+def parts_within(space: Space, cut: float, must_link: I64 = NO_PAIRS) -> list[I64]:
     """Split a title into parts of tracks (n,) that average linkage up to a cut never joins.
 
     Where the mean distance of two clusters is below the cut, so is that of at least one of their
     pairs of tracks. Hence tracks that no chain of such pairs connects stay apart, and each part
     can be clustered alone. A track without any such pair is in no part. Penalties only add to
-    distances, so this stays true with them.
+    distances, so this stays true with them. Tracks that must link share a part: a cluster of them
+    may be within the cut of others by any of its tracks.
     """
     tracks = len(space.rows)
     if tracks <= PART_TRACKS:
         return [np.arange(tracks)]
     component = product_components(space.rows, space.offset - cut - HALF_UNIT)
+    if len(must_link):
+        component = must_link_groups(component[must_link], int(component.max()) + 1)[component]
+        component = np.unique(component, return_inverse=True)[1]
     size = np.bincount(component)
     order = np.argsort(-size, kind="stable")
     part = np.empty(len(size), np.int64)
@@ -181,6 +220,20 @@ class _Clusters:
         # a larger product means a distance that, rounded to DECIMALS, is below the cut
         below = np.ceil(cut * 10**DECIMALS) / 10**DECIMALS - HALF_UNIT
         self._min_product = float(space.offset - below)
+
+    def begin_with(self, group: I64) -> None:
+        """Begin with a cluster for each group (n,) of tracks, 0.. by lowest track."""
+        if len(np.unique(group)) == len(group):
+            return
+        size = np.bincount(group)
+        self._means = group_sums(self._means, group, len(size)) / size[:, None]
+        self.first = self.first[np.unique(group, return_index=True)[1]]
+        self.size, self.label = size.astype(np.int64), group.astype(np.int64)
+        self.near = np.zeros(len(size), np.int64)
+        self.distance = np.full(len(size), np.inf)
+        sums = self._penalties.tocoo()
+        between = CannotLink(group[np.stack(sums.coords, axis=1)], sums.data)
+        self._penalties = _penalty_sums(between, len(size))
 
     def merge_all(self, rule: str) -> list[Merge]:
         """Merge until no pair is below the cut; return the merges by round and distance."""

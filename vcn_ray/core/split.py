@@ -15,7 +15,7 @@ import numpy as np
 from vcn_ray.core.prior import FacePrior
 from vcn_ray.core.quality import QualityConfig
 from vcn_ray.core.vectors import TINY, Floats
-from vcn_ray.records import F32, F64, I64, TitleCrops
+from vcn_ray.records import F32, F64, I64, Constraints, TitleCrops
 
 MIN_RUN = 3
 """Recognisable crops of each person that a split needs: of two, one blurred crop is a half."""
@@ -151,7 +151,15 @@ def split_title(title: TitleCrops, part: I64) -> TitleCrops:
         if start[i] <= end[j] and start[j] <= end[i]
     ]
     linked = np.array(sorted(pairs), np.int64).reshape(-1, 2)
-    return replace(title, track=row.astype(np.int64), cannot_link=linked)
+    known = _whole_constraints(title.constraints, bounds)
+    return replace(title, track=row.astype(np.int64), cannot_link=linked, constraints=known)
+
+
+def _whole_constraints(known: Constraints, bounds: I64) -> Constraints:
+    """What is known of tracks that stay whole; of a part of a track, nothing is."""
+    whole = np.diff(bounds) == 1
+    must, cannot = (bounds[pairs[whole[pairs].all(axis=1)]] for pairs in known[:2])
+    return Constraints(must, cannot, bounds[known.no_face[whole[known.no_face]]])
 
 
 def _spans(title: TitleCrops, row: I64, parts: int) -> tuple[F64, F64]:

@@ -98,6 +98,8 @@ class Edit:
     person: str = ""  # id of the person whom the subject was, entirely; "": single tracks
     into: Annotated[tuple[Anchor, ...], Field(max_length=MAX_ANCHORS)] = ()
     into_person: str = ""  # id of the person whom `into` was; "": a new one
+    away: Annotated[tuple[Anchor, ...], Field(max_length=MAX_ANCHORS)] = ()  # of kind move: some
+    # tracks that stay with whom the subject is taken from, which teach who it is not
     name: Text = ""  # of kinds name and lock
     undoes: str = ""  # id of an edit
     note: Text = ""
@@ -187,6 +189,7 @@ def scrub(edit: Edit, tracks: set[str], names: set[str]) -> Edit | None:
         edit,
         subject=tuple(anchor for anchor in edit.subject if anchor.track_id not in tracks),
         into=tuple(anchor for anchor in edit.into if anchor.track_id not in tracks),
+        away=tuple(anchor for anchor in edit.away if anchor.track_id not in tracks),
         name="" if edit.name in names else edit.name,
         note="" if any(name and name in edit.note for name in names) else edit.note,
     )

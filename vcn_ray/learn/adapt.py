@@ -197,13 +197,15 @@ def crop_embeddings(encoded: EncodedViews) -> F32:
 
 
 def rate_tracks(title: TitleCrops, cues: CropCues, prior: FacePrior | None) -> RatedTitle:
-    """Say which tracks are trained on: all, where the pack has no prior (METHOD 3.2)."""
+    """Say which tracks are trained on: all faces, where the pack has no prior (METHOD 3.2)."""
+    trained = np.ones(title.tracks, np.bool_)
+    trained[title.constraints.no_face] = False
     if prior is None:
-        return RatedTitle(title, cues, np.ones(title.tracks, np.bool_), None)
+        return RatedTitle(title, cues, trained, None)
     means = TrackMeans(title.track, cues.recognisability)
     score, readable = means.of(cues.score), means.of(cues.recognisability)
     face, clear = is_recognisable(score, readable, QualityConfig(), prior)
-    return RatedTitle(title, cues, face & clear, prior)
+    return RatedTitle(title, cues, face & clear & trained, prior)
 
 
 def _fallback(rounds: Rounds) -> Student:

@@ -95,6 +95,7 @@ def fingerprint(
     facts = [FORMAT, torch.__version__, device, type(encoder).__name__, *settings, seed]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     known = [np.zeros(0) if part is None else part for part in (title.score, title.frame)]
+    known += title.constraints
     for array in (title.crops, title.track, title.cannot_link, *known):
         digest.update(f"{array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)  # without a copy: crops may fill gigabytes

@@ -160,7 +160,9 @@ def find_matches(
         outputs = track_outputs(student, crops, title.cues, title.crops.track)
         core = np.flatnonzero(title.core)
         linked = pairs_among(title.crops.cannot_link, core, len(outputs))
-        found = cut_title(outputs[core], linked, cut, "match", title.prior).partition.label
+        known = title.crops.constraints.among(core, len(outputs))
+        title_cut = cut_title(outputs[core], linked, cut, "match", title.prior, known)
+        found = title_cut.partition.label
         # All tracks in one group: one person, who needs no matches, or an encoder that sees none.
         pairs = core[pairs_of_groups(found)] if found.any() else NO_MATCHES.pairs
         groups = len(core) + np.arange(len(outputs))  # the others match nobody

@@ -32,6 +32,7 @@ REASON_WORDS = {
 """Reason why a track is of nobody -> how it looks."""
 
 RULE_WORDS = {
+    "must_link": "Begins with the tracks that a reviewer's corrections say are one person.",
     "closure": "Merges all groups whose distance is below the limit of either group, all at once.",
     "title_cut": (
         "Merges groups whose distance is below one limit for the whole title, nearest first."

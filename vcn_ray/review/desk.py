@@ -10,6 +10,7 @@ import getpass
 from collections.abc import Sequence
 from dataclasses import replace
 
+from vcn_ray.edits.constraints import MAX_APART
 from vcn_ray.edits.record import Edit, Kind, active_edits, check_text, now
 from vcn_ray.edits.replay import ReviewedPerson
 from vcn_ray.edits.store import EditLog
@@ -81,9 +82,9 @@ class Desk:
         """
         text = check_text(name, "the name")
         if who in self._people():
-            return self._person_edit("name", who, note, name=text)
+            return self._about_person(self._draft("name", note, text), who)
         tracks = self._tracks([who], of_nobody=True)
-        return self._write("name", tracks, note=note, name=text)
+        return self._about_tracks(self._draft("name", note, text), tracks)
 
     def merge(self, one: str, into: str, note: str = "") -> Edit:
         """Say that two people are one; the first becomes a part of the second, with its name.
@@ -96,7 +97,7 @@ class Desk:
         first, second = self._about(one), self._about(into)
         if first.locked and second.locked:
             raise UsageError(f"{one} and {into} are both locked: unlock one of them first")
-        return self._person_edit("merge", one, note, into=into)
+        return self._about_person(self._draft("merge", note), one, into)
 
     def apart(self, one: str, other: str, note: str = "") -> Edit:
         """Say that two people are not one; this changes nobody, and is remembered.
@@ -108,25 +109,25 @@ class Desk:
             raise UsageError(f"{one} is one person: name two people who are not one")
         self._about(one)
         self._about(other)
-        return self._person_edit("apart", one, note, into=other)
+        return self._about_person(self._draft("apart", note), one, other)
 
     def move(self, tracks: Sequence[str], into: str | None = None, note: str = "") -> Edit:
         """Say that tracks, of whomever they are now, belong to a person; None: to a new one."""
         ids = self._tracks(tracks)
-        if into is None:
-            return self._write("move", ids, note=note)
-        self._about(into)
-        return self._write("move", ids, into=into, note=note)
+        if into is not None:
+            self._about(into)
+        away = self._away(ids, into)
+        return self._about_tracks(self._draft("move", note), ids, into or "", away)
 
     def no_face(self, tracks: Sequence[str], note: str = "") -> Edit:
         """Say that tracks show no face."""
-        return self._write("no_face", self._tracks(tracks), note=note)
+        return self._about_tracks(self._draft("no_face", note), self._tracks(tracks))
 
     def nobody(self, who: str, note: str = "") -> Edit:
         """Say that a person, or a track of nobody, is nobody whom the reviewer knows."""
         if who in self._people():
-            return self._person_edit("nobody", who, note)
-        return self._write("nobody", self._tracks([who], of_nobody=True), note=note)
+            return self._about_person(self._draft("nobody", note), who)
+        return self._about_tracks(self._draft("nobody", note), self._tracks([who], of_nobody=True))
 
     def lock(self, person: str, note: str = "") -> Edit:
         """Forbid machines to merge a named person with another locked one.
@@ -137,13 +138,13 @@ class Desk:
         name = self._about(person).name
         if not name:
             raise UsageError(f"{person} has no name: name a person before you lock it")
-        return self._person_edit("lock", person, note, name=name)
+        return self._about_person(self._draft("lock", note, name), person)
 
     def unlock(self, person: str, note: str = "") -> Edit:
         """Take the lock of a person back."""
         if not self._about(person).locked:
             raise UsageError(f"{person} is not locked")
-        return self._person_edit("unlock", person, note)
+        return self._about_person(self._draft("unlock", note), person)
 
     def undo(self, edit_id: str | None = None, note: str = "") -> Edit:
         """Take back an edit; None: this reviewer's last one that counts.
@@ -160,7 +161,7 @@ class Desk:
             edit_id = own[-1].edit_id
         if edit_id not in {edit.edit_id for edit in active}:
             raise UsageError(f"there is no edit {edit_id!r} that counts: vcn edits list shows them")
-        return self._append(Edit("undo", self.who, now(), undoes=edit_id, note=note))
+        return self._append(replace(self._draft("undo", note), undoes=edit_id))
 
     def redo(self, edit_id: str, note: str = "") -> Edit:
         """Let an undone edit count again.
@@ -174,7 +175,7 @@ class Desk:
         if not undos or edit_id in active:
             raise UsageError(f"edit {edit_id!r} is not undone")
         undo = undos[-1].edit_id
-        return self._append(Edit("undo", self.who, now(), undoes=undo, note=note))
+        return self._append(replace(self._draft("undo", note), undoes=undo))
 
     @property
     def _name(self) -> str:
@@ -211,36 +212,39 @@ class Desk:
                 raise UsageError(f"track {track} is of {state.person[track]}: name the person")
         return list(dict.fromkeys(tracks))
 
-    def _person_edit(
-        self, kind: Kind, person: str, note: str, *, into: str = "", name: str = ""
-    ) -> Edit:
-        tracks = self._reviewed.state.tracks_of(person)
-        return self._write(kind, tracks, person=person, into=into, name=name, note=note)
+    def _away(self, tracks: Sequence[str], into: str | None) -> list[str]:
+        """The longest tracks that stay with each person whom tracks are taken from."""
+        state, row = self._reviewed.state, self._index.row
+        length = self._index.end - self._index.start
+        sources = {state.person[track] for track in tracks} - {None, into}
+        away = []
+        for person in sorted(source for source in sources if source):
+            rest = [track for track in state.tracks_of(person) if track not in tracks]
+            away += sorted(rest, key=lambda track: (-length[row[track]], track))[:MAX_APART]
+        return away
 
-    def _write(
-        self,
-        kind: Kind,
-        tracks: Sequence[str],
-        *,
-        person: str = "",
-        into: str = "",
-        name: str = "",
-        note: str = "",
+    def _draft(self, kind: Kind, note: str, name: str = "") -> Edit:
+        return Edit(kind, self.who, now(), name=name, note=check_text(note, "the note"))
+
+    def _about_person(self, draft: Edit, person: str, into: str = "") -> Edit:
+        """Write an edit about all tracks of a person."""
+        tracks = self._reviewed.state.tracks_of(person)
+        return self._about_tracks(replace(draft, person=person), tracks, into)
+
+    def _about_tracks(
+        self, draft: Edit, tracks: Sequence[str], into: str = "", away: Sequence[str] = ()
     ) -> Edit:
+        """Write an edit about some tracks, and about all of the person `into`."""
         target = self._reviewed.state.tracks_of(into) if into else []
         return self._append(
-            Edit(
-                kind,
-                self.who,
-                now(),
+            replace(
+                draft,
                 result=self._reviewed.result,
                 encoder=self._index.encoder,
                 subject=self._index.anchors(tracks),
-                person=person,
                 into=self._index.anchors(target),
                 into_person=into,
-                name=name,
-                note=check_text(note, "the note"),
+                away=self._index.anchors(away),
             )
         )
 

@@ -13,7 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vcn_ray.config import RunConfig
-from vcn_ray.errors import MediaError
+from vcn_ray.edits.anchor import TrackIndex
+from vcn_ray.edits.constraints import learn_constraints
+from vcn_ray.edits.store import EditLog, edits_folder
+from vcn_ray.errors import DamagedError, MediaError
 from vcn_ray.io.committed import FILES, CommittedFolder, FolderWriter, record_of
 from vcn_ray.io.s3_file import S3File, open_source
 from vcn_ray.io.storage import Storage
@@ -22,7 +25,7 @@ from vcn_ray.io.video import Source
 from vcn_ray.learn.hooks import NO_HOOKS, Hooks
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.find import check_planned
-from vcn_ray.records import Mask, TrackOutputs
+from vcn_ray.records import NO_CONSTRAINTS, Constraints, Mask, TrackOutputs
 from vcn_ray.rows.result_rows import result_tables
 from vcn_ray.rows.segment_rows import SegmentTables
 from vcn_ray.rows.title_rows import (
@@ -265,7 +268,7 @@ def _join_tracks(folders: list[CommittedFolder]) -> TitleTracks:
 
 
 def _check_encoder(title: TitlePlan, pack: FacePack, config: RunConfig) -> None:
-    planned = adapt_folder(title.title_id, title.videos, config, pack.encoder_hash)
+    planned = adapt_folder(title.title_id, title.videos, config, pack.encoder_hash, title.teaching)
     check_planned(pack, title.adapt_folder == planned)
 
 
@@ -300,6 +303,7 @@ def commit_adapt(
     with uncommitting(storage):
         tracks = read_tracks(title, storage)
         crops = decode_crops(tracks)
+        crops = replace(crops, constraints=_constraints(title, tracks, storage))
     encoder = pack.load_encoder().to(device_for(gpus))
     adapted = adapt_title(
         crops, encoder, pack.prior, config, hooks._replace(checkpoints=checkpoint)
@@ -314,6 +318,7 @@ def commit_adapt(
     )
     manifest = {
         "tracks": [video.track_folder for video in title.videos],
+        "taught_by": list(title.teaching),
         "splits": splits,
         "warnings": list(adapted.warnings),
         "history": [asdict(epoch) for epoch in adapted.history],
@@ -343,6 +348,21 @@ def _turned_tracks(title: TitlePlan, tracks: TitleTracks, manifests: Manifests) 
         if is_turned(manifest)
     ]
     return np.isin(np.array(tracks.tracks.column("video_id").to_pylist(), str), turned)
+
+
+def _constraints(title: TitlePlan, tracks: TitleTracks, storage: Storage) -> Constraints:
+    """What the corrections that were planned with say of the tracks.
+
+    Raises:
+        DamagedError: One of them cannot be read any more: without it, the result would be another.
+    """
+    if not title.teaching:
+        return NO_CONSTRAINTS
+    log = EditLog(storage, title.title_id)
+    edits = log.read(title.teaching)
+    for name, problem in log.damaged.items():
+        raise DamagedError(f"{edits_folder(title.title_id)}/{name}", problem)
+    return learn_constraints(edits, TrackIndex(tracks.tracks, tracks.faces))
 
 
 class ClusterDone(NamedTuple):
@@ -381,7 +401,8 @@ def _write_result(
     outputs = load_outputs(adapted.read_bytes("outputs.safetensors"))
     model = adapted.read_bytes("model.safetensors")
     turned = _turned_tracks(title, tracks, manifests)
-    clustering = cluster_title(outputs, tracks.cannot_link, pack.prior, config, turned)
+    known = _constraints(title, tracks, storage)
+    clustering = cluster_title(outputs, tracks.cannot_link, pack.prior, config, turned, known)
     order = [video.video_id for video in title.videos]
     tables = result_tables(tracks, outputs, clustering, order)
     summary = build_summary(title, tables, clustering.warnings, pack, config, manifests)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from vcn_ray.config import RunConfig
@@ -89,6 +89,8 @@ class TitlePlan:
     adapt_folder: str  # below the output
     cluster_folder: str
     missing: tuple[str, ...]  # uris that belong to it but cannot be read
+    edits: tuple[str, ...] = ()  # names of its corrections that there were when it was planned
+    teaching: tuple[str, ...] = ()  # names of those that adapt and cluster learn from
 
     @property
     def seconds(self) -> float:
@@ -204,11 +206,58 @@ def detect_folder(video_id: str, config: RunConfig, detector_hash: str) -> str:
 
 
 def adapt_folder(
-    title_id: str, videos: tuple[VideoPlan, ...], config: RunConfig, encoder_hash: str
+    title_id: str,
+    videos: tuple[VideoPlan, ...],
+    config: RunConfig,
+    encoder_hash: str,
+    teaching: tuple[str, ...] = (),
 ) -> str:
-    """Where the adapted model of a title belongs; the order of its videos does not matter."""
+    """Where the adapted model of a title belongs; the order of its videos does not matter.
+
+    Args:
+        title_id: Of the title.
+        videos: Of the title.
+        config: Settings of the run.
+        encoder_hash: Of the pack.
+        teaching: Names of the corrections that it learns from.
+    """
     tracks = sorted(video.track_folder for video in videos)
-    return ADAPT.folder(title_id, config, tracks, encoder_hash)
+    taught = [list(teaching)] if teaching else []  # without any, the key is as ever
+    return ADAPT.folder(title_id, config, tracks, encoder_hash, *taught)
+
+
+def with_edits(
+    title: TitlePlan,
+    edits: tuple[str, ...],
+    teaching: tuple[str, ...],
+    config: RunConfig,
+    pack: PackHashes,
+) -> TitlePlan:
+    """The plan of a title that has corrections.
+
+    Args:
+        title: Its plan without them.
+        edits: Names of all corrections.
+        teaching: Names of those that adapt and cluster learn from.
+        config: Settings of the run.
+        pack: Hashes of the pack's two halves.
+    """
+    adapt = adapt_folder(title.title_id, title.videos, config, pack.encoder, teaching)
+    cluster = _cluster_folder(title.title_id, adapt, title.videos, title.missing, config)
+    return replace(
+        title, edits=edits, teaching=teaching, adapt_folder=adapt, cluster_folder=cluster
+    )
+
+
+def _cluster_folder(
+    title_id: str,
+    adapt: str,
+    videos: tuple[VideoPlan, ...],
+    missing: tuple[str, ...],
+    config: RunConfig,
+) -> str:
+    order = [video.video_id for video in videos]  # "first seen" depends on it
+    return CLUSTER.folder(title_id, config, hash_part(adapt), order, sorted(missing))
 
 
 def _plan_video(
@@ -238,12 +287,11 @@ def _make_title(
     # A season that gets one more episode stays the same title; a film's name does not identify it.
     name = title_id(group.title, [] if group.named else [video.video_id for video in videos])
     adapt = adapt_folder(name, videos, config, pack.encoder)
-    order = [video.video_id for video in videos]  # "first seen" depends on it
     return TitlePlan(
         title=group.title,
         title_id=name,
         videos=videos,
         adapt_folder=adapt,
-        cluster_folder=CLUSTER.folder(name, config, hash_part(adapt), order, sorted(missing)),
+        cluster_folder=_cluster_folder(name, adapt, videos, missing, config),
         missing=missing,
     )

@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vcn_ray.config import RunConfig
+from vcn_ray.edits.constraints import teaching_edits
+from vcn_ray.edits.store import EditLog, edit_names, edited_titles
+from vcn_ray.errors import StorageError
 from vcn_ray.io.catalog import CatalogVideo
 from vcn_ray.io.decoder import decoders_kept
 from vcn_ray.io.identity import digest
@@ -34,6 +37,7 @@ from vcn_ray.run.plan import (
     TitlePlan,
     plan_input,
     plan_title,
+    with_edits,
 )
 from vcn_ray.run.sources import PlanCache
 from vcn_ray.run.state import FoundResult, find_result, untracked_videos
@@ -83,12 +87,53 @@ def plan_titles(
         titles: As returned by group_titles.
         config: Settings of the run.
         pack: Hashes of the pack's two halves.
-        cache: Remembers the content of videos on S3, so that they are not read again.
+        cache: Remembers the content of videos on S3, so that they are not read again. Its storage
+            is asked for the corrections of titles too: once, and once for each title that has any.
 
     Yields:
         Each title as soon as its videos, and those of all titles before it, are probed; a video
         that cannot be read is a failure, never an error.
     """
+    planned = _plan_titles(titles, config, pack, cache)
+    edited = edited_titles(cache.storage) if cache else frozenset()
+    if cache and edited:
+        known = partial(_with_edits, cache.storage, edited, config, pack)
+        planned = map_in_order(known, planned, THREADS)
+    yield from planned
+
+
+def _with_edits(
+    storage: Storage,
+    edited: frozenset[str],
+    config: RunConfig,
+    pack: PackHashes,
+    planned: PlannedTitle,
+) -> PlannedTitle:
+    """A planned title with the names of its corrections."""
+    title = planned.title
+    if title is None or title.title_id not in edited:
+        return planned
+    try:
+        names = tuple(edit_names(storage, title.title_id))
+        teaching = _teaching(storage, title.title_id, names) if config.review.teach else ()
+    except StorageError as error:  # one title must never stop the others
+        failure = failure_of(title.where, "plan", error)
+        return PlannedTitle(None, {}, (*planned.failures, failure))
+    return replace(planned, title=with_edits(title, names, teaching, config, pack))
+
+
+def _teaching(storage: Storage, title_id: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the corrections that a title learns from."""
+    edits = EditLog(storage, title_id)
+    teaching = tuple(edit.file_name for edit in teaching_edits(edits.read(names)))
+    for problem in edits.damaged.values():
+        log.warning("a correction does not count: %s", problem)
+    return teaching
+
+
+def _plan_titles(
+    titles: list[TitleInputs], config: RunConfig, pack: PackHashes, cache: PlanCache | None
+) -> Iterator[PlannedTitle]:
     known: set[str] = set()
     with decoders_kept(THREADS):
         videos = (video for group in titles for video in group.videos)

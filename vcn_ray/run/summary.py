@@ -159,6 +159,7 @@ def build_summary(
         },
         "splits": adapted["splits"],
         "adaptation": learned,
+        "taught_by": list(title.teaching),
         "adapt_seconds": adapted["adapt_seconds"],
         "adapt_peak_bytes": adapted["adapt_peak_bytes"],
         "warnings": [explain_warning(code) for code in dict.fromkeys(codes)],

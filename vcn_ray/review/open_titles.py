@@ -75,6 +75,11 @@ class OpenTitle:
         return f"{self._run}-{self._changes}"
 
     @property
+    def stale(self) -> bool:
+        """True once a run has made another result of the title, which has other tracks."""
+        return self.desk.reviewed.result != self._tracks["result"]
+
+    @property
     def nbytes(self) -> int:
         """Memory that the title takes, about."""
         embedding = self._facts.embedding
@@ -88,11 +93,11 @@ class OpenTitle:
 
     def state(self) -> Json:
         """Who is who."""
-        return self._state | {"version": self.version}
+        return self._state | {"version": self.version, "result": self._tracks["result"]}
 
     def refresh(self, seen: str) -> Json:
         """Read what others did; who is who, if that is not what the page has seen."""
-        if self.desk.refresh():
+        if self.desk.refresh() and not self.stale:
             self._see()
         return {"version": self.version} if seen == self.version else self.state()
 
@@ -100,7 +105,8 @@ class OpenTitle:
         """Make an edit; returns it and who is who then."""
         edit = decision.make(self.desk)
         self._unsettled = True
-        self._see()
+        if not self.stale:
+            self._see()
         return {"edit": edit.edit_id, "state": self.state()}
 
     def history(self) -> list[Json]:
@@ -220,6 +226,10 @@ class OpenTitles:
             with self._lock:
                 self._open.move_to_end(title_id)
             yield title
+            if title.stale:  # the next call, which the page makes for the new result, opens it
+                title.settle()
+                with self._lock:
+                    self._open.pop(title_id, None)
         self._close_some(title_id)
 
     def names(self) -> list[Json]:

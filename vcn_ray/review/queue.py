@@ -25,6 +25,7 @@ MAX_PEOPLE = 1500  # with the most screen time; a square of distances has to fit
 SAME_NAME = 0.95  # probability that two people of one name are one
 TOGETHER = 0.1  # factor of the probability that two people in one frame are one
 KNOWN = 0.5  # probability that the reviewer knows a person
+MAX_OUTLIERS = 20  # of a person, in one question
 UNSURE = 0.5  # confidence below which a track is asked about
 STEEPNESS = 4.0  # log odds between the cut and the middle of the way to strangers
 MIN_PROBABILITY = 0.02
@@ -102,7 +103,7 @@ def rank_suggestions(cast: Cast, limit: int = 20) -> list[Suggestion]:
     """
     means, sizes = _means(cast)
     likely = _Likelihood.of(cast, means, sizes)
-    found = [*_merges(cast, means, likely), *_splits(cast, means, sizes, likely), *_names(cast)]
+    found = [*_merges(cast, means, likely), *_splits(cast, likely), *_names(cast)]
     found += _strays(cast, means, likely)
     found = [each for each in found if each.probability >= MIN_PROBABILITY]
     found.sort(key=lambda s: (-s.value, s.ask, s.person, s.other, s.tracks))
@@ -231,29 +232,39 @@ def _seen_together(cast: Cast, one: I64, other: I64) -> bool:
     return False
 
 
-def _splits(cast: Cast, means: F32, sizes: I64, likely: _Likelihood) -> Iterator[Suggestion]:
+def _splits(cast: Cast, likely: _Likelihood) -> Iterator[Suggestion]:
     """Tracks that may belong to somebody else than the person they are in."""
     length = cast.span[:, 1] - cast.span[:, 0]
-    single = (cast.person >= 0) & (cast.confidence < 1)
-    rows = np.flatnonzero(single & (sizes[cast.person] > 1))
-    wrong = 1 - cast.confidence[rows].astype(np.float64)
-    if cast.embedding is not None and len(rows):
-        who = cast.person[rows]
-        # The mean of the other tracks of the person: the track itself says nothing.
-        rest = means[who] * sizes[who, None] - cast.embedding[rows]
-        rest /= (sizes[who, None] - 1).astype(np.float32)
-        wrong = np.maximum(wrong, 1 - likely(1 - np.einsum("nd,nd->n", rest, cast.embedding[rows])))
-    doubtful: dict[int, list[int]] = {}
-    chance: dict[int, list[float]] = {}
-    for row, probability in zip(rows.tolist(), wrong.tolist(), strict=True):
-        if probability > 1 - UNSURE:
-            doubtful.setdefault(int(cast.person[row]), []).append(row)
-            chance.setdefault(int(cast.person[row]), []).append(probability)
-    for person, tracks in doubtful.items():
-        if len(tracks) == sizes[person] or cast.nobody[person]:
-            continue  # nothing is left of which they are not
-        seconds = float(length[tracks].sum())
-        yield Suggestion("split", person, -1, tuple(tracks), max(chance[person]), seconds)
+    for person, tracks in enumerate(_tracks_of(cast)):
+        if cast.nobody[person] or len(tracks) < 2:
+            continue
+        doubtful = _outliers(cast, tracks, likely)
+        if doubtful:
+            rows, wrong = tuple(sorted(doubtful)), max(doubtful.values())
+            yield Suggestion("split", person, -1, rows, wrong, float(length[list(rows)].sum()))
+
+
+def _outliers(cast: Cast, tracks: I64, likely: _Likelihood) -> dict[int, float]:
+    """Tracks of a person that are probably not of it, and how probably; at most half of them.
+
+    The worst is set aside before the others are compared, as it makes them look worse than they
+    are, and so does a track that a reviewer has put here. A track is compared with the others
+    alone: it says nothing about itself.
+    """
+    found: dict[int, float] = {}
+    kept = tracks[cast.confidence[tracks] < 1]
+    for _ in range(min(len(tracks) // 2, len(kept), MAX_OUTLIERS)):
+        wrong = 1 - cast.confidence[kept].astype(np.float64)
+        if cast.embedding is not None and len(kept) > 1:
+            rows = cast.embedding[kept]
+            others = (rows @ rows.sum(axis=0) - 1) / (len(kept) - 1)
+            wrong = np.maximum(wrong, 1 - likely(1 - others))
+        worst = int(np.argmax(wrong))
+        if wrong[worst] <= 1 - UNSURE:
+            break
+        found[int(kept[worst])] = float(wrong[worst])
+        kept = np.delete(kept, worst)
+    return found
 
 
 def _names(cast: Cast) -> Iterator[Suggestion]:

@@ -78,6 +78,7 @@
     return make("img", { src: face(row), alt: "", decoding: "async", draggable: false });
   };
   const numbered = (id) => (/^p\d+$/.test(id) ? `Person ${Number(id.slice(1))}` : `New person ${id.replace(/^r-/, "")}`);
+  const worded = (text) => text.replace(/\b(p\d{3,}|r-[0-9a-f]{8})\b/g, (id) => called(id)); // of the server
   const called = (id) => people.get(id)?.name || numbered(id);
 
   /* A list or grid of which only what is seen is in the page; its options are chosen by keys. */
@@ -328,6 +329,7 @@
 
   /* Who is who */
   const take = (next) => {
+    if (next.result !== title.result) { load(); return; } // a run has made other tracks
     const [run, change] = next.version.split("-");
     if (state) {
       const [before, seen] = state.version.split("-");
@@ -360,7 +362,7 @@
     if (state.conflicts.length) parts.push(`${count(state.conflicts.length, "decision does", "decisions do")} not fit: see History`);
     $("progress").textContent = parts.join(" · ");
     $("undo").disabled = !state.undo;
-    $("undo").title = state.undo ? `Undo: ${state.undo}` : "";
+    $("undo").title = state.undo ? `Undo: ${worded(state.undo)}` : "";
   };
 
   const decide = trying(async (decision, words) => {
@@ -405,7 +407,7 @@
       say(`${words}. Two people are called ${name}: are they one? Y or A answers`);
     }
   };
-  const undo = () => decide({ do: "undo" }, `Undone: ${state.undo}`);
+  const undo = () => decide({ do: "undo" }, `Undone: ${worded(state.undo)}`);
 
   /* Questions */
   const nameOf = (each) => `${each.ask} ${each.person} ${each.other} ${each.tracks.join()}`;
@@ -564,6 +566,8 @@
     choosing = choice;
     $("choose-title").textContent = heading;
     $("choose-filter").value = "";
+    $("choose-filter").placeholder = choice.find;
+    $("choose-filter").setAttribute("aria-label", choice.find);
     choices.drop();
     $("choose").showModal();
     choices.measure();
@@ -589,6 +593,7 @@
     const rest = state.people.map((person) => person.id).filter((id) => id !== entry && !near.includes(id));
     const items = [...(withNew ? [NEW] : []), ...near.filter((id) => id !== entry), ...rest];
     choose(heading, {
+      find: "Find a person",
       items, key: (id) => id, pick: take_, label: (id) => (id === NEW ? "new person" : `${called(id)} ${id}`),
       draw: (id, element) => {
         if (id !== NEW) { drawPerson(id, element); return; }
@@ -603,6 +608,7 @@
     const { titles } = await send("api/titles");
     summaries.clear();
     choose("Titles", {
+      find: "Find a title",
       items: titles, key: (each) => each.id, label: (each) => each.name,
       pick: (each) => { location.hash = each.id; },
       draw: (each, element) => {
@@ -629,13 +635,13 @@
     const lines = state.conflicts.map((text) => make("li", { className: "conflict" }, make("span", { textContent: `Does not fit: ${text}` })));
     lines.push(...edits.map((edit) => {
       const back = make("button", { type: "button", textContent: edit.counts ? "Undo" : "Redo" });
-      back.setAttribute("aria-label", `${back.textContent}: ${edit.what}`);
+      back.setAttribute("aria-label", `${back.textContent}: ${worded(edit.what)}`);
       back.onclick = async () => {
         const what = edit.counts ? "undo" : "redo";
-        if (await decide({ do: what, edit: edit.id }, `${edit.counts ? "Undone" : "Counts again"}: ${edit.what}`)) await showHistory();
+        if (await decide({ do: what, edit: edit.id }, `${edit.counts ? "Undone" : "Counts again"}: ${worded(edit.what)}`)) await showHistory();
       };
       const when = new Date(edit.at);
-      return make("li", { className: edit.counts ? "" : "gone" }, make("span", { textContent: edit.what }), back,
+      return make("li", { className: edit.counts ? "" : "gone" }, make("span", { textContent: worded(edit.what) }), back,
         make("small", { textContent: `${edit.who}, ${Number.isNaN(when.getTime()) ? edit.at : when.toLocaleString()}${edit.note ? `: ${edit.note}` : ""}` }));
     }));
     if (!lines.length) lines.push(make("li", { textContent: "Nothing was decided yet." }));
@@ -866,7 +872,7 @@
         const found = await send(`${home()}/state?seen=${encodeURIComponent(state.version)}`);
         if (title.title_id === id && found.people) {
           take(found);
-          if (found.last && found.last.who !== found.who) say(`${found.last.who}: ${found.last.what}`);
+          if (found.last && found.last.who !== found.who) say(`${found.last.who}: ${worded(found.last.what)}`);
         }
       } catch (error) {
         complain(error);

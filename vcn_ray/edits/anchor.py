@@ -46,10 +46,11 @@ class _Faces:
     boxes: F32  # (n, 4)
     row: I64  # (n,) of the track
     by_track: I64  # (n,) places of the faces by track and time
+    rising: I64  # (n,) the rows in that order
 
     def of(self, row: int) -> I64:
         """Places of the faces of one track, in order of time."""
-        low, high = np.searchsorted(self.row[self.by_track], [row, row + 1])
+        low, high = np.searchsorted(self.rising, [row, row + 1])
         return self.by_track[low:high]
 
 
@@ -89,7 +90,7 @@ class TrackIndex:
             mine = mine[np.lexsort((row[mine], seconds[mine]))]
             owner = row[mine]
             by_track = np.argsort(owner, kind="stable")
-            found[name] = _Faces(seconds[mine], boxes[mine], owner, by_track)
+            found[name] = _Faces(seconds[mine], boxes[mine], owner, by_track, owner[by_track])
         return found
 
     def seen(self, track_id: str) -> tuple[F64, F32]:

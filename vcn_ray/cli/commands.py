@@ -15,6 +15,7 @@ from vcn_ray.cli.edit_commands import edits
 from vcn_ray.cli.options import given_settings, run_settings
 from vcn_ray.cli.outlook import Outlook, read_planned, show_outlook, speed_lines
 from vcn_ray.cli.pack_commands import packs
+from vcn_ray.cli.review_command import review
 from vcn_ray.config import USER_SETTINGS, dump_config, with_pack
 from vcn_ray.console import (
     JsonLog,
@@ -255,4 +256,5 @@ RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "doctor": doctor,
     "packs": packs,
     "edits": edits,
+    "review": review,
 }

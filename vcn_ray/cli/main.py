@@ -245,6 +245,23 @@ def _export(parser: argparse.ArgumentParser) -> None:
     _add_config(parser)
 
 
+def _review(parser: argparse.ArgumentParser) -> None:
+    _add_output(parser)
+    parser.add_argument(
+        "--title", help="name or id of the title to begin with (default: the first)"
+    )
+    parser.add_argument(
+        "--who", metavar="NAME", help="whose decisions they are (default: the user's name)"
+    )
+    parser.add_argument(
+        "--port", type=_natural, default=0, metavar="N", help="to listen on (default: a free one)"
+    )
+    parser.add_argument(
+        "--no-browser", action="store_true", help="print the address, but open no browser"
+    )
+    _add_config(parser)
+
+
 def _add_pack_actions(actions: Any, common: Parser) -> None:
     """Add the actions of `vcn packs`."""
     listed = actions.add_parser("list", parents=[common], help="list all packs, usable or not")
@@ -382,6 +399,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "verify": ("compare every file of an output with what was written, and repair", _verify),
     "evaluate": ("compare results with labels", _evaluate),
     "doctor": ("check this machine or a cluster, and the places of a run", _doctor),
+    "review": ("name people and correct them in the browser", _review),
     "export": ("write the encoder as adapted to a title as ONNX", _export),
 }
 """What each command does, for its help, and what adds its options."""

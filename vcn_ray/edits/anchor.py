@@ -103,6 +103,17 @@ class TrackIndex:
             found[name] = _Faces(seconds[mine], boxes[mine], row[mine], tracks, begin)
         return found
 
+    def seen(self, track_id: str) -> tuple[F64, F32]:
+        """Times (n,) and boxes (n, 4) of the faces of a track, in order of time.
+
+        Raises:
+            KeyError: There is no such track.
+        """
+        row = self.row[track_id]
+        faces = self._faces[self.video[row]]
+        mine = faces.of(row)
+        return faces.seconds[mine], faces.boxes[mine]
+
     def anchors(self, track_ids: Sequence[str]) -> tuple[Anchor, ...]:
         """Anchors of some tracks, in the order given.
 
@@ -113,7 +124,8 @@ class TrackIndex:
 
     def _anchor(self, row: int) -> Anchor:
         faces = self._faces[self.video[row]]
-        mine = np.arange(len(faces.row))[faces.of(row)]
+        own = faces.of(row)
+        mine = np.arange(own.start, own.stop)
         # Ends of tracks are their least certain boxes, so samples lie inside.
         at = (np.arange(MAX_BOXES) + 0.5) * len(mine) / MAX_BOXES
         boxes = [

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
@@ -127,9 +128,9 @@ class Edit:
     undoes: str = ""  # id of an edit
     note: Text = ""
 
-    @property
+    @cached_property
     def edit_id(self) -> str:
-        """The hash of its content."""
+        """The hash of its content; an edit of thousands of tracks takes long to hash."""
         return hashlib.sha256(_canonical(self).encode()).hexdigest()[:ID_HEX]
 
     @property

@@ -31,6 +31,8 @@ class Desk:
 
     Attributes:
         title_id: Of the title.
+        who: Of whom the edits are.
+        best: The best face of each track.
 
     Raises:
         UsageError: There is no such title, or nobody to make edits.
@@ -40,8 +42,8 @@ class Desk:
     def __init__(self, storage: Storage, title: str | None = None, who: str | None = None) -> None:
         self.title_id = find_title_id(storage, title)
         self._storage = storage
-        self._who = check_text(who if who is not None else _user(), "the reviewer")
-        if not self._who:
+        self.who = check_text(who if who is not None else _user(), "the reviewer")
+        if not self.who:
             raise UsageError("say who makes the corrections: a name is missing")
         self._log = EditLog(storage, self.title_id)
         self._open()
@@ -51,7 +53,7 @@ class Desk:
         """Read the newest result of the title."""
         self._title = read_title(self.title_id, self._storage)
         self._index = index_tracks(self._title, self._storage)
-        self._best = best_faces(self._title.tracks, self._title.crops)
+        self.best = best_faces(self._title.tracks, self._title.crops)
 
     @property
     def reviewed(self) -> ReviewedTitle:
@@ -168,9 +170,9 @@ class Desk:
         self.refresh()
         active = active_edits(self._reviewed.edits)
         if edit_id is None:
-            own = [edit for edit in active if edit.who == self._who]
+            own = [edit for edit in active if edit.who == self.who]
             if not own:
-                raise UsageError(f"{self._who} has no edit of {self._name} to undo")
+                raise UsageError(f"{self.who} has no edit of {self._name} to undo")
             edit_id = own[-1].edit_id
         if edit_id not in {edit.edit_id for edit in active}:
             raise UsageError(f"there is no edit {edit_id!r} that counts: vcn edits list shows them")
@@ -190,10 +192,10 @@ class Desk:
         real = {edit.edit_id for edit in edits if edit.kind != "undo"}
         if edit_id is None:
             undos = {undo for ids in undone.values() for undo in ids}
-            own = [e.undoes for e in edits if e.who == self._who and e.edit_id in undos]
+            own = [e.undoes for e in edits if e.who == self.who and e.edit_id in undos]
             own = [each for each in own if each in real]
             if not own:
-                raise UsageError(f"{self._who} has undone no edit of {self._name}")
+                raise UsageError(f"{self.who} has undone no edit of {self._name}")
             edit_id = own[-1]
         if edit_id not in undone or edit_id not in real:
             raise UsageError(f"edit {edit_id!r} is not undone")
@@ -252,7 +254,7 @@ class Desk:
         return away
 
     def _draft(self, kind: Kind, note: str, name: str = "") -> Edit:
-        return Edit(kind, self._who, now(), name=name, note=check_text(note, "the note"))
+        return Edit(kind, self.who, now(), name=name, note=check_text(note, "the note"))
 
     def _about_person(self, draft: Edit, person: str, into: str = "") -> Edit:
         """Write an edit about all tracks of a person."""
@@ -282,7 +284,7 @@ class Desk:
         return edit
 
     def _replay(self, edits: list[Edit]) -> ReviewedTitle:
-        return review(self._title, self._index, edits, self._log.damaged, self._best)
+        return review(self._title, self._index, edits, self._log.damaged, self.best)
 
 
 def _user() -> str:

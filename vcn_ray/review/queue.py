@@ -22,12 +22,15 @@ Ask = Literal["merge", "split", "name", "assign"]
 
 NEAREST = 3  # people with whom a person is compared
 MAX_PEOPLE = 1500  # with the most screen time; a square of distances has to fit
+MIXED = 0.2  # of the people with a track that looks wrong, those that hold another person
+A_FACE = 0.4  # of the tracks of nobody, those that show somebody who can be told
 SAME_NAME = 0.95  # probability that two people of one name are one
 TOGETHER = 0.1  # factor of the probability that two people in one frame are one
 KNOWN = 0.5  # probability that the reviewer knows a person
-UNSURE = 0.5  # confidence below which a track is asked about
+MAX_OUTLIERS = 20  # of a person, in one question
+UNSURE = 0.5  # confidence below which tracks are asked about together; else the worst one alone
 STEEPNESS = 4.0  # log odds between the cut and the middle of the way to strangers
-MIN_PROBABILITY = 0.02
+MIN_PROBABILITY = 1e-4  # of a question; less is not worth one, whatever it would settle
 COST = {"merge": 1.0, "split": 1.5, "name": 2.0, "assign": 1.0}
 """Of an answer, in those of one that is yes or no; a name has to be typed."""
 
@@ -102,7 +105,7 @@ def rank_suggestions(cast: Cast, limit: int = 20) -> list[Suggestion]:
     """
     means, sizes = _means(cast)
     likely = _Likelihood.of(cast, means, sizes)
-    found = [*_merges(cast, means, likely), *_splits(cast, means, sizes, likely), *_names(cast)]
+    found = [*_merges(cast, means, likely), *_splits(cast, likely), *_names(cast)]
     found += _strays(cast, means, likely)
     found = [each for each in found if each.probability >= MIN_PROBABILITY]
     found.sort(key=lambda s: (-s.value, s.ask, s.person, s.other, s.tracks))
@@ -155,7 +158,7 @@ def _means(cast: Cast) -> tuple[F32, I64]:
         return np.zeros((people, 0), np.float32), sizes
     sums = np.zeros((people, cast.embedding.shape[1]), np.float32)
     np.add.at(sums, cast.person[mine], cast.embedding[mine])
-    means: F32 = sums / np.maximum(sizes, 1)[:, None].astype(np.float32)
+    means: F32 = sums / np.maximum(sizes, 1).astype(np.float32)[:, None]
     return means, sizes
 
 
@@ -199,6 +202,11 @@ def _nearest_pairs(
     rows = np.argsort(-cast.screen, kind="stable")[:MAX_PEOPLE]
     cosine = means[rows] @ means[rows].T
     np.fill_diagonal(cosine, -2)
+    # The next nearest come up once a reviewer has said that these are not one.
+    place = {int(row): at for at, row in enumerate(rows)}
+    for one, other in cast.apart:
+        if one in place and other in place:
+            cosine[place[one], place[other]] = cosine[place[other], place[one]] = -2
     count = min(NEAREST, len(rows) - 1)
     near = np.argpartition(-cosine, count - 1, axis=1)[:, :count]
     pairs = {
@@ -231,29 +239,41 @@ def _seen_together(cast: Cast, one: I64, other: I64) -> bool:
     return False
 
 
-def _splits(cast: Cast, means: F32, sizes: I64, likely: _Likelihood) -> Iterator[Suggestion]:
+def _splits(cast: Cast, likely: _Likelihood) -> Iterator[Suggestion]:
     """Tracks that may belong to somebody else than the person they are in."""
     length = cast.span[:, 1] - cast.span[:, 0]
-    single = (cast.person >= 0) & (cast.confidence < 1)
-    rows = np.flatnonzero(single & (sizes[cast.person] > 1))
-    wrong = 1 - cast.confidence[rows].astype(np.float64)
-    if cast.embedding is not None and len(rows):
-        who = cast.person[rows]
-        # The mean of the other tracks of the person: the track itself says nothing.
-        rest = means[who] * sizes[who, None] - cast.embedding[rows]
-        rest /= (sizes[who, None] - 1).astype(np.float32)
-        wrong = np.maximum(wrong, 1 - likely(1 - np.einsum("nd,nd->n", rest, cast.embedding[rows])))
-    doubtful: dict[int, list[int]] = {}
-    chance: dict[int, list[float]] = {}
-    for row, probability in zip(rows.tolist(), wrong.tolist(), strict=True):
-        if probability > 1 - UNSURE:
-            doubtful.setdefault(int(cast.person[row]), []).append(row)
-            chance.setdefault(int(cast.person[row]), []).append(probability)
-    for person, tracks in doubtful.items():
-        if len(tracks) == sizes[person] or cast.nobody[person]:
-            continue  # nothing is left of which they are not
-        seconds = float(length[tracks].sum())
-        yield Suggestion("split", person, -1, tuple(tracks), max(chance[person]), seconds)
+    for person, tracks in enumerate(_tracks_of(cast)):
+        if cast.nobody[person] or len(tracks) < 2:
+            continue
+        doubtful = _outliers(cast, tracks, likely)
+        if doubtful:
+            rows, wrong = tuple(sorted(doubtful)), max(doubtful.values())
+            yield Suggestion(
+                "split", person, -1, rows, MIXED * wrong, float(length[list(rows)].sum())
+            )
+
+
+def _outliers(cast: Cast, tracks: I64, likely: _Likelihood) -> dict[int, float]:
+    """Tracks of a person that are probably not of it, and how probably; at most half of them.
+
+    The worst is set aside before the others are compared, as it makes them look worse than they
+    are. A track is compared with the others alone: it says nothing about itself. What a reviewer
+    has put here stays, and the others are compared with it, too.
+    """
+    found: dict[int, float] = {}
+    kept, open_ = tracks, cast.confidence[tracks] < 1
+    for _ in range(min(len(tracks) // 2, int(open_.sum()), MAX_OUTLIERS)):
+        wrong = 1 - cast.confidence[kept].astype(np.float64)
+        if cast.embedding is not None and len(kept) > 1:
+            rows = cast.embedding[kept]
+            others = (rows @ rows.sum(axis=0) - 1) / (len(kept) - 1)
+            wrong = np.maximum(wrong, 1 - likely(1 - others))
+        worst = int(np.argmax(np.where(open_, wrong, -1.0)))
+        if found and wrong[worst] <= 1 - UNSURE:
+            break
+        found[int(kept[worst])] = float(wrong[worst])
+        kept, open_ = np.delete(kept, worst), np.delete(open_, worst)
+    return found
 
 
 def _names(cast: Cast) -> Iterator[Suggestion]:
@@ -268,11 +288,11 @@ def _strays(cast: Cast, means: F32, likely: _Likelihood) -> Iterator[Suggestion]
         return
     for row in np.flatnonzero(cast.open).tolist():
         seconds = float(cast.span[row, 1] - cast.span[row, 0])
-        other, probability = -1, KNOWN / 2
+        other, probability = -1, A_FACE
         if cast.embedding is not None:
             cosine = means @ cast.embedding[row]
             other = int(np.argmax(cosine))
-            probability = max(float(likely(1 - cosine[other])), MIN_PROBABILITY)
+            probability = max(float(likely(1 - cosine[other])), A_FACE)
         yield Suggestion("assign", -1, other, (row,), probability, seconds)
 
 

@@ -35,6 +35,7 @@ MIN_OVERLAP = 0.3  # IoU of a face in two frames, as the tracker takes it for on
 MAX_CROSSING = 0.1  # IoU of two faces in one frame; those that overlap more may change places
 MAX_GROWTH = 1.5  # of a face's area, either way
 MIN_LIKENESS = 0.7  # correlation of a face with the same one before or after
+MIN_CONTRAST = 2.0  # standard deviation of its grey levels; a plain patch is like anything
 PATCH_SIDE = 16  # pixels to which a face is shrunk or enlarged to be compared
 MAX_STEP = 1.5  # pixels of a picture in one of a patch; larger faces are shrunk first, by area
 SEARCH = 0.5  # how far around its expected place a face is sought, as a fraction of its sides
@@ -47,8 +48,8 @@ Detect = Callable[[U8], list[Detections]]
 class GridConfig:
     """On how many analysed frames the detector runs. One setting for every title."""
 
-    grid_step: Count = 4  # the detector runs on every so manieth analysed frame, and on others
-    # where faces come, go or move too fast to be interpolated; 1: on every one
+    grid_step: Count = 4  # analysed frames from one detector run to the next where faces can be
+    # interpolated; 1: the detector runs on every analysed frame
 
 
 class FrameFound(NamedTuple):
@@ -296,10 +297,12 @@ def _find(image: U8, box: F32, looks: tuple[U8, U8]) -> F32 | None:
     Returns:
         (2,) pixels by which it is right of and below that place; None if it is not there.
     """
+    if min(float(look.std()) for look in looks) < MIN_CONTRAST:
+        return None
     around = _patch(image, box, SEARCH)
     likeness = np.maximum(*(cv2.matchTemplate(around, o, cv2.TM_CCOEFF_NORMED) for o in looks))
     y, x = np.unravel_index(likeness.argmax(), likeness.shape)
-    if likeness[y, x] < MIN_LIKENESS:
+    if not likeness[y, x] >= MIN_LIKENESS:
         return None
     right = x + _peak(likeness[y, max(x - 1, 0) : x + 2])
     down = y + _peak(likeness[max(y - 1, 0) : y + 2, x])

@@ -1,4 +1,4 @@
-"""The rows of a segment: where the detector runs, and what lies between, on a film of real faces."""
+"""The rows of a segment of real faces: where the detector runs, and what lies between."""
 
 from __future__ import annotations
 

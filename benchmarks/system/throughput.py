@@ -10,10 +10,11 @@ changes them less than wall time. A row is a film; --sample adds the film of `vc
 which a run detects faces, "runs" of those that it analyses, and "encoder" one pass of the pack's
 encoder over the crops that it samples. "start-up" is the import of the modules of `vcn index`;
 "index" is `vcn index --local` in a process of its own, without start-up; "adapt" is the part of it
-that belongs to a title, and "detect" the rest, with decoding and tracking. The limit is decode and detector; "limit / detect" and "limit / index" are
-the fractions that they would take. "loop" is the plain program: every frame, at full size, through
-detector, aligner and encoder, and DBSCAN of scikit-learn over the faces, cut where the pack's prior
-says. "h a core-hour" are hours of video that a core indexes in an hour, with start-up.
+that belongs to a title, and "detect" the rest, with decoding and tracking. The limit is decode and
+detector; "limit / detect" and "limit / index" are the fractions that they would take. "loop" is the
+plain program: every frame, at full size, through detector, aligner and encoder, and DBSCAN of
+scikit-learn over the faces, cut where the pack's prior says. "h a core-hour" are hours of video
+that a core indexes in an hour, with start-up.
 
 The second table has the parts of the same run, again in this process, with the decoder in it too.
 Time of a part excludes that of parts inside it; "other" is what no part has.

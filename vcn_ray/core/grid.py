@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import groupby, pairwise
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import cv2
 import numpy as np
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from vcn_ray.bounds import STRICT, Count
+from vcn_ray.bounds import STRICT
 from vcn_ray.core.shots import layout_change
 from vcn_ray.core.vectors import area, pairwise_iou
 from vcn_ray.records import F32, F64, U8, Detections
@@ -40,6 +41,8 @@ PATCH_SIDE = 16  # pixels to which a face is shrunk or enlarged to be compared
 MAX_STEP = 1.5  # pixels of a picture in one of a patch; larger faces are shrunk first, by area
 SEARCH = 0.5  # how far around its expected place a face is sought, as a fraction of its sides
 
+GridStep = Annotated[int, Field(ge=1, le=16)]  # pictures between two runs wait in memory
+
 Detect = Callable[[U8], list[Detections]]
 """Finds the faces of frames (b, h, w, 3) of one size, b up to BATCH."""
 
@@ -48,8 +51,8 @@ Detect = Callable[[U8], list[Detections]]
 class GridConfig:
     """On how many analysed frames the detector runs. One setting for every title."""
 
-    grid_step: Count = 4  # analysed frames from one detector run to the next where faces can be
-    # interpolated; 1: the detector runs on every analysed frame
+    grid_step: GridStep = 4  # analysed frames from one detector run to the next where faces can be
+    # interpolated; 1: the detector runs on every analysed frame. On real clips, 8 saves little more
 
 
 class FrameFound(NamedTuple):
@@ -141,12 +144,12 @@ class GridDetector:
         """Find the faces of all waiting frames, the last of which is on the grid and stays."""
         known = {} if self._first is None else {0: FrameFound(self._first, True)}
         given = len(known)
-        found = find_faces(self._waiting, self._detect, known)
+        found = _find_all(self._waiting, self._detect, known)
         self._waiting, self._first = self._waiting[-1:], found[-1].faces
         return found[given:]
 
 
-def find_faces(
+def _find_all(
     pictures: Sequence[_Picture], detect: Detect, known: dict[int, FrameFound]
 ) -> list[FrameFound]:
     """Find the faces of pictures in order, the first and the last of which are on the grid.

@@ -52,7 +52,8 @@ class GridConfig:
     """On how many analysed frames the detector runs. One setting for every title."""
 
     grid_step: GridStep = 4  # analysed frames from one detector run to the next where faces can be
-    # interpolated; 1: the detector runs on every analysed frame. On real clips, 8 saves little more
+    # interpolated; 1: the detector runs on every analysed frame. On real clips, 4 loses
+    # nobody and 8 one person; see benchmarks/results/grid.md
 
 
 class FrameFound(NamedTuple):

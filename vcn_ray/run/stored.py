@@ -49,7 +49,7 @@ class StoredDetections:
     """Every frame of a video that was read, and every face that was detected in it."""
 
     seconds: F64  # (t,) time of each frame
-    analysed: Mask  # (t,) true for frames on which the detector ran
+    analysed: Mask  # (t,) true for frames in which faces were sought
     frame: I64  # (n,) frame of each face, as an index into `seconds`
     boxes: F32  # (n, 4) pixels of the displayed frame
     complete: bool  # false if a segment before the last failed: later indices are then too small

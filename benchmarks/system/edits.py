@@ -4,7 +4,7 @@
 
 Two processes append edits to one title at once, in a folder and on an S3 server of this machine;
 then a process that appends edits is killed with SIGKILL at a random moment, many times. "lost" are
-edits that a process was told are written and that are not there; "damaged" are objects that are
+edits that a process has written and that are not there; "damaged" are objects that are
 not what was written; "left" are temporary files, which no listing of edits shows; "orders" are
 the different orders that three readers see.
 """
@@ -54,7 +54,7 @@ def append(output: str, s3: S3Config, who: str, count: int, told: str) -> None:
 
 
 def check(output: str, s3: S3Config, told: Path) -> dict[str, Cell]:
-    """What is there of what the processes were told."""
+    """What is there of what the processes have written."""
     storage = Storage.open(output, s3)
     log = EditLog(storage, TITLE)
     orders = {tuple(edit.edit_id for edit in EditLog(storage, TITLE).read()) for _ in range(3)}

@@ -215,9 +215,10 @@ def judge(before: ReviewedTitle, after: ReviewedTitle) -> dict[str, Cell]:
     anchors: dict[str, Anchor] = {}
     for edit in counts:
         anchors |= {anchor.track_id: anchor for anchor in (*edit.subject, *edit.into)}
+    elsewhere = after.index.videos_elsewhere(anchors.values())
     tracked = right = lost = wrong = guessed = 0
     for name, anchor in anchors.items():
-        found = after.index.find(anchor, counts[0].encoder)
+        found = after.index.find(anchor, counts[0].encoder, elsewhere=anchor.video_id in elsewhere)
         guessed += found.how == "embedding"
         wrong += bool(set(found.tracks) - truth[name].tracks)
         if truth[name].tracked:

@@ -26,6 +26,7 @@ from vcn_ray.health.finding import Finding
 from vcn_ray.health.machine import machine_findings
 from vcn_ray.health.places import input_findings, output_findings
 from vcn_ray.io.catalog import Catalog, read_catalog
+from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.storage import Storage
 from vcn_ray.learn.hooks import Hooks
 from vcn_ray.packs.embedded import DEFAULT as DEFAULT_PACK
@@ -34,6 +35,7 @@ from vcn_ray.packs.find import find_pack, open_pack, resolve_pack
 from vcn_ray.records import I64, U8, TitleCrops
 from vcn_ray.report.pages import write_reports
 from vcn_ray.results import Results
+from vcn_ray.review.desk import Desk
 from vcn_ray.run.devices import (
     check_decode_device,
     check_decode_reserved,
@@ -431,6 +433,28 @@ def doctor(
     if target is not None:
         findings += output_findings(target, config.s3)
     return findings
+
+
+def open_desk(
+    output: PathLike,
+    title: str | None = None,
+    who: str | None = None,
+    *,
+    s3: S3Config | None = None,
+) -> Desk:
+    """Open a title for corrections: `name`, `merge`, `move`, ..., then `commit`.
+
+    Args:
+        output: What `index` was given as output.
+        title: Its name or id; None: the only one there is.
+        who: Of whom the corrections are; None: the user of this process.
+        s3: How S3 is reached.
+
+    Raises:
+        UsageError: There is no such title.
+        StorageError: The place cannot be read.
+    """
+    return Desk(Storage.open(os.fspath(output), s3), title, who)
 
 
 def run_title(  # noqa: PLR0913 - arrays that belong together, and what is known of them

@@ -50,6 +50,14 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
+class MisfitView:
+    """A correction, or a part of one, that does not fit the result."""
+
+    text: str
+    place: str  # when it is about; empty: unknown
+
+
+@dataclass(frozen=True, slots=True)
 class Notes:
     """Everything on a page that is not about one person or track."""
 

@@ -77,7 +77,7 @@ class OpenTitle:
     @property
     def stale(self) -> bool:
         """True once a run has made another result of the title, which has other tracks."""
-        return self.desk.reviewed.result != self._tracks["result"]
+        return bool(self.desk.reviewed.result != self._tracks["result"])
 
     @property
     def nbytes(self) -> int:

@@ -448,7 +448,7 @@
       case "merge": return each.twin
         ? [`Two people are called ${one}. Are they one?`, "Same person", "Two people"]
         : [`Is ${one} the same person as ${other}?`, "Same person", "Two people"];
-      case "split": return [`Do ${tracks} belong to somebody else than ${one}?`, "Somebody else", `All are ${one}`];
+      case "split": return [`${each.tracks.length === 1 ? "Does" : "Do"} ${tracks} belong to somebody else than ${one}?`, "Somebody else", `All are ${one}`];
       case "name": return [`Who is ${one}?`, "Name", "Nobody I know"];
       default: return other
         ? [`Is this ${other}?`, `Yes, ${other}`, "No, nobody I know"]

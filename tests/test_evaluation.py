@@ -353,6 +353,7 @@ def stored_title(storage: Storage) -> StoredTitle:
             "seconds": seconds[frame],
             **dict(zip(("x0_pixels", "y0_pixels", "x1_pixels", "y1_pixels"), box, strict=True)),
             "score": 1.0,
+            "detected": True,
             "sharpness": 1.0,
             "frontality": 1.0,
             "roll_degrees": 0.0,

@@ -44,6 +44,7 @@ def segment() -> SegmentTables:
             FrameFaces(
                 frame=frame,
                 faces=Detections(boxes, scores, landmarks),
+                measured=True,
                 crops=BLACK_CROP,
                 sharpness=np.full(2, 50, np.float32),
                 frontality=np.array([1, 1 if number < 30 else 0.05], np.float32),
@@ -124,6 +125,7 @@ def title_of(
         "x1_pixels": 60.0,
         "y1_pixels": 80.0,
         "score": 0.9,
+        "detected": True,
         "sharpness": 50.0,
         "frontality": 1.0,
         "image": b"aligned",

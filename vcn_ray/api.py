@@ -53,8 +53,10 @@ from vcn_ray.run.planning import (
     skip_finished,
 )
 from vcn_ray.run.record import RunClock, make_record
+from vcn_ray.run.reviewed import commit_reviewed, read_reviewed
 from vcn_ray.run.sources import PlanCache
 from vcn_ray.run.status import TitleStatus
+from vcn_ray.run.stored import read_title
 from vcn_ray.run.verify import Verified, uncommit_damage, verify_output
 from vcn_ray.steps import People
 from vcn_ray.steps import run_title as run_crops
@@ -345,6 +347,8 @@ def verify_with(
             clock = RunClock.start(local, None)
             done = _run_catalog(request, catalog, storage, display, clock)
             failures += done.failures
+    for title_id in sorted(todo.corrected):
+        commit_reviewed(read_reviewed(read_title(title_id, storage), storage), storage)
     if todo.pages:
         write_reports(storage)
     with display:

@@ -19,6 +19,7 @@ from pydantic.dataclasses import dataclass
 from vcn_ray.bounds import STRICT, Count, Natural, NonNegative, Positive, Threads
 from vcn_ray.core.cluster import ClusterConfig
 from vcn_ray.core.filter import FilterConfig
+from vcn_ray.core.grid import GridConfig
 from vcn_ray.core.quality import QualityConfig
 from vcn_ray.core.shots import ShotConfig
 from vcn_ray.core.track import TrackerConfig
@@ -37,8 +38,8 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class DetectSettings(DecodeConfig, FilterConfig):
-    """Step `detect`: how a video is decoded, and which faces are kept."""
+class DetectSettings(DecodeConfig, GridConfig, FilterConfig):
+    """Step `detect`: how a video is decoded, where the detector runs, and which faces are kept."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -132,6 +133,7 @@ USER_SETTINGS = (
     "seed",
     "threads",
     "detect.analysis_fps",
+    "detect.grid_step",
     "detect.long_side_pixels",
     "detect.segment_seconds",
     "detect.min_face_pixels",

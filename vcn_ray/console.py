@@ -96,9 +96,18 @@ def title_line(status: TitleStatus) -> str:
         parts.append(f"{status.unknown} unknown")
     if status.no_face:
         parts.append(f"{status.no_face} without a face")
+    if status.corrections:
+        parts.append(count(status.corrections, "correction"))
+    if status.misfits:
+        parts.append(misfit_words(status.misfits))
     parts.append("already done" if status.reused else minutes(status.seconds))
     parts += [f"warning: {warning_text(code).message}" for code in status.warnings]
     return clean(f"{status.title}: {', '.join(parts)}")
+
+
+def misfit_words(misfits: int) -> str:
+    """How many corrections do not fit a result, in words."""
+    return f"{count(misfits, 'correction')} {'does' if misfits == 1 else 'do'} not fit any more"
 
 
 def failure_line(failure: Failure) -> str:

@@ -127,7 +127,7 @@ class FrameSignals(Rows):
     """What is kept of every frame of a video besides its faces, in order of time."""
 
     seconds: F64  # (t,)
-    analysed: Mask  # (t,) true where the detector ran
+    analysed: Mask  # (t,) true where faces were sought
     layout: U8  # (t, 8, 8, 3) mean RGB of each cell of the picture
     histogram: F32  # (t, b) colour histogram, rows sum to 1
     motion: F32  # (t, 2, 3) camera motion since the last analysed frame, in displayed pixels

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = "4"
+SCHEMA_VERSION = "5"
 
 BOX_COLUMNS = ("x0_pixels", "y0_pixels", "x1_pixels", "y1_pixels")
 
@@ -40,6 +40,12 @@ DETECTIONS = _table(
         *_BOX,
         _required("score", pa.float32(), "of the detector, on its own scale"),
         _required(
+            "detected",
+            pa.bool_(),
+            "true if the detector found the face in this frame, false if box, score and landmarks "
+            "are interpolated between two frames in which it did",
+        ),
+        _required(
             "landmarks_pixels",
             pa.list_(pa.float32(), 10),
             "x y of five points, in the order of the detector",
@@ -60,7 +66,7 @@ DETECTIONS = _table(
         ),
     ],
 )
-"""`detect-<key>/seg-NNNNN.parquet`: every detected face of a segment, with those left out."""
+"""`detect-<key>/seg-NNNNN.parquet`: every face of a segment, with those left out."""
 
 FRAMES = _table(
     "frames",
@@ -72,7 +78,11 @@ FRAMES = _table(
         _required("end_seconds", pa.float64(), "until which the picture stands"),
         _required("width_pixels", pa.int32(), "as players show it; it may change within a video"),
         _required("height_pixels", pa.int32()),
-        _required("analysed", pa.bool_(), "true if the detector ran on this frame"),
+        _required(
+            "analysed",
+            pa.bool_(),
+            "true if the faces of this frame were sought, by the detector or by interpolation",
+        ),
         _required(
             "layout", pa.binary(), "mean RGB of 8 x 8 cells of the picture, row by row, a byte each"
         ),
@@ -128,6 +138,7 @@ CROPS = _table(
         _required("seconds", pa.float64()),
         *_BOX,
         _required("score", pa.float32(), "as in detections"),
+        _required("detected", pa.bool_(), "as in detections"),
         _required("sharpness", pa.float32(), "as in detections"),
         _required("frontality", pa.float32(), "as in detections"),
         _optional("image", pa.binary(), "aligned crop, JPEG; null unless sampled"),

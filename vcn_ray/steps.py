@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -21,6 +22,7 @@ import pyarrow.compute as pc
 from vcn_ray.config import ResourceConfig, RunConfig, part_of, select
 from vcn_ray.core.cluster import UNKNOWN, cluster_tracks
 from vcn_ray.core.filter import face_sharpness, mark_faces
+from vcn_ray.core.grid import FrameFound, GridConfig, GridDetector
 from vcn_ray.core.pictures import best_pictures, picture_value
 from vcn_ray.core.pose import frontality, roll_degrees
 from vcn_ray.core.prior import FacePrior
@@ -38,7 +40,7 @@ from vcn_ray.io.video import DecodeConfig, Source
 from vcn_ray.learn.adapt import Adapted, adapt
 from vcn_ray.learn.hooks import NO_HOOKS, Hooks
 from vcn_ray.models.backbones import Backbone
-from vcn_ray.packs.face_pack import FacePack
+from vcn_ray.packs.face_pack import Detector, FacePack
 from vcn_ray.records import (
     F32,
     F64,
@@ -65,10 +67,8 @@ from vcn_ray.schema import SCHEMA_VERSION
 
 log = logging.getLogger(__name__)
 
-METHOD_VERSION = "8"
+METHOD_VERSION = "9"
 """Raised whenever the code gives other rows for the same input and settings."""
-
-DETECT_BATCH = 8  # analysed frames given to the detector at once
 
 StepName = Literal["detect", "track", "adapt", "cluster"]
 
@@ -190,29 +190,18 @@ def _detect_decoded(
     decode = part_of(config.detect, DecodeConfig)
     frames = read_segment(source, segment, decode, config.isolation, device)
     signals = SignalReader()
-    found = FaceRows(segment.index)
-    detector_seconds = 0.0
-    for batch in _batches(frames):
-        for frame in batch:
-            signals.add(
-                frame.small,
-                frame.seconds,
-                analysed=frame.analysed,
-                shown=Shown(frame.displayed_width, frame.displayed_height),
-                end_seconds=frame.end_seconds,
-            )
-        began = time.process_time()
-        detected = _detect(batch, pack)  # METHOD 1.2
-        detector_seconds += time.process_time() - began
-        for frame, image, faces in detected:
-            if len(faces):
-                found.add(_describe_faces(frame, image, faces, pack, config))
-    tables = segment_tables(segment.index, signals.result(), found.rows, tuple(frames.problems))
+    detector = _TimedDetector(pack.detector)
+    grid = GridDetector(detector, part_of(config.detect, GridConfig), decode.analysis_fps)
+    rows = FaceRows(segment.index)
+    for frame, image, found in _find_faces(frames, signals, grid):  # METHOD 1.2
+        if len(found.faces):
+            rows.add(_describe_faces(frame, image, found, pack, config))
+    tables = segment_tables(segment.index, signals.result(), rows.rows, tuple(frames.problems))
     return replace(
         tables,
         decoded_on=frames.decoded_on,
         decoder_seconds=frames.decoder_seconds,
-        detector_seconds=detector_seconds,
+        detector_seconds=detector.seconds,
     )
 
 
@@ -349,45 +338,54 @@ def run_title(
     )
 
 
-def _batches(frames: Iterable[DecodedFrame]) -> Iterator[list[DecodedFrame]]:
-    """Frames in lists with DETECT_BATCH analysed ones each, of one size; some have fewer."""
-    batch: list[DecodedFrame] = []
-    shape: tuple[int, ...] | None = None
+class _TimedDetector:
+    """A detector that counts its CPU seconds."""
+
+    def __init__(self, detector: Detector) -> None:
+        self.seconds = 0.0
+        self._detector = detector
+
+    def __call__(self, frames: U8) -> list[Detections]:
+        """Find the faces of frames (b, h, w, 3)."""
+        began = time.process_time()
+        found = self._detector.detect(frames)
+        self.seconds += time.process_time() - began
+        return found
+
+
+def _find_faces(
+    frames: Iterable[DecodedFrame], signals: SignalReader, grid: GridDetector
+) -> Iterator[tuple[DecodedFrame, U8, FrameFound]]:
+    """Read the signals of all frames, and find the faces of the analysed ones, in order."""
+    waiting: deque[tuple[DecodedFrame, U8]] = deque()
     for frame in frames:
-        if frame.image is not None and frame.image.shape != shape:
-            if batch:
-                yield batch
-            batch, shape = [], frame.image.shape
-        batch.append(frame)
-        if sum(f.image is not None for f in batch) == DETECT_BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _detect(
-    frames: list[DecodedFrame], pack: FacePack
-) -> list[tuple[DecodedFrame, U8, Detections]]:
-    """Find the faces of a batch's analysed frames, whose pictures have one size."""
-    analysed = [(frame, frame.image) for frame in frames if frame.image is not None]
-    if not analysed:
-        return []
-    found = pack.detector.detect(np.stack([image for _, image in analysed]))
-    return [(*shown, faces) for shown, faces in zip(analysed, found, strict=True)]
+        signal = signals.add(
+            frame.small,
+            frame.seconds,
+            analysed=frame.analysed,
+            shown=Shown(frame.displayed_width, frame.displayed_height),
+            end_seconds=frame.end_seconds,
+        )
+        if frame.image is not None:
+            waiting.append((frame, frame.image))
+        for found in grid.add(frame.image, frame.seconds, signal.layout):
+            yield *waiting.popleft(), found
+    for found in grid.finish():
+        yield *waiting.popleft(), found
 
 
 def _describe_faces(
-    frame: DecodedFrame, image: U8, faces: Detections, pack: FacePack, config: RunConfig
+    frame: DecodedFrame, image: U8, found: FrameFound, pack: FacePack, config: RunConfig
 ) -> FrameFaces:
     """Align and mark the faces of an analysed frame."""
+    faces = found.faces
     crops = pack.aligner.align(image, faces)
     sharpness = np.array([face_sharpness(crop) for crop in crops], np.float32)
     boxes = faces.boxes * frame.scale  # displayed pixels
     status = mark_faces(boxes, faces.scores, sharpness, config.detect)  # METHOD 1.3
     order = pack.aligner.landmark_order
     frontal, roll = frontality(faces.landmarks, order), roll_degrees(faces.landmarks, order)
-    return FrameFaces(frame, faces, crops, sharpness, frontal, roll, status)
+    return FrameFaces(frame, faces, found.measured, crops, sharpness, frontal, roll, status)
 
 
 def _by_size(label: I64, crops: I64) -> I64:

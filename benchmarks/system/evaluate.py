@@ -46,7 +46,7 @@ from vcn_ray.schema import (
 MEMORY = Path("/dev/shm")
 SECONDS, RATE, EVERY = 8, 25, 3  # of a video; every third frame is analysed
 BOX = {"x0_pixels": 100.0, "y0_pixels": 50.0, "x1_pixels": 160.0, "y1_pixels": 130.0}
-FACE = {"score": 0.9, "sharpness": 1.0, "frontality": 1.0, "roll_degrees": 0.0}
+FACE = {"score": 0.9, "detected": True, "sharpness": 1.0, "frontality": 1.0, "roll_degrees": 0.0}
 COLUMNS = {
     "output": "",
     "videos": "d",

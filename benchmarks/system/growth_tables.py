@@ -78,6 +78,7 @@ def made_faces(number: int, seconds: np.ndarray, rng: np.random.Generator) -> pa
         "x1_pixels": left + drift + 80,
         "y1_pixels": top + drift + 100,
         "score": np.full(n, 0.9),
+        "detected": np.ones(n, np.bool_),
         "landmarks_pixels": [[0.0] * 10] * n,
         "sharpness": rng.uniform(50, 100, n),
         "frontality": np.ones(n),

@@ -37,8 +37,9 @@ from vcn_ray.io.decoder import close_idle
 from vcn_ray.io.isolation import IsolationConfig, plan_segments, probe
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.video import DecodeConfig
+from vcn_ray.run.parallel import THREADS
 from vcn_ray.run.plan import PackHashes
-from vcn_ray.run.planning import THREADS, group_titles, plan_titles
+from vcn_ray.run.planning import group_titles, plan_titles
 from vcn_ray.run.sources import PlanCache
 
 COLUMNS = {

@@ -6,14 +6,15 @@ All costs are CPU seconds on one thread, of all processes together: other load o
 changes them less than wall time. A row is a film; --sample adds the film of `vcn sample`, and
 --reel the sample film and the videos of a folder in one film of 1080 lines.
 
-"decode" is decoding every frame and nothing else, "detector" the pack's detector on the frames that
-a run analyses, "encoder" one pass of the pack's encoder over the crops that it samples. "start-up"
-is the import of the modules of `vcn index`; "index" is `vcn index --local` in a process of its own,
-without start-up; "adapt" is the part of it that belongs to a title, and "detect" the rest, with
-decoding and tracking. The limit is decode and detector; "limit / detect" and "limit / index" are
-the fractions that they would take. "loop" is the plain program: every frame, at full size, through
-detector, aligner and encoder, and DBSCAN of scikit-learn over the faces, cut where the pack's prior
-says. "h a core-hour" are hours of video that a core indexes in an hour, with start-up.
+"decode" is decoding every frame and nothing else, "detector" the pack's detector on the frames on
+which a run detects faces, "runs" of those that it analyses, and "encoder" one pass of the pack's
+encoder over the crops that it samples. "start-up" is the import of the modules of `vcn index`;
+"index" is `vcn index --local` in a process of its own, without start-up; "adapt" is the part of it
+that belongs to a title, and "detect" the rest, with decoding and tracking. The limit is decode and
+detector; "limit / detect" and "limit / index" are the fractions that they would take. "loop" is the
+plain program: every frame, at full size, through detector, aligner and encoder, and DBSCAN of
+scikit-learn over the faces, cut where the pack's prior says. "h a core-hour" are hours of video
+that a core indexes in an hour, with start-up.
 
 The second table has the parts of the same run, again in this process, with the decoder in it too.
 Time of a part excludes that of parts inside it; "other" is what no part has.
@@ -30,6 +31,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -42,8 +44,10 @@ from benchmarks.command import add_pack, make_parser, read_options, save
 from benchmarks.report import Cell, Report, say
 from benchmarks.system.reels import write_reel
 from vcn_ray.api import index
-from vcn_ray.config import RunConfig, load_config, part_of, with_pack
-from vcn_ray.core.signals import SignalReader
+from vcn_ray.cli.options import given_settings
+from vcn_ray.config import RunConfig, part_of, with_pack
+from vcn_ray.core.grid import GridConfig, GridDetector
+from vcn_ray.core.signals import SignalReader, picture_layout
 from vcn_ray.io import decoding, frames
 from vcn_ray.io.committed import FolderWriter
 from vcn_ray.io.keyframes import plan_segments
@@ -54,7 +58,7 @@ from vcn_ray.learn.stability import StabilityMeter
 from vcn_ray.packs.embedded import DEFAULT as DEFAULT_PACK
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.find import open_pack
-from vcn_ray.records import U8
+from vcn_ray.records import U8, Detections
 from vcn_ray.rows.segment_rows import FaceRows
 from vcn_ray.rows.title_rows import decode_crops, gather_tracks
 from vcn_ray.run import local
@@ -70,6 +74,7 @@ COSTS = {
     "video s": ".1f",
     "frames": "",
     "analysed": "",
+    "runs": "",
     "decode": ".1f",
     "detector": ".1f",
     "encoder": ".1f",
@@ -91,6 +96,7 @@ VIDEO_PARTS = (
     "scale",
     "signals",
     "detector",
+    "interpolate",
     "align",
     "rows and JPEG",
     "write tables",
@@ -105,6 +111,7 @@ class Floor(NamedTuple):
 
     frames: int
     analysed: int
+    runs: int  # of the detector
     decode: float
     detector: float
 
@@ -123,8 +130,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--reel", type=Path, metavar="DIR", help="add it and DIR at 1080 lines")
     parser.add_argument("--no-loop", action="store_true", help="leave the plain program out")
     add_pack(parser, required=False, about=f"built-in name or folder: {DEFAULT_PACK}")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="a setting"
+    )
+    parser.set_defaults(config=None)
     options = read_options(parser, argv)
-    config = with_pack(load_config(None, {}), options.pack or DEFAULT_PACK)
+    config = with_pack(given_settings(options, {}), options.pack or DEFAULT_PACK)
     prepare_process(config.threads)
     start_up = min(cpu_of([sys.executable, "-c", "import vcn_ray.cli.commands"]) for _ in range(3))
     with tempfile.TemporaryDirectory() as folder:
@@ -160,6 +171,7 @@ def measure(
     say(f"{film.stem}: vcn index")
     output = folder / f"{film.stem}-index"
     words = ["index", str(film), "--output", str(output), "--pack", config.pack, "--local"]
+    words += [word for setting in options.set for word in ("--set", setting)]
     total = cpu_of([sys.executable, "-m", "vcn_ray", *words])
     title = read_only_title(output)
     say(f"{film.stem}: decoder, detector and encoder alone")
@@ -178,6 +190,7 @@ def measure(
         "video s": seconds,
         "frames": floor.frames,
         "analysed": floor.analysed,
+        "runs": floor.runs,
         "decode": floor.decode,
         "detector": floor.detector,
         "encoder": encoder,
@@ -212,28 +225,30 @@ def read_only_title(output: Path) -> StoredTitle:
 
 
 def measure_floor(film: Path, pack: FacePack, config: RunConfig) -> Floor:
-    """Decode a film, and run the detector on the frames that a run analyses."""
+    """Decode a film, and run the detector on the frames on which a run does."""
     began, count = time.process_time(), 0
     with av.open(str(film)) as container:
         container.streams.video[0].codec_context.thread_count = 1
         count = sum(1 for _ in container.decode(video=0))
     decode = time.process_time() - began
-    detector, analysed = 0.0, 0
-    for image in analysed_images(film, config):
+    detector, runs, analysed = 0.0, 0, 0
+
+    def detect(images: U8) -> list[Detections]:
+        nonlocal detector, runs
         began = time.process_time()
-        pack.detector.detect(image[None])
+        found = pack.detector.detect(images)
         detector += time.process_time() - began
-        analysed += 1
-    return Floor(count, analysed, decode, detector)
+        runs += len(images)
+        return found
 
-
-def analysed_images(film: Path, config: RunConfig) -> Iterator[U8]:
-    """The pictures (h, w, 3) that a run detects faces in."""
-    decode = part_of(config.detect, DecodeConfig)
-    for segment in plan_segments(str(film), decode):
-        for frame in frames.read_segment(str(film), segment, decode):
-            if frame.image is not None:
-                yield frame.image
+    settings = part_of(config.detect, DecodeConfig)
+    for segment in plan_segments(str(film), settings):
+        grid = GridDetector(detect, part_of(config.detect, GridConfig), settings.analysis_fps)
+        for frame in frames.read_segment(str(film), segment, settings):
+            grid.add(frame.image, frame.seconds, picture_layout(frame.small))
+            analysed += frame.analysed
+        grid.finish()
+    return Floor(count, analysed, runs, decode, detector)
 
 
 def encoder_seconds(pack: FacePack, crops: U8) -> float:
@@ -318,7 +333,7 @@ class PartTimer:
 def profile(film: Path, config: RunConfig, output: Path) -> dict[str, Cell]:
     """CPU seconds of the parts of a run in this process."""
     timer, pack = PartTimer(), open_pack(config)
-    settings = {"isolation.isolate": "false", "pack": config.pack}
+    config = replace(config, isolation=replace(config.isolation, isolate=False))
     with ExitStack() as stack:
         decode = timer.timed_steps("decode", decoding.decode_frames)
         stack.enter_context(mock.patch.object(frames, "decode_frames", decode))
@@ -326,6 +341,8 @@ def profile(film: Path, config: RunConfig, output: Path) -> dict[str, Cell]:
             (frames, "_upright", "scale"),
             (SignalReader, "add", "signals"),
             (type(pack.detector), "detect", "detector"),
+            (GridDetector, "add", "interpolate"),
+            (GridDetector, "finish", "interpolate"),
             (type(pack.aligner), "align", "align"),
             (FaceRows, "add", "rows and JPEG"),
             (FolderWriter, "write_table", "write tables"),
@@ -339,7 +356,7 @@ def profile(film: Path, config: RunConfig, output: Path) -> dict[str, Cell]:
             timed = timer.timed(name, getattr(owner, attribute))
             stack.enter_context(mock.patch.object(owner, attribute, timed))
         with timer.part("other"):
-            index(str(film), str(output), local=True, config=load_config(None, settings))
+            index(str(film), str(output), local=True, config=config)
     return {name: timer.seconds[name] for name in PARTS}
 
 

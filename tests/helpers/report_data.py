@@ -197,6 +197,7 @@ class Title:
                 "x1_pixels": left + side,
                 "y1_pixels": top + side,
                 "score": 0.9,
+                "detected": True,
                 "sharpness": self.rng.uniform(50, 800),
                 "frontality": self._cutout_rng.uniform(0.2, 1),
                 "image": image,

@@ -54,6 +54,7 @@ def test_boxes_go_round() -> None:
             "seconds": 0.0,
             **box_fields(np.array([1, 2, 3.5, n], np.float32)),
             "score": 1.0,
+            "detected": True,
             "sharpness": 1.0,
             "frontality": 1.0,
             "image": None,

@@ -105,8 +105,13 @@ def test_a_named_person_stays_even_if_it_is_shorter() -> None:
 def test_a_track_far_from_its_person_is_asked_about() -> None:
     made = cast([0, 0, 0, 0], [0, 2, 3, 120])
     assert asked(made, "split") == [(0, -1, (3,))]
-    decided = replace(made, confidence=np.array([0.9, 0.9, 0.9, 1.0], np.float32))
+    decided = replace(made, confidence=np.array([1.0, 1.0, 1.0, 1.0], np.float32))
     assert asked(decided, "split") == []
+
+
+def test_the_track_that_a_reviewer_keeps_is_what_others_are_compared_with() -> None:
+    made = replace(cast([0, 0], [0, 120]), confidence=np.array([1.0, 0.9], np.float32))
+    assert asked(made, "split") == [(0, -1, (1,))]
 
 
 def test_uncertain_tracks_are_asked_about_without_embeddings() -> None:

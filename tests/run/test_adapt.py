@@ -110,6 +110,7 @@ def write_tracks(storage: Storage, names: tuple[str, ...] = NAMES) -> None:
                 "seconds": frame / 25,
                 **box,
                 "score": 1.0,
+                "detected": True,
                 "sharpness": 1.0,
                 "frontality": 1.0,
                 "image": encode_jpeg(crop),

@@ -24,9 +24,9 @@ from vcn_ray.io.storage import LocalPlace, Storage
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.run.commit import commit_adapt, commit_detect
 from vcn_ray.run.failures import Failure
+from vcn_ray.run.parallel import THREADS
 from vcn_ray.run.plan import PackHashes, PlannedTitle, TitlePlan
 from vcn_ray.run.planning import (
-    THREADS,
     group_titles,
     look_up,
     plan_titles,

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 from vcn_ray.api import IndexedCatalog, IndexRequest, prepare, run_index, verify_with
 from vcn_ray.api import doctor as check_health
+from vcn_ray.cli.edit_commands import edits
 from vcn_ray.cli.options import given_settings, run_settings
 from vcn_ray.cli.outlook import Outlook, read_planned, show_outlook, speed_lines
-from vcn_ray.cli.pack_commands import packs as packs
-from vcn_ray.cli.review_command import review as review
+from vcn_ray.cli.pack_commands import packs
+from vcn_ray.cli.review_command import review
 from vcn_ray.config import USER_SETTINGS, dump_config, with_pack
 from vcn_ray.console import (
     JsonLog,
@@ -23,6 +24,7 @@ from vcn_ray.console import (
     count,
     finding_line,
     minutes,
+    misfit_words,
     say,
     say_json,
     show_table,
@@ -39,17 +41,15 @@ from vcn_ray.report.pages import write_reports
 from vcn_ray.run.estimate import estimate, last_speed
 from vcn_ray.run.events import Failed
 from vcn_ray.run.export import adapted_encoder
-from vcn_ray.run.parallel import map_in_order
+from vcn_ray.run.parallel import THREADS, map_in_order
 from vcn_ray.run.plan import PackHashes
-from vcn_ray.run.planning import (
-    THREADS,
-    group_titles,
-    plan_titles,
-)
+from vcn_ray.run.planning import group_titles, plan_titles
 from vcn_ray.run.record import RunClock
 from vcn_ray.run.sources import PlanCache
 from vcn_ray.run.stored import find_title
 from vcn_ray.sample.film import write_sample
+
+MAX_MISFITS = 10  # titles whose corrections do not fit that a line names
 
 
 def index(options: argparse.Namespace) -> int:
@@ -89,9 +89,22 @@ def _say_record(
     say(f"{', '.join(parts)}, {minutes(record['seconds'])}, in {done.output}")
     for line in speed_lines(record["speed"]):
         say(line)
+    for line in _misfit_lines(done):
+        say(line)
     if titles:
         say(f"next: vcn report {done.output}")
     say_json({name: value for name, value in record.items() if name != "config"})
+
+
+def _misfit_lines(done: IndexedCatalog) -> Iterator[str]:
+    """A line for each title with corrections that do not fit, and what to do about them."""
+    titles = [title for title in done.titles if title.misfits]
+    for title in titles[:MAX_MISFITS]:
+        words = misfit_words(title.misfits)
+        yield f"{title.title}: {words}: vcn edits list {done.output} --title {title.title_id}"
+    rest = titles[MAX_MISFITS:]
+    if rest:
+        yield f"and {misfit_words(sum(title.misfits for title in rest))}, of {len(rest)} titles"
 
 
 def plan(options: argparse.Namespace) -> int:
@@ -229,3 +242,19 @@ def _request(options: argparse.Namespace, **more: Any) -> IndexRequest:
         local=options.local,
         **more,
     )
+
+
+RUN: dict[str, Callable[[argparse.Namespace], int]] = {
+    "index": index,
+    "plan": plan,
+    "config": config,
+    "sample": sample,
+    "report": report,
+    "verify": verify,
+    "evaluate": evaluate,
+    "export": export,
+    "doctor": doctor,
+    "packs": packs,
+    "edits": edits,
+    "review": review,
+}

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from vcn_ray.cli.edit_options import add_edit_actions
 from vcn_ray.errors import DamagedError, StorageError, UsageError, VcnError
 from vcn_ray.redact import RedactingFormatter, clean, one_line
 
@@ -80,20 +81,7 @@ def _run(options: argparse.Namespace) -> int:
     # Torch and others take seconds to import, which --help and wrong usage need not wait for.
     from vcn_ray.cli import commands
 
-    run: dict[str, Callable[[argparse.Namespace], int]] = {
-        "index": commands.index,
-        "plan": commands.plan,
-        "config": commands.config,
-        "sample": commands.sample,
-        "report": commands.report,
-        "verify": commands.verify,
-        "evaluate": commands.evaluate,
-        "export": commands.export,
-        "doctor": commands.doctor,
-        "review": commands.review,
-        "packs": commands.packs,
-    }
-    return run[options.command](options)
+    return commands.RUN[options.command](options)
 
 
 @contextmanager
@@ -147,6 +135,9 @@ def build_parser() -> argparse.ArgumentParser:
         add_options(command)
     packs = commands.add_parser("packs", parents=[common], help="list, check and add face models")
     _add_pack_actions(packs.add_subparsers(dest="action", required=True, metavar="ACTION"), common)
+    edits = commands.add_parser("edits", parents=[common], help="correct who is who")
+    actions = edits.add_subparsers(dest="action", required=True, metavar="ACTION")
+    add_edit_actions(actions, common, _add_config)
     return parser
 
 

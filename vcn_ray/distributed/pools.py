@@ -27,6 +27,7 @@ from vcn_ray.run.commit import (
     commit_detect,
     commit_track,
 )
+from vcn_ray.run.corrections import correct
 from vcn_ray.run.damage import Inspector
 from vcn_ray.run.devices import open_detecting_pack
 from vcn_ray.run.ledger import Work
@@ -52,7 +53,8 @@ class Reducer:
 
     def cluster(self, title: TitlePlan) -> ClusterDone:
         """Cluster an adapted title and commit its result."""
-        return commit_cluster(title, self._pack, self._config, self._storage)
+        done = commit_cluster(title, self._pack, self._config, self._storage)
+        return done._replace(status=correct(done.status, title, self._storage))
 
 
 def track_video(video: VideoPlan, config: RunConfig, output: str) -> TrackDone:

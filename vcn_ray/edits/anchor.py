@@ -8,7 +8,6 @@ is not clear is not found.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,14 +17,18 @@ import pyarrow as pa
 
 from vcn_ray.edits.record import MAX_BOXES, Anchor, pack_embedding, unpack_embedding
 from vcn_ray.io.tables import column_array, read_boxes
-from vcn_ray.records import F32, F64, I64
+from vcn_ray.records import F32, F64, I64, Mask
 
-MAX_APART_SECONDS = 0.3  # between an anchor's box and the face that it is compared with
+MAX_APART_SECONDS = 0.3  # between an anchor's box and the only face that it is compared with
+MAX_GAP_SECONDS = 1.0  # between two faces whose boxes are interpolated
 MIN_IOU = 0.4
 MIN_LEAD = 0.15  # of the best box over that of any other track
 MIN_VOTES = 0.5  # fraction of the anchor's boxes within a track's time that must be of this track
+MIN_OVERLAP = 0.5  # of the shorter of two tracks, where only the embedding says that they are one
 MIN_COSINE = 0.6  # of two embeddings of one face, seen at the same time
 COSINE_LEAD = 0.15  # over any other track of that time
+ROUNDED_SECONDS = 0.002  # over what rounding changes, and under the time of a frame
+SAME_SECONDS = 0.01  # between the ends of a track and those that an anchor of it has, rounded
 
 How = Literal["id", "box", "embedding", "lost"]
 
@@ -40,18 +43,24 @@ class Found:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Faces:
-    """All faces of the tracks of a video, in order of time."""
+    """All faces of the tracks of a video, by track and time."""
 
     seconds: F64  # (n,)
     boxes: F32  # (n, 4)
     row: I64  # (n,) of the track
-    by_track: I64  # (n,) places of the faces by track and time
-    rising: I64  # (n,) the rows in that order
+    tracks: I64  # (k,) rows of the tracks of this video
+    begin: I64  # (k + 1,) place of the first face of each; faces are by track and time
 
-    def of(self, row: int) -> I64:
+    def of(self, row: int) -> slice:
         """Places of the faces of one track, in order of time."""
-        low, high = np.searchsorted(self.rising, [row, row + 1])
-        return self.by_track[low:high]
+        at = int(np.searchsorted(self.tracks, row))
+        return slice(int(self.begin[at]), int(self.begin[at + 1]))
+
+    def box_at(self, row: int, seconds: float) -> F32 | None:
+        """The box (4,) of a track at a time; None where it has no face near that time."""
+        mine = self.of(row)
+        times, boxes = self.seconds[mine], self.boxes[mine]
+        return _interpolate(times, boxes, seconds)
 
 
 class TrackIndex:
@@ -85,12 +94,13 @@ class TrackIndex:
         seconds, boxes = column_array(faces, "seconds").astype(np.float64), read_boxes(faces)
         video = np.array(self.video, object)[row] if len(row) else np.zeros(0, object)
         found = {}
+        places = np.array(self.video, object)
         for name in dict.fromkeys(self.video):
             mine = np.flatnonzero(video == name)
-            mine = mine[np.lexsort((row[mine], seconds[mine]))]
-            owner = row[mine]
-            by_track = np.argsort(owner, kind="stable")
-            found[name] = _Faces(seconds[mine], boxes[mine], owner, by_track, owner[by_track])
+            mine = mine[np.lexsort((seconds[mine], row[mine]))]
+            tracks = np.flatnonzero(places == name)
+            begin = np.append(np.searchsorted(row[mine], tracks), len(mine))
+            found[name] = _Faces(seconds[mine], boxes[mine], row[mine], tracks, begin)
         return found
 
     def seen(self, track_id: str) -> tuple[F64, F32]:
@@ -114,7 +124,8 @@ class TrackIndex:
 
     def _anchor(self, row: int) -> Anchor:
         faces = self._faces[self.video[row]]
-        mine = faces.of(row)
+        own = faces.of(row)
+        mine = np.arange(own.start, own.stop)
         # Ends of tracks are their least certain boxes, so samples lie inside.
         at = (np.arange(MAX_BOXES) + 0.5) * len(mine) / MAX_BOXES
         boxes = [
@@ -140,54 +151,84 @@ class TrackIndex:
         Args:
             anchor: Of this result or of another one.
             encoder: Hash of the encoder of its embedding.
-            exact: Whether it is of this very result, so that its id is right.
+            exact: Whether it is of this very result, so that its id is right. Where it is not so,
+                as after the result was made again on another kind of machine, boxes decide.
         """
-        if exact:
-            there = anchor.track_id in self.row
-            return Found((anchor.track_id,) if there else (), "id" if there else "lost")
+        if exact and self._is_here(anchor):
+            return Found((anchor.track_id,), "id")
         rows = self._by_boxes(anchor)
         if rows:
             return Found(tuple(self.ids[row] for row in rows), "box")
         row = self._by_embedding(anchor, encoder)
         return Found((), "lost") if row is None else Found((self.ids[row],), "embedding")
 
+    def _is_here(self, anchor: Anchor) -> bool:
+        row = self.row.get(anchor.track_id)
+        return (
+            row is not None
+            and self.video[row] == anchor.video_id
+            and abs(self.start[row] - anchor.start_seconds) < SAME_SECONDS
+            and abs(self.end[row] - anchor.end_seconds) < SAME_SECONDS
+        )
+
     def _by_boxes(self, anchor: Anchor) -> list[int]:
-        """Rows of the tracks that most of the anchor's boxes within their time vote for."""
+        """Rows of the tracks that most of the anchor's boxes within their time vote for.
+
+        Where faces swapped in the middle of a track, no track has more votes than others have.
+        """
         faces = self._faces.get(anchor.video_id)
         if faces is None:
             return []
-        votes: Counter[int] = Counter()
-        for seconds, *box in anchor.boxes:
-            row = _vote(faces, seconds, np.array(box, np.float32))
-            if row is not None:
-                votes[row] += 1
+        votes = [
+            self._vote(faces, seconds, np.array(box, np.float32)) for seconds, *box in anchor.boxes
+        ]
         times = np.array([box[0] for box in anchor.boxes])
         kept = []
-        for row, count in sorted(votes.items()):
-            inside = (times >= self.start[row]) & (times <= self.end[row])
-            if count >= MIN_VOTES * max(1, int(inside.sum())):
+        for row in sorted({row for row in votes if row is not None}):
+            inside = np.flatnonzero(self._seen_at(row, times))
+            cast = [votes[at] for at in inside]
+            own, others = cast.count(row), sum(vote not in (None, row) for vote in cast)
+            if own >= MIN_VOTES * len(cast) and own > others:
                 kept.append(row)
         return kept
+
+    def _seen_at(self, row: I64 | int, seconds: F64 | float) -> Mask:
+        """Whether tracks are seen at times that are rounded to milliseconds; their ends are not."""
+        late = seconds + ROUNDED_SECONDS
+        seen: Mask = (self.start[row] <= late) & (late < self.end[row])
+        return seen
+
+    def _vote(self, faces: _Faces, seconds: float, box: F32) -> int | None:
+        """Row of the track whose face lies in a box at a time; None where none or several do.
+
+        A track that is over by then, or not begun, has no say: after a cut, another face may stand
+        in the same place.
+        """
+        seen = self._seen_at(faces.tracks, seconds)
+        at = {int(row): faces.box_at(int(row), seconds) for row in faces.tracks[seen]}
+        rows = [row for row, place in at.items() if place is not None]
+        if not rows:
+            return None
+        overlap = iou(np.stack([place for place in at.values() if place is not None]), box)
+        ranked = sorted(zip(-overlap, rows, strict=True))
+        best, second = -ranked[0][0], -ranked[1][0] if len(ranked) > 1 else 0.0
+        return ranked[0][1] if best >= MIN_IOU and best - second >= MIN_LEAD else None
 
     def _by_embedding(self, anchor: Anchor, encoder: str) -> int | None:
         """Row of the one track of that time whose embedding is close, if there is one."""
         comparable = encoder and encoder == self.encoder and anchor.embedding
         if not comparable or self.embedding is None:
             return None
-        rows = np.array(
-            [
-                row
-                for row, video in enumerate(self.video)
-                if video == anchor.video_id
-                and min(self.end[row], anchor.end_seconds)
-                - max(self.start[row], anchor.start_seconds)
-                > 0
-            ],
-            np.int64,
-        )
+        faces, wanted = self._faces.get(anchor.video_id), unpack_embedding(anchor.embedding)
+        if faces is None or len(wanted) != self.embedding.shape[1]:
+            return None
+        start, end = self.start[faces.tracks], self.end[faces.tracks]
+        both = np.minimum(end, anchor.end_seconds) - np.maximum(start, anchor.start_seconds)
+        shorter = np.minimum(end - start, anchor.seconds)
+        rows = faces.tracks[(both > 0) & (both >= MIN_OVERLAP * shorter)]
         if not len(rows):
             return None
-        cosine = self.embedding[rows] @ unpack_embedding(anchor.embedding)
+        cosine = self.embedding[rows] @ wanted
         order = np.argsort(-cosine)
         second = cosine[order[1]] if len(rows) > 1 else -1.0
         best = cosine[order[0]]
@@ -195,23 +236,40 @@ class TrackIndex:
         return int(rows[order[0]]) if clear else None
 
 
-def _vote(faces: _Faces, seconds: float, box: F32) -> int | None:
-    """Row of the track whose face lies in a box at a time; None where none or several do."""
-    low, high = np.searchsorted(
-        faces.seconds, [seconds - MAX_APART_SECONDS, seconds + MAX_APART_SECONDS]
-    )
-    if low == high:
+def _interpolate(times: F64, boxes: F32, seconds: float) -> F32 | None:
+    """The box (4,) between those (n, 4) of rising times; None where none is near."""
+    if not len(times):
         return None
-    rows = faces.row[low:high]
-    apart = np.abs(faces.seconds[low:high] - seconds)
-    overlap = iou(faces.boxes[low:high], box)
-    best: dict[int, float] = {}
-    for at in np.argsort(apart, kind="stable"):  # of each track, its face nearest in time
-        best.setdefault(int(rows[at]), float(overlap[at]))
-    ranked = sorted(best.items(), key=lambda item: (-item[1], item[0]))
-    second = ranked[1][1] if len(ranked) > 1 else 0.0
-    clear = ranked[0][1] >= MIN_IOU and ranked[0][1] - second >= MIN_LEAD
-    return ranked[0][0] if clear else None
+    after = min(int(np.searchsorted(times, seconds)), len(times) - 1)
+    before = max(after - 1, 0) if times[after] > seconds else after
+    gap = times[after] - times[before]
+    if 0 < gap <= MAX_GAP_SECONDS and times[before] <= seconds:
+        part = (seconds - times[before]) / gap
+        between: F32 = ((1 - part) * boxes[before] + part * boxes[after]).astype(np.float32)
+        return between
+    near = before if seconds - times[before] <= times[after] - seconds else after
+    nearest: F32 = boxes[near]
+    return nearest if abs(times[near] - seconds) <= MAX_APART_SECONDS else None
+
+
+def is_same_face(one: Anchor, other: Anchor) -> bool:
+    """True where two anchors show one face: they are seen at the same time in the same place."""
+    if one.video_id != other.video_id or not one.boxes or not other.boxes:
+        return False
+    times, boxes = _boxes_of(one)
+    found = []
+    for seconds, *box in other.boxes:
+        if one.start_seconds <= seconds <= one.end_seconds:
+            near = np.array(
+                [np.interp(seconds, times, boxes[:, side]) for side in range(4)], np.float32
+            )
+            found.append(bool(iou(near[None], np.array(box, np.float32))[0] >= MIN_IOU))
+    return bool(found) and found.count(True) > MIN_VOTES * len(found)
+
+
+def _boxes_of(anchor: Anchor) -> tuple[F64, F32]:
+    numbers = np.array(anchor.boxes, np.float64)
+    return numbers[:, 0], numbers[:, 1:].astype(np.float32)
 
 
 def iou(boxes: F32, box: F32) -> F64:

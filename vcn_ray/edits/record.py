@@ -10,13 +10,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
-from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic.dataclasses import dataclass
 
 from vcn_ray.bounds import STRICT
@@ -42,13 +51,14 @@ KINDS: dict[Kind, str] = {
 assert set(KINDS) == set(get_args(Kind))
 
 MAX_BOXES = 8  # of an anchor: enough to tell a track from others that cross it
+MAX_SEQUENCE = 99_999_999  # of eight digits, so that names sort as numbers do
 MAX_TEXT = 2000  # characters of a name or note
 MAX_ANCHORS = 100_000
 ID_HEX = 16
 MAX_STEP = 127  # of a stored embedding's numbers
 
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
-
+Sequence = Annotated[int, Field(ge=1, le=MAX_SEQUENCE)]
 
 Box = tuple[float, float, float, float, float]
 
@@ -68,6 +78,17 @@ Boxes = Annotated[tuple[Box, ...], BeforeValidator(_boxes_of_text), PlainSeriali
 """In an object a text, five numbers a box: a list of lists would take most of its space."""
 
 
+def _check_embedding(text: str) -> str:
+    try:
+        base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise ValueError("it is no base64") from error
+    return text
+
+
+Embedding = Annotated[str, AfterValidator(_check_embedding)]
+
+
 @dataclass(frozen=True, config=STRICT)
 class Anchor:
     """When and where a track is seen, so that it can be found again in another result."""
@@ -77,7 +98,7 @@ class Anchor:
     start_seconds: float
     end_seconds: float
     boxes: Boxes  # seconds, x0, y0, x1, y1 in displayed pixels; at most MAX_BOXES, by time
-    embedding: str = ""  # of the pretrained encoder: see pack_embedding; "": unknown
+    embedding: Embedding = ""  # of the pretrained encoder: see pack_embedding; "": unknown
 
     @property
     def seconds(self) -> float:
@@ -92,7 +113,9 @@ class Edit:
     kind: Kind
     who: Text
     at: str  # ISO 8601, UTC; for people: `sequence` decides the order
-    sequence: Annotated[int, Field(ge=1)] = 1  # one more than the largest that the reviewer saw
+    sequence: Annotated[int, Field(ge=1, le=MAX_SEQUENCE)] = (
+        1  # one more than the largest that the reviewer saw
+    )
     result: str = ""  # name of the result's folder that the reviewer saw
     encoder: str = ""  # hash of the encoder of the embeddings
     subject: Annotated[tuple[Anchor, ...], Field(max_length=MAX_ANCHORS)] = ()
@@ -115,6 +138,9 @@ class Edit:
         """The name of its object; names sort in the order in which edits apply."""
         return f"{self.sequence:08d}-{self.edit_id}.json"
 
+
+JOINERS = ("\u200c", "\u200d")  # are not printable, but names in Persian and Hindi need them
+_JOINER = re.compile(f"([{''.join(JOINERS)}])")
 
 _EDIT = TypeAdapter(Edit)
 
@@ -143,18 +169,24 @@ def _canonical(edit: Edit) -> str:
     return json.dumps(edit_as_json(edit), sort_keys=True, separators=(",", ":"))
 
 
-def order_edits(edits: list[Edit]) -> list[Edit]:
+def order_edits(edits: Iterable[Edit]) -> list[Edit]:
     """Edits in the order in which they apply: that of their files' names."""
-    return sorted(edits, key=lambda edit: edit.file_name)
+    return sorted(edits, key=lambda edit: (edit.sequence, edit.edit_id))
 
 
-def active_edits(edits: list[Edit]) -> list[Edit]:
+def active_undos(edits: Iterable[Edit]) -> dict[str, list[str]]:
+    """The ids of the undos that count, by the id of the edit that they undo."""
+    undos: dict[str, list[str]] = {}
+    for edit in reversed(order_edits(edits)):
+        if edit.kind == "undo" and edit.edit_id not in undos:
+            undos.setdefault(edit.undoes, []).append(edit.edit_id)
+    return undos
+
+
+def active_edits(edits: Iterable[Edit]) -> list[Edit]:
     """The edits that count, in order: without undos, and without what these undo."""
     ordered = order_edits(edits)
-    undone: set[str] = set()
-    for edit in reversed(ordered):
-        if edit.kind == "undo" and edit.edit_id not in undone:
-            undone.add(edit.undoes)
+    undone = active_undos(ordered)
     return [edit for edit in ordered if edit.kind != "undo" and edit.edit_id not in undone]
 
 
@@ -201,12 +233,13 @@ def scrub(edit: Edit, tracks: set[str], names: set[str]) -> Edit | None:
 
 
 def check_text(text: str, what: str) -> str:
-    """A name or note as it is stored: one clean line.
+    """A name or note as it is stored: one clean line, any white space a single space.
 
     Raises:
         UsageError: It is too long.
     """
-    line = clean(text).strip()
+    words = " ".join(text.split())
+    line = "".join(part if part in JOINERS else clean(part) for part in _JOINER.split(words))
     if len(line) > MAX_TEXT:
         raise UsageError(f"{what} has {len(line)} characters: use at most {MAX_TEXT}")
     return line

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from vcn_ray.edits.anchor import TrackIndex
+from vcn_ray.edits.anchor import TrackIndex, is_same_face
 from vcn_ray.edits.record import Anchor, Edit, active_edits
 
 REPLAY_VERSION = "1"
@@ -20,13 +20,14 @@ REPLAY_VERSION = "1"
 NEW_PERSON = "r"  # a person whom a reviewer made is called r-<edit id>
 ID_SHOWN = 8
 MIN_FOUND = 0.25  # of a person's seconds that must be found again before an edit of it applies
-MAJORITY = 0.5  # of the found seconds that must be of one person
+MIN_SECONDS = 1e-3  # of a track of a single frame
+MAJORITY = 0.5  # of the found seconds that must be of one person, those of nobody included
 
 Problem = Literal["lost", "unclear", "two_names", "locked", "contested", "damaged"]
 
 PROBLEMS: dict[Problem, str] = {
     "lost": "what it is about is not tracked any more",
-    "unclear": "what was one person is now several, and none has most of it",
+    "unclear": "what was one person is now several, or partly nobody, and none has most of it",
     "two_names": "this result takes two people with different names for one",
     "locked": "it would merge two locked people",
     "contested": "this result takes tracks of different people for one track",
@@ -44,15 +45,40 @@ class Conflict:
     anchor: Anchor | None = None  # None: the edit as a whole
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What an edit of a person was about."""
+
+    result: str  # that the reviewer saw
+    person: str  # id there; empty: a single track
+    anchors: frozenset[str]  # ids of its tracks there
+    tracks: frozenset[str]  # what these are in the present result
+
+    def is_of(self, other: Subject) -> bool:
+        """Whether both are about one person: the same one, or one with most tracks in common.
+
+        Of two people whom a result takes for one, even a track that holds faces of both is no
+        reason: so the tracks count that the reviewer saw, where both saw the same result.
+        """
+        if self.result == other.result:
+            same = bool(self.person) and self.person == other.person
+            return same or _most(self.anchors, other.anchors)
+        return _most(self.tracks, other.tracks)
+
+
+def _most(one: frozenset[str], other: frozenset[str]) -> bool:
+    return len(one & other) > MAJORITY * min(len(one), len(other))
+
+
 @dataclass(slots=True)
 class ReviewedPerson:
     """A person after the edits."""
 
     person_id: str
     name: str = ""
-    named_by: frozenset[str] = frozenset()  # ids of the tracks that the naming edit was about
+    named_by: Subject | None = None  # of the naming edit
     locked: bool = False
-    lock_tracks: frozenset[str] = frozenset()  # and of the locking one
+    lock_tracks: frozenset[str] = frozenset()  # ids of the tracks that locking edits were about
     nobody: bool = False  # known to be nobody whom the reviewer knows
 
 
@@ -126,6 +152,7 @@ class _Match:
 
     anchor: Anchor
     tracks: tuple[str, ...]
+    by_id: bool  # as in the result that the edit was made on
 
 
 @dataclass(slots=True)
@@ -135,8 +162,10 @@ class _Player:
     state: Reviewed
     index: TrackIndex
     result: str
-    claims: dict[str, tuple[str, str]] = field(default_factory=dict)  # track -> the track of the
-    # edit's result that it was taken for, and the person it was given to
+    claims: dict[str, tuple[str, Anchor]] = field(default_factory=dict)  # by track: what the last
+    # edit of single tracks took it for, and the result of that edit
+    waiting: list[tuple[Edit, Subject]] = field(default_factory=list)  # locks that found a person
+    # of another name in their place
 
     def apply(self, edit: Edit) -> None:
         """Apply an edit, or note why it cannot be."""
@@ -157,10 +186,7 @@ class _Player:
             case "lock":
                 self._lock(edit, matches)
             case "unlock":
-                who = self._person(edit, matches)
-                if who is not None:
-                    about = self.state.about(who)
-                    about.locked, about.lock_tracks = False, frozenset()
+                self._unlock(edit, matches)
 
     def _find(self, edit: Edit, anchors: Sequence[Anchor]) -> list[_Match]:
         exact = edit.result == self.result
@@ -169,37 +195,47 @@ class _Player:
             found = self.index.find(anchor, edit.encoder, exact)
             if not exact:
                 self.state.found[found.how] += 1
-            matches.append(_Match(anchor, found.tracks))
+            matches.append(_Match(anchor, found.tracks, found.how == "id"))
         return matches
 
     def _conflict(self, edit: Edit, problem: Problem, anchor: Anchor | None = None) -> None:
         self.state.conflicts.append(Conflict(edit, problem, anchor))
 
-    def _seconds(self, track: str) -> float:
+    def _seconds(self, anchor: Anchor, track: str) -> float:
+        """Time in which an anchor and a track that it is are both seen."""
         row = self.index.row[track]
-        return float(self.index.end[row] - self.index.start[row])
+        end = min(float(self.index.end[row]), anchor.end_seconds)
+        return max(end - max(float(self.index.start[row]), anchor.start_seconds), MIN_SECONDS)
 
     def _vote(self, matches: Sequence[_Match]) -> str | _NoAnswer:
         """The person that most of the found seconds are of; or why there is none."""
         whole = sum(match.anchor.seconds for match in matches)
-        votes: dict[str, float] = {}
+        votes: dict[str | None, float] = {}
         found = 0.0
         for match in matches:
-            if match.tracks:
-                found += match.anchor.seconds
-            for track in match.tracks:
+            seconds = {track: self._seconds(match.anchor, track) for track in match.tracks}
+            found += min(match.anchor.seconds, sum(seconds.values()))
+            for track, seen in seconds.items():
                 who = self.state.person[track]
-                if who is not None:
-                    votes[who] = votes.get(who, 0.0) + self._seconds(track)
+                votes[who] = votes.get(who, 0.0) + seen
         if not votes or found < MIN_FOUND * whole:
             return _NoAnswer("lost")
-        best = max(sorted(votes), key=votes.__getitem__)
-        if votes[best] <= MAJORITY * sum(votes.values()) and len(votes) > 1:
+        best = max(votes, key=votes.__getitem__)
+        if best is None or votes[best] <= MAJORITY * sum(votes.values()):
             return _NoAnswer("unclear")
         return best
 
-    def _person(self, edit: Edit, matches: Sequence[_Match]) -> str | None:
-        """The person whom an edit is about; a conflict where that is not clear."""
+    def _person(self, edit: Edit, matches: Sequence[_Match], named: str) -> str | None:
+        """The person whom an edit is about; a conflict where that is not clear.
+
+        Args:
+            edit: The edit.
+            matches: The tracks of that person.
+            named: Its id in the edit: in this very result, it says more than the tracks.
+        """
+        by_id = all(match.by_id for match in matches)
+        if named and by_id and any(self.state.person[t] == named for t in _found(matches)):
+            return named
         who = self._vote(matches)
         if isinstance(who, _NoAnswer):
             self._conflict(edit, who.problem)
@@ -212,30 +248,57 @@ class _Player:
             self.state.moved_by[track] = edit.edit_id
             self.state.no_face.discard(track)
 
+    def _subject(self, edit: Edit, matches: Sequence[_Match]) -> Subject:
+        anchors = frozenset(match.anchor.track_id for match in matches)
+        return Subject(edit.result, edit.person, anchors, frozenset(_found(matches)))
+
+    def _has_other_name(self, who: str, edit: Edit, subject: Subject) -> bool:
+        """Whether a person has another name already, and from an edit of other tracks."""
+        if edit.result == self.result and edit.person == who:
+            return False  # the reviewer saw it
+        about = self.state.about(who)
+        if not about.name or about.name == edit.name or about.named_by is None:
+            return False
+        return not about.named_by.is_of(subject)
+
     def _name(self, edit: Edit, matches: Sequence[_Match]) -> None:
-        tracks = _found(matches)
-        who = self._person(edit, matches) if edit.person else self._alone(edit, tracks)
+        if edit.person:
+            who = self._person(edit, matches, edit.person)
+        else:
+            who = self._alone(edit, matches)
         if who is None:
             return
-        about = self.state.about(who)
-        if about.name and about.name != edit.name and not about.named_by & tracks:
+        subject = self._subject(edit, matches)
+        if self._has_other_name(who, edit, subject):
             self._conflict(edit, "two_names")
             return
-        about.name, about.named_by = edit.name, frozenset(tracks)
+        about = self.state.about(who)
+        about.name, about.named_by = edit.name, subject if edit.name else None
+        about.nobody = about.nobody and not edit.name
 
-    def _alone(self, edit: Edit, tracks: set[str]) -> str | None:
-        """Make a person of a track of nobody, whatever a later result takes it for."""
-        if not tracks:
+    def _alone(self, edit: Edit, matches: Sequence[_Match]) -> str | None:
+        """Make a person of a track of nobody, whatever a later result takes it for.
+
+        A result that takes it for a person of that very name is right already.
+        """
+        pairs = [(match.anchor, track) for match in matches for track in match.tracks]
+        if not pairs:
             self._conflict(edit, "lost")
             return None
+        people = {self.state.person[track] for _, track in pairs}
+        for one in people:
+            if one is not None and len(people) == 1 and self.state.about(one).name == edit.name:
+                return one
         who = _new_person(edit)
-        self._give(edit, sorted(tracks), who)
-        return who
+        given = [self._claim(edit, anchor, track, who) for anchor, track in pairs]
+        return who if any(given) else None
 
     def _merge(self, edit: Edit, matches: Sequence[_Match]) -> None:
-        one = self._person(edit, matches)
-        other = self._person(edit, self._find(edit, edit.into)) if one is not None else None
-        if one is None or other is None or one == other:
+        one = self._person(edit, matches, edit.person)
+        if one is None:
+            return
+        other = self._person(edit, self._find(edit, edit.into), edit.into_person)
+        if other is None or one == other:
             return
         first, second = self.state.about(one), self.state.about(other)
         if first.locked and second.locked and first.name != second.name:
@@ -249,9 +312,11 @@ class _Player:
 
     def _apart(self, edit: Edit, matches: Sequence[_Match]) -> None:
         """Note whom a reviewer says not to be one; where they are one now, nothing is certain."""
-        one = self._person(edit, matches)
-        other = self._person(edit, self._find(edit, edit.into)) if one is not None else None
-        if one is None or other is None:
+        one = self._person(edit, matches, edit.person)
+        if one is None:
+            return
+        other = self._person(edit, self._find(edit, edit.into), edit.into_person)
+        if other is None:
             return
         if one == other:
             self._conflict(edit, "unclear")
@@ -261,7 +326,7 @@ class _Player:
     def _move(self, edit: Edit, matches: Sequence[_Match]) -> None:
         who: str | None = _new_person(edit)
         if edit.into:
-            who = self._person(edit, self._find(edit, edit.into))
+            who = self._person(edit, self._find(edit, edit.into), edit.into_person)
         if who is None:
             return
         for match in matches:
@@ -270,28 +335,33 @@ class _Player:
             for track in match.tracks:
                 self._claim(edit, match.anchor, track, who)
 
-    def _claim(self, edit: Edit, anchor: Anchor, track: str, who: str | None) -> None:
-        """Give a track to a person, unless it was taken for another track and given elsewhere."""
+    def _claim(self, edit: Edit, anchor: Anchor, track: str, who: str | None) -> bool:
+        """Give a track to a person; False where it was taken for another face and given elsewhere.
+
+        A later edit of the same face counts: its reviewer saw what the earlier one had made of it.
+        """
         before = self.claims.get(track)
-        if before and before[0] != anchor.track_id and before[1] != (who or ""):
+        if before and self.state.person[track] != who and not _is_one(before, edit, anchor):
             self._conflict(edit, "contested", anchor)
-            return
-        self.claims[track] = (anchor.track_id, who or "")
+            return False
+        self.claims[track] = (edit.result, anchor)
         self._give(edit, [track], who)
+        return True
 
     def _no_face(self, edit: Edit, matches: Sequence[_Match]) -> None:
         for match in matches:
             if not match.tracks:
                 self._conflict(edit, "lost", match.anchor)
             for track in match.tracks:
-                self._claim(edit, match.anchor, track, None)
-                if self.state.person[track] is None:
+                if self._claim(edit, match.anchor, track, None):
                     self.state.no_face.add(track)
 
     def _nobody(self, edit: Edit, matches: Sequence[_Match]) -> None:
         if edit.person:
-            who = self._person(edit, matches)
-            if who is not None:
+            who = self._person(edit, matches, edit.person)
+            if who is not None and self._has_other_name(who, edit, self._subject(edit, matches)):
+                self._conflict(edit, "two_names")
+            elif who is not None:
                 self.state.about(who).nobody = True
             return
         for match in matches:
@@ -300,23 +370,45 @@ class _Player:
             self.state.settled.update(match.tracks)
 
     def _lock(self, edit: Edit, matches: Sequence[_Match]) -> None:
-        who = self._person(edit, matches)
+        who = self._person(edit, matches, edit.person)
         if who is None:
             return
-        tracks = _found(matches)
+        subject = self._subject(edit, matches)
         about = self.state.about(who)
-        others = about.locked and not about.lock_tracks & tracks
+        others = about.locked and not about.lock_tracks & subject.tracks
         if others and about.name != edit.name:
-            who = self._separate(edit, who, tracks)
-            about = self.state.about(who)
-        elif about.name != edit.name and about.name and not about.named_by & tracks:
+            who = self._separate(edit, who, subject.tracks)
+        elif self._has_other_name(who, edit, subject):
+            self.waiting.append((edit, subject))
             self._conflict(edit, "two_names")
             return
-        if edit.name:
-            about.name, about.named_by = edit.name, frozenset(tracks)
-        about.locked, about.lock_tracks = True, about.lock_tracks | tracks
+        self._locked(who, edit, subject)
+        self._lock_waiting(who)
 
-    def _separate(self, edit: Edit, who: str, tracks: set[str]) -> str:
+    def _locked(self, who: str, edit: Edit, subject: Subject) -> None:
+        about = self.state.about(who)
+        if edit.name:
+            about.name, about.named_by = edit.name, subject
+        about.locked, about.lock_tracks = True, about.lock_tracks | subject.tracks
+
+    def _unlock(self, edit: Edit, matches: Sequence[_Match]) -> None:
+        who = self._person(edit, matches, edit.person)
+        tracks = _found(matches)
+        self.waiting = [lock for lock in self.waiting if not lock[1].tracks & tracks]
+        about = self.state.about(who) if who is not None else None
+        if about and about.lock_tracks & tracks:  # else, of another who is taken for this person
+            about.locked, about.lock_tracks = False, frozenset()
+
+    def _lock_waiting(self, who: str) -> None:
+        """Separate those whose lock found the name of a person who is locked only now."""
+        about = self.state.about(who)
+        for edit, subject in list(self.waiting):
+            tracks = frozenset(t for t in subject.tracks if self.state.person[t] == who)
+            if tracks and about.name != edit.name and not about.lock_tracks & tracks:
+                self.waiting.remove((edit, subject))
+                self._locked(self._separate(edit, who, tracks), edit, subject)
+
+    def _separate(self, edit: Edit, who: str, tracks: frozenset[str]) -> str:
         """Undo a machine's merge of two locked people: what neither lock holds is of nobody."""
         new = _new_person(edit)
         held = self.state.about(who).lock_tracks
@@ -340,6 +432,14 @@ class _Player:
 
 def _found(matches: Sequence[_Match]) -> set[str]:
     return {track for match in matches for track in match.tracks}
+
+
+def _is_one(before: tuple[str, Anchor], edit: Edit, anchor: Anchor) -> bool:
+    """Whether an edit is about the face that an edit before it was about."""
+    result, other = before
+    if result == edit.result:
+        return other.track_id == anchor.track_id
+    return is_same_face(other, anchor)
 
 
 def _new_person(edit: Edit) -> str:

@@ -11,14 +11,21 @@ title has edits: one listing finds all such titles of a catalog.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from vcn_ray.edits.record import Edit, edit_as_json, edit_from_json, order_edits
+from vcn_ray.edits.record import ID_HEX, Edit, edit_as_json, edit_from_json, order_edits
 from vcn_ray.errors import DamagedError, UsageError
 from vcn_ray.io.storage import Storage
 
 MARKERS = "edited"
 SUFFIX = ".json"
+THREADS = 16
+"""Edits that are read at once: each is a small object, and reading it is mostly waiting."""
+
+_NAME = re.compile(rf"(\d{{8}})-[0-9a-f]{{{ID_HEX}}}\.json")
 
 
 def edits_folder(title_id: str) -> str:
@@ -30,6 +37,16 @@ def edited_titles(storage: Storage) -> frozenset[str]:
     """Ids of all titles that have edits, by one listing."""
     names = storage.names(MARKERS)
     return frozenset(name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX))
+
+
+def marker_path(title_id: str) -> str:
+    """The file that says that a title has edits, below the output."""
+    return f"{MARKERS}/{title_id}{SUFFIX}"
+
+
+def write_marker(storage: Storage, title_id: str) -> None:
+    """Say that a title has edits, whatever is there."""
+    storage.write_json(marker_path(title_id), {"title_id": title_id})
 
 
 def edit_names(storage: Storage, title_id: str) -> list[str]:
@@ -70,8 +87,12 @@ class EditLog:
             StorageError: Storage cannot be read.
         """
         names = edit_names(self._storage, self._title_id) if only is None else only
-        for name in names:
-            if name not in self._known and name not in self._bad:
+        new = [name for name in names if name not in self._known and name not in self._bad]
+        if len(new) > 1:
+            with ThreadPoolExecutor(THREADS) as threads:
+                list(threads.map(self._read_one, new))
+        else:
+            for name in new:
                 self._read_one(name)
         self.damaged = {name: self._bad[name] for name in names if name in self._bad}
         return order_edits([self._known[name] for name in names if name in self._known])
@@ -82,11 +103,11 @@ class EditLog:
         Raises:
             StorageError: It cannot be written.
         """
-        edits = self.read()
-        edit = replace(draft, sequence=1 + max((e.sequence for e in edits), default=0))
-        if not edits:
+        names = edit_names(self._storage, self._title_id)
+        edit = replace(draft, sequence=1 + _last_sequence(names))
+        if not names:
             marker = {"title_id": self._title_id}
-            self._storage.create_json(f"{MARKERS}/{self._title_id}{SUFFIX}", marker)
+            self._storage.create_json(marker_path(self._title_id), marker)
         # False: the very same edit was written, as by an attempt whose answer was lost.
         self._storage.create_json(self._path(edit.file_name), edit_as_json(edit))
         self._known[edit.file_name] = edit
@@ -94,6 +115,9 @@ class EditLog:
 
     def _read_one(self, name: str) -> None:
         path = self._path(name)
+        if not _NAME.fullmatch(name):
+            self._bad[name] = f"{self._storage.locate(path)} is no edit: it was put there by hand"
+            return
         try:
             edit = edit_from_json(self._storage.read_json(path))
             if edit.file_name != name:
@@ -107,3 +131,9 @@ class EditLog:
 
     def _path(self, name: str) -> str:
         return f"{edits_folder(self._title_id)}/{name}"
+
+
+def _last_sequence(names: Iterable[str]) -> int:
+    """The largest place in the order; that of a damaged edit counts, too."""
+    matches = map(_NAME.fullmatch, names)
+    return max((int(match[1]) for match in matches if match), default=0)

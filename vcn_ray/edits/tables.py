@@ -102,6 +102,7 @@ def _tracks_table(tracks: pa.Table, state: Reviewed) -> pa.Table:
             changed |= {"confidence": SURE} if moved else {}
         elif track in state.no_face:
             changed = {"status": NO_FACE, "reason": BY_REVIEWER, "person_id": None}
+            changed |= {"confidence": 0.0}
         elif moved:
             why = BY_CONFLICT if track in between else BY_REVIEWER
             changed = {"status": UNKNOWN, "reason": why, "person_id": None, "confidence": 0.0}

@@ -72,7 +72,7 @@ def place_labels(truth: Labels, seconds: F64, analysed: Mask) -> LabelledFaces:
     Args:
         truth: Labels; one whose frame the video lacks is dropped.
         seconds: (t,) time of each frame.
-        analysed: (t,) true for frames on which the detector ran.
+        analysed: (t,) true for frames in which faces were sought.
     """
     rows = np.arange(len(truth.boxes))
     if truth.frame is not None:
@@ -102,7 +102,7 @@ def label_interval(times: F64, seconds: F64, analysed: Mask) -> float:
     Args:
         times: (n,) time of each label.
         seconds: (t,) time of each frame.
-        analysed: (t,) true for frames on which the detector ran.
+        analysed: (t,) true for frames in which faces were sought.
     """
     frame_seconds = _median_step(seconds, DEFAULT_FRAME_SECONDS)
     default = _median_step(seconds[analysed], frame_seconds)

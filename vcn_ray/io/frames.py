@@ -41,7 +41,7 @@ class DecodedFrame(NamedTuple):
     number_in_segment: int  # 0, 1, ... in order of presentation
     seconds: float  # from the start of the file
     end_seconds: float  # until the picture stands
-    analysed: bool  # faces are detected in this frame
+    analysed: bool  # faces are sought in this frame
     image: U8 | None  # (h, w, 3) RGB at analysis size; None unless analysed
     small: U8  # (h, w, 3) RGB, SMALL_LONG_SIDE at most
     scale: float  # displayed pixels in one pixel of `image`

@@ -207,8 +207,10 @@ class S3Objects:
                 code = error.response.get("Error", {}).get("Code")
                 if code in _EXISTS:
                     return False
-                if code not in _NO_CONDITIONS or self.exists(key):
+                if code not in _NO_CONDITIONS:
                     raise
+                if self.exists(key):
+                    return False
                 s3.put_object(**self._at(key), Body=data, **options)
             return True
 

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from vcn_ray.edits.constraints import MAX_APART
-from vcn_ray.edits.record import Edit, Kind, active_edits, check_text, now
+from vcn_ray.edits.record import Edit, Kind, active_edits, active_undos, check_text, now
 from vcn_ray.edits.replay import ReviewedPerson
 from vcn_ray.edits.store import EditLog
 from vcn_ray.edits.tables import best_faces
 from vcn_ray.errors import UsageError
 from vcn_ray.io.storage import Storage
 from vcn_ray.run.reviewed import ReviewedTitle, commit_reviewed, index_tracks, review
-from vcn_ray.run.stored import find_title_id, read_title
+from vcn_ray.run.stored import find_title_id, read_result, read_title
 
 
 class Desk:
@@ -35,19 +35,25 @@ class Desk:
         best: The best face of each track.
 
     Raises:
-        UsageError: There is no such title.
+        UsageError: There is no such title, or nobody to make edits.
         StorageError: It cannot be read.
     """
 
     def __init__(self, storage: Storage, title: str | None = None, who: str | None = None) -> None:
         self.title_id = find_title_id(storage, title)
         self._storage = storage
-        self.who = check_text(who or getpass.getuser(), "the reviewer")
+        self.who = check_text(who if who is not None else _user(), "the reviewer")
+        if not self.who:
+            raise UsageError("say who makes the corrections: a name is missing")
         self._log = EditLog(storage, self.title_id)
-        self._title = read_title(self.title_id, storage)
-        self._index = index_tracks(self._title, storage)
-        self.best = best_faces(self._title.tracks, self._title.crops)
+        self._open()
         self._reviewed = self._replay(self._log.read())
+
+    def _open(self) -> None:
+        """Read the newest result of the title."""
+        self._title = read_title(self.title_id, self._storage)
+        self._index = index_tracks(self._title, self._storage)
+        self.best = best_faces(self._title.tracks, self._title.crops)
 
     @property
     def reviewed(self) -> ReviewedTitle:
@@ -55,10 +61,14 @@ class Desk:
         return self._reviewed
 
     def refresh(self) -> bool:
-        """Read what other reviewers have done since; True if there is anything."""
+        """Read what other reviewers, or a run, have done since; True if there is anything."""
         edits, before = self._log.read(), self._reviewed
-        if tuple(edits) == before.edits and self._log.damaged == before.damaged:
+        newest = read_result(self.title_id, self._storage).folder
+        same = newest == self._title.folder
+        if same and tuple(edits) == before.edits and self._log.damaged == before.damaged:
             return False
+        if not same:
+            self._open()
         self._reviewed = self._replay(edits)
         return True
 
@@ -70,6 +80,7 @@ class Desk:
 
     def commit(self) -> str:
         """Write the tables after all edits; returns their folder, below the output."""
+        self.refresh()
         return commit_reviewed(self._reviewed, self._storage)
 
     def name(self, who: str, name: str, note: str = "") -> Edit:
@@ -82,8 +93,12 @@ class Desk:
         """
         text = check_text(name, "the name")
         if who in self._people():
+            if not text and not self._about(who).name:
+                raise UsageError(f"{who} has no name that could be removed")
             return self._about_person(self._draft("name", note, text), who)
         tracks = self._tracks([who], of_nobody=True)
+        if not text:
+            raise UsageError(f"track {who} is of nobody: give it a name")
         return self._about_tracks(self._draft("name", note, text), tracks)
 
     def merge(self, one: str, into: str, note: str = "") -> Edit:
@@ -153,7 +168,7 @@ class Desk:
             UsageError: There is no such edit, or it is undone.
         """
         self.refresh()
-        active = active_edits(list(self._reviewed.edits))
+        active = active_edits(self._reviewed.edits)
         if edit_id is None:
             own = [edit for edit in active if edit.who == self.who]
             if not own:
@@ -161,21 +176,36 @@ class Desk:
             edit_id = own[-1].edit_id
         if edit_id not in {edit.edit_id for edit in active}:
             raise UsageError(f"there is no edit {edit_id!r} that counts: vcn edits list shows them")
-        return self._append(replace(self._draft("undo", note), undoes=edit_id))
+        return self._undo(edit_id, note)
 
-    def redo(self, edit_id: str, note: str = "") -> Edit:
-        """Let an undone edit count again.
+    def redo(self, edit_id: str | None = None, note: str = "") -> Edit:
+        """Let an undone edit count again; None: the last one that this reviewer has undone.
+
+        Where several reviewers have undone it, each of their undos is undone.
 
         Raises:
             UsageError: It is not undone.
         """
         self.refresh()
-        active = {edit.edit_id for edit in active_edits(list(self._reviewed.edits))}
-        undos = [edit for edit in self._reviewed.edits if edit.undoes == edit_id]
-        if not undos or edit_id in active:
+        edits = self._reviewed.edits
+        undone = active_undos(edits)
+        real = {edit.edit_id for edit in edits if edit.kind != "undo"}
+        if edit_id is None:
+            undos = {undo for ids in undone.values() for undo in ids}
+            own = [e.undoes for e in edits if e.who == self.who and e.edit_id in undos]
+            own = [each for each in own if each in real]
+            if not own:
+                raise UsageError(f"{self.who} has undone no edit of {self._name}")
+            edit_id = own[-1]
+        if edit_id not in undone or edit_id not in real:
             raise UsageError(f"edit {edit_id!r} is not undone")
-        undo = undos[-1].edit_id
-        return self._append(replace(self._draft("undo", note), undoes=undo))
+        *others, last = undone[edit_id]
+        for undo in others:
+            self._undo(undo, note)
+        return self._undo(last, note)
+
+    def _undo(self, edit_id: str, note: str) -> Edit:
+        return self._append(replace(self._draft("undo", note), undoes=edit_id))
 
     @property
     def _name(self) -> str:
@@ -255,3 +285,11 @@ class Desk:
 
     def _replay(self, edits: list[Edit]) -> ReviewedTitle:
         return review(self._title, self._index, edits, self._log.damaged, self.best)
+
+
+def _user() -> str:
+    """The user of this process; empty where the system knows no name."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # as in a container
+        return ""

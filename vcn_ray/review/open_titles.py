@@ -36,8 +36,7 @@ from vcn_ray.review.present import (
 )
 from vcn_ray.review.queue import nearest_people, rank_suggestions
 from vcn_ray.review.shown_faces import ShownFaces
-from vcn_ray.run.parallel import map_in_order
-from vcn_ray.run.planning import THREADS
+from vcn_ray.run.parallel import THREADS, map_in_order
 from vcn_ray.run.reviewed import REVIEWED
 from vcn_ray.run.stored import read_result
 

@@ -22,14 +22,16 @@ Ask = Literal["merge", "split", "name", "assign"]
 
 NEAREST = 3  # people with whom a person is compared
 MAX_PEOPLE = 1500  # with the most screen time; a square of distances has to fit
+MIXED = 0.2  # of the people with a track that looks wrong, those that hold another person
+A_FACE = 0.4  # of the tracks of nobody, those that show somebody who can be told
 SAME_NAME = 0.95  # probability that two people of one name are one
 OTHER_NAME = 0.9  # probability that tracks which a reviewer named otherwise are another's
 TOGETHER = 0.1  # factor of the probability that two people in one frame are one
 KNOWN = 0.5  # probability that the reviewer knows a person
 MAX_OUTLIERS = 20  # of a person, in one question
-UNSURE = 0.5  # confidence below which a track is asked about
+UNSURE = 0.5  # confidence below which tracks are asked about together; else the worst one alone
 STEEPNESS = 4.0  # log odds between the cut and the middle of the way to strangers
-MIN_PROBABILITY = 0.02
+MIN_PROBABILITY = 1e-4  # of a question; less is not worth one, whatever it would settle
 COST = {"merge": 1.0, "split": 1.5, "name": 2.0, "assign": 1.0}
 """Of an answer, in those of one that is yes or no; a name has to be typed."""
 
@@ -203,6 +205,11 @@ def _nearest_pairs(
     rows = np.argsort(-cast.screen, kind="stable")[:MAX_PEOPLE]
     cosine = means[rows] @ means[rows].T
     np.fill_diagonal(cosine, -2)
+    # The next nearest come up once a reviewer has said that these are not one.
+    place = {int(row): at for at, row in enumerate(rows)}
+    for one, other in cast.apart:
+        if one in place and other in place:
+            cosine[place[one], place[other]] = cosine[place[other], place[one]] = -2
     count = min(NEAREST, len(rows) - 1)
     near = np.argpartition(-cosine, count - 1, axis=1)[:, :count]
     pairs = {
@@ -251,29 +258,31 @@ def _splits(cast: Cast, likely: _Likelihood) -> Iterator[Suggestion]:
         doubtful = _outliers(cast, tracks, likely)
         if doubtful:
             rows, wrong = tuple(sorted(doubtful)), max(doubtful.values())
-            yield Suggestion("split", person, -1, rows, wrong, float(length[list(rows)].sum()))
+            yield Suggestion(
+                "split", person, -1, rows, MIXED * wrong, float(length[list(rows)].sum())
+            )
 
 
 def _outliers(cast: Cast, tracks: I64, likely: _Likelihood) -> dict[int, float]:
     """Tracks of a person that are probably not of it, and how probably; at most half of them.
 
     The worst is set aside before the others are compared, as it makes them look worse than they
-    are, and so does a track that a reviewer has put here. A track is compared with the others
-    alone: it says nothing about itself.
+    are. A track is compared with the others alone: it says nothing about itself. What a reviewer
+    has put here stays, and the others are compared with it, too.
     """
     found: dict[int, float] = {}
-    kept = tracks[cast.confidence[tracks] < 1]
-    for _ in range(min(len(tracks) // 2, len(kept), MAX_OUTLIERS)):
+    kept, open_ = tracks, cast.confidence[tracks] < 1
+    for _ in range(min(len(tracks) // 2, int(open_.sum()), MAX_OUTLIERS)):
         wrong = 1 - cast.confidence[kept].astype(np.float64)
         if cast.embedding is not None and len(kept) > 1:
             rows = cast.embedding[kept]
             others = (rows @ rows.sum(axis=0) - 1) / (len(kept) - 1)
             wrong = np.maximum(wrong, 1 - likely(1 - others))
-        worst = int(np.argmax(wrong))
-        if wrong[worst] <= 1 - UNSURE:
+        worst = int(np.argmax(np.where(open_, wrong, -1.0)))
+        if found and wrong[worst] <= 1 - UNSURE:
             break
         found[int(kept[worst])] = float(wrong[worst])
-        kept = np.delete(kept, worst)
+        kept, open_ = np.delete(kept, worst), np.delete(open_, worst)
     return found
 
 
@@ -289,11 +298,11 @@ def _strays(cast: Cast, means: F32, likely: _Likelihood) -> Iterator[Suggestion]
         return
     for row in np.flatnonzero(cast.open).tolist():
         seconds = float(cast.span[row, 1] - cast.span[row, 0])
-        other, probability = -1, KNOWN / 2
+        other, probability = -1, A_FACE
         if cast.embedding is not None:
             cosine = means @ cast.embedding[row]
             other = int(np.argmax(cosine))
-            probability = max(float(likely(1 - cosine[other])), MIN_PROBABILITY)
+            probability = max(float(likely(1 - cosine[other])), A_FACE)
         yield Suggestion("assign", -1, other, (row,), probability, seconds)
 
 

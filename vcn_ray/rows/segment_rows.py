@@ -21,6 +21,7 @@ class FrameFaces(NamedTuple):
 
     frame: DecodedFrame
     faces: Detections
+    measured: bool  # the detector ran on the frame; false: its faces are interpolated
     crops: U8  # (n, p, p, 3) aligned
     sharpness: F32  # (n,)
     frontality: F32  # (n,)
@@ -101,6 +102,7 @@ def _face_rows(segment: int, found: FrameFaces) -> list[FaceRow]:
             "seconds": frame.seconds,
             **box_fields(boxes[n]),
             "score": float(faces.scores[n]),
+            "detected": found.measured,
             "landmarks_pixels": (faces.landmarks[n] * frame.scale).ravel().tolist(),
             "sharpness": float(found.sharpness[n]),
             "frontality": float(found.frontality[n]),

@@ -12,6 +12,7 @@ from vcn_ray.io.storage import Storage
 from vcn_ray.learn.hooks import Hooks
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.run.commit import commit_adapt, commit_cluster, commit_detect, commit_track
+from vcn_ray.run.corrections import correct
 from vcn_ray.run.damage import MAX_REDONE, Inspector
 from vcn_ray.run.events import RunLog, StepProgress
 from vcn_ray.run.failures import Failure, failure_of
@@ -84,7 +85,7 @@ class LocalExecutor:
             step = "cluster"
             done = commit_cluster(title, self.pack, self.config, self.storage)
             self.run_log.count(done.work)
-            self.run_log.finish(done.status)
+            self.run_log.finish(correct(done.status, title, self.storage))
         except Exception as error:  # one title must never stop the others
             if isinstance(error, DamagedError) and not last:
                 raise

@@ -13,8 +13,14 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Generic, TypeVar
 
+from vcn_ray.run.devices import count_cpus
+
 T = TypeVar("T")
 U = TypeVar("U")
+
+THREADS = min(8, 2 * count_cpus())
+"""Videos, and titles, that are planned or compared in parallel: most of the time is waiting for
+storage."""
 
 POLL_SECONDS = 0.2  # until a writer that waits for room sees that nobody reads any more
 

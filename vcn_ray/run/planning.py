@@ -25,10 +25,9 @@ from vcn_ray.io.identity import digest
 from vcn_ray.io.paths import file_name
 from vcn_ray.io.storage import Storage
 from vcn_ray.run.damage import Inspector
-from vcn_ray.run.devices import count_cpus
 from vcn_ray.run.events import RunLog
 from vcn_ray.run.failures import Failure, failure_of
-from vcn_ray.run.parallel import map_in_order
+from vcn_ray.run.parallel import THREADS, map_in_order
 from vcn_ray.run.plan import (
     PackHashes,
     PlannedTitle,
@@ -44,9 +43,6 @@ from vcn_ray.run.state import FoundResult, find_result, untracked_videos
 from vcn_ray.steps import CLUSTER, DETECT
 
 log = logging.getLogger(__name__)
-
-THREADS = min(8, 2 * count_cpus())
-"""Videos, and titles, that are planned in parallel: most of the time is waiting for storage."""
 
 MIN_SAMPLE = 3
 """Titles in a sample of a catalog, at least: fewer would not show how titles differ."""

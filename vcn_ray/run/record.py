@@ -119,6 +119,7 @@ def make_record(
         "sample": clock.sample,
         "titles": [_title_row(title) for title in outcome.titles],
         "failures": len(failures),
+        "misfits": sum(title.misfits for title in outcome.titles),
         "damaged": [redact(line) for line in outcome.damaged],
         "gave_up": outcome.gave_up,
         "machine": {"cpus": count_cpus(), "platform": platform.platform()},
@@ -138,6 +139,8 @@ def _title_row(title: TitleStatus) -> dict[str, Any]:
         "no_face": title.no_face,
         "warnings": list(title.warnings),
         "reused": title.reused,
+        "corrections": title.corrections,
+        "misfits": title.misfits,
     }
 
 

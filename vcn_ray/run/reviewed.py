@@ -7,19 +7,22 @@ The tables lie beside the raw ones, under a key of the result and of all edits:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from vcn_ray.core.vectors import unit_rows
 from vcn_ray.edits.anchor import TrackIndex
-from vcn_ray.edits.record import Edit
+from vcn_ray.edits.record import Edit, active_edits
 from vcn_ray.edits.replay import REPLAY_VERSION, Reviewed, replay
-from vcn_ray.edits.store import EditLog
+from vcn_ray.edits.store import EditLog, edit_names
 from vcn_ray.edits.tables import BestFaces, ReviewedTables, best_faces, reviewed_tables
-from vcn_ray.errors import DamagedError
+from vcn_ray.errors import DamagedError, StorageError
 from vcn_ray.io.committed import CommittedFolder, FolderWriter
 from vcn_ray.io.identity import digest
 from vcn_ray.io.storage import MANIFEST, Storage
@@ -30,6 +33,7 @@ from vcn_ray.schema import SCHEMA_VERSION
 
 REVIEWED = "reviewed-"
 REVIEWED_TABLES = ("people", "tracks", "appearances", "conflicts")
+STALE_SECONDS = 3600.0  # after which a folder without a manifest belongs to a killed process
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +73,50 @@ class ReviewedTitle:
     def folder(self) -> str:
         """Where the tables belong, below the output."""
         names = [edit.file_name for edit in self.edits]
-        key = digest(
-            "reviewed", REPLAY_VERSION, SCHEMA_VERSION, self.result, names, list(self.damaged)
-        )
-        return f"titles/{self.title.title_id}/{REVIEWED}{key}"
+        return reviewed_folder(self.title.title_id, self.result, names, self.damaged)
+
+    @property
+    def corrections(self) -> int:
+        """How many edits count."""
+        return len(active_edits(self.edits))
+
+    @property
+    def misfits(self) -> int:
+        """How many edits do not fit the result, or only partly, or cannot be read."""
+        return len(set(self.tables.conflicts.column("edit_id").to_pylist()))
+
+
+def reviewed_folder(
+    title_id: str, result: str, edits: Sequence[str], damaged: Iterable[str] = ()
+) -> str:
+    """Where the tables of a title after all corrections belong, below the output.
+
+    Args:
+        title_id: Of the title.
+        result: Name of the result's folder.
+        edits: Names of all edits that can be read, in order.
+        damaged: Names of the others.
+    """
+    key = digest("reviewed", REPLAY_VERSION, SCHEMA_VERSION, result, list(edits), list(damaged))
+    return f"titles/{title_id}/{REVIEWED}{key}"
+
+
+def find_reviewed(
+    title_id: str, result: str, edits: Sequence[str], storage: Storage
+) -> dict[str, Any] | None:
+    """The manifest of the tables after all of these edits; None where they are not written.
+
+    One request, where none of the edits is damaged; else they are looked for as if they were not
+    there.
+
+    Args:
+        title_id: Of the title.
+        result: The result's folder, below the output.
+        edits: Names of all edits that there are, in order.
+        storage: The output.
+    """
+    folder = reviewed_folder(title_id, result.rpartition("/")[2], edits)
+    return storage.find_sound_json(f"{folder}/{MANIFEST}")
 
 
 def index_tracks(title: StoredTitle, storage: Storage) -> TrackIndex:
@@ -143,7 +187,8 @@ def commit_reviewed(reviewed: ReviewedTitle, storage: Storage) -> str:
             {
                 "result": reviewed.result,
                 "edits": [edit.file_name for edit in reviewed.edits],
-                "conflicts": reviewed.tables.conflicts.num_rows,
+                "corrections": reviewed.corrections,
+                "misfits": reviewed.misfits,
                 "found": reviewed.state.found,
             }
         )
@@ -153,12 +198,31 @@ def commit_reviewed(reviewed: ReviewedTitle, storage: Storage) -> str:
 
 def _remove_older(reviewed: ReviewedTitle, storage: Storage) -> None:
     home, own = f"titles/{reviewed.title.title_id}", reviewed.folder.rpartition("/")[2]
-    names = {edit.file_name for edit in reviewed.edits}
     for other in storage.names(home):
-        if not other.startswith(REVIEWED) or other == own:
-            continue
-        manifest = storage.find_sound_json(f"{home}/{other}/{MANIFEST}")
-        # One of more edits was made meanwhile by another reviewer, and is newer than this.
-        if manifest is None or set(manifest["edits"]) <= names:
-            for file in (MANIFEST, *(f"{name}.parquet" for name in REVIEWED_TABLES)):
-                storage.delete(f"{home}/{other}/{file}")
+        if other.startswith(REVIEWED) and other != own:
+            folder = f"{home}/{other}"
+            if _is_older(folder, reviewed, storage):
+                remove_reviewed(folder, storage)
+
+
+def _is_older(folder: str, reviewed: ReviewedTitle, storage: Storage) -> bool:
+    """Whether a folder says less than these tables do; one in the making does not count."""
+    manifest = storage.find_sound_json(f"{folder}/{MANIFEST}")
+    if manifest is None:
+        changed = [entry.changed for entry in storage.entries(folder).values()]
+        return time.time() - max(changed, default=0.0) > STALE_SECONDS
+    more = set(manifest["edits"]) - {edit.file_name for edit in reviewed.edits}
+    if more & set(edit_names(storage, reviewed.title.title_id)):
+        return False  # another reviewer has made more meanwhile
+    if manifest["result"] == reviewed.result:
+        return True
+    latest = storage.find_sound_json(f"titles/{reviewed.title.title_id}/latest.json")
+    return latest is None or latest["result"] != manifest["result"]  # a run made it meanwhile
+
+
+def remove_reviewed(folder: str, storage: Storage) -> None:
+    """Remove a folder of tables after corrections; they are made again when needed."""
+    for file in (MANIFEST, *(f"{name}.parquet" for name in REVIEWED_TABLES)):
+        storage.delete(f"{folder}/{file}")
+    with suppress(StorageError):  # something else lies there
+        storage.delete(folder)  # which is empty now, on a disk

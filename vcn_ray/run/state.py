@@ -8,6 +8,7 @@ from typing import NamedTuple
 from vcn_ray.errors import DamagedError
 from vcn_ray.io.storage import Storage
 from vcn_ray.run.commit import failures_in
+from vcn_ray.run.corrections import correct
 from vcn_ray.run.damage import Inspector
 from vcn_ray.run.failures import Failure
 from vcn_ray.run.plan import TitlePlan, VideoPlan
@@ -50,10 +51,11 @@ def find_result(title: TitlePlan, storage: Storage, inspector: Inspector) -> Fou
         return None
     try:
         status = read_status(title, storage, reused=True)
+        point_to(title, storage)
+        status = correct(status, title, storage)
     except DamagedError as error:
         inspector.note(error)
         return None
-    point_to(title, storage)
     return FoundResult(status, failures)
 
 

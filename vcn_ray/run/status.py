@@ -28,6 +28,8 @@ class TitleStatus:
     seconds: float  # spent on it in this run
     warnings: tuple[str, ...]
     reused: bool
+    corrections: int = 0  # that count
+    misfits: int = 0  # of these, that do not fit the result, or only partly
 
 
 def read_status(title: TitlePlan, storage: Storage, reused: bool) -> TitleStatus:

@@ -19,8 +19,7 @@ from vcn_ray.records import F32, F64, I64, Mask
 from vcn_ray.rows.title_rows import split_faces
 from vcn_ray.run.commit import RESULT_TABLES
 from vcn_ray.run.damage import segment_name
-from vcn_ray.run.parallel import map_in_order
-from vcn_ray.run.planning import THREADS
+from vcn_ray.run.parallel import THREADS, map_in_order
 from vcn_ray.schema import BOX_COLUMNS, CROPS, SCHEMA_VERSION, SHOTS
 
 T = TypeVar("T")
@@ -50,7 +49,7 @@ class StoredDetections:
     """Every frame of a video that was read, and every face that was detected in it."""
 
     seconds: F64  # (t,) time of each frame
-    analysed: Mask  # (t,) true for frames on which the detector ran
+    analysed: Mask  # (t,) true for frames in which faces were sought
     frame: I64  # (n,) frame of each face, as an index into `seconds`
     boxes: F32  # (n, 4) pixels of the displayed frame
     complete: bool  # false if a segment before the last failed: later indices are then too small

@@ -12,21 +12,30 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
+from vcn_ray.edits.store import (
+    MARKERS,
+    EditLog,
+    edit_names,
+    edits_folder,
+    marker_path,
+    write_marker,
+)
 from vcn_ray.errors import DamagedError
 from vcn_ray.io.catalog import CatalogVideo
 from vcn_ray.io.committed import FILES, record_of
 from vcn_ray.io.storage import MANIFEST, Storage
 from vcn_ray.run.damage import Inspector, uncommit
-from vcn_ray.run.parallel import map_in_order
-from vcn_ray.run.planning import THREADS
+from vcn_ray.run.parallel import THREADS, map_in_order
 from vcn_ray.run.record import RECORD
+from vcn_ray.run.reviewed import REVIEWED, remove_reviewed
 from vcn_ray.run.summary import ORIGIN
 
 LATEST = "latest.json"
+EDITS = "edits"
 PAGES = "pages.json"
 """Lists the pages of the last report, by path below the output."""
 
-FOLDERS = ("titles", "videos", "runs")
+FOLDERS = ("titles", "videos", "runs", MARKERS)
 _ID = re.compile(r"-(?:[0-9a-f]{12}|[0-9a-f]{6})$")  # at the end of the id of a title, video or run
 
 
@@ -149,6 +158,7 @@ def _check_title(storage: Storage, title_id: str) -> Checked:
     pointer = _read_pointer(folder, inspector, storage) if LATEST in names else None
     origins: list[Origin] = []
     committed = False
+    _check_edits(title_id, names, inspector, storage)
     for name in names:
         if not name.startswith(("adapt-", "cluster-")):
             continue
@@ -166,6 +176,28 @@ def _check_title(storage: Storage, title_id: str) -> Checked:
         if storage.names(origin.adapt):
             _note_missing(origin.adapt, inspector, storage)
     return Checked(inspector.files, tuple(inspector.damage.values()), tuple(origins))
+
+
+def _check_edits(title_id: str, folders: list[str], inspector: Inspector, storage: Storage) -> None:
+    """Compare the corrections of a title, the file that says that there are any, and its tables."""
+    for folder in folders:
+        if folder.startswith(REVIEWED):
+            _manifest(f"titles/{title_id}/{folder}", inspector, storage)
+    names = edit_names(storage, title_id) if EDITS in folders else []
+    if not names:
+        return
+    log = EditLog(storage, title_id)
+    log.read(tuple(names))
+    for name, why in log.damaged.items():
+        advice = "it cannot be made again: restore it from a backup, or remove it"
+        inspector.note(DamagedError(f"{edits_folder(title_id)}/{name}", f"{why}; {advice}"))
+    inspector.files += len(names) + 1
+    marker = marker_path(title_id)
+    try:
+        if storage.find_json(marker) is None:
+            inspector.note(storage.damaged(marker, "it is missing"))
+    except DamagedError as error:
+        inspector.note(error)
 
 
 def _read_pointer(folder: str, inspector: Inspector, storage: Storage) -> str | None:
@@ -279,10 +311,12 @@ class Repair:
     Attributes:
         rounds: Results to make again, those that become the newest of their titles last.
         pages: Whether the pages have to be written again.
+        corrected: Ids of titles whose tables after all corrections have to be.
     """
 
     rounds: list[list[Origin]] = field(default_factory=list)
     pages: bool = False
+    corrected: set[str] = field(default_factory=set)
 
 
 def uncommit_damage(found: Verified, storage: Storage) -> Repair:
@@ -295,7 +329,9 @@ def uncommit_damage(found: Verified, storage: Storage) -> Repair:
     for path in found.damage:
         top, _, rest = path.partition("/")
         folder, name = posixpath.split(path)
-        if not posixpath.splitext(name)[1]:  # a file where a folder belongs: a run renames it
+        if _is_of_edits(path):
+            _mend_edits(path, repair, storage)
+        elif not posixpath.splitext(name)[1]:  # a file where a folder belongs: a run renames it
             folders.add(path)
         elif top == "runs":
             _remove_record(folder, name, storage)
@@ -324,6 +360,23 @@ def uncommit_damage(found: Verified, storage: Storage) -> Repair:
         if part
     ]
     return repair
+
+
+def _is_of_edits(path: str) -> bool:
+    parts = path.split("/")
+    below = parts[2] if len(parts) > 2 and parts[0] == "titles" else ""
+    marker = parts[0] == MARKERS and len(parts) > 1
+    return marker or below == EDITS or below.startswith(REVIEWED)
+
+
+def _mend_edits(path: str, repair: Repair, storage: Storage) -> None:
+    """Make again what is known; a correction is a decision of a person, and nothing else has it."""
+    folder, name = posixpath.split(path)
+    if folder == MARKERS:
+        write_marker(storage, posixpath.splitext(name)[0])
+    elif f"/{REVIEWED}" in path:
+        remove_reviewed(path if name.startswith(REVIEWED) else folder, storage)
+        repair.corrected.add(path.split("/")[1])
 
 
 def _remove_record(folder: str, name: str, storage: Storage) -> None:

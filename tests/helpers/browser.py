@@ -82,8 +82,8 @@ def fetch_axe(folder: Path) -> str:
 
 def violations(driver: Chrome, axe: str) -> list[str]:
     """What axe-core finds wrong with a page as it is now, a line each."""
-    driver.execute_script(axe)  # type: ignore[no-untyped-call]
-    found = driver.execute_async_script(  # type: ignore[no-untyped-call]
+    driver.execute_script(axe)
+    found = driver.execute_async_script(
         "const [rules, done] = arguments;"
         "axe.run(document, { runOnly: rules })"
         ".then((found) => done(found.violations), (error) => done(String(error)));",

@@ -7,6 +7,7 @@ are closed when all of them take too much memory. It knows no HTTP.
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -14,12 +15,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from vcn_ray.config import RunConfig, with_pack
-from vcn_ray.edits.record import Edit
-from vcn_ray.edits.replay import Reviewed
 from vcn_ray.edits.store import EditLog, edit_names, edited_titles
 from vcn_ray.errors import PackError, StorageError, UsageError
 from vcn_ray.io.committed import CommittedFolder
-from vcn_ray.io.storage import MANIFEST, Storage
+from vcn_ray.io.storage import Storage
 from vcn_ray.packs.find import find_pack, resolve_pack
 from vcn_ray.review.clip import Appearance
 from vcn_ray.review.decisions import Decision
@@ -65,7 +64,7 @@ class OpenTitle:
         self._tracks = tracks_json(title, self._facts, self.faces)
         self._run = uuid.uuid4().hex[:8]
         self._changes = 0
-        self._unsettled = False  # edits were made whose tables are not written
+        self._unsettled_since: float | None = None  # the last edit whose tables are not written
         self._see()
 
     @property
@@ -76,7 +75,7 @@ class OpenTitle:
     @property
     def stale(self) -> bool:
         """True once a run has made another result of the title, which has other tracks."""
-        return self.desk.reviewed.result != self._tracks["result"]
+        return bool(self.desk.reviewed.result != self._tracks["result"])
 
     @property
     def nbytes(self) -> int:
@@ -103,7 +102,7 @@ class OpenTitle:
     def decide(self, decision: Decision) -> Json:
         """Make an edit; returns it and who is who then."""
         edit = decision.make(self.desk)
-        self._unsettled = True
+        self._unsettled_since = time.monotonic()
         if not self.stale:
             self._see()
         return {"edit": edit.edit_id, "state": self.state()}
@@ -114,7 +113,7 @@ class OpenTitle:
 
     def suggestions(self, limit: int) -> list[Json]:
         """What to ask next."""
-        cast = cast_of(self._people, self._facts, self._replayed, *self._cut)
+        cast = cast_of(self._people, self._facts, self.desk.reviewed, *self._cut)
         return [suggestion_json(each, self._people) for each in rank_suggestions(cast, limit)]
 
     def nearest(self, rows: list[int]) -> list[str]:
@@ -125,7 +124,7 @@ class OpenTitle:
         """
         if not rows or min(rows) < 0 or max(rows) >= len(self._facts.ids):
             raise UsageError("name tracks of this title")
-        cast = cast_of(self._people, self._facts, self._replayed, *self._cut)
+        cast = cast_of(self._people, self._facts, self.desk.reviewed, *self._cut)
         return [self._people.ids[row] for row in nearest_people(cast, rows)]
 
     def summary(self) -> Json:
@@ -149,20 +148,23 @@ class OpenTitle:
         seconds, boxes = self.desk.reviewed.index.seen(self._facts.ids[row])
         return Appearance(video["uri"], start, end, seconds, boxes)
 
-    def settle(self) -> None:
+    def settle(self, quiet_seconds: float = 0.0) -> None:
         """Write the tables after all edits, if this page made any.
+
+        Args:
+            quiet_seconds: Since the last edit; before that, a reviewer would have to wait for it.
 
         Raises:
             StorageError: They cannot be written.
         """
-        if self._unsettled:
+        since = self._unsettled_since
+        if since is not None and time.monotonic() - since >= quiet_seconds:
             self.desk.commit()
-            self._unsettled = False
+            self._unsettled_since = None
 
     def _see(self) -> None:
         """Take over what the desk knows now."""
         reviewed = self.desk.reviewed
-        self._replayed: Reviewed = reviewed.state
         self._people = gather_people(reviewed.state, self._facts)
         self._state = state_json(reviewed, self._people, self._facts, self.desk.who)
         self._changes += 1
@@ -231,6 +233,14 @@ class OpenTitles:
                     self._open.pop(title_id, None)
         self._close_some(title_id)
 
+    def jpeg(self, title_id: str, row: int, number: int) -> bytes | None:
+        """A picture of an open title, at once; None: it is not open, or has no such picture.
+
+        Pictures never change, so this waits for nobody who uses the title.
+        """
+        title = self._open.get(title_id)
+        return title.faces.jpeg(row, number) if title else None
+
     def names(self) -> list[Json]:
         """Ids and names of all titles that have a result, by name."""
         ids = self.storage.names("titles")
@@ -257,21 +267,27 @@ class OpenTitles:
 
     def _quick_summary(self, title_id: str) -> Json | None:
         """By tables that are written already; None where there are none of its present edits."""
-        folder, _ = read_result(title_id, self.storage)
         edits = edit_names(self.storage, title_id)
         if not edits:
+            folder, _ = read_result(title_id, self.storage)
             people = CommittedFolder.open(self.storage, folder).read_table("people.parquet")
             return summary_json(people.to_pylist(), 0, 0)
+        tables = self._tables_after(title_id, edits)
+        if tables is None:
+            return None
+        people = tables.read_table("people.parquet").to_pylist()
+        return summary_json(people, tables.manifest["conflicts"], len(edits))
+
+    def _tables_after(self, title_id: str, edits: list[str]) -> CommittedFolder | None:
+        """The tables of a title after all its edits, where somebody has written them."""
         home = f"titles/{title_id}"
+        latest = self.storage.find_sound_json(f"{home}/latest.json") or {"result": ""}
         for name in self.storage.names(home):
-            if not name.startswith(REVIEWED):
-                continue
-            manifest = self.storage.find_sound_json(f"{home}/{name}/{MANIFEST}")
-            now = {"result": folder.rpartition("/")[2], "edits": edits}
-            if manifest and {key: manifest.get(key) for key in now} == now:
-                tables = CommittedFolder.open(self.storage, f"{home}/{name}")
-                people = tables.read_table("people.parquet").to_pylist()
-                return summary_json(people, manifest["conflicts"], len(edits))
+            if name.startswith(REVIEWED):
+                found = CommittedFolder.find(self.storage, f"{home}/{name}")
+                now = (latest["result"], edits)
+                if found and (found.manifest["result"], found.manifest["edits"]) == now:
+                    return found
         return None
 
     def known_names(self) -> list[str]:
@@ -284,23 +300,35 @@ class OpenTitles:
         files = tuple(edit_names(self.storage, title_id))
         known = self._names.get(title_id)
         if known is None or known[0] != files:
-            edits: list[Edit] = EditLog(self.storage, title_id).read(files)
-            known = (files, frozenset(edit.name for edit in edits if edit.name))
+            known = (files, self._read_names(title_id, files))
             self._names[title_id] = known
         return known[1]
 
-    def settle(self) -> list[str]:
-        """Write the tables of all titles that were edited; returns what could not be written."""
+    def _read_names(self, title_id: str, files: tuple[str, ...]) -> frozenset[str]:
+        tables = self._tables_after(title_id, list(files))
+        if tables is not None:
+            names = tables.read_table("people.parquet", ["name"]).column("name").to_pylist()
+        else:
+            names = [edit.name for edit in EditLog(self.storage, title_id).read(files)]
+        return frozenset(name for name in names if name)
+
+    def settle(self, quiet_seconds: float = 0.0) -> list[str]:
+        """Write the tables of all titles that were edited; returns what could not be written.
+
+        Args:
+            quiet_seconds: Since the last edit of a title.
+        """
         with self._lock:
             titles = list(self._open)
-        return [problem for title_id in titles if (problem := self._settle(title_id))]
+        problems = [self._settle(title_id, quiet_seconds) for title_id in titles]
+        return [problem for problem in problems if problem]
 
-    def _settle(self, title_id: str) -> str:
+    def _settle(self, title_id: str, quiet_seconds: float = 0.0) -> str:
         with self._lock_of(title_id):
             title = self._open.get(title_id)
             try:
                 if title:
-                    title.settle()
+                    title.settle(quiet_seconds)
             except (StorageError, UsageError) as error:
                 return str(error)
         return ""

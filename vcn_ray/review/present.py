@@ -21,7 +21,7 @@ from vcn_ray.io.tables import column_array
 from vcn_ray.records import F32, F64, I64
 from vcn_ray.review.queue import Cast, Suggestion
 from vcn_ray.review.shown_faces import ShownFaces
-from vcn_ray.rows.result_rows import NO_FACE, screen_seconds
+from vcn_ray.rows.result_rows import NO_FACE
 from vcn_ray.run.reviewed import ReviewedTitle
 from vcn_ray.run.stored import StoredTitle
 
@@ -87,8 +87,8 @@ def gather_people(state: Reviewed, facts: TrackFacts) -> People:
     edges = np.searchsorted(row[order], np.arange(len(found) + 1))
     groups = [order[low:high] for low, high in pairwise(edges)]
     names = list(found)
-    seconds = [screen_seconds(facts.span[mine], facts.video[mine]) for mine in groups]
-    ranked = sorted(range(len(names)), key=lambda p: (-round(seconds[p], 6), names[p]))
+    seconds = screen_times(row, facts.span, facts.video)
+    ranked = sorted(range(len(names)), key=lambda p: (-round(float(seconds[p]), 6), names[p]))
     place = np.empty(len(names) + 1, np.int64)
     place[ranked], place[-1] = np.arange(len(names)), -1
     kind = np.where(row >= 0, SOMEBODY, np.where(facts.junk, JUNK, UNKNOWN))
@@ -107,6 +107,32 @@ def gather_people(state: Reviewed, facts: TrackFacts) -> People:
         tuple(groups[p] for p in ranked),
         tuple(state.people.get(names[p], ReviewedPerson(names[p])) for p in ranked),
     )
+
+
+def screen_times(person: I64, span: F64, video: I64) -> F64:
+    """Seconds in which at least one track of each person is seen, as `screen_seconds`.
+
+    Args:
+        person: (k,) row of the person of each track; -1: nobody's.
+        span: (k, 2) start and end of each track, seconds.
+        video: (k,) number of its video.
+
+    Returns:
+        (p,) of all people, by their rows.
+    """
+    mine = np.flatnonzero(person >= 0)
+    mine = mine[np.lexsort((span[mine, 0], video[mine], person[mine]))]
+    who, start, end = person[mine], span[mine, 0], span[mine, 1]
+    first = np.ones(len(mine), np.bool_)  # of its person in its video
+    first[1:] = (np.diff(who) != 0) | (np.diff(video[mine]) != 0)
+    # Ends of one group are lifted over those of all groups before it, so one pass does for all.
+    lift = (np.cumsum(first) - 1) * (float(end.max(initial=0.0)) + 1)
+    reach = np.maximum.accumulate(end + lift) - lift
+    before = np.where(first, -np.inf, np.concatenate([[-np.inf], reach[:-1]])[: len(mine)])
+    seen = np.maximum(0.0, end - np.maximum(start, before))
+    people = int(person.max(initial=-1)) + 1
+    times: F64 = np.bincount(who, weights=seen, minlength=people).astype(np.float64)
+    return times
 
 
 def tracks_json(title: StoredTitle, facts: TrackFacts, faces: ShownFaces) -> Json:
@@ -212,9 +238,14 @@ def describe_edit(edit: Edit) -> str:
 
 
 def cast_of(
-    people: People, facts: TrackFacts, state: Reviewed, cut: float | None, strangers: float | None
+    people: People,
+    facts: TrackFacts,
+    reviewed: ReviewedTitle,
+    cut: float | None,
+    strangers: float | None,
 ) -> Cast:
     """What the queue of suggestions has to know."""
+    state = reviewed.state
     place = {name: row for row, name in enumerate(people.ids)}
     confidence = facts.confidence.copy()
     confidence[[facts.row[track] for track in state.moved_by]] = SURE
@@ -234,10 +265,23 @@ def cast_of(
         locked=np.array([about.locked for about in people.about], np.bool_),
         nobody=np.array([about.nobody for about in people.about], np.bool_),
         apart=frozenset(apart),
+        renamed=_renamed(reviewed, facts),
         embedding=facts.embedding,
         cut=cut,
         strangers=strangers,
     )
+
+
+def _renamed(reviewed: ReviewedTitle, facts: TrackFacts) -> tuple[tuple[int, ...], ...]:
+    """Tracks that an edit names, and that this result takes for a person of another name."""
+    groups = []
+    for conflict in reviewed.state.conflicts:
+        edit = conflict.edit
+        if conflict.problem == "two_names":
+            exact = edit.result == reviewed.result
+            found = (reviewed.index.find(each, edit.encoder, exact) for each in edit.subject)
+            groups.append(tuple(sorted({facts.row[t] for each in found for t in each.tracks})))
+    return tuple(groups)
 
 
 def suggestion_json(suggestion: Suggestion, people: People) -> Json:

@@ -25,6 +25,7 @@ MAX_PEOPLE = 1500  # with the most screen time; a square of distances has to fit
 MIXED = 0.2  # of the people with a track that looks wrong, those that hold another person
 A_FACE = 0.4  # of the tracks of nobody, those that show somebody who can be told
 SAME_NAME = 0.95  # probability that two people of one name are one
+OTHER_NAME = 0.9  # probability that tracks which a reviewer named otherwise are another's
 TOGETHER = 0.1  # factor of the probability that two people in one frame are one
 KNOWN = 0.5  # probability that the reviewer knows a person
 MAX_OUTLIERS = 20  # of a person, in one question
@@ -50,6 +51,7 @@ class Cast:
         locked: (p,) no machine may merge them.
         nobody: (p,) nobody whom the reviewer knows.
         apart: Pairs of rows of people who are not one, the smaller first.
+        renamed: Rows of tracks, one group for each edit that names them other than their person.
         embedding: (k, d) unit vectors; None: not kept.
         cut: Cosine distance up to which two tracks are taken as one person, and
         strangers: that of two people; None: unknown.
@@ -65,6 +67,7 @@ class Cast:
     locked: Mask
     nobody: Mask
     apart: frozenset[tuple[int, int]] = frozenset()
+    renamed: tuple[tuple[int, ...], ...] = ()
     embedding: F32 | None = None
     cut: float | None = None
     strangers: float | None = None
@@ -242,7 +245,14 @@ def _seen_together(cast: Cast, one: I64, other: I64) -> bool:
 def _splits(cast: Cast, likely: _Likelihood) -> Iterator[Suggestion]:
     """Tracks that may belong to somebody else than the person they are in."""
     length = cast.span[:, 1] - cast.span[:, 0]
-    for person, tracks in enumerate(_tracks_of(cast)):
+    people = _tracks_of(cast)
+    for group in cast.renamed:
+        rows = tuple(row for row in group if cast.person[row] >= 0 and cast.confidence[row] < 1)
+        owners = {int(cast.person[row]) for row in rows}
+        if len(owners) == 1 and len(rows) < len(people[min(owners)]):
+            seconds = float(length[list(rows)].sum())
+            yield Suggestion("split", min(owners), -1, rows, OTHER_NAME, seconds)
+    for person, tracks in enumerate(people):
         if cast.nobody[person] or len(tracks) < 2:
             continue
         doubtful = _outliers(cast, tracks, likely)

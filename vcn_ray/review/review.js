@@ -448,7 +448,7 @@
       case "merge": return each.twin
         ? [`Two people are called ${one}. Are they one?`, "Same person", "Two people"]
         : [`Is ${one} the same person as ${other}?`, "Same person", "Two people"];
-      case "split": return [`Do ${tracks} belong to somebody else than ${one}?`, "Somebody else", `All are ${one}`];
+      case "split": return [`${each.tracks.length === 1 ? "Does" : "Do"} ${tracks} belong to somebody else than ${one}?`, "Somebody else", `All are ${one}`];
       case "name": return [`Who is ${one}?`, "Name", "Nobody I know"];
       default: return other
         ? [`Is this ${other}?`, `Yes, ${other}`, "No, nobody I know"]
@@ -589,18 +589,23 @@
   $("choose-list").addEventListener("click", (event) => { const at = choices.at(event); if (at >= 0) takeChoice(at); });
 
   const choosePerson = trying(async (heading, rows, withNew, take_) => {
-    const near = rows.length ? await send(`${home()}/near?tracks=${rows.slice(0, 200).join()}`) : [];
-    const rest = state.people.map((person) => person.id).filter((id) => id !== entry && !near.includes(id));
-    const items = [...(withNew ? [NEW] : []), ...near.filter((id) => id !== entry), ...rest];
-    choose(heading, {
+    const others = state.people.map((person) => person.id).filter((id) => id !== entry);
+    const first = withNew ? [NEW] : [];
+    const choice = {
       find: "Find a person",
-      items, key: (id) => id, pick: take_, label: (id) => (id === NEW ? "new person" : `${called(id)} ${id}`),
+      items: [...first, ...others],
+      key: (id) => id, pick: take_, label: (id) => (id === NEW ? "new person" : `${called(id)} ${id}`),
       draw: (id, element) => {
         if (id !== NEW) { drawPerson(id, element); return; }
         element.className = "row";
         element.replaceChildren(make("span", { className: "none", textContent: "+" }), make("strong", { textContent: "A new person" }));
       },
-    });
+    };
+    choose(heading, choice); // at once, so that what is typed reaches it
+    const near = (await send(`${home()}/near?tracks=${rows.slice(0, 200).join()}`)).filter((id) => id !== entry);
+    if (choosing !== choice || !$("choose").open) return;
+    choice.items = [...first, ...near, ...others.filter((id) => !near.includes(id))];
+    if (choices.active === 0) showChoices();
   });
 
   const summaries = new Map();

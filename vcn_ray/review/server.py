@@ -44,7 +44,8 @@ log = logging.getLogger(__name__)
 LOOPBACK = "127.0.0.1"
 MAX_BODY = 8 << 20  # bytes; a decision may name many tracks
 MAX_ASKED = 50  # suggestions
-SETTLE_SECONDS = 20.0  # between two looks whether tables have to be written
+QUIET_SECONDS = 15.0  # without an edit, until the tables after all edits are written
+CHECK_SECONDS = 5.0  # from one check for that to the next
 FILES = {"": ("review.html", "text/html"), "review.css": ("review.css", "text/css")}
 FILES |= {"review.js": ("review.js", "text/javascript")}
 FILES |= {"review.svg": ("review.svg", "image/svg+xml")}
@@ -170,17 +171,17 @@ async def _settling(app: web.Application) -> Any:
 
     async def forever() -> None:
         while True:
-            await asyncio.sleep(SETTLE_SECONDS)
-            await settle()
+            await asyncio.sleep(CHECK_SECONDS)
+            await settle(QUIET_SECONDS)
 
-    async def settle() -> None:
-        for problem in await asyncio.to_thread(app[TITLES].settle):
+    async def settle(quiet_seconds: float) -> None:
+        for problem in await asyncio.to_thread(app[TITLES].settle, quiet_seconds):
             log.warning("edits are kept, but their tables cannot be written: %s", problem)
 
     task = asyncio.create_task(forever())
     yield
     task.cancel()
-    await settle()
+    await settle(0.0)
 
 
 async def _using(request: web.Request, act: Callable[[OpenTitle], T]) -> T:
@@ -242,7 +243,9 @@ async def _history(request: web.Request) -> web.Response:
 
 async def _face(request: web.Request) -> web.Response:
     row, number = (int(request.match_info[name]) for name in ("row", "number"))
-    data = await _using(request, lambda title: title.faces.jpeg(row, number))
+    data = request.app[TITLES].jpeg(request.match_info["title"], row, number)
+    if data is None:
+        data = await _using(request, lambda title: title.faces.jpeg(row, number))
     if data is None:
         return _error(404, "this track has no such picture")
     headers = {"Cache-Control": FACES_KEPT}

@@ -17,16 +17,30 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vcn_ray.api import IndexedCatalog, VerifiedOutput, doctor, index, run_title, verify
+    from vcn_ray.api import (
+        IndexedCatalog,
+        VerifiedOutput,
+        doctor,
+        erase,
+        index,
+        prune,
+        run_title,
+        verify,
+    )
     from vcn_ray.health.finding import Finding
     from vcn_ray.results import Appearance, Person, Results, Title, Track, open_results
     from vcn_ray.steps import People
+    from vcn_ray.upkeep.doors import ErasedPersons, PrunedOutput
 
 _HOMES = {
     "index": "vcn_ray.api",
     "doctor": "vcn_ray.api",
     "run_title": "vcn_ray.api",
     "verify": "vcn_ray.api",
+    "prune": "vcn_ray.api",
+    "erase": "vcn_ray.api",
+    "PrunedOutput": "vcn_ray.upkeep.doors",
+    "ErasedPersons": "vcn_ray.upkeep.doors",
     "VerifiedOutput": "vcn_ray.api",
     "IndexedCatalog": "vcn_ray.api",
     "open_results": "vcn_ray.results",
@@ -41,17 +55,21 @@ _HOMES = {
 
 __all__ = [
     "Appearance",
+    "ErasedPersons",
     "Finding",
     "IndexedCatalog",
     "People",
     "Person",
+    "PrunedOutput",
     "Results",
     "Title",
     "Track",
     "VerifiedOutput",
     "doctor",
+    "erase",
     "index",
     "open_results",
+    "prune",
     "run_title",
     "verify",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from vcn_ray.config import RunConfig
@@ -14,6 +14,7 @@ from vcn_ray.records import Segment, VideoInfo
 from vcn_ray.redact import one_line, redact
 from vcn_ray.run.failures import Failure
 from vcn_ray.run.sources import PlanCache, probe_video
+from vcn_ray.run.tombstones import ErasedVideos
 from vcn_ray.steps import ADAPT, CLUSTER, DETECT, TRACK
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class SegmentJob:
     end_seconds: float
     etag: str = ""  # of the object that was planned; empty for a local file
     size: int | None = None  # bytes of that object; None for a local file
+    erased: tuple[str, ...] = ()  # hashes of the video's tombstones
 
     @property
     def segment(self) -> Segment:
@@ -54,6 +56,7 @@ class VideoPlan:
     track_folder: str
     etag: str = ""  # of the object that was planned; empty for a local file
     size: int | None = None  # bytes of that object; None for a local file
+    erased: tuple[str, ...] = ()  # hashes of its tombstones
 
     @property
     def identity(self) -> str:
@@ -74,6 +77,7 @@ class VideoPlan:
                 segment.end_seconds,
                 self.etag,
                 self.size,
+                self.erased,
             )
             for segment in self.segments
         ]
@@ -94,6 +98,11 @@ class TitlePlan:
     def seconds(self) -> float:
         """The length of its videos together."""
         return sum(video.info.duration_seconds for video in self.videos)
+
+    @property
+    def erased(self) -> tuple[str, ...]:
+        """The hashes of the tombstones of its videos."""
+        return tuple(sorted({name for video in self.videos for name in video.erased}))
 
     @property
     def where(self) -> str:
@@ -138,7 +147,11 @@ class PackHashes:
 
 
 def plan_input(
-    config: RunConfig, pack: PackHashes, cache: PlanCache | None, video: CatalogVideo
+    config: RunConfig,
+    pack: PackHashes,
+    cache: PlanCache | None,
+    erased: ErasedVideos | None,
+    video: CatalogVideo,
 ) -> VideoPlan | Failure:
     """Probe one video and plan where its outputs belong.
 
@@ -146,6 +159,7 @@ def plan_input(
         config: Settings of the run.
         pack: Hashes of the pack's two halves.
         cache: Of what videos on S3 hold, so that they are not read again.
+        erased: Videos that have tombstones of erased persons, if any.
         video: An entry of the catalog.
 
     Returns:
@@ -154,7 +168,8 @@ def plan_input(
     if video.problem:
         return Failure(video.uri, "plan", None, "unreadable", f"{video.uri}: {video.problem}")
     try:
-        return _plan_video(video, config, pack, cache)
+        plan = _plan_video(video, config, pack, cache)
+        return replace(plan, erased=erased.of(plan.video_id)) if erased else plan
     except MediaError as error:
         return Failure(video.uri, "plan", None, error.reason, error.message, error.attempts)
     except Exception as error:  # one video must never stop the others

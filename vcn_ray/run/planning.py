@@ -37,6 +37,7 @@ from vcn_ray.run.plan import (
 )
 from vcn_ray.run.sources import PlanCache
 from vcn_ray.run.state import FoundResult, find_result, untracked_videos
+from vcn_ray.run.tombstones import ErasedVideos
 from vcn_ray.steps import CLUSTER, DETECT
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,11 @@ def sample_titles(titles: list[TitleInputs], fraction: float, seed: int) -> list
 
 
 def plan_titles(
-    titles: list[TitleInputs], config: RunConfig, pack: PackHashes, cache: PlanCache | None = None
+    titles: list[TitleInputs],
+    config: RunConfig,
+    pack: PackHashes,
+    cache: PlanCache | None = None,
+    erased: ErasedVideos | None = None,
 ) -> Iterator[PlannedTitle]:
     """Probe the videos of all titles and say where their outputs belong.
 
@@ -84,6 +89,7 @@ def plan_titles(
         config: Settings of the run.
         pack: Hashes of the pack's two halves.
         cache: Remembers the content of videos on S3, so that they are not read again.
+        erased: Videos that have tombstones of erased persons.
 
     Yields:
         Each title as soon as its videos, and those of all titles before it, are probed; a video
@@ -92,7 +98,7 @@ def plan_titles(
     known: set[str] = set()
     with decoders_kept(THREADS):
         videos = (video for group in titles for video in group.videos)
-        probed = map_in_order(partial(plan_input, config, pack, cache), videos, THREADS)
+        probed = map_in_order(partial(plan_input, config, pack, cache, erased), videos, THREADS)
         for group in titles:
             members = list(itertools.islice(probed, len(group.videos)))
             planned = plan_title(group, members, config, pack)
@@ -137,7 +143,7 @@ def _look_up(storage: Storage, planned: PlannedTitle) -> LookedUp:
         step = DETECT.name
         untracked = untracked_videos(title, inspector)
         jobs = tuple(job for video in untracked for job in inspector.open_jobs(video))
-        inspector.manifest(title.adapt_folder)  # so that a damaged one is done again
+        inspector.usable(title.adapt_folder, title.erased)  # or it is done again
         return LookedUp(planned, jobs=jobs, damage=tuple(map(str, inspector.damage.values())))
     except Exception as error:  # one damaged title must not stop the others
         log.debug("%s cannot be looked up", title.title_id, exc_info=True)

@@ -82,6 +82,14 @@ WARNINGS = {
         "Some faces appear twice in one frame",
         "tracks in one frame look like one face, as in a mirror",
     ),
+    "erased": WarningText(
+        "A person was erased",
+        "a person was removed on request; all others are as they were before",
+    ),
+    "retention": WarningText(
+        "Pictures or embeddings were removed",
+        "they were kept only for a limited time",
+    ),
 }
 """Warning code -> its meaning."""
 

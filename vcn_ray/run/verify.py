@@ -21,6 +21,14 @@ from vcn_ray.run.parallel import map_in_order
 from vcn_ray.run.planning import THREADS
 from vcn_ray.run.record import RECORD
 from vcn_ray.run.summary import ORIGIN
+from vcn_ray.run.tombstones import (
+    ERASURES,
+    HONOURED,
+    MARKERS,
+    open_erasures,
+    tombstone_folder,
+    tombstone_hashes,
+)
 
 LATEST = "latest.json"
 PAGES = "pages.json"
@@ -118,7 +126,23 @@ def _check_tops(storage: Storage) -> Checked:
     inspector = Inspector(storage, mend=False)
     for top in FOLDERS:
         _note_file(top, inspector, storage)
-    return Checked(0, tuple(inspector.damage.values()))
+    for folder in (MARKERS, ERASURES):
+        _check_json(folder, inspector, storage)
+    for path in open_erasures(storage):
+        why = f"an erasure is not finished: run vcn erase {storage.uri} --resume"
+        inspector.note(storage.damaged(path, why))
+    return Checked(inspector.files, tuple(inspector.damage.values()))
+
+
+def _check_json(folder: str, inspector: Inspector, storage: Storage) -> None:
+    """Read every JSON file of a folder without a manifest."""
+    for name in storage.names(folder):
+        if name.endswith(".json"):
+            inspector.files += 1
+            try:
+                storage.find_json(f"{folder}/{name}")
+            except DamagedError as error:
+                inspector.note(error)
 
 
 def _note_file(folder: str, inspector: Inspector, storage: Storage) -> None:
@@ -157,7 +181,7 @@ def _check_title(storage: Storage, title_id: str) -> Checked:
         if manifest is None and name == pointer and storage.names(f"{folder}/{name}"):
             _note_missing(f"{folder}/{name}", inspector, storage)
         if name.startswith("cluster-"):
-            origins += _origins(title_id, name, name == pointer, manifest, storage)
+            origins += read_origins(title_id, name, name == pointer, manifest, storage)
     if pointer and pointer not in names:
         _note_missing(f"{folder}/{pointer}", inspector, storage)
     if committed and LATEST not in names:
@@ -184,7 +208,7 @@ def _note_missing(folder: str, inspector: Inspector, storage: Storage) -> None:
         inspector.note(storage.damaged(path, "it is missing"))
 
 
-def _origins(
+def read_origins(
     title_id: str, name: str, latest: bool, manifest: dict[str, Any] | None, storage: Storage
 ) -> Iterator[Origin]:
     """What a result was made of, by its manifest or else its summary; nothing if both are lost."""
@@ -216,6 +240,9 @@ def _origins(
 def _check_video(storage: Storage, wanted: dict[str, set[str]], video_id: str) -> Checked:
     inspector, home = Inspector(storage, mend=False, deep=True), f"videos/{video_id}"
     names = _names(home, inspector, storage)
+    erased = tombstone_hashes(video_id, storage) if HONOURED in names else ()
+    if erased:
+        _check_json(tombstone_folder(video_id), inspector, storage)
     for name in names:
         if name.startswith("plan-"):
             inspector.files += 1
@@ -224,7 +251,7 @@ def _check_video(storage: Storage, wanted: dict[str, set[str]], video_id: str) -
             except DamagedError as error:
                 inspector.note(error)
         elif name.startswith(("detect-", "track-")):
-            _check_folder(f"{home}/{name}", inspector, storage)
+            _check_folder(f"{home}/{name}", inspector, storage, erased)
     for folder in sorted(wanted.get(video_id, ())):
         # Detections may be deleted once they are tracked, but then all of a folder.
         if "/track-" in folder or posixpath.basename(folder) in names:
@@ -232,16 +259,20 @@ def _check_video(storage: Storage, wanted: dict[str, set[str]], video_id: str) -
     return Checked(inspector.files, tuple(inspector.damage.values()))
 
 
-def _check_folder(folder: str, inspector: Inspector, storage: Storage) -> None:
+def _check_folder(
+    folder: str, inspector: Inspector, storage: Storage, erased: tuple[str, ...]
+) -> None:
     """Compare a folder of a video; of one that is not finished, or damaged, the segments too."""
     entries = storage.entries(folder)
-    if MANIFEST in entries and inspector.manifest(folder) is not None:
+    manifest = inspector.manifest(folder) if MANIFEST in entries else None
+    if manifest is not None:
+        inspector.is_honoured(folder, manifest, erased)
         return
     if not entries:
         _note_file(folder, inspector, storage)
     for name in sorted(entries):
         if name.startswith("seg-") and name.endswith(".json"):
-            inspector.marks(folder, name, entries)
+            inspector.marks(folder, name, entries, erased)
 
 
 def _check_run(storage: Storage, run_id: str) -> Checked:

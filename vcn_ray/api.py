@@ -393,6 +393,7 @@ def erase(  # noqa: PLR0913 - a request in words
     name: str | Sequence[str] = (),
     resume: bool = False,
     dry_run: bool = False,
+    pack: str | None = None,
     config: RunConfig | PathLike | None = None,
 ) -> ErasedPersons:
     """Remove persons from everything in an output, and leave tombstones so that none comes back.
@@ -405,6 +406,8 @@ def erase(  # noqa: PLR0913 - a request in words
         name: Texts to search for at the end, as the person's name; they are not stored.
         resume: Finish erasures that were interrupted, instead of naming a person.
         dry_run: Only say what would be rewritten and removed.
+        pack: Face models that the titles were indexed with, which find short appearances; None:
+            what the results name.
         config: How S3 is reached; or a TOML file.
 
     Raises:
@@ -413,9 +416,17 @@ def erase(  # noqa: PLR0913 - a request in words
     """
     persons = [person] if isinstance(person, str) else list(person)
     names = [name] if isinstance(name, str) else list(name)
-    request = EraseRequest(persons=persons, by=by, reason=reason, names=names, resume=resume)
-    storage = Storage.open(os.fspath(output), _loaded(config).s3)
-    return erase_persons(storage, request, dry_run)
+    config = _loaded(config)
+    request = EraseRequest(
+        persons=persons,
+        by=by,
+        reason=reason,
+        names=names,
+        resume=resume,
+        pack=pack,
+        config=config,
+    )
+    return erase_persons(Storage.open(os.fspath(output), config.s3), request, dry_run)
 
 
 def _look_at_all(storage: Storage, display: Display, quiet: bool = False) -> Verified:

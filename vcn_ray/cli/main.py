@@ -232,6 +232,9 @@ def _erase(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", action="store_true", help="finish an erasure that was interrupted"
     )
+    parser.add_argument(
+        "--pack", help="face models that it was indexed with (default: what the result names)"
+    )
     _add_dry_run(parser)
     _add_config(parser)
 

@@ -41,6 +41,7 @@ def erase(options: argparse.Namespace) -> int:
         name=options.name,
         resume=options.resume,
         dry_run=options.dry_run,
+        pack=options.pack,
         config=given_settings(options),
     )
     if done.dry_run:

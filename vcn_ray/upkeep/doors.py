@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
+from vcn_ray.config import RunConfig
 from vcn_ray.errors import UsageError
 from vcn_ray.io.storage import MANIFEST, Storage
 from vcn_ray.run.tombstones import ERASURES, OPEN, check_no_open_erasure
 from vcn_ray.upkeep.erase import Receipt, erase
-from vcn_ray.upkeep.erase_plan import Wanted, find_person, plan_erasure
+from vcn_ray.upkeep.erase_plan import Asked, Wanted, find_person, plan_erasure
+from vcn_ray.upkeep.likeness import find_encoder
 from vcn_ray.upkeep.order import Order, stored_orders
 from vcn_ray.upkeep.prune import find_garbage, remove_garbage
 
@@ -71,6 +74,8 @@ class EraseRequest:
         reason: Why.
         names: Texts to search for at the end; they are not stored.
         resume: Finish erasures that were interrupted; then nobody is named.
+        pack: Face models that the titles were indexed with; None: what the results name.
+        config: Where packs are found.
     """
 
     persons: Sequence[str] = ()
@@ -78,6 +83,8 @@ class EraseRequest:
     reason: str = ""
     names: Sequence[str] = ()
     resume: bool = False
+    pack: str | None = None
+    config: RunConfig = field(default_factory=RunConfig)
 
 
 @dataclass(frozen=True)
@@ -156,7 +163,8 @@ def _orders_for(
         names = ", ".join(f"{each.title_id}:{each.person_id}" for each in left)
         remarks.append(f"not begun, since another erasure had to be finished: {names}")
     elif left:
-        yield plan_erasure(storage, left, request.by, request.reason)
+        asked = Asked(left, request.by, request.reason)
+        yield plan_erasure(storage, asked, partial(find_encoder, request.config, request.pack))
 
 
 def _receipts(storage: Storage) -> dict[str, set[tuple[str, ...]]]:

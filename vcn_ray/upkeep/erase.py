@@ -26,7 +26,6 @@ from vcn_ray.run.rewrite import BEFORE, manifest_before
 from vcn_ray.run.tombstones import MARKERS, tombstone_folder
 from vcn_ray.run.verify import LATEST, PAGES
 from vcn_ray.upkeep.edits import Anchor, scrub_log
-from vcn_ray.upkeep.erase_plan import MIN_OVERLAP
 from vcn_ray.upkeep.files import files_below, files_in, remove_files, remove_folder
 from vcn_ray.upkeep.holdings import EDITS, read_holding
 from vcn_ray.upkeep.order import Order, order_as_json
@@ -37,6 +36,7 @@ from vcn_ray.upkeep.rewriting import (
     rewrite_tracks,
 )
 from vcn_ray.upkeep.search import Traces
+from vcn_ray.upkeep.tracing import MIN_OVERLAP
 
 KEPT_OF_VIDEO = ("plan-", "erased")
 

@@ -15,28 +15,22 @@ import pyarrow.compute as pc
 from vcn_ray.errors import DamagedError, UsageError
 from vcn_ray.io.committed import FILES, CommittedFolder, record_of
 from vcn_ray.io.storage import MANIFEST, Storage
-from vcn_ray.io.tables import column_array, read_boxes
-from vcn_ray.records import Mask
-from vcn_ray.rows.result_rows import CLUSTERED
 from vcn_ray.rows.tombstones import (
-    MARGIN_SECONDS,
     Span,
-    erased_faces,
     span_as_json,
     tombstone_hash,
 )
-from vcn_ray.rows.without import PICTURES, FrameRange, base_id, face_keys, faces_in, overlaps
+from vcn_ray.rows.without import PICTURES, base_id, faces_in
 from vcn_ray.run.rewrite import manifest_before
 from vcn_ray.run.stored import StoredTitle, find_title_id, read_title
 from vcn_ray.run.tombstones import tombstone_hashes
 from vcn_ray.run.verify import PAGES
 from vcn_ray.upkeep.files import files_below
 from vcn_ray.upkeep.holdings import Holding, find_holdings
+from vcn_ray.upkeep.likeness import FindEncoder
 from vcn_ray.upkeep.order import Order, TitleWork, Tombstone, TrackWork
 from vcn_ray.upkeep.search import sha256
-
-MIN_OVERLAP = 0.5
-"""Fraction of the faces of a track of nobody that lie on the person, for it to be theirs."""
+from vcn_ray.upkeep.tracing import TracedTitle, TrackedFaces, is_detections
 
 
 class Wanted(NamedTuple):
@@ -58,40 +52,52 @@ def find_person(text: str, storage: Storage) -> Wanted:
     return Wanted(find_title_id(storage, title), person)
 
 
-def plan_erasure(storage: Storage, wanted: Sequence[Wanted], by: str, reason: str) -> Order:
+class Asked(NamedTuple):
+    """An erasure as it is asked for."""
+
+    wanted: Sequence[Wanted]
+    by: str = ""  # who asks for it
+    reason: str = ""
+
+
+def plan_erasure(storage: Storage, asked: Asked, find_encoder: FindEncoder) -> Order:
     """Find all that an erasure concerns.
 
     Args:
         storage: The output.
-        wanted: Whom to erase.
-        by: Who asks for it; may be empty.
-        reason: Why; may be empty.
+        asked: Whom to erase.
+        find_encoder: Gives the encoder of a title, which finds faces that belong to no track.
 
     Raises:
         UsageError: There is no such person.
         DamagedError: The newest result of a title is damaged.
     """
+    wanted = asked.wanted
     titles = {
         title_id: read_title(title_id, storage)
         for title_id in dict.fromkeys(each.title_id for each in wanted)
     }
     works: dict[str, TrackWork] = {}
     spans: dict[str, list[Span]] = {}
+    remarks: list[str] = []
     for title_id, title in titles.items():
-        _check_people(title, [each.person_id for each in wanted if each.title_id == title_id])
-        for work, seen in _person_tracks(title, wanted):
+        people = [each.person_id for each in wanted if each.title_id == title_id]
+        _check_people(title, people)
+        traced = TracedTitle(title, people, storage, find_encoder)
+        for work, seen in traced.works():
             known = works.get(work.track)
             ranges = tuple(dict.fromkeys((*(known.ranges if known else ()), *work.ranges)))
             works[work.track] = replace(work, ranges=ranges)
             spans.setdefault(work.video_id, []).extend(seen)
+        remarks += traced.remarks
     stones = tuple(_tombstone(video_id, spans[video_id]) for video_id in sorted(spans))
     holdings = list(find_holdings(storage, spans))
     concerned = _Concerned(storage, works, {s.video_id: s.name for s in stones}, titles)
     results = [concerned.result(holding) for holding in holdings]
     return Order(
         persons=tuple(sorted((each.title_id, each.person_id) for each in set(wanted))),
-        by=by,
-        reason=reason,
+        by=asked.by,
+        reason=asked.reason,
         began=datetime.now(UTC).isoformat(timespec="seconds"),
         tombstones=stones,
         tracks=tuple(works.values()),
@@ -101,7 +107,7 @@ def plan_erasure(storage: Storage, wanted: Sequence[Wanted], by: str, reason: st
         pages=storage.exists(PAGES) or storage.exists("index.html"),
         pictures=tuple(_pictures(storage, list(works.values()), spans)),
         before=_files_before(storage, holdings, list(spans)),
-        remarks=tuple(concerned.remarks),
+        remarks=(*remarks, *concerned.remarks),
     )
 
 
@@ -112,63 +118,6 @@ def _check_people(title: StoredTitle, people: Sequence[str]) -> None:
             some = ", ".join(there[:8]) or "nobody"
             name = title.summary["title"]
             raise UsageError(f"{name} has no person {person!r}, only {some}")
-
-
-def _person_tracks(
-    title: StoredTitle, wanted: Sequence[Wanted]
-) -> Iterator[tuple[TrackWork, list[Span]]]:
-    """The work on each video of a title in which a wanted person is seen, and where they are."""
-    people = [each.person_id for each in wanted if each.title_id == title.title_id]
-    mine = pc.is_in(title.tracks.column("person_id"), pa.array(people, pa.string()))
-    keys, splits = title.summary["keys"], title.summary["splits"]
-    for video, track, detect in zip(
-        title.summary["videos"], keys["track"], keys["detect"], strict=True
-    ):
-        here = pc.equal(title.tracks.column("video_id"), video["video_id"])
-        rows = title.tracks.filter(pc.and_(here, mine))
-        if not rows.num_rows:
-            continue
-        ids = set(rows.column("track_id").to_pylist())
-        spans = _spans(title, rows)
-        here_rows = title.tracks.filter(here)
-        if others := _tracks_of_nobody_on(title, here_rows, spans):
-            ids |= others
-            names = pa.array(sorted(others), pa.string())
-            spans += _spans(title, here_rows.filter(pc.is_in(here_rows["track_id"], names)))
-        ranges = tuple(
-            FrameRange(base_id(row["track_id"], splits), row["start_frame"], row["end_frame"])
-            for row in here_rows.to_pylist()
-            if row["track_id"] in ids
-        )
-        yield TrackWork(video["video_id"], track, detect, ranges), spans
-
-
-def _spans(title: StoredTitle, tracks: pa.Table) -> list[Span]:
-    """Where some tracks of a title are seen, with a margin within their shots."""
-    shots = {row["shot_id"]: row for row in title.shots.to_pylist()}
-    spans = []
-    for row in tracks.to_pylist():
-        crops = title.crops.filter(pc.equal(title.crops.column("track_id"), row["track_id"]))
-        seconds, shot = column_array(crops, "seconds").astype(np.float64), shots[row["shot_id"]]
-        order = np.argsort(seconds, kind="stable")
-        spans.append(
-            Span(
-                max(shot["start_seconds"], row["start_seconds"] - MARGIN_SECONDS),
-                min(shot["end_seconds"], row["end_seconds"] + MARGIN_SECONDS),
-                seconds[order],
-                read_boxes(crops)[order],
-            )
-        )
-    return spans
-
-
-def _tracks_of_nobody_on(title: StoredTitle, tracks: pa.Table, spans: list[Span]) -> set[str]:
-    """Tracks of nobody most of whose faces lie on an erased person, as a second box of a face."""
-    nobody = tracks.filter(pc.not_equal(tracks.column("status"), CLUSTERED))
-    ids = nobody.column("track_id")
-    crops = title.crops.filter(pc.is_in(title.crops.column("track_id"), ids.combine_chunks()))
-    matched = erased_faces(spans, column_array(crops, "seconds"), read_boxes(crops))
-    return overlaps(crops.column("track_id").to_pylist(), matched, MIN_OVERLAP)
 
 
 def _tombstone(video_id: str, spans: list[Span]) -> Tombstone:
@@ -289,42 +238,6 @@ def _pictures(
                 gone = faces.erased(table, spans[mine[0].video_id])
                 found |= dict.fromkeys(_hashes(table.filter(pa.array(gone))))
     yield from sorted(found)
-
-
-def is_detections(name: str) -> bool:
-    """True for the file of a segment's faces."""
-    return name.startswith("seg-") and name.endswith(".parquet")
-
-
-class TrackedFaces(NamedTuple):
-    """Faces of a video's tracks, by time and box."""
-
-    gone: set[tuple[float, ...]]  # those to remove
-    kept: set[tuple[float, ...]]  # of other tracks
-
-    @classmethod
-    def read(cls, works: Sequence[TrackWork], storage: Storage) -> TrackedFaces:
-        """Read them from all folders of tracks that were made of the same detections."""
-        gone: set[tuple[float, ...]] = set()
-        kept: set[tuple[float, ...]] = set()
-        for work in works:
-            crops = storage.read_table(f"{work.track}/crops.parquet")
-            inside = faces_in(crops, work.ranges)
-            keys = face_keys(crops)
-            gone.update(key for key, mine in zip(keys, inside, strict=True) if mine)
-            kept.update(key for key, mine in zip(keys, inside, strict=True) if not mine)
-        return cls(gone, kept - gone)
-
-    def erased(self, detections: pa.Table, spans: Sequence[Span]) -> Mask:
-        """The rows (n,) of DETECTIONS that show the erased, but for the faces of other tracks."""
-        keys = face_keys(detections)
-        seen = erased_faces(spans, column_array(detections, "seconds"), read_boxes(detections))
-        gone, kept = (
-            np.array([key in faces for key in keys], np.bool_).reshape(seen.shape)
-            for faces in (self.gone, self.kept)
-        )
-        result: Mask = (seen & ~kept) | gone
-        return result
 
 
 def _hashes(table: pa.Table) -> Iterator[str]:

@@ -26,6 +26,7 @@ class TrackWork:
     track: str  # folder, below the output
     detect: str
     ranges: tuple[FrameRange, ...]
+    loose: bool = False  # remove every face without a track: nobody could compare them
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,8 @@ from vcn_ray.run.rewrite import Amend, manifest_before, rewrite_folder
 from vcn_ray.run.summary import count_tracks, explain_warning
 from vcn_ray.run.tombstones import HONOURED, honoured
 from vcn_ray.schema import CROPS
-from vcn_ray.upkeep.erase_plan import TrackedFaces, is_detections
 from vcn_ray.upkeep.order import TitleWork, TrackWork
+from vcn_ray.upkeep.tracing import TrackedFaces, is_detections
 
 ERASED = "erased"  # code of the warning of a result
 

@@ -8,6 +8,8 @@
 Keys of folders do not depend on tombstones, so that what an erasure has rewritten counts as done.
 Instead, the manifest of each folder of such a video, and of its titles, names the tombstones that
 it was made with. A folder whose manifest lacks one, as in a copy from before, does not count.
+
+A copy of a video with another name has another id with the same hash, and the same tombstones.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vcn_ray.errors import UsageError
+from vcn_ray.io.identity import hash_part
 from vcn_ray.io.storage import Storage
 from vcn_ray.rows.tombstones import Span, span_from_json
 
@@ -54,6 +57,11 @@ class ErasedVideos:
     storage: Storage
     videos: frozenset[str]
     _known: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _copies: dict[str, list[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for video_id in sorted(self.videos):
+            self._copies.setdefault(hash_part(video_id), []).append(video_id)
 
     @classmethod
     def read(cls, storage: Storage) -> ErasedVideos:
@@ -68,15 +76,15 @@ class ErasedVideos:
             StorageError: They cannot be listed.
             DamagedError: There are none, though there should be.
         """
-        if video_id not in self.videos:
-            return ()
-        if video_id not in self._known:
-            hashes = tombstone_hashes(video_id, self.storage)
-            if not hashes:
-                why = "a person was erased from this video, and the tombstone is missing"
-                raise self.storage.damaged(tombstone_folder(video_id), why)
-            self._known[video_id] = hashes
-        return self._known[video_id]
+        found: set[str] = set()
+        for copy in self._copies.get(hash_part(video_id), ()):
+            if copy not in self._known:
+                self._known[copy] = tombstone_hashes(copy, self.storage)
+                if not self._known[copy]:
+                    why = "a person was erased from this video, and the tombstone is missing"
+                    raise self.storage.damaged(tombstone_folder(copy), why)
+            found.update(self._known[copy])
+        return tuple(sorted(found))
 
 
 def read_spans(video_id: str, hashes: Iterable[str], storage: Storage) -> list[Span]:
@@ -88,8 +96,21 @@ def read_spans(video_id: str, hashes: Iterable[str], storage: Storage) -> list[S
     return [
         span_from_json(span)
         for name in hashes
-        for span in storage.read_json(f"{tombstone_folder(video_id)}/{name}{SUFFIX}")["spans"]
+        for span in _read_tombstone(video_id, f"{name}{SUFFIX}", storage)["spans"]
     ]
+
+
+def _read_tombstone(video_id: str, name: str, storage: Storage) -> dict[str, Any]:
+    """A tombstone of a video, which may lie with a copy of it."""
+    path = f"{tombstone_folder(video_id)}/{name}"
+    found = storage.find_json(path)
+    if found is None:
+        for other in ErasedVideos.read(storage).videos:
+            if found is None and hash_part(other) == hash_part(video_id):
+                found = storage.find_json(f"{tombstone_folder(other)}/{name}")
+    if found is None:
+        raise storage.damaged(path, "it is missing")
+    return found
 
 
 def honours(manifest: dict[str, Any], erased: Iterable[str]) -> bool:

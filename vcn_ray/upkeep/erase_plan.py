@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from vcn_ray.errors import DamagedError, UsageError
 from vcn_ray.io.committed import FILES, CommittedFolder, record_of
+from vcn_ray.io.identity import hash_part
 from vcn_ray.io.storage import MANIFEST, Storage
 from vcn_ray.rows.tombstones import (
     Span,
@@ -90,6 +91,7 @@ def plan_erasure(storage: Storage, asked: Asked, find_encoder: FindEncoder) -> O
             works[work.track] = replace(work, ranges=ranges)
             spans.setdefault(work.video_id, []).extend(seen)
         remarks += traced.remarks
+    _add_copies(storage, works, spans)
     stones = tuple(_tombstone(video_id, spans[video_id]) for video_id in sorted(spans))
     holdings = list(find_holdings(storage, spans))
     concerned = _Concerned(storage, works, {s.video_id: s.name for s in stones}, titles)
@@ -109,6 +111,26 @@ def plan_erasure(storage: Storage, asked: Asked, find_encoder: FindEncoder) -> O
         before=_files_before(storage, holdings, list(spans)),
         remarks=(*remarks, *concerned.remarks),
     )
+
+
+def _add_copies(
+    storage: Storage, works: dict[str, TrackWork], spans: dict[str, list[Span]]
+) -> None:
+    """Do the same with the folders of copies of the videos, which have other names."""
+    originals = {hash_part(video_id): video_id for video_id in spans}
+    for copy in storage.names("videos"):
+        video_id = originals.get(hash_part(copy), copy)
+        if video_id == copy:
+            continue
+        spans[copy] = spans[video_id]
+        for work in [work for work in works.values() if work.video_id == video_id]:
+            track, detect = (
+                f"videos/{copy}/{posixpath.basename(folder)}"
+                for folder in (work.track, work.detect)
+            )
+            if storage.is_committed(track):
+                same = replace(work, video_id=copy, track=track, detect=detect)
+                works.setdefault(track, same)
 
 
 def _check_people(title: StoredTitle, people: Sequence[str]) -> None:

@@ -43,6 +43,10 @@ KINDS = {
 """Kinds of what is removed, in this order: results go before what they are made of."""
 
 
+BEGUN = "pruning.json"
+"""Lists the folders that are being removed."""
+
+
 class Garbage(NamedTuple):
     """A folder or some files that nothing needs."""
 
@@ -99,11 +103,12 @@ def find_garbage(storage: Storage, now: float | None = None) -> Prunable:
         StorageError: Something cannot be read at the moment.
     """
     now, found = time.time() if now is None else now, Prunable()
+    begun = _Begun.read(storage)
     needed: set[str] = set()
     older: set[str] = set()
     kept_videos: set[str] | None = set()
     for needs, newest in map_in_order(
-        partial(_judge_title, storage, now), storage.names("titles"), THREADS
+        partial(_judge_title, storage, now, begun), storage.names("titles"), THREADS
     ):
         needed |= needs.needed
         older |= needs.older
@@ -112,7 +117,7 @@ def find_garbage(storage: Storage, now: float | None = None) -> Prunable:
         found.remarks += needs.remarks
         found.garbage += needs.garbage
         found.newest += newest
-    uses = _Uses(needed, older - needed, kept_videos)
+    uses = _Uses(needed, older - needed, kept_videos, begun)
     for garbage in map_in_order(
         partial(_judge_video, storage, now, uses), storage.names("videos"), THREADS
     ):
@@ -126,20 +131,49 @@ def find_garbage(storage: Storage, now: float | None = None) -> Prunable:
 
 def remove_garbage(garbage: list[Garbage], storage: Storage) -> None:
     """Remove what was found; after a kill, the rest is found again."""
+    folders = [each.folder for each in garbage if each.folder]
+    if folders:
+        # A folder that is half removed looks like work in flight, and names no others any more.
+        storage.write_json(BEGUN, {"folders": folders})
     for each in garbage:
         if each.folder:
             remove_folder(each.folder, storage)
+            storage.tidy(posixpath.dirname(each.folder))
         else:
             remove_files(each.files, storage)
+    storage.delete(BEGUN)
+
+
+class _Begun(NamedTuple):
+    """What an earlier call began to remove, if it was killed."""
+
+    folders: frozenset[str]
+    changed: float  # time stamp: what was written later is not meant
+
+    @classmethod
+    def read(cls, storage: Storage) -> _Begun:
+        noted = storage.find_sound_json(BEGUN)
+        entry = storage.entries("").get(BEGUN)
+        if noted is None or entry is None:
+            return cls(frozenset(), 0.0)
+        return cls(frozenset(noted["folders"]), entry.changed)
+
+    def holds(self, folder: str, files: tuple[StoredFile, ...]) -> bool:
+        """True where a folder was being removed, and nothing was written there since."""
+        newest = max((file.changed for file in files), default=0.0)
+        return folder in self.folders and newest <= self.changed
 
 
 class _Uses(NamedTuple):
     needed: set[str]
     older: set[str]
     videos: set[str] | None  # of which everything stays; None: of all
+    begun: _Begun
 
 
-def _judge_title(storage: Storage, now: float, title_id: str) -> tuple[TitleNeeds, list[Origin]]:
+def _judge_title(
+    storage: Storage, now: float, begun: _Begun, title_id: str
+) -> tuple[TitleNeeds, list[Origin]]:
     home, needs = f"titles/{title_id}", TitleNeeds()
     names = storage.names(home)
     pointer, problem = _pointer(home, names, storage)
@@ -161,7 +195,8 @@ def _judge_title(storage: Storage, now: float, title_id: str) -> tuple[TitleNeed
         needs.videos = _videos_of(home, origins, storage)
         which = "its videos" if needs.videos is not None else "all videos"
         needs.remarks.append(
-            f"kept all of {home} and of {which}: {problem}; use vcn verify --repair"
+            f"kept all of {home} and of {which}: {problem}; index it again, or use vcn verify "
+            "--repair"
         )
         return needs, []
     for origin in origins:
@@ -171,7 +206,8 @@ def _judge_title(storage: Storage, now: float, title_id: str) -> tuple[TitleNeed
             needs.older |= origin.folders
     needs.older -= needs.needed
     for name in names:
-        needs.garbage += _judge_folder(storage, now, f"{home}/{name}", needs, pointer)
+        uses = _Uses(needs.needed, needs.older, set(), begun)
+        needs.garbage += _judge_folder(storage, now, f"{home}/{name}", uses, pointer)
     needs.garbage += _temporary(files_in(home, storage), now)
     return needs, newest
 
@@ -199,20 +235,20 @@ def _videos_of(home: str, origins: list[Origin], storage: Storage) -> set[str] |
 
 
 def _judge_folder(
-    storage: Storage, now: float, folder: str, needs: TitleNeeds, pointer: str
+    storage: Storage, now: float, folder: str, uses: _Uses, pointer: str
 ) -> Iterator[Garbage]:
     """What of a title's folder nothing needs."""
     kind = posixpath.basename(folder).partition("-")[0]
     if kind not in ("reviewed", "cluster", "adapt"):
         return
     if kind != "reviewed":
-        yield from _judge(storage, now, folder, _Uses(needs.needed, needs.older, set()))
+        yield from _judge(storage, now, folder, uses)
         return
     manifest = _manifest(folder, storage)
     files = tuple(files_below(folder, storage))
     if manifest is not None and manifest.get("result") != pointer:
         yield Garbage(kind, folder, files)
-    elif manifest is None and files and _is_old(files, now):
+    elif manifest is None and files and (_is_old(files, now) or uses.begun.holds(folder, files)):
         yield Garbage("unfinished", folder, files)
 
 
@@ -245,9 +281,9 @@ def _judge(storage: Storage, now: float, folder: str, uses: _Uses) -> Iterator[G
     elif not files:
         return
     elif MANIFEST not in names:
-        if _is_old(files, now):
+        if _is_old(files, now) or uses.begun.holds(folder, files):
             yield Garbage("unfinished", folder, files)
-    elif folder in uses.older or _is_old(files, now):
+    elif folder in uses.older or _is_old(files, now) or uses.begun.holds(folder, files):
         yield Garbage(posixpath.basename(folder).partition("-")[0], folder, files)
 
 

@@ -53,6 +53,7 @@ from vcn_ray.run.planning import (
     skip_finished,
 )
 from vcn_ray.run.record import RunClock, make_record
+from vcn_ray.run.retention import SharedVideos
 from vcn_ray.run.sources import PlanCache
 from vcn_ray.run.status import TitleStatus
 from vcn_ray.run.tombstones import ErasedVideos, check_no_open_erasure
@@ -222,7 +223,7 @@ def _run_catalog(
     if new:
         storage.check_writable()  # before anything is read
     log = RunLog(display, inputs=len(catalog), max_failures=request.max_failures)
-    eraser = FailureEraser(storage)
+    eraser, shared = FailureEraser(storage), SharedVideos(config.retention, storage)
     with display:
         pack = find_pack(config, partial(display.advance, "download"))
         if not pack.commercial_use:
@@ -232,7 +233,8 @@ def _run_catalog(
         titles = plan_titles(groups, config, hashes, cache, erased)
         if request.retry_failed:
             titles = eraser.pass_on(titles)
-        rest = skip_finished(look_up(titles, storage), log)
+        titles = shared.pass_on(titles)
+        rest = skip_finished(look_up(titles, storage, config.retention), log)
         if rest is not None:  # neither networks nor a cluster are started for nothing
             if not new:
                 storage.check_writable()
@@ -246,6 +248,7 @@ def _run_catalog(
             else:
                 _run_on_ray(rest, config, storage, clock.run_id, log)
     outcome = log.outcome()
+    shared.expire(title.title_id for title in outcome.titles)
     record = make_record(clock, catalog, outcome, config, storage.uri)
     recorded = True
     try:
@@ -381,7 +384,8 @@ def prune(
         StorageError: The output cannot be read or written.
     """
     config = _loaded(config)
-    return prune_output(Storage.open(os.fspath(output), config.s3), dry_run)
+    storage = Storage.open(os.fspath(output), config.s3)
+    return prune_output(storage, dry_run, config.retention)
 
 
 def erase(  # noqa: PLR0913 - a request in words

@@ -32,8 +32,8 @@ class Indexed:
 
     def index(self, *more: str) -> Ran:
         """Index the catalog again."""
-        words = ("index", self.catalog, "--output", self.output, "--pack", self.pack, *LOCAL)
-        return vcn(*words, *more)
+        to = ("--output", self.output, "--pack", self.pack)
+        return vcn("index", self.catalog, *to, *LOCAL, *more)
 
 
 class Killed(BaseException):

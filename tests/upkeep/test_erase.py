@@ -203,7 +203,7 @@ def test_older_results_corrections_and_checkpoints_go(indexed: Indexed, film: Pa
     home = f"titles/{title.title_id}"
     mine, other = (tracks_of(title, person)[0] for person in ("p002", "p001"))
     anchor = {"video_id": "x", "boxes": []}
-    edits = {
+    edits: dict[str, dict[str, Any]] = {
         "00000001-0000000000000001.json": {"kind": "name", "name": "Anna Alias", "subject": [mine]},
         "00000002-0000000000000002.json": {"kind": "name", "name": "Berta", "subject": [other]},
         "00000003-0000000000000003.json": {

@@ -126,8 +126,8 @@ def test_corrections_of_older_results_go(used: Indexed) -> None:
     (title,) = [name for name in storage.names("titles") if name.startswith("season-")]
     newest = storage.read_json(f"titles/{title}/latest.json")["result"]
     for name, result in (("1", newest), ("2", "cluster-0123456789ab")):
-        manifest = {"result": result, "files": {}}
-        storage.write_json(f"titles/{title}/reviewed-{name}/manifest.json", manifest)
+        path = f"titles/{title}/reviewed-{name}/manifest.json"
+        storage.write_json(path, {"result": result, "files": {}})
     assert prune_output(storage, dry_run=False).removed["reviewed"]["files"] == 1
     assert storage.names(f"titles/{title}/reviewed-1") == ["manifest.json"]
     assert storage.names(f"titles/{title}/reviewed-2") == []

@@ -118,7 +118,7 @@ def build_view(title: StoredTitle) -> TitleView:
         images=cast.album.images,
         bar_images=_bar_images(timeline, people, cast.album),
         left_out=_left_out(cast, people),
-        notes=build_notes(title.summary),
+        notes=build_notes(title.summary, title.removed),
     )
 
 

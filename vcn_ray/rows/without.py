@@ -6,7 +6,7 @@ be split between two people.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,7 +72,7 @@ def tracks_without(tracks: pa.Table, crops: pa.Table, erased: Mask) -> pa.Table:
     return make_table(sorted(rows, key=_place), VIDEO_TRACKS)
 
 
-def _place(row: dict[str, Any]) -> tuple[int, str]:
+def _place(row: Mapping[str, Any]) -> tuple[int, str]:
     return row["start_frame"], row["track_id"]
 
 

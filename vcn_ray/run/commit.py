@@ -47,6 +47,7 @@ from vcn_ray.run.plan import (
     adapt_folder,
     detect_folder,
 )
+from vcn_ray.run.retention import expire_finished
 from vcn_ray.run.status import TitleStatus, point_to, read_status
 from vcn_ray.run.summary import DECODED_ON, ORIGIN, Manifests, build_summary, is_turned
 from vcn_ray.run.tombstones import honoured, read_spans
@@ -370,6 +371,7 @@ def commit_cluster(
         _check_encoder(title, pack, config)
         work = _write_result(title, pack, config, storage)
     point_to(title, storage)
+    expire_finished(title, config.retention, storage)
     return ClusterDone(read_status(title, storage, reused=False), work)
 
 

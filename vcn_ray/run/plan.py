@@ -93,6 +93,7 @@ class TitlePlan:
     adapt_folder: str  # below the output
     cluster_folder: str
     missing: tuple[str, ...]  # uris that belong to it but cannot be read
+    shared: tuple[str, ...] = ()  # ids of its videos that other titles of the run may hold too
 
     @property
     def seconds(self) -> float:

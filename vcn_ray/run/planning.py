@@ -9,16 +9,17 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from vcn_ray.config import RunConfig
+from vcn_ray.config import RetentionConfig, RunConfig
 from vcn_ray.io.catalog import CatalogVideo
 from vcn_ray.io.decoder import decoders_kept
-from vcn_ray.io.identity import digest
+from vcn_ray.io.identity import digest, slug
 from vcn_ray.io.paths import file_name
 from vcn_ray.io.storage import Storage
 from vcn_ray.run.damage import Inspector
@@ -35,6 +36,7 @@ from vcn_ray.run.plan import (
     plan_input,
     plan_title,
 )
+from vcn_ray.run.retention import expire_finished
 from vcn_ray.run.sources import PlanCache
 from vcn_ray.run.state import FoundResult, find_result, untracked_videos
 from vcn_ray.run.tombstones import ErasedVideos
@@ -96,6 +98,7 @@ def plan_titles(
         that cannot be read is a failure, never an error.
     """
     known: set[str] = set()
+    names = shared_names(titles)
     with decoders_kept(THREADS):
         videos = (video for group in titles for video in group.videos)
         probed = map_in_order(partial(plan_input, config, pack, cache, erased), videos, THREADS)
@@ -103,8 +106,29 @@ def plan_titles(
             members = list(itertools.islice(probed, len(group.videos)))
             planned = plan_title(group, members, config, pack)
             name = planned.title.title_id if planned.title else ""
-            yield replace(planned, again=name in known)
+            yield replace(_with_shared(planned, names), again=name in known)
             known.update([name] if name else [])
+
+
+def shared_names(titles: list[TitleInputs]) -> frozenset[str]:
+    """Names of videos, as ids hold them, that several titles list: these may be one video."""
+    held = Counter(
+        name for title in titles for name in {_id_name(video.uri) for video in title.videos}
+    )
+    return frozenset(name for name, number in held.items() if number > 1)
+
+
+def _id_name(uri: str) -> str:
+    return slug(Path(file_name(uri)).stem)
+
+
+def _with_shared(planned: PlannedTitle, names: frozenset[str]) -> PlannedTitle:
+    """The same title, with the videos that other titles may hold too."""
+    if planned.title is None or not names:
+        return planned
+    videos = planned.title.videos
+    shared = tuple(v.video_id for v in videos if v.video_id.rpartition("-")[0] in names)
+    return replace(planned, title=replace(planned.title, shared=shared))
 
 
 class LookedUp(NamedTuple):
@@ -126,12 +150,21 @@ class LookedUp(NamedTuple):
         return None if done else self.planned.title
 
 
-def look_up(titles: Iterator[PlannedTitle], storage: Storage) -> Iterator[LookedUp]:
-    """Look up the results of titles, or else their missing segments, several titles in parallel."""
-    return map_in_order(partial(_look_up, storage), titles, THREADS)
+def look_up(
+    titles: Iterator[PlannedTitle], storage: Storage, retention: RetentionConfig | None = None
+) -> Iterator[LookedUp]:
+    """Look up the results of titles, or else their missing segments, several titles in parallel.
+
+    Args:
+        titles: The planned titles.
+        storage: The output.
+        retention: What a title that has its result need not keep.
+    """
+    call = partial(_look_up, storage, retention or RetentionConfig())
+    return map_in_order(call, titles, THREADS)
 
 
-def _look_up(storage: Storage, planned: PlannedTitle) -> LookedUp:
+def _look_up(storage: Storage, retention: RetentionConfig, planned: PlannedTitle) -> LookedUp:
     title = planned.title
     if title is None or planned.again:
         return LookedUp(planned)
@@ -139,6 +172,7 @@ def _look_up(storage: Storage, planned: PlannedTitle) -> LookedUp:
     try:
         found = find_result(title, storage, inspector)
         if found is not None:
+            expire_finished(title, retention, storage)
             return LookedUp(planned, found)
         step = DETECT.name
         untracked = untracked_videos(title, inspector)

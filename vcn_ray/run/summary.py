@@ -87,8 +87,8 @@ WARNINGS = {
         "a person was removed on request; all others are as they were before",
     ),
     "retention": WarningText(
-        "Pictures or embeddings were removed",
-        "they were kept only for a limited time",
+        "Pictures of faces were removed",
+        "they were kept only for a limited time; times and people are complete",
     ),
 }
 """Warning code -> its meaning."""

@@ -6,12 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from vcn_ray.config import RunConfig
+from vcn_ray.config import RetentionConfig, RunConfig
 from vcn_ray.errors import UsageError
 from vcn_ray.io.storage import MANIFEST, Storage
+from vcn_ray.report.pages import write_reports
+from vcn_ray.run.retention import LOST, PICTURES
 from vcn_ray.run.tombstones import ERASURES, OPEN, check_no_open_erasure
+from vcn_ray.run.verify import PAGES
 from vcn_ray.upkeep.erase import Receipt, erase
 from vcn_ray.upkeep.erase_plan import Asked, Wanted, find_person, plan_erasure
+from vcn_ray.upkeep.expiry import expire_results
 from vcn_ray.upkeep.likeness import find_encoder
 from vcn_ray.upkeep.order import Order, stored_orders
 from vcn_ray.upkeep.prune import find_garbage, remove_garbage
@@ -26,12 +30,14 @@ class PrunedOutput:
         removed: `files` and `bytes` by kind of what nothing needs.
         remarks: What was kept although nothing names it, and why; and what is no longer possible.
         dry_run: True where nothing was changed.
+        expired: Number of titles of which retention removes something, by what it is.
     """
 
     output: str
     removed: dict[str, dict[str, int]]
     remarks: tuple[str, ...]
     dry_run: bool
+    expired: dict[str, int] = field(default_factory=dict)
 
     @property
     def files(self) -> int:
@@ -44,12 +50,18 @@ class PrunedOutput:
         return sum(each["bytes"] for each in self.removed.values())
 
 
-def prune_output(storage: Storage, dry_run: bool, now: float | None = None) -> PrunedOutput:
-    """Remove what no newest result of any title needs.
+def prune_output(
+    storage: Storage,
+    dry_run: bool,
+    retention: RetentionConfig | None = None,
+    now: float | None = None,
+) -> PrunedOutput:
+    """Remove what no newest result of any title needs, and what need not be kept any longer.
 
     Args:
         storage: The output.
         dry_run: Only say what would be removed.
+        retention: For how long pictures and embeddings are kept; None: for ever.
         now: Time stamp from which ages are counted; None: the present.
 
     Raises:
@@ -61,7 +73,12 @@ def prune_output(storage: Storage, dry_run: bool, now: float | None = None) -> P
     found = find_garbage(storage, now)
     if not dry_run:
         remove_garbage(found.garbage, storage)
-    return PrunedOutput(storage.uri, found.totals(), tuple(found.remarks), dry_run)
+    expired = expire_results(found, retention or RetentionConfig(), storage, dry_run, now)
+    if expired.get(PICTURES) and not dry_run and storage.exists(PAGES):
+        write_reports(storage)  # pages repeat the pictures
+    lines = [f"{what} of {count} titles: {LOST[what]}" for what, count in expired.items()]
+    remarks = (*found.remarks, *lines)
+    return PrunedOutput(storage.uri, found.totals(), remarks, dry_run, expired)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -81,6 +81,7 @@ class Prunable:
     garbage: list[Garbage] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     newest: list[Origin] = field(default_factory=list)
+    videos: set[str] | None = field(default_factory=set)  # that stay as they are; None: all
 
     def totals(self) -> dict[str, dict[str, int]]:
         """Number of files, and bytes, by kind."""
@@ -117,6 +118,7 @@ def find_garbage(storage: Storage, now: float | None = None) -> Prunable:
         found.remarks += needs.remarks
         found.garbage += needs.garbage
         found.newest += newest
+    found.videos = kept_videos
     uses = _Uses(needed, older - needed, kept_videos, begun)
     for garbage in map_in_order(
         partial(_judge_video, storage, now, uses), storage.names("videos"), THREADS

@@ -154,26 +154,24 @@ def _amend_tracks(
 
 
 def rewrite_adapted(work: TitleWork, storage: Storage) -> None:
-    """Remove the erased from the outputs of a title's model, and a model that has seen them."""
+    """Remove the erased from the outputs of a title's model, and the model, which has seen them."""
     manifest = manifest_before(work.adapt, storage)
     if manifest is None:
         return
-    trained, drop = bool(manifest["history"]), set(work.drop)
+    splits = _splits_without(manifest["splits"], set(work.drop))
 
     def change(name: str, data: bytes, files: FileRecords) -> bytes | None:
-        if name == MODEL:
-            return None if trained else data
-        return save_outputs(_outputs_without(load_outputs(data), work, trained))
+        if name == MODEL:  # also where its head alone is new: that is centred on all crops
+            return None
+        return save_outputs(_outputs_without(load_outputs(data), work))
 
-    splits = _splits_without(manifest["splits"], drop)
     rewrite_folder(work.adapt, storage, change, _amended(work.erased, splits=splits))
 
 
-def _outputs_without(outputs: TrackOutputs, work: TitleWork, trained: bool) -> TrackOutputs:
+def _outputs_without(outputs: TrackOutputs, work: TitleWork) -> TrackOutputs:
     if len(outputs) == work.tracks:
         outputs = outputs[np.setdiff1d(np.arange(work.tracks), work.rows)]
-    if trained:  # the centre of all outputs, which no later step reads
-        outputs.centre.fill(0.0)
+    outputs.centre.fill(0.0)  # the mean of all outputs, which no later step reads
     return outputs
 
 
@@ -184,13 +182,11 @@ def _splits_without(splits: Splits, drop: set[str]) -> Splits:
 def rewrite_result(work: TitleWork, storage: Storage) -> None:
     """Remove the erased from the result of a title, whose other folders are rewritten."""
     drop, folder = set(work.drop), work.cluster
-    adapted = manifest_before(work.adapt, storage)
-    trained = adapted is None or bool(adapted["history"])
 
     def change(name: str, data: bytes, files: FileRecords) -> bytes | None:
         path = f"{folder}/{name}"
         if name == MODEL:
-            return None if trained else data
+            return None
         if name == "result.json":
             summary = _summary_without(storage.parse_json(path, data), work, storage)
             return storage.json_bytes(path, summary)

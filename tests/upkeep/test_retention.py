@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 NO_CROPS = ["--set", "retention.crops_days=0"]
 NO_EMBEDDINGS = ["--set", "retention.embeddings_days=0"]
-OTHER = ["--set", "cluster.cut.prior_tracks=40"]  # clusters again
+OTHER = ["--set", "cluster.quality.min_recognisability=0.06"]  # clusters again
 
 
 def pictures_in(storage: Storage) -> int:

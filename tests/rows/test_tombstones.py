@@ -236,7 +236,7 @@ def test_people_are_counted_again_only_where_they_lose_tracks() -> None:
 
     people = make_table(rows, PEOPLE)
     left = people_without(people, tracks, ["a", "c"], ["film-1"], faces_of).to_pylist()
-    assert left == [person("p001", 1, 1.0, 3.0, "b") | {"cover_crop": 30}, rows[2]]
+    assert left == [person("p001", 1, 1.0, 3.0, "b") | {"cover_crop": 32}, rows[2]]
     assert asked == [["b"]]
     assert rows_without(tracks, ["a", "c"], "track_id")["track_id"].to_pylist() == ["b", "d"]
     assert people_without(people, tracks, [], ["film-1"], faces_of).equals(people)

@@ -49,7 +49,7 @@ def test_the_log_keeps_its_order_names_and_undos() -> None:
     ids = [f"{number:016x}" for number in range(5)]
     names = [f"{number:08d}-{ids[number]}.json" for number in range(5)]
     changed = {"kind": "move", "subject": anchors("a", "x1")}
-    edits = dict(
+    edits: dict[str, dict[str, Any]] = dict(
         zip(
             names,
             [

@@ -59,6 +59,8 @@ def test_a_run_that_keeps_no_pictures(indexed: Indexed, original: Indexed, tmp_p
     assert pictures_in(old) > 0
     assert arrays_in(old)
     assert (pictures_in(new), arrays_in(new)) == (0, [])
+    segments = len(list(made.output.glob("videos/*/detect-*/seg-*.parquet")))
+    assert ran.record["work"]["detect"]["steps"] == segments  # the shared film's only once
     assert rows_in(new) == rows_in(old)  # keys too: they do not depend on retention
     assert sorted(new.names("videos")) == sorted(old.names("videos"))
     assert vcn("verify", made.output).code == 0

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from tests.helpers.films import vcn
-from tests.helpers.upkeep import Indexed, Killed, content, dying
+from tests.helpers.upkeep import LOCAL, Indexed, Killed, content, dying
 from vcn_ray.config import RetentionConfig
 from vcn_ray.io.storage import Storage
 from vcn_ray.run.stored import stored_titles
@@ -120,9 +120,11 @@ def test_other_settings_make_again_what_they_need(
     other = indexed.at(Path(shutil.copytree(indexed.output, tmp_path / "other")))
     assert other.index(*OTHER).code == 0
     assert vcn("prune", indexed.output, *kept).code == 0
+    words = ("--output", indexed.output, "--pack", indexed.pack, *LOCAL, *OTHER)
+    assert "by retention" in vcn("plan", indexed.catalog, *words).out
     ran = indexed.index(*OTHER)
     assert ran.code == 0, ran.err
-    assert "by retention" in ran.err
+    assert "by retention, so it is made again" in ran.err
     works = {"detect", "track"} if kept == NO_CROPS else {"adapt"}
     assert works <= set(ran.record["work"])
     assert "cluster" in ran.record["work"]

@@ -26,7 +26,7 @@ def prune(options: argparse.Namespace) -> int:
     say(f"{count(done.files, 'file')}, {done.bytes:,} bytes {verb} in {done.output}")
     say_json(
         {"removed": done.removed, "files": done.files, "bytes": done.bytes}
-        | {"remarks": list(done.remarks), "dry_run": done.dry_run}
+        | {"expired": done.expired, "remarks": list(done.remarks), "dry_run": done.dry_run}
     )
     return 0
 

@@ -57,7 +57,9 @@ def why_unusable(manifest: dict[str, Any], erased: Iterable[str] = ()) -> str:
     if not honours(manifest, erased):
         return "it was made before a person was erased, so it is made again"
     gone = manifest.get(REMOVED)
-    return f"its {' and '.join(sorted(gone))} were removed by retention" if gone else ""
+    if not gone:
+        return ""
+    return f"its {' and '.join(sorted(gone))} were removed by retention, so it is made again"
 
 
 def open_usable(storage: Storage, folder: str) -> CommittedFolder:
@@ -91,12 +93,14 @@ class Inspector:
         deep: Read every file, whatever its time stamp says.
 
     Attributes:
-        damage: What was found damaged, by path below the output.
+        damage: What was found damaged, or can be read by no step, by path below the output.
+        unusable: Why no step can read a folder that is whole, by path of its manifest.
         files: Number of files that were compared.
     """
 
     def __init__(self, storage: Storage, mend: bool, deep: bool = False) -> None:
         self.damage: dict[str, DamagedError] = {}
+        self.unusable: dict[str, str] = {}
         self.files = 0
         self._storage = storage
         self._mend = mend
@@ -126,15 +130,19 @@ class Inspector:
         why = "" if manifest is None else why_unusable(manifest, erased)
         if not why:
             return manifest
-        self.note(self._storage.damaged(f"{folder}/{MANIFEST}", why))
+        self._note_unusable(f"{folder}/{MANIFEST}", why)
         return None
 
     def is_honoured(self, folder: str, manifest: dict[str, Any], erased: Iterable[str]) -> bool:
         """Whether a committed folder was made with some tombstones; otherwise it is noted."""
         if honours(manifest, erased):
             return True
-        self.note(self._storage.damaged(f"{folder}/{MANIFEST}", why_unusable(manifest, erased)))
+        self._note_unusable(f"{folder}/{MANIFEST}", why_unusable(manifest, erased))
         return False
+
+    def _note_unusable(self, path: str, why: str) -> None:
+        self.unusable[path] = why
+        self.note(DamagedError(path, f"{self._storage.locate(path)} cannot be used: {why}"))
 
     def open_jobs(self, video: VideoPlan) -> list[SegmentJob]:
         """The segments of a video that are not committed, or damaged."""
@@ -159,7 +167,7 @@ class Inspector:
             return False
         why = why_unusable(found.manifest, erased)
         if why:
-            self.note(self._storage.damaged(f"{folder}/{name}", why))
+            self._note_unusable(f"{folder}/{name}", why)
         return not why
 
     def _find(self, folder: str, name: str) -> CommittedFolder | None:

@@ -76,6 +76,7 @@ class TitleState:
     finished: bool
     failed_segments: int  # finished segments that could not be read
     damaged: tuple[str, ...] = ()  # files, below the output
+    unusable: tuple[str, ...] = ()  # why what is there cannot be used
 
     @property
     def action(self) -> str:
@@ -91,6 +92,8 @@ class TitleState:
     @property
     def why(self) -> str:
         """Why a run would do that."""
+        if self.unusable:
+            return "; ".join(self.unusable)
         if self.damaged:
             return f"damaged: {', '.join(self.damaged)}"
         if self.failed_segments:
@@ -122,5 +125,6 @@ def read_state(title: TitlePlan, storage: Storage) -> TitleState:
         adapted=adapted,
         finished=finished,
         failed_segments=len(failures or ()),
-        damaged=tuple(inspector.damage),
+        damaged=tuple(path for path in inspector.damage if path not in inspector.unusable),
+        unusable=tuple(dict.fromkeys(inspector.unusable.values())),
     )

@@ -326,7 +326,9 @@ def uncommit_damage(found: Verified, storage: Storage) -> Repair:
     for path in found.damage:
         top, _, rest = path.partition("/")
         folder, name = posixpath.split(path)
-        if not posixpath.splitext(name)[1]:  # a file where a folder belongs: a run renames it
+        if top == MARKERS:  # its name says it all
+            storage.write_json(path, {"video_id": posixpath.splitext(name)[0]})
+        elif not posixpath.splitext(name)[1]:  # a file where a folder belongs: a run renames it
             folders.add(path)
         elif top == "runs":
             _remove_record(folder, name, storage)

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
         IndexedCatalog,
         VerifiedOutput,
         doctor,
+        erase,
         index,
         open_desk,
+        prune,
         run_title,
         verify,
     )
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     )
     from vcn_ray.review.desk import Desk
     from vcn_ray.steps import People
+    from vcn_ray.upkeep.doors import ErasedPersons, PrunedOutput
 
 _HOMES = {
     "index": "vcn_ray.api",
@@ -49,6 +52,10 @@ _HOMES = {
     "run_title": "vcn_ray.api",
     "open_desk": "vcn_ray.api",
     "verify": "vcn_ray.api",
+    "prune": "vcn_ray.api",
+    "erase": "vcn_ray.api",
+    "PrunedOutput": "vcn_ray.upkeep.doors",
+    "ErasedPersons": "vcn_ray.upkeep.doors",
     "VerifiedOutput": "vcn_ray.api",
     "IndexedCatalog": "vcn_ray.api",
     "open_results": "vcn_ray.results",
@@ -70,11 +77,13 @@ _HOMES = {
 __all__ = [
     "Appearance",
     "Desk",
+    "ErasedPersons",
     "Finding",
     "IndexedCatalog",
     "Misfit",
     "People",
     "Person",
+    "PrunedOutput",
     "Results",
     "Reviewed",
     "ReviewedAppearance",
@@ -84,9 +93,11 @@ __all__ = [
     "Track",
     "VerifiedOutput",
     "doctor",
+    "erase",
     "index",
     "open_desk",
     "open_results",
+    "prune",
     "run_title",
     "verify",
 ]

@@ -110,7 +110,9 @@ def test_a_larger_share_holds_a_smaller_one() -> None:
 def test_no_more_is_planned_than_is_taken(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[str] = []
 
-    def look(config: object, pack: object, memory: object, video: CatalogVideo) -> Failure:
+    def look(
+        config: object, pack: object, memory: object, erased: object, video: CatalogVideo
+    ) -> Failure:
         looked.append(video.uri)
         return Failure(video.uri, "plan", None, "missing", "is not there")
 

@@ -130,7 +130,7 @@ def build_view(title: StoredTitle, reviewed: ReviewedTitle | None = None) -> Tit
         result=title.folder.rpartition("/")[2],
         corrections=0 if reviewed is None else reviewed.corrections,
         misfits=[] if reviewed is None else _misfits(reviewed, axis),
-        notes=build_notes(title.summary),
+        notes=build_notes(title.summary, title.removed),
     )
 
 

@@ -127,6 +127,7 @@ def crop(track: str, frame: int, sampled: bool = True) -> dict[str, Any]:
         **box_fields([frame, 0, frame + 10, 10]),
         "score": 0.9,
         "sharpness": 100.0 + frame,
+        "detected": True,
         "frontality": 1.0,
         "image": b"crop" if sampled else None,
         "face": None,

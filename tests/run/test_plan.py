@@ -186,9 +186,9 @@ def test_what_is_wrong_with_the_place_is_not_committed(films: Path, tmp_path: Pa
 
 
 def pack_of(hashes: PackHashes) -> FacePack:
-    """A pack of which only the name and the hashes are asked."""
-    told = {"detector_hash": hashes.detector, "encoder_hash": hashes.encoder}
-    return cast(FacePack, SimpleNamespace(name="mine", **told))
+    """A pack of which only the name and the hashes are asked; its detector never runs."""
+    known = {"detector_hash": hashes.detector, "encoder_hash": hashes.encoder}
+    return cast(FacePack, SimpleNamespace(name="mine", detector=None, **known))
 
 
 def test_work_planned_with_another_pack_is_refused(films: Path, tmp_path: Path) -> None:

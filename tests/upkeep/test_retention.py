@@ -120,8 +120,8 @@ def test_other_settings_make_again_what_they_need(
     other = indexed.at(Path(shutil.copytree(indexed.output, tmp_path / "other")))
     assert other.index(*OTHER).code == 0
     assert vcn("prune", indexed.output, *kept).code == 0
-    words = ("--output", indexed.output, "--pack", indexed.pack, *LOCAL, *OTHER)
-    assert "by retention" in vcn("plan", indexed.catalog, *words).out
+    to = ("--output", indexed.output, "--pack", indexed.pack)
+    assert "by retention" in vcn("plan", indexed.catalog, *to, *LOCAL, *OTHER).out
     ran = indexed.index(*OTHER)
     assert ran.code == 0, ran.err
     assert "by retention, so it is made again" in ran.err

@@ -17,16 +17,45 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vcn_ray.api import IndexedCatalog, VerifiedOutput, doctor, index, run_title, verify
+    from vcn_ray.api import (
+        IndexedCatalog,
+        VerifiedOutput,
+        doctor,
+        erase,
+        index,
+        open_desk,
+        prune,
+        run_title,
+        verify,
+    )
     from vcn_ray.health.finding import Finding
-    from vcn_ray.results import Appearance, Person, Results, Title, Track, open_results
+    from vcn_ray.results import (
+        Appearance,
+        Misfit,
+        Person,
+        Results,
+        Reviewed,
+        ReviewedAppearance,
+        ReviewedPerson,
+        ReviewedTrack,
+        Title,
+        Track,
+        open_results,
+    )
+    from vcn_ray.review.desk import Desk
     from vcn_ray.steps import People
+    from vcn_ray.upkeep.doors import ErasedPersons, PrunedOutput
 
 _HOMES = {
     "index": "vcn_ray.api",
     "doctor": "vcn_ray.api",
     "run_title": "vcn_ray.api",
+    "open_desk": "vcn_ray.api",
     "verify": "vcn_ray.api",
+    "prune": "vcn_ray.api",
+    "erase": "vcn_ray.api",
+    "PrunedOutput": "vcn_ray.upkeep.doors",
+    "ErasedPersons": "vcn_ray.upkeep.doors",
     "VerifiedOutput": "vcn_ray.api",
     "IndexedCatalog": "vcn_ray.api",
     "open_results": "vcn_ray.results",
@@ -35,23 +64,40 @@ _HOMES = {
     "Person": "vcn_ray.results",
     "Appearance": "vcn_ray.results",
     "Track": "vcn_ray.results",
+    "Reviewed": "vcn_ray.results",
+    "ReviewedPerson": "vcn_ray.results",
+    "ReviewedAppearance": "vcn_ray.results",
+    "ReviewedTrack": "vcn_ray.results",
+    "Misfit": "vcn_ray.results",
+    "Desk": "vcn_ray.review.desk",
     "People": "vcn_ray.steps",
     "Finding": "vcn_ray.health.finding",
 }
 
 __all__ = [
     "Appearance",
+    "Desk",
+    "ErasedPersons",
     "Finding",
     "IndexedCatalog",
+    "Misfit",
     "People",
     "Person",
+    "PrunedOutput",
     "Results",
+    "Reviewed",
+    "ReviewedAppearance",
+    "ReviewedPerson",
+    "ReviewedTrack",
     "Title",
     "Track",
     "VerifiedOutput",
     "doctor",
+    "erase",
     "index",
+    "open_desk",
     "open_results",
+    "prune",
     "run_title",
     "verify",
 ]

@@ -26,6 +26,7 @@ from vcn_ray.health.finding import Finding
 from vcn_ray.health.machine import machine_findings
 from vcn_ray.health.places import input_findings, output_findings
 from vcn_ray.io.catalog import Catalog, read_catalog
+from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.storage import Storage
 from vcn_ray.learn.hooks import Hooks
 from vcn_ray.packs.embedded import DEFAULT as DEFAULT_PACK
@@ -34,6 +35,7 @@ from vcn_ray.packs.find import find_pack, open_pack, resolve_pack
 from vcn_ray.records import I64, U8, TitleCrops
 from vcn_ray.report.pages import write_reports
 from vcn_ray.results import Results
+from vcn_ray.review.desk import Desk
 from vcn_ray.run.devices import (
     check_decode_device,
     check_decode_reserved,
@@ -53,13 +55,22 @@ from vcn_ray.run.planning import (
     skip_finished,
 )
 from vcn_ray.run.record import RunClock, make_record
+from vcn_ray.run.retention import SharedVideos
 from vcn_ray.run.reviewed import commit_reviewed, read_reviewed
 from vcn_ray.run.sources import PlanCache
 from vcn_ray.run.status import TitleStatus
 from vcn_ray.run.stored import read_title
+from vcn_ray.run.tombstones import ErasedVideos, check_no_open_erasure
 from vcn_ray.run.verify import Verified, uncommit_damage, verify_output
 from vcn_ray.steps import People
 from vcn_ray.steps import run_title as run_crops
+from vcn_ray.upkeep.doors import (
+    ErasedPersons,
+    EraseRequest,
+    PrunedOutput,
+    erase_persons,
+    prune_output,
+)
 
 PathLike = str | os.PathLike[str]
 
@@ -211,20 +222,23 @@ def _run_catalog(
     if request.sample is not None:
         groups = sample_titles(groups, request.sample, config.seed)
         catalog[:] = [video for group in groups for video in group.videos]
+    check_no_open_erasure(storage)
     new = not storage.names("runs")
     if new:
         storage.check_writable()  # before anything is read
     log = RunLog(display, inputs=len(catalog), max_failures=request.max_failures)
-    eraser = FailureEraser(storage)
+    eraser, shared = FailureEraser(storage), SharedVideos(config.retention, storage)
     with display:
         pack = find_pack(config, partial(display.advance, "download"))
         if not pack.commercial_use:
             display.note(f"note: pack {pack.name}: {pack.licence}")
         hashes = PackHashes(pack.detector_hash, pack.encoder_hash)
-        titles = plan_titles(groups, config, hashes, PlanCache(storage, keep=True))
+        cache, erased = PlanCache(storage, keep=True), ErasedVideos.read(storage)
+        titles = plan_titles(groups, config, hashes, cache, erased)
         if request.retry_failed:
             titles = eraser.pass_on(titles)
-        rest = skip_finished(look_up(titles, storage), log)
+        titles = shared.pass_on(titles)
+        rest = skip_finished(look_up(titles, storage, config.retention), log)
         if rest is not None:  # neither networks nor a cluster are started for nothing
             if not new:
                 storage.check_writable()
@@ -238,6 +252,7 @@ def _run_catalog(
             else:
                 _run_on_ray(rest, config, storage, clock.run_id, log)
     outcome = log.outcome()
+    shared.expire(title.title_id for title in outcome.titles)
     record = make_record(clock, catalog, outcome, config, storage.uri)
     recorded = True
     try:
@@ -329,6 +344,8 @@ def verify_with(
     with display:
         found = _look_at_all(storage, display)
     damage = tuple(map(str, found.damage.values()))
+    if repair:
+        check_no_open_erasure(storage)
     if not (repair and damage):
         return VerifiedOutput(storage.uri, found.files, damage, damage)
     todo = uncommit_damage(found, storage)
@@ -356,6 +373,70 @@ def verify_with(
     return VerifiedOutput(
         storage.uri, found.files, damage, tuple(map(str, left.damage.values())), tuple(failures)
     )
+
+
+def prune(
+    output: PathLike, *, dry_run: bool = False, config: RunConfig | PathLike | None = None
+) -> PrunedOutput:
+    """Remove what no newest result of any title needs; never while a run is in progress.
+
+    Args:
+        output: What `index` was given as output.
+        dry_run: Only say what would be removed.
+        config: How S3 is reached, and what is kept for how long; or a TOML file.
+
+    Raises:
+        UsageError: There are no results, or an erasure is not finished.
+        StorageError: The output cannot be read or written.
+    """
+    config = _loaded(config)
+    storage = Storage.open(os.fspath(output), config.s3)
+    return prune_output(storage, dry_run, config.retention)
+
+
+def erase(  # noqa: PLR0913 - a request in words
+    output: PathLike,
+    person: str | Sequence[str] = (),
+    *,
+    by: str = "",
+    reason: str = "",
+    name: str | Sequence[str] = (),
+    resume: bool = False,
+    dry_run: bool = False,
+    pack: str | None = None,
+    config: RunConfig | PathLike | None = None,
+) -> ErasedPersons:
+    """Remove persons from everything in an output, and leave tombstones so that none comes back.
+
+    Args:
+        output: What `index` was given as output.
+        person: `TITLE:p003`, or several; the title by its name or id.
+        by: Who asks for it; the receipt repeats it.
+        reason: Why; the receipt repeats it.
+        name: Texts to search for at the end, as the person's name; they are not stored.
+        resume: Finish erasures that were interrupted, instead of naming a person.
+        dry_run: Only say what would be rewritten and removed.
+        pack: Face models that the titles were indexed with, which find short appearances; None:
+            what the results name.
+        config: How S3 is reached; or a TOML file.
+
+    Raises:
+        UsageError: There is no such person, or another erasure is not finished.
+        StorageError: The output cannot be read or written; call it again.
+    """
+    persons = [person] if isinstance(person, str) else list(person)
+    names = [name] if isinstance(name, str) else list(name)
+    config = _loaded(config)
+    request = EraseRequest(
+        persons=persons,
+        by=by,
+        reason=reason,
+        names=names,
+        resume=resume,
+        pack=pack,
+        config=config,
+    )
+    return erase_persons(Storage.open(os.fspath(output), config.s3), request, dry_run)
 
 
 def _look_at_all(storage: Storage, display: Display, quiet: bool = False) -> Verified:
@@ -431,6 +512,28 @@ def doctor(
     if target is not None:
         findings += output_findings(target, config.s3)
     return findings
+
+
+def open_desk(
+    output: PathLike,
+    title: str | None = None,
+    who: str | None = None,
+    *,
+    s3: S3Config | None = None,
+) -> Desk:
+    """Open a title for corrections: `name`, `merge`, `move`, ..., then `commit`.
+
+    Args:
+        output: What `index` was given as output.
+        title: Its name or id; None: the only one there is.
+        who: Of whom the corrections are; None: the user of this process.
+        s3: How S3 is reached.
+
+    Raises:
+        UsageError: There is no such title.
+        StorageError: The place cannot be read.
+    """
+    return Desk(Storage.open(os.fspath(output), s3), title, who)
 
 
 def run_title(  # noqa: PLR0913 - arrays that belong together, and what is known of them

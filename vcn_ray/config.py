@@ -88,6 +88,16 @@ class PriceConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class RetentionConfig:
+    """For how long pictures and embeddings are kept; keys of folders do not depend on it."""
+
+    crops_days: NonNegative | None = (
+        None  # of faces, after the result; 0: not kept once it is there
+    )
+    embeddings_days: NonNegative | None = None  # and the adapted model; unset: kept
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class RunConfig:
     """Every setting of a run; the defaults are meant for every video."""
 
@@ -102,6 +112,7 @@ class RunConfig:
     review: ReviewConfig = field(default_factory=ReviewConfig)
     resources: ResourceConfig = field(default_factory=ResourceConfig)
     prices: PriceConfig = field(default_factory=PriceConfig)
+    retention: RetentionConfig = field(default_factory=RetentionConfig)
     isolation: IsolationConfig = field(default_factory=IsolationConfig)
     s3: S3Config = field(default_factory=S3Config)
     download: DownloadConfig = field(default_factory=DownloadConfig)
@@ -146,6 +157,7 @@ USER_SETTINGS = (
     "review",
     "resources",
     "prices",
+    "retention",
     "isolation.isolate",
     "isolation.memory_bytes",
     "isolation.stall_seconds",

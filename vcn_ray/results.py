@@ -5,6 +5,7 @@ It reads what `run.stored` reads, and changes nothing.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,14 +14,18 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
 
 import pyarrow as pa
 
-from vcn_ray.errors import UsageError
+from vcn_ray.edits.store import edit_names
+from vcn_ray.errors import DamagedError, UsageError
 from vcn_ray.io.committed import CommittedFolder
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.storage import Storage
-from vcn_ray.run.stored import find_title_id, find_titles, read_result
+from vcn_ray.run.reviewed import REVIEWED_TABLES, read_reviewed, reviewed_folder
+from vcn_ray.run.stored import find_title_id, find_titles, read_result, read_title
 
 if TYPE_CHECKING:
     import pandas as pd
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -65,6 +70,68 @@ class Track(NamedTuple):
     reason: str | None  # why it is of nobody; None when clustered
     person_id: str | None  # None unless clustered
     confidence: float
+
+
+class ReviewedPerson(NamedTuple):
+    """One person of a title after all corrections."""
+
+    person_id: str  # as in `people`; r-..., of a person whom a reviewer made
+    name: str | None  # None: not named
+    locked: bool  # no run merges it with another locked person
+    nobody: bool  # nobody whom the reviewer knows
+    tracks: int
+    screen_seconds: float
+    first_seconds: float
+    confidence: float  # in [0, 1]
+    cover_track_id: str
+    cover_crop: int  # frame of the cover in its video
+
+
+class ReviewedAppearance(NamedTuple):
+    """One span of time in which a person is seen, after all corrections."""
+
+    person_id: str
+    video_id: str
+    start_seconds: float
+    end_seconds: float
+    track_id: str
+    name: str | None  # of the person
+
+
+class ReviewedTrack(NamedTuple):
+    """A track after all corrections."""
+
+    track_id: str
+    video_id: str
+    shot_id: str
+    start_seconds: float
+    end_seconds: float
+    start_frame: int
+    end_frame: int  # one past the last
+    crops: int
+    quality: float
+    status: str  # clustered | unknown | no_face
+    reason: str | None  # as of Track; also reviewer, or conflict
+    person_id: str | None
+    confidence: float  # 1 where a reviewer decided
+    edit_id: str | None  # the last correction that moved it
+
+
+class Misfit(NamedTuple):
+    """A correction, or a part of one, that does not fit the result."""
+
+    edit_id: str
+    sequence: int  # place of the correction in the order
+    kind: str
+    who: str
+    at: str  # ISO 8601
+    name: str  # that it gives; empty: none
+    problem: str  # lost | unclear | two_names | locked | contested | damaged
+    track_id: str | None  # None: all that it is about
+    video_id: str | None
+    start_seconds: float | None
+    end_seconds: float | None
+    message: str
 
 
 class Records(Sequence[T], Generic[T]):
@@ -158,6 +225,23 @@ class Title:
     def _result(self) -> CommittedFolder:
         return CommittedFolder.open(self._storage, self._folder)
 
+    @cached_property
+    def reviewed(self) -> Reviewed:
+        """The same after all corrections that there are now, as `vcn edits` and reviewers made."""
+        names = edit_names(self._storage, self.title_id)
+        result = self._folder.rpartition("/")[2]
+        folder = reviewed_folder(self.title_id, result, names)
+        try:
+            found = CommittedFolder.find(self._storage, folder)
+            if found is not None:
+                read = {name: found.read_table(f"{name}.parquet") for name in REVIEWED_TABLES}
+                return Reviewed(**read)
+        except DamagedError as error:  # or a reviewer has gone on meanwhile
+            log.debug("%s; the corrections are replayed", error)
+        title = read_title(self.title_id, self._storage)
+        tables = read_reviewed(title, self._storage).tables
+        return Reviewed(tables.people, tables.tracks, tables.appearances, tables.conflicts)
+
     def appearances_of(self, person_id: str) -> Records[Appearance]:
         """When one person is seen.
 
@@ -178,6 +262,29 @@ class Title:
             f"{what}={counts[what]}" for what in ("people", "tracks", "unknown", "no_face")
         )
         return f"Title({self.name!r}, {shown})"
+
+
+class Reviewed:
+    """A title after all corrections.
+
+    Attributes:
+        people: Its people with their names, the one with the most screen time first.
+        tracks: All tracks, those of nobody too.
+        appearances: When each person is seen, by person and time.
+        misfits: Corrections that do not fit the result, in order; docs/review.md says why.
+    """
+
+    def __init__(
+        self, people: pa.Table, tracks: pa.Table, appearances: pa.Table, conflicts: pa.Table
+    ) -> None:
+        self.people = Records(people, ReviewedPerson)
+        self.tracks = Records(tracks, ReviewedTrack)
+        self.appearances = Records(appearances, ReviewedAppearance)
+        self.misfits = Records(conflicts, Misfit)
+
+    def __repr__(self) -> str:
+        named = sum(person.name is not None for person in self.people)
+        return f"Reviewed(people={len(self.people)}, named={named}, misfits={len(self.misfits)})"
 
 
 class Results(Sequence[Title]):

@@ -115,14 +115,15 @@ def test_a_sheet_there_and_back(output: Path, tmp_path: Path) -> None:
 
 
 def test_wrong_usage_is_one_line(output: Path, tmp_path: Path) -> None:
-    for words in (
+    mistakes: list[list[str | Path]] = [
         ["name", output, "p009", "Ann"],
         ["list", output, "--title", "Other"],
         ["list", tmp_path / "nothing"],
         ["import", output, tmp_path / "missing.csv"],
         ["export", output, tmp_path / "no" / "folder.csv"],
         ["merge", output, "p001", "p001"],
-    ):
+    ]
+    for words in mistakes:
         ran = edits(*words)
         assert ran.code == 2
         assert ran.err.startswith("vcn edits: ")

@@ -139,19 +139,41 @@ def test_where_boxes_fail_the_embedding_decides() -> None:
     anchor = anchor_of(Seen("a", face=3), ENCODER)
     turned = [Seen("x", box=(0, 300, 80, 400), face=3), Seen("y", box=NEAR, face=4)]
     index = index_of(turned, ENCODER)
-    assert index.find(anchor, ENCODER) == Found(("x",), "embedding")
-    assert index.find(anchor, "other").how == "lost"  # of another encoder
-    assert index_of(turned).find(anchor, ENCODER).how == "lost"  # not kept
-    assert index.find(replace(anchor, embedding="AAAA"), ENCODER).how == "lost"  # of another size
+    assert index.find(anchor, ENCODER, elsewhere=True) == Found(("x",), "embedding")
+    assert index.find(anchor, "other", elsewhere=True).how == "lost"  # of another encoder
+    assert index_of(turned).find(anchor, ENCODER, elsewhere=True).how == "lost"  # not kept
+    assert (
+        index.find(replace(anchor, embedding="AAAA"), ENCODER, elsewhere=True).how == "lost"
+    )  # of another size
 
 
 def test_an_embedding_alone_does_not_decide_between_two() -> None:
     anchor = anchor_of(Seen("a", face=3), ENCODER)
     twins = [Seen("x", box=NEAR, face=3), Seen("y", box=RIGHT, face=3)]
-    assert index_of(twins, ENCODER).find(anchor, ENCODER).how == "lost"
-    assert index_of([Seen("x", box=NEAR, face=4)], ENCODER).find(anchor, ENCODER).how == "lost"
+    assert index_of(twins, ENCODER).find(anchor, ENCODER, elsewhere=True).how == "lost"
+    assert (
+        index_of([Seen("x", box=NEAR, face=4)], ENCODER).find(anchor, ENCODER, elsewhere=True).how
+        == "lost"
+    )
     later = Seen("x", start=3.5, end=9, box=NEAR, face=3)
-    assert index_of([later], ENCODER).find(anchor, ENCODER).how == "lost"
+    assert index_of([later], ENCODER).find(anchor, ENCODER, elsewhere=True).how == "lost"
+
+
+def test_a_like_face_in_another_place_is_another_one() -> None:
+    """Unless nothing of the video is where it was."""
+    anchor = anchor_of(Seen("a", face=3), ENCODER)
+    index = index_of([Seen("x", box=NEAR, face=3)], ENCODER)
+    assert index.find(anchor, ENCODER).how == "lost"
+
+
+def test_a_video_that_is_shown_otherwise_is_known_by_all_its_anchors() -> None:
+    old = [Seen(f"a{n}", start=10 * n, end=10 * n + 4) for n in range(5)]
+    anchors = index_of(old).anchors([each.track_id for each in old])
+    moved = [replace(each, box=RIGHT) for each in old]
+    assert index_of(moved).videos_elsewhere(anchors) == {old[0].video}
+    assert index_of(moved).videos_elsewhere(anchors[:4]) == frozenset()  # too few to say
+    assert index_of([*moved[2:], *old[:2]]).videos_elsewhere(anchors) == frozenset()
+    assert index_of(old).videos_elsewhere(anchors) == frozenset()
 
 
 def test_a_track_without_faces_has_an_anchor() -> None:

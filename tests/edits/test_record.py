@@ -22,7 +22,6 @@ from vcn_ray.edits.record import (
     edit_from_json,
     order_edits,
     pack_embedding,
-    scrub,
     unpack_embedding,
 )
 from vcn_ray.errors import UsageError
@@ -191,13 +190,3 @@ def test_texts_are_stored_on_one_line() -> None:
     assert edit(name=check_text("\ud800", "the name")).name == "?"
     with pytest.raises(UsageError, match="the note has 2001 characters: use at most 2000"):
         check_text("x" * (MAX_TEXT + 1), "the note")
-
-
-def test_what_must_not_be_mentioned_is_taken_out(full: Edit) -> None:
-    assert scrub(full, set(), set()) == full
-    assert scrub(full, {"a"}, set()) is None
-    assert scrub(full, {"b"}, set()) is None
-    assert scrub(full, set(), {"名前"}) is None
-    kept = scrub(full, set(), {"so"})
-    assert kept is not None
-    assert (kept.note, kept.name) == ("", "名前")

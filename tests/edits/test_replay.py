@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.corrections import LEFT, RIGHT, Seen, index_of, people_of
+from tests.helpers.corrections import ENCODER, LEFT, RIGHT, Seen, index_of, people_of
 from vcn_ray.edits.record import Edit, Kind
 from vcn_ray.edits.replay import PROBLEMS, Reviewed, replay
 
@@ -452,6 +452,25 @@ def test_two_reviewers_at_once_end_with_one_order() -> None:
     log.edits = edits[::-1]
     assert set(names(log.state).values()) == seen
     assert len(seen) == 1
+
+
+def test_a_video_that_is_turned_now_keeps_its_edits() -> None:
+    film = tuple(replace(seen, face=number) for number, seen in enumerate(FILM))
+    log = Log(film)
+    log.index = index_of(film, ENCODER)
+    log.add("name", "p001", name="Ann", encoder=ENCODER)
+    log.add("merge", "p002", into="p003", encoder=ENCODER)
+    turned = tuple(
+        replace(seen, track_id=f"n{seen.track_id}", box=(seen.box[1], 600, seen.box[3], 700))
+        for seen in film
+    )
+    state = replay(people_of(turned), index_of(turned, ENCODER), log.edits, NEW)
+    assert set(names(state)) == {"na1", "na2", "na3"}
+    assert state.found == {"box": 0, "embedding": 6, "lost": 0}
+    assert frozenset({"nb1", "nb2", "nc1"}) in groups(state)
+    # In a film that is where it was, a like face of that time in another place is another one.
+    one = (*film[1:], replace(film[0], track_id="x", box=(600, 100, 700, 220)))
+    assert replay(people_of(one), index_of(one, ENCODER), log.edits, NEW).found["lost"] == 1
 
 
 def test_a_title_without_tracks() -> None:

@@ -67,6 +67,7 @@ def faces_of(seen: Seen) -> list[dict[str, Any]]:
                 "seconds": float(seconds),
                 "score": 0.9,
                 "sharpness": 50.0,
+                "detected": True,
                 "frontality": 0.9,
                 "image": None,
                 "face": None,

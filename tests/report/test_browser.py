@@ -178,7 +178,7 @@ def test_a_typed_name_is_shown_kept_and_exported(
     assert find(page, '[data-input="p001"]')[0].get_attribute("value") == name
     assert find(page, '.timeline [data-name="p001"]')[0].text == name
     find(page, "#export")[0].click()
-    written = downloads / "a-title-0123456789ab-names.json"
+    written = downloads / "a-title-0123456789ab.result-0123456789ab-names.json"
     wait(page, lambda _: written.exists())
     names = json.loads(written.read_text(encoding="utf-8"))
     assert names["p001"] == name

@@ -210,7 +210,11 @@ def test_who_is_who_sits_at_the_machine(storage: Storage, monkeypatch: pytest.Mo
     assert Desk(storage).name("p001", "Ann").who == getpass.getuser()
     with pytest.raises(UsageError, match="say who makes the corrections"):
         Desk(storage, who="  ")
-    monkeypatch.setattr(getpass, "getuser", lambda: {}["nobody"])
+
+    def unknown() -> str:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr(getpass, "getuser", unknown)
     with pytest.raises(UsageError, match="say who makes the corrections"):
         Desk(storage)
 

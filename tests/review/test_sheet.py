@@ -193,4 +193,5 @@ def test_names_of_a_page(storage: Storage) -> None:
     assert older.edits == []
     assert all("older result" in problem for problem in older.problems)
     assert do(storage, '{"p002": "Bea"}', "renamed.json").edits[0].person == "p002"
+    assert do(storage, '{"p002": "Bob"}', "my-names.json", "Film").problems == []
     assert do(storage, '{"p002": "Bee"}', f"{TITLE_ID}-names.json").edits[0].name == "Bee"

@@ -68,9 +68,12 @@ def test_tables_that_are_there_cost_a_listing_and_a_reading(
     desk.commit()
     read: list[str] = []
     once = LocalPlace.read
-    monkeypatch.setattr(
-        LocalPlace, "read", lambda place, key: (read.append(key), once(place, key))[1]
-    )
+
+    def note(place: LocalPlace, key: str, /) -> bytes:
+        read.append(key)
+        return once(place, key)
+
+    monkeypatch.setattr(LocalPlace, "read", note)
     assert correct(STATUS, plan("cluster-000000000001", edit), storage).corrections == 1
     assert len(read) == 1
 
@@ -84,17 +87,6 @@ def index(film: Path, output: Path, pack: Path, *more: str) -> Ran:
 def row(ran: Ran) -> tuple[int, int]:
     (title,) = ran.record["titles"]
     return title["corrections"], title["misfits"]
-
-
-@pytest.mark.slow
-@pytest.mark.ray
-@pytest.mark.usefixtures("own_ray")
-def test_corrections_outlive_a_run_on_ray(film: Path, yunet_pack: Path, tmp_path: Path) -> None:
-    output = tmp_path / "out"
-    index(film, output, yunet_pack, "--local")
-    assert vcn("edits", "name", output, "p001", "Ann", "--who", "me").code == 0
-    assert row(index(film, output, yunet_pack, "--set", "seed=1")) == (1, 0)
-    assert len(list(output.glob("titles/*/reviewed-*/manifest.json"))) == 1
 
 
 @pytest.mark.slow

@@ -110,7 +110,9 @@ def test_a_larger_share_holds_a_smaller_one() -> None:
 def test_no_more_is_planned_than_is_taken(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[str] = []
 
-    def look(config: object, pack: object, memory: object, video: CatalogVideo) -> Failure:
+    def look(
+        config: object, pack: object, memory: object, erased: object, video: CatalogVideo
+    ) -> Failure:
         looked.append(video.uri)
         return Failure(video.uri, "plan", None, "missing", "is not there")
 
@@ -184,9 +186,9 @@ def test_what_is_wrong_with_the_place_is_not_committed(films: Path, tmp_path: Pa
 
 
 def pack_of(hashes: PackHashes) -> FacePack:
-    """A pack of which only the name and the hashes are asked."""
-    told = {"detector_hash": hashes.detector, "encoder_hash": hashes.encoder}
-    return cast(FacePack, SimpleNamespace(name="mine", **told))
+    """A pack of which only the name and the hashes are asked; its detector never runs."""
+    known = {"detector_hash": hashes.detector, "encoder_hash": hashes.encoder}
+    return cast(FacePack, SimpleNamespace(name="mine", detector=None, **known))
 
 
 def test_work_planned_with_another_pack_is_refused(films: Path, tmp_path: Path) -> None:

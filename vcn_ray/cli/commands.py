@@ -47,6 +47,7 @@ from vcn_ray.run.planning import group_titles, plan_titles
 from vcn_ray.run.record import RunClock
 from vcn_ray.run.sources import PlanCache
 from vcn_ray.run.stored import find_title
+from vcn_ray.run.tombstones import ErasedVideos
 from vcn_ray.sample.film import write_sample
 
 MAX_MISFITS = 10  # titles whose corrections do not fit that a line names
@@ -115,7 +116,8 @@ def plan(options: argparse.Namespace) -> int:
         pack = find_pack(config, partial(display.advance, "download"))
         hashes = PackHashes(pack.detector_hash, pack.encoder_hash)
         cache = PlanCache(storage, keep=False)
-        titles = plan_titles(group_titles(catalog), config, hashes, cache)
+        erased = ErasedVideos.read(storage)
+        titles = plan_titles(group_titles(catalog), config, hashes, cache, erased)
         for planned in map_in_order(partial(read_planned, storage), titles, THREADS):
             for failure in planned.failures:
                 display(Failed(failure))

@@ -79,9 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     """Run the command that was asked for; returns its exit code."""
     # Torch and others take seconds to import, which --help and wrong usage need not wait for.
-    from vcn_ray.cli import commands
+    from vcn_ray.cli import commands, upkeep_commands
 
-    return commands.RUN[options.command](options)
+    run = commands.RUN | upkeep_commands.RUN
+    return run[options.command](options)
 
 
 @contextmanager
@@ -192,6 +193,40 @@ def _verify(parser: argparse.ArgumentParser) -> None:
         "--repair", action="store_true", help="make again what is missing, cut, altered or swapped"
     )
     parser.add_argument("--local", action="store_true", help="repair in this process, without Ray")
+    _add_config(parser)
+
+
+def _prune(parser: argparse.ArgumentParser) -> None:
+    _add_output(parser)
+    _add_dry_run(parser)
+    _add_config(parser)
+
+
+def _erase(parser: argparse.ArgumentParser) -> None:
+    _add_output(parser)
+    parser.add_argument(
+        "--person",
+        action="append",
+        default=[],
+        metavar="TITLE:p003",
+        help="whom to erase, with the title's name or id; may be repeated",
+    )
+    parser.add_argument("--by", default="", metavar="WHO", help="who asks for it, for the receipt")
+    parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the receipt")
+    parser.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="search for this text at the end, as the person's name; may be repeated",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="finish an erasure that was interrupted"
+    )
+    parser.add_argument(
+        "--pack", help="face models that it was indexed with (default: what the result names)"
+    )
+    _add_dry_run(parser)
     _add_config(parser)
 
 
@@ -324,6 +359,10 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", metavar="OUT", help="the --output of vcn index")
 
 
+def _add_dry_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="list it, and change nothing")
+
+
 def _natural(text: str) -> int:
     value = int(text)
     if value < 0:
@@ -397,6 +436,8 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "sample": ("render a short labelled film to try things on", _sample),
     "report": ("write a page for each title, and an index page", _report),
     "verify": ("compare every file of an output with what was written, and repair", _verify),
+    "prune": ("remove what no newest result needs, and what is kept too long", _prune),
+    "erase": ("remove a person from everything in an output", _erase),
     "evaluate": ("compare results with labels", _evaluate),
     "doctor": ("check this machine or a cluster, and the places of a run", _doctor),
     "review": ("name people and correct them in the browser", _review),

@@ -153,7 +153,7 @@ def cut_title(
 
 
 def _evidence(two_people: I64, constraints: Constraints, config: CutConfig) -> CannotLink:
-    """Return all pairs that are likely two people; those that certainly are have a veto."""
+    """Return all pairs that are likely two people; those that certainly are never merge."""
     likely = CannotLink.uniform(two_people, config.cannot_link_penalty)
     certain = CannotLink.uniform(constraints.cannot, np.inf)
     return CannotLink(*(np.concatenate(both) for both in zip(likely, certain, strict=True)))

@@ -83,7 +83,8 @@ def redo_videos(videos: tuple[VideoPlan, ...], config: RunConfig, output: str) -
     pack, tracked = open_detecting_pack(config, log.warning), []
     for video in videos:
         inspector = Inspector(storage, mend=True, deep=True)  # all of its damage at once
-        jobs = inspector.open_jobs(video) if not inspector.manifest(video.track_folder) else []
+        tracked_before = inspector.usable(video.track_folder, video.erased) is not None
+        jobs = [] if tracked_before else inspector.open_jobs(video)
         works += [commit_detect(job, pack, config, storage) for job in jobs]
         tracked.append(commit_track(video, config, storage))
     return Redone(tuple(work for work in works if work), tuple(tracked))

@@ -1,14 +1,14 @@
 """Anchors: how a track of one result is found again in another result of the same videos.
 
 A track is found by where its face is seen: boxes of the same moment that overlap vote for the
-tracks that they belong to. Where boxes lie elsewhere, as in a video that is turned now, the
-embedding decides among the tracks of the same time. It knows no edits, and guesses nothing: what
-is not clear is not found.
+tracks that they belong to. Where a video as a whole is shown otherwise, as one that is turned now,
+the embedding decides among the tracks of the same time. It knows no edits, and guesses nothing:
+what is not clear is not found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,6 +26,8 @@ MIN_LEAD = 0.15  # of the best box over that of any other track
 MIN_VOTES = 0.5  # fraction of the anchor's boxes within a track's time that must be of this track
 MIN_OVERLAP = 0.5  # of the shorter of two tracks, where only the embedding says that they are one
 MIN_COSINE = 0.6  # of two embeddings of one face, seen at the same time
+MIN_ELSEWHERE = 5  # anchors of a video that must be there to say that its picture lies elsewhere
+MAX_IN_PLACE = 0.2  # fraction of them that may still be found by their boxes
 COSINE_LEAD = 0.15  # over any other track of that time
 ROUNDED_SECONDS = 0.002  # over what rounding changes, and under the time of a frame
 SAME_SECONDS = 0.01  # between the ends of a track and those that an anchor of it has, rounded
@@ -87,6 +89,7 @@ class TrackIndex:
         self.end: F64 = column_array(tracks, "end_seconds").astype(np.float64)
         self.video: list[str] = tracks.column("video_id").to_pylist()
         self.embedding = embedding
+        self._known: dict[Anchor, list[int]] = {}  # what was found by boxes
         self._faces = self._by_video(faces)
 
     def _by_video(self, faces: pa.Table) -> dict[str, _Faces]:
@@ -145,7 +148,24 @@ class TrackIndex:
             embedding=pack_embedding(self.embedding[row]) if kept else "",  # type: ignore[index]
         )
 
-    def find(self, anchor: Anchor, encoder: str = "", exact: bool = False) -> Found:
+    def videos_elsewhere(self, anchors: Iterable[Anchor]) -> frozenset[str]:
+        """Ids of the videos whose picture lies elsewhere than in the result of some anchors.
+
+        In any other video, a face of the same time in another place is another face, however like
+        it looks: to an encoder, small faces are all alike.
+        """
+        placed: dict[str, list[bool]] = {}
+        for anchor in {anchor for anchor in anchors if anchor.boxes}:
+            placed.setdefault(anchor.video_id, []).append(bool(self._by_boxes(anchor)))
+        return frozenset(
+            video
+            for video, found in placed.items()
+            if len(found) >= MIN_ELSEWHERE and sum(found) <= MAX_IN_PLACE * len(found)
+        )
+
+    def find(
+        self, anchor: Anchor, encoder: str = "", exact: bool = False, elsewhere: bool = False
+    ) -> Found:
         """Find the tracks that show what an anchor shows.
 
         Args:
@@ -153,13 +173,14 @@ class TrackIndex:
             encoder: Hash of the encoder of its embedding.
             exact: Whether it is of this very result, so that its id is right. Where it is not so,
                 as after the result was made again on another kind of machine, boxes decide.
+            elsewhere: Whether the picture of its video lies elsewhere now: the embedding decides.
         """
         if exact and self._is_here(anchor):
             return Found((anchor.track_id,), "id")
         rows = self._by_boxes(anchor)
         if rows:
             return Found(tuple(self.ids[row] for row in rows), "box")
-        row = self._by_embedding(anchor, encoder)
+        row = self._by_embedding(anchor, encoder) if elsewhere else None
         return Found((), "lost") if row is None else Found((self.ids[row],), "embedding")
 
     def _is_here(self, anchor: Anchor) -> bool:
@@ -172,6 +193,11 @@ class TrackIndex:
         )
 
     def _by_boxes(self, anchor: Anchor) -> list[int]:
+        if anchor not in self._known:
+            self._known[anchor] = self._find_boxes(anchor)
+        return self._known[anchor]
+
+    def _find_boxes(self, anchor: Anchor) -> list[int]:
         """Rows of the tracks that most of the anchor's boxes within their time vote for.
 
         Where faces swapped in the middle of a track, no track has more votes than others have.

@@ -12,7 +12,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Annotated, Any, Literal, get_args
@@ -208,28 +207,6 @@ def unpack_embedding(text: str) -> F32:
     norm = float(np.linalg.norm(steps))
     result: F32 = steps / np.float32(norm if norm > 0 else 1)
     return result
-
-
-def scrub(edit: Edit, tracks: set[str], names: set[str]) -> Edit | None:
-    """The edit without some tracks and names; None where nothing is left of it.
-
-    Args:
-        edit: Any.
-        tracks: Ids of tracks that must not be mentioned.
-        names: Texts that must not be mentioned.
-    """
-    left = replace(
-        edit,
-        subject=tuple(anchor for anchor in edit.subject if anchor.track_id not in tracks),
-        into=tuple(anchor for anchor in edit.into if anchor.track_id not in tracks),
-        away=tuple(anchor for anchor in edit.away if anchor.track_id not in tracks),
-        name="" if edit.name in names else edit.name,
-        note="" if any(name and name in edit.note for name in names) else edit.note,
-    )
-    lost = len(left.subject) < len(edit.subject) or len(left.into) < len(edit.into)
-    if left.name != edit.name or (edit.subject and not left.subject):
-        return None
-    return None if lost and edit.into and not left.into else left
 
 
 def check_text(text: str, what: str) -> str:

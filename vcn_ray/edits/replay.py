@@ -134,8 +134,12 @@ def replay(
         edits: In any order, with those that are undone.
         result: Name of the result's folder: edits made on it name its tracks by their ids.
     """
-    player = _Player(Reviewed(dict(person)), index, result)
-    for edit in active_edits(list(edits)):
+    counting = active_edits(edits)
+    others = [edit for edit in counting if edit.result != result]
+    anchors = (anchor for edit in others for anchor in (*edit.subject, *edit.into))
+    elsewhere = index.videos_elsewhere(anchors)
+    player = _Player(Reviewed(dict(person)), index, result, elsewhere)
+    for edit in counting:
         player.apply(edit)
     return player.state
 
@@ -162,6 +166,7 @@ class _Player:
     state: Reviewed
     index: TrackIndex
     result: str
+    elsewhere: frozenset[str] = frozenset()  # videos whose picture lies elsewhere than it did
     claims: dict[str, tuple[str, Anchor]] = field(default_factory=dict)  # by track: what the last
     # edit of single tracks took it for, and the result of that edit
     waiting: list[tuple[Edit, Subject]] = field(default_factory=list)  # locks that found a person
@@ -192,7 +197,8 @@ class _Player:
         exact = edit.result == self.result
         matches = []
         for anchor in anchors:
-            found = self.index.find(anchor, edit.encoder, exact)
+            elsewhere = anchor.video_id in self.elsewhere
+            found = self.index.find(anchor, edit.encoder, exact, elsewhere)
             if not exact:
                 self.state.found[found.how] += 1
             matches.append(_Match(anchor, found.tracks, found.how == "id"))

@@ -20,7 +20,7 @@ from vcn_ray.edits.record import ID_HEX, Edit, edit_as_json, edit_from_json, ord
 from vcn_ray.errors import DamagedError, UsageError
 from vcn_ray.io.storage import Storage
 
-MARKERS = "edited"
+EDITED = "edited"
 SUFFIX = ".json"
 THREADS = 16
 """Edits that are read at once: each is a small object, and reading it is mostly waiting."""
@@ -35,13 +35,13 @@ def edits_folder(title_id: str) -> str:
 
 def edited_titles(storage: Storage) -> frozenset[str]:
     """Ids of all titles that have edits, by one listing."""
-    names = storage.names(MARKERS)
+    names = storage.names(EDITED)
     return frozenset(name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX))
 
 
 def marker_path(title_id: str) -> str:
     """The file that says that a title has edits, below the output."""
-    return f"{MARKERS}/{title_id}{SUFFIX}"
+    return f"{EDITED}/{title_id}{SUFFIX}"
 
 
 def write_marker(storage: Storage, title_id: str) -> None:

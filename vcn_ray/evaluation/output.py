@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -47,6 +48,8 @@ from vcn_ray.run.stored import (
     read_detections,
     read_title,
 )
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -106,6 +109,11 @@ def _score(videos: TitleVideos, reader: TitleReader, truth: Truth) -> TitleScore
     _check_damage(reader)
     if title is None:  # another version made it, which was said
         return None
+    if title.removed:
+        log.warning(
+            "%s: the pictures of its faces were removed by retention; scores do not need them",
+            title.title_id,
+        )
     labels, cuts = _by_video(videos.uris, truth.labels), _by_video(videos.uris, truth.cuts)
     return score_title(match_title(title, labels, cuts, reader.storage))
 

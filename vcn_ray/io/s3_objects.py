@@ -54,6 +54,21 @@ class Entry(NamedTuple):
     changed: float  # time stamp of the last change of it or its name, by the clock of the storage
 
 
+class HiddenVersion(NamedTuple):
+    """What a bucket keeps of an object that was overwritten or removed."""
+
+    path: str
+    version: str  # empty where versions cannot even be listed
+    why: str = ""  # it could not be deleted
+
+
+class Purged(NamedTuple):
+    """What was done about hidden versions."""
+
+    deleted: tuple[HiddenVersion, ...] = ()
+    left: tuple[HiddenVersion, ...] = ()  # the credentials do not allow to delete these
+
+
 class ByteRange(NamedTuple):
     """Some bytes of an object, with the size and ETag of that object."""
 
@@ -240,6 +255,53 @@ class S3Objects:
     def delete(self, key: str) -> None:
         """Remove an object, if it exists."""
         self._request(key, lambda s3: s3.delete_object(**self._at(key), **self.config.payer))
+
+    def tidy(self, folder: str) -> None:
+        """Nothing: a bucket has no folders."""
+
+    def purge(self, prefix: str) -> Purged:
+        """Delete all versions below a prefix but the present ones, and all delete markers."""
+        if not self.has_versions():
+            return Purged()
+        deleted, left = [], []
+        try:
+            for version in self._hidden(prefix):
+                try:
+                    self._delete_version(version)
+                    deleted.append(version)
+                except S3Error as error:
+                    if error.kind != "denied":
+                        raise
+                    left.append(version._replace(why=str(error)))
+        except S3Error as error:
+            if error.kind != "denied":
+                raise
+            left.append(HiddenVersion(prefix, "", str(error)))
+        return Purged(tuple(deleted), tuple(left))
+
+    def _hidden(self, prefix: str) -> Iterator[HiddenVersion]:
+        """The versions below a prefix that a plain listing does not show."""
+        options: dict[str, Any] = {"Prefix": prefix, "MaxKeys": PAGE_KEYS} | self.config.payer
+        while True:
+            page = self._versions_page(options)
+            markers = page.get("DeleteMarkers", [])
+            for entry in [*page.get("Versions", []), *markers]:
+                if entry in markers or not entry["IsLatest"]:
+                    yield HiddenVersion(entry["Key"], entry["VersionId"])
+            if not page.get("IsTruncated"):
+                return
+            options |= {"KeyMarker": page["NextKeyMarker"]}
+            options |= {"VersionIdMarker": page.get("NextVersionIdMarker", "")}
+
+    def _versions_page(self, options: dict[str, Any]) -> dict[str, Any]:
+        def once(s3: Any) -> dict[str, Any]:
+            return dict(s3.list_object_versions(Bucket=self.bucket, **options))
+
+        return self._request(options["Prefix"], once)
+
+    def _delete_version(self, version: HiddenVersion) -> None:
+        at = self._at(version.path) | {"VersionId": version.version}
+        self._request(version.path, lambda s3: s3.delete_object(**at, **self.config.payer))
 
     def _head(self, key: str) -> dict[str, Any]:
         return self._request(

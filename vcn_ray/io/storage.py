@@ -35,7 +35,7 @@ from vcn_ray.io.meter import count_bytes
 from vcn_ray.io.paths import local_path
 from vcn_ray.io.retry import retried
 from vcn_ray.io.s3 import SCHEME, S3Config, split_uri
-from vcn_ray.io.s3_objects import Entry, S3Objects
+from vcn_ray.io.s3_objects import Entry, Purged, S3Objects
 from vcn_ray.redact import one_line as one_line  # re-exported
 from vcn_ray.redact import redact
 
@@ -86,6 +86,12 @@ class Place(Protocol):
 
     def delete(self, key: str, /) -> None:
         """Remove a file, if it exists."""
+
+    def tidy(self, folder: str, /) -> None:
+        """Remove a folder that is empty."""
+
+    def purge(self, prefix: str, /) -> Purged:
+        """Delete what is kept of files that were replaced or removed."""
 
 
 class LocalPlace:
@@ -170,6 +176,15 @@ class LocalPlace:
         """Remove a file, if it exists."""
         _clear(key)
         Path(key).unlink(missing_ok=True)
+
+    def tidy(self, folder: str, /) -> None:
+        """Remove a folder that is empty; another process may be about to fill it."""
+        with suppress(OSError):
+            os.rmdir(folder)
+
+    def purge(self, prefix: str, /) -> Purged:
+        """Nothing: a local disk keeps no versions, and of its snapshots it says nothing."""
+        return Purged()
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +286,28 @@ class Storage:
         """Remove a file, if it exists."""
         self._do("remove", path, lambda: self._place.delete(self._full(path)))
 
+    def tidy(self, folder: str) -> None:
+        """Remove a folder that is empty; on S3 there are none."""
+        self._do("remove", folder, lambda: self._place.tidy(self._full(folder)))
+
+    def purge(self, prefix: str) -> Purged:
+        """Delete the hidden versions of all files whose path starts with `prefix`.
+
+        A bucket with versioning keeps what was overwritten or removed. The present files stay.
+
+        Args:
+            prefix: A path, or a folder with a slash behind it, below the output.
+
+        Returns:
+            What was deleted, and what could not be; paths are below the output.
+        """
+        found = self._do("list", prefix, lambda: self._place.purge(self._full(prefix)))
+        above = len(self._root) + 1 if self._root else 0
+        return Purged(
+            tuple(version._replace(path=version.path[above:]) for version in found.deleted),
+            tuple(version._replace(path=version.path[above:]) for version in found.left),
+        )
+
     def find_json(self, path: str) -> dict[str, Any] | None:
         """Read a JSON object; None if there is no such file."""
 
@@ -314,7 +351,7 @@ class Storage:
 
     def write_json(self, path: str, content: dict[str, Any]) -> bytes:
         """Write a JSON object, indented and with sorted keys; returns its bytes."""
-        data = self._seal(path, content)
+        data = self.json_bytes(path, content)
         self.write_bytes(path, data)
         return data
 
@@ -324,13 +361,13 @@ class Storage:
         Raises:
             StorageError: It cannot be written.
         """
-        data = self._seal(path, content)
+        data = self.json_bytes(path, content)
         made: bool = self._do("write", path, lambda: self._place.create(self._full(path), data))
         count_bytes(written=len(data) if made else 0)
         return made
 
-    def _seal(self, path: str, content: dict[str, Any]) -> bytes:
-        """The bytes of a JSON file that hold their own checksum."""
+    def json_bytes(self, path: str, content: dict[str, Any]) -> bytes:
+        """Return the bytes of a JSON file at a path, with its checksum; nothing is written."""
         sealed = {**content, CHECKSUM: f"sha256:{_NO_CHECKSUM.decode()}"}
         text = json.dumps(sealed, indent=2, sort_keys=True, ensure_ascii=False)
         data = text.encode("utf-8", "surrogatepass") + b"\n"
@@ -357,9 +394,7 @@ class Storage:
 
     def write_table(self, path: str, table: pa.Table) -> bytes:
         """Write a Parquet table and return its bytes; equal tables give equal bytes."""
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-        data: bytes = sink.getvalue().to_pybytes()
+        data = table_bytes(table)
         self.write_bytes(path, data)
         return data
 
@@ -396,6 +431,14 @@ class Storage:
             if isinstance(error, NoFileError):
                 raise self.damaged(path, "it is no regular file") from error
             raise StorageError(f"cannot {action} {self.locate(path)}: {one_line(error)}") from error
+
+
+def table_bytes(table: pa.Table) -> bytes:
+    """Return a table as the bytes of a Parquet file; equal tables give equal bytes."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
 
 
 def read_again(read: Callable[[], T]) -> T:

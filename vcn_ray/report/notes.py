@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vcn_ray.report.words import brief, capitalised, count, percent, rejected_words, sentence
-from vcn_ray.run.summary import warning_text
+from vcn_ray.run.summary import explain_warning, warning_text
 from vcn_ray.steps import STEPS
 
 
@@ -50,6 +50,14 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
+class MisfitView:
+    """A correction, or a part of one, that does not fit the result."""
+
+    text: str
+    place: str  # when it is about; empty: unknown
+
+
+@dataclass(frozen=True, slots=True)
 class Notes:
     """Everything on a page that is not about one person or track."""
 
@@ -61,11 +69,19 @@ class Notes:
     config: str  # JSON
 
 
-def build_notes(result: Mapping[str, Any]) -> Notes:
-    """Make the notes of a title from its `result.json`."""
+def build_notes(result: Mapping[str, Any], removed: Mapping[str, str] | None = None) -> Notes:
+    """Make the notes of a title.
+
+    Args:
+        result: Its `result.json`.
+        removed: What retention has removed, and when.
+    """
+    gone = [explain_warning("retention")] if removed else []
     rejected = result["counts"]["rejected"]
     return Notes(
-        warnings=[_warning_view(item["code"], item["message"]) for item in result["warnings"]],
+        warnings=[
+            _warning_view(item["code"], item["message"]) for item in (*result["warnings"], *gone)
+        ],
         rejected=_rejected_views(rejected),
         rejected_text=_rejected_text(sum(rejected.values()), result["counts"]["faces"]),
         pack=_pack_view(result["pack"]),

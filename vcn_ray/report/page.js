@@ -37,7 +37,7 @@
   document.getElementById("export")?.addEventListener("click", () => {
     const people = Object.fromEntries([...plain.keys()].map((person) => [person, names[person] || null]));
     const url = URL.createObjectURL(new Blob([JSON.stringify(people, null, 2)], { type: "application/json" }));
-    const link = Object.assign(document.createElement("a"), { href: url, download: `${data.id}-names.json` });
+    const link = Object.assign(document.createElement("a"), { href: url, download: `${data.id}.${data.result}-names.json` });
     link.click();
     setTimeout(() => URL.revokeObjectURL(url), 1000);
   });

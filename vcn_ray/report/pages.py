@@ -15,11 +15,13 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from vcn_ray.edits.store import edited_titles
 from vcn_ray.io.committed import FILES, record_of
 from vcn_ray.io.storage import Storage
 from vcn_ray.redact import page_text
 from vcn_ray.report import words
 from vcn_ray.report.view import TitleView, build_view
+from vcn_ray.run.reviewed import read_reviewed
 from vcn_ray.run.stored import TitleReader
 from vcn_ray.run.verify import PAGES
 
@@ -72,8 +74,10 @@ def write_reports(storage: Storage) -> PagePaths:
     """
     entries, files, uris = [], {}, []
     titles = TitleReader(storage)
+    edited = edited_titles(storage)
     for title in titles:
-        view = build_view(title)
+        reviewed = read_reviewed(title, storage) if title.title_id in edited else None
+        view = build_view(title, reviewed)
         path = f"titles/{title.title_id}/report.html"
         files[path] = _write_page(path, render_title(view), storage)
         entries.append(index_entry(view))
@@ -100,6 +104,7 @@ def render_title(view: TitleView) -> str:
     data = {
         "key": view.names_key,
         "id": view.title_id,
+        "result": view.result,
         "seconds": timeline.seconds,
         "cuts": timeline.cut_count,
         # Where cuts are denser than pixels, opaque lines would turn the rows grey.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from vcn_ray.report.selection import Album, Choice, Crop, Row, merge_limit, strip
 from vcn_ray.report.timeline import Appearance, Bar, TimeAxis
-from vcn_ray.report.words import clock, count, number, percent, reason_words, rule_words
+from vcn_ray.report.words import MARK_WORDS, clock, count, number, percent, reason_words, rule_words
 
 MAX_COMPANY_LISTED = 12
 """Other people in the detail panel: those with most shots in common."""
@@ -84,7 +84,8 @@ class PersonView:
     """One person of the title."""
 
     person_id: str
-    name: str  # until somebody types another one
+    name: str  # by a correction, or their rank, until somebody types another one
+    marks: tuple[str, ...]  # what else corrections say
     hue: int  # degrees; the person's colour in timelines
     cover: int | None
     faces: list[FaceView]
@@ -157,7 +158,8 @@ def _person_view(cast: Cast, rank: int, shots: Mapping[str, set[Shot]]) -> Perso
     fraction = person["screen_seconds"] / axis.seconds if axis.seconds > 0 else 0.0
     return PersonView(
         person_id=person_id,
-        name=_default_name(rank),
+        name=_name(person, rank),
+        marks=tuple(words for mark, words in MARK_WORDS.items() if person.get(mark)),
         hue=round(250 + GOLDEN_ANGLE * rank) % 360,
         cover=album.number(choice.cover),
         faces=[
@@ -185,9 +187,9 @@ def _person_view(cast: Cast, rank: int, shots: Mapping[str, set[Shot]]) -> Perso
     )
 
 
-def _default_name(rank: int) -> str:
-    """Name a person by their rank in screen time, until somebody types another name."""
-    return f"Person {rank + 1}"
+def _name(person: Row, rank: int) -> str:
+    """The name that a correction gives a person, or else one by their rank in screen time."""
+    return person.get("name") or f"Person {rank + 1}"
 
 
 def _merge_groups(rows: list[Row], cast: Cast) -> list[MergeGroup]:
@@ -230,7 +232,7 @@ def _company(cast: Cast, person_id: str, shots: Mapping[str, set[Shot]]) -> list
         if other != person_id and together:
             view = CompanyView(
                 person_id=other,
-                name=_default_name(rank),
+                name=_name(choice.person, rank),
                 image=cast.album.number(choice.cover),
                 text=f"{count(together, 'shot')} together",
             )

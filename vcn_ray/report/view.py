@@ -6,13 +6,13 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import pyarrow as pa
 
 from vcn_ray.errors import ShapeError
-from vcn_ray.report.notes import Notes, build_notes
+from vcn_ray.report.notes import MisfitView, Notes, build_notes
 from vcn_ray.report.people import Cast, PersonView, TrackView, folded_view, person_views, track_view
 from vcn_ray.report.selection import Album, Listed, Row, best_first, choose, fill_album, read_crops
 from vcn_ray.report.timeline import (
@@ -24,8 +24,9 @@ from vcn_ray.report.timeline import (
     min_gap,
     union_seconds,
 )
-from vcn_ray.report.words import brief, count, length, percent, reason_words
+from vcn_ray.report.words import brief, count, length, percent, reason_words, sentence
 from vcn_ray.rows.result_rows import NO_FACE, UNKNOWN
+from vcn_ray.run.reviewed import ReviewedTitle
 from vcn_ray.run.stored import StoredTitle
 from vcn_ray.run.summary import count_tracks
 
@@ -84,15 +85,23 @@ class TitleView:
     images: list[str]  # base64 JPEG
     bar_images: Mapping[str, int]  # track id -> picture of its bar
     left_out: list[str]  # what the page leaves out to stay small
+    result: str  # name of the result's folder
+    corrections: int  # that count
+    misfits: list[MisfitView]
     notes: Notes
 
 
-def build_view(title: StoredTitle) -> TitleView:
+def build_view(title: StoredTitle, reviewed: ReviewedTitle | None = None) -> TitleView:
     """Make the view of a title.
+
+    Args:
+        title: The title.
+        reviewed: The same after corrections; None: there are none.
 
     Raises:
         ShapeError: A track belongs to no video of the title, or to no person of the people table.
     """
+    title = title if reviewed is None else _corrected(title, reviewed)
     axis = TimeAxis(title.summary["videos"], title.shots.to_pylist())
     rows = _sorted_tracks(title.tracks, axis)
     cast = _cast(title, axis, rows)
@@ -118,8 +127,27 @@ def build_view(title: StoredTitle) -> TitleView:
         images=cast.album.images,
         bar_images=_bar_images(timeline, people, cast.album),
         left_out=_left_out(cast, people),
-        notes=build_notes(title.summary),
+        result=title.folder.rpartition("/")[2],
+        corrections=0 if reviewed is None else reviewed.corrections,
+        misfits=[] if reviewed is None else _misfits(reviewed, axis),
+        notes=build_notes(title.summary, title.removed),
     )
+
+
+def _corrected(title: StoredTitle, reviewed: ReviewedTitle) -> StoredTitle:
+    tables = reviewed.tables
+    return replace(
+        title, people=tables.people, tracks=tables.tracks, appearances=tables.appearances
+    )
+
+
+def _misfits(reviewed: ReviewedTitle, axis: TimeAxis) -> list[MisfitView]:
+    found = []
+    for row in reviewed.tables.conflicts.to_pylist():
+        known = row["video_id"] in axis.order and row["start_seconds"] is not None
+        span = (row["video_id"], row["start_seconds"], row["end_seconds"])
+        found.append(MisfitView(sentence(row["message"]), axis.range_text(*span) if known else ""))
+    return found
 
 
 def _sorted_tracks(tracks: pa.Table, axis: TimeAxis) -> list[Row]:

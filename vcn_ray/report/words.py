@@ -28,8 +28,13 @@ REASON_WORDS = {
     "unrecognisable": "too small, blurred or turned to tell who it is",
     "ambiguous": "like no person, or like several",
     "low_score": "hardly a face to the detector",
+    "reviewer": "decided by a reviewer",
+    "conflict": "between two people whom a reviewer locked",
 }
 """Reason why a track is of nobody -> how it looks."""
+
+MARK_WORDS = {"locked": "locked", "nobody": "nobody you know"}
+"""What corrections say of a person -> as a mark on the page."""
 
 RULE_WORDS = {
     "must_link": "Begins with the tracks that a reviewer's corrections say are one person.",

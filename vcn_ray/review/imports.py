@@ -40,7 +40,8 @@ def import_sheet(
     Args:
         sheet: The rows.
         storage: The output.
-        title: Name or id of the title of rows that name none; None: the only one there is.
+        title: Name or id of the title of rows that name none; None: as the sheet is called, or the
+            only one there is.
         who: Of whom the edits are; None: the user of this process.
         note: Of rows without one.
 
@@ -51,7 +52,7 @@ def import_sheet(
     desks: dict[str, Desk] = {}
     for row in sheet.rows:
         try:
-            desk = _desk(row.title or title, who, storage, desks)
+            desk = _desk(row.title or title or sheet.title or None, who, storage, desks)
             if sheet.result and desk.reviewed.result != sheet.result:
                 raise UsageError(
                     f"the names are of an older result than {desk.reviewed.result}: write and open "

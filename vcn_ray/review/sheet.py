@@ -46,6 +46,7 @@ class Sheet(NamedTuple):
 
     rows: list[Row]
     problems: list[str]  # a line for each row that says nothing that could be done
+    title: str = ""  # id of the title that rows without one are about; empty: not said
     result: str = ""  # that the rows are about; empty: not said
 
 
@@ -76,8 +77,8 @@ def _read_names(name: str, text: str) -> Sheet:
     if not isinstance(names, dict) or not all(v is None or type(v) is str for v in names.values()):
         raise UsageError(f"{name} holds no names by person: import what the page exported")
     title, result = (known["title"], known["result"] or "") if known else ("", "")
-    rows = [Row(who, title, "name", who, typed) for who, typed in names.items() if typed]
-    return Sheet(rows, [], result)
+    rows = [Row(who, "", "name", who, typed) for who, typed in names.items() if typed]
+    return Sheet(rows, [], title, result)
 
 
 def _read_rows(name: str, text: str) -> Sheet:

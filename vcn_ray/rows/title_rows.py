@@ -123,6 +123,7 @@ def _parts(row: dict[str, Any], faces: pa.Table, splits: Splits) -> list[dict[st
     sampled = pc.is_valid(mine.column("image")).to_numpy(zero_copy_only=False)
     shown = row["end_seconds"] - seconds[-1]  # how long a frame is
     cuts = np.searchsorted(frames, splits[row["track_id"]]).tolist()
+    bounds = zip(names, pairwise([0, *cuts, len(frames)]), strict=True)
     return [
         row
         | {
@@ -134,7 +135,8 @@ def _parts(row: dict[str, Any], faces: pa.Table, splits: Splits) -> list[dict[st
             "faces": end - first,
             "crops": int(sampled[first:end].sum()),
         }
-        for name, (first, end) in zip(names, pairwise([0, *cuts, len(frames)]), strict=True)
+        for name, (first, end) in bounds
+        if first < end  # of a part that was erased, no face is left
     ]
 
 

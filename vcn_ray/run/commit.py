@@ -37,8 +37,9 @@ from vcn_ray.rows.title_rows import (
     part_ids,
     split_tracks,
 )
+from vcn_ray.rows.tombstones import Span, without_erased
 from vcn_ray.run.checkpoint_file import StoredCheckpoint
-from vcn_ray.run.damage import segment_file, segment_name, uncommitting
+from vcn_ray.run.damage import open_usable, segment_file, segment_name, uncommitting
 from vcn_ray.run.devices import device_for
 from vcn_ray.run.failures import SEGMENT_ATTEMPTS, Failure, is_permanent, retry
 from vcn_ray.run.ledger import Stopwatch, Work
@@ -49,10 +50,14 @@ from vcn_ray.run.plan import (
     adapt_folder,
     detect_folder,
 )
+from vcn_ray.run.retention import expire_finished
 from vcn_ray.run.status import TitleStatus, point_to, read_status
 from vcn_ray.run.summary import DECODED_ON, ORIGIN, Manifests, build_summary, is_turned
+from vcn_ray.run.tombstones import honoured, read_spans
 from vcn_ray.steps import ADAPT, DETECT, adapt_title, cluster_title, detect_segment, track_video
 
+MODEL = "model.safetensors"
+OUTPUTS = "outputs.safetensors"
 RESULT_TABLES = ("people", "tracks", "appearances", "merges")
 VIDEO_TABLES = ("shots", "tracks", "crops")
 
@@ -79,13 +84,14 @@ def commit_detect(
     """
     if is_segment_done(job, storage):
         return None
+    spans = read_spans(job.video_id, job.erased, storage)  # nothing is found without them
     planned = detect_folder(job.video_id, config, pack.detector_hash)
     check_planned(pack, job.detect_folder == planned)
     watch = Stopwatch()
     marker: dict[str, Any] = {"segment": job.index, "frames": 0, "faces": 0, "failure": None}
     writer = FolderWriter(storage, job.detect_folder)
-    content, spent = _write_faces(job, pack, config, writer)
-    marker |= content
+    content, spent = _write_faces(job, pack, config, writer, spans)
+    marker |= content | honoured(job.erased)
     marker["seconds"] = watch.seconds
     if is_segment_done(job, storage):  # by a worker that was thought dead: its manifest is right
         return None
@@ -110,7 +116,7 @@ class Spent(NamedTuple):
 
 
 def _write_faces(
-    job: SegmentJob, pack: FacePack, config: RunConfig, writer: FolderWriter
+    job: SegmentJob, pack: FacePack, config: RunConfig, writer: FolderWriter, spans: list[Span]
 ) -> tuple[dict[str, Any], Spent]:
     """Write a segment's tables; returns counts, or the permanent failure, for its marker."""
     source = open_source(job.uri, job.etag, config.s3, job.size)
@@ -124,6 +130,7 @@ def _write_faces(
         return {"failure": failure}, Spent(0.0, 0.0)
     if tables.problems:
         _confirm(source)
+    tables = without_erased(tables, spans) if spans else tables
     writer.write_table(segment_name(job.index, "frames"), tables.frames)
     writer.write_table(segment_name(job.index, "seg"), tables.detections)
     problem = {"reason": "decode_error", "message": "; ".join(tables.problems)}
@@ -172,7 +179,7 @@ def _commit_tracks(video: VideoPlan, config: RunConfig, storage: Storage) -> Wor
     watch = Stopwatch()
     if not storage.is_committed(video.detect_folder):
         _commit_detected(video, storage)
-    detected = CommittedFolder.open(storage, video.detect_folder)
+    detected = open_usable(storage, video.detect_folder)
     writer = FolderWriter(storage, video.track_folder)
     manifest = _write_tracks(video, detected, config, writer)
     manifest["seconds"] = watch.seconds
@@ -180,7 +187,7 @@ def _commit_tracks(video: VideoPlan, config: RunConfig, storage: Storage) -> Wor
     counts = {name: value for name, value in detected.manifest.items() if name != FILES}
     if storage.is_committed(video.track_folder):  # by a task that was thought dead
         return None
-    writer.commit(manifest | {"detect": counts})
+    writer.commit(manifest | {"detect": counts} | honoured(video.erased))
     return watch.done("track", video.video_id, video.info.duration_seconds)
 
 
@@ -215,7 +222,7 @@ def _commit_detected(video: VideoPlan, storage: Storage) -> None:
         "seconds": round(sum(marker["seconds"] for marker in markers), 3),
         DECODED_ON: video_decoded_on(markers),
     }
-    writer.commit(counts)
+    writer.commit(counts | honoured(video.erased))
 
 
 def video_decoded_on(markers: list[dict[str, Any]]) -> str:
@@ -257,7 +264,7 @@ def read_tracks(title: TitlePlan, storage: Storage) -> TitleTracks:
 
 
 def _track_folders(title: TitlePlan, storage: Storage) -> list[CommittedFolder]:
-    return [CommittedFolder.open(storage, video.track_folder) for video in title.videos]
+    return [open_usable(storage, video.track_folder) for video in title.videos]
 
 
 def _join_tracks(folders: list[CommittedFolder]) -> TitleTracks:
@@ -312,10 +319,8 @@ def commit_adapt(
         return None
     splits = find_splits(tracks, crops, adapted.title.track)
     writer = FolderWriter(storage, title.adapt_folder)
-    writer.write_bytes("model.safetensors", save_arrays(adapted.tensors))
-    writer.write_bytes(
-        "outputs.safetensors", save_outputs(_in_order(adapted.outputs, tracks, splits))
-    )
+    writer.write_bytes(MODEL, save_arrays(adapted.tensors))
+    writer.write_bytes(OUTPUTS, save_outputs(_in_order(adapted.outputs, tracks, splits)))
     manifest = {
         "tracks": [video.track_folder for video in title.videos],
         "taught_by": list(title.teaching),
@@ -326,7 +331,7 @@ def commit_adapt(
         "seconds": watch.seconds,
         "adapt_seconds": {part: round(took, 3) for part, took in adapted.seconds.items()},
         "adapt_peak_bytes": adapted.peak_bytes,
-    }
+    } | honoured(title.erased)
     writer.commit(manifest)
     checkpoint.discard()
     return watch.done("adapt", title.title_id, title.seconds, gpus * hooks.ranks.count)
@@ -386,6 +391,7 @@ def commit_cluster(
         _check_encoder(title, pack, config)
         work = _write_result(title, pack, config, storage)
     point_to(title, storage)
+    expire_finished(title, config.retention, storage)
     return ClusterDone(read_status(title, storage, reused=False), work)
 
 
@@ -394,12 +400,12 @@ def _write_result(
 ) -> Work | None:
     watch = Stopwatch()
     writer = FolderWriter(storage, title.cluster_folder)
-    adapted = CommittedFolder.open(storage, title.adapt_folder)
+    adapted = open_usable(storage, title.adapt_folder)
     sources = _track_folders(title, storage)
     manifests = Manifests([source.manifest for source in sources], adapted.manifest)
     tracks = split_tracks(_join_tracks(sources), adapted.manifest["splits"])
-    outputs = load_outputs(adapted.read_bytes("outputs.safetensors"))
-    model = adapted.read_bytes("model.safetensors")
+    outputs = load_outputs(adapted.read_bytes(OUTPUTS))
+    model = adapted.read_bytes(MODEL) if MODEL in adapted.files else None
     turned = _turned_tracks(title, tracks, manifests)
     known = _constraints(title, tracks, storage)
     clustering = cluster_title(outputs, tracks.cannot_link, pack.prior, config, turned, known)
@@ -410,8 +416,10 @@ def _write_result(
         return None
     for name in RESULT_TABLES:
         writer.write_table(f"{name}.parquet", getattr(tables, name))
-    writer.write_bytes("model.safetensors", model)
+    if model is not None:  # an erasure removes a model that has seen the person
+        writer.write_bytes(MODEL, model)
     summary["seconds"]["cluster"] = watch.seconds
     writer.write_json("result.json", summary)
-    writer.commit({"counts": summary["counts"], ORIGIN: summary[ORIGIN]})
+    content = {"counts": summary["counts"], ORIGIN: summary[ORIGIN]}
+    writer.commit(content | honoured(title.erased))
     return watch.done("cluster", title.title_id, title.seconds)

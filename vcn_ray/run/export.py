@@ -36,6 +36,11 @@ def adapted_encoder(title: LatestResult, pack: FacePack, storage: Storage) -> Ba
             f"{pack.name} on this machine is a different one: name the right pack by --pack"
         )
     result = CommittedFolder.open(storage, title.folder)
+    if "model.safetensors" not in result.files:
+        raise UsageError(
+            f"the adapted model of {name} was removed, by an erasure or by retention: index the "
+            "title again with another adapt.* setting or seed"
+        )
     tensors = load_arrays(result.read_bytes("model.safetensors"))
     learned = {
         key.removeprefix(PREFIX): torch.from_numpy(value)

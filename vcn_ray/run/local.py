@@ -60,7 +60,7 @@ class LocalExecutor:
         inspector.note(error)
         for video in untracked_videos(title, inspector):
             inspector.open_jobs(video)
-        inspector.manifest(title.adapt_folder)
+        inspector.usable(title.adapt_folder, title.erased)
         for each in inspector.damage.values():
             self.run_log.redo(str(each))
 

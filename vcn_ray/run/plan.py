@@ -14,6 +14,7 @@ from vcn_ray.records import Segment, VideoInfo
 from vcn_ray.redact import one_line, redact
 from vcn_ray.run.failures import Failure
 from vcn_ray.run.sources import PlanCache, probe_video
+from vcn_ray.run.tombstones import ErasedVideos
 from vcn_ray.steps import ADAPT, CLUSTER, DETECT, TRACK
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class SegmentJob:
     end_seconds: float
     etag: str = ""  # of the object that was planned; empty for a local file
     size: int | None = None  # bytes of that object; None for a local file
+    erased: tuple[str, ...] = ()  # hashes of the video's tombstones
 
     @property
     def segment(self) -> Segment:
@@ -54,6 +56,7 @@ class VideoPlan:
     track_folder: str
     etag: str = ""  # of the object that was planned; empty for a local file
     size: int | None = None  # bytes of that object; None for a local file
+    erased: tuple[str, ...] = ()  # hashes of its tombstones
 
     @property
     def identity(self) -> str:
@@ -74,6 +77,7 @@ class VideoPlan:
                 segment.end_seconds,
                 self.etag,
                 self.size,
+                self.erased,
             )
             for segment in self.segments
         ]
@@ -91,11 +95,17 @@ class TitlePlan:
     missing: tuple[str, ...]  # uris that belong to it but cannot be read
     edits: tuple[str, ...] = ()  # names of its corrections that there were when it was planned
     teaching: tuple[str, ...] = ()  # names of those that adapt and cluster learn from
+    shared: tuple[str, ...] = ()  # ids of its videos that other titles of the run may hold too
 
     @property
     def seconds(self) -> float:
         """The length of its videos together."""
         return sum(video.info.duration_seconds for video in self.videos)
+
+    @property
+    def erased(self) -> tuple[str, ...]:
+        """The hashes of the tombstones of its videos."""
+        return tuple(sorted({name for video in self.videos for name in video.erased}))
 
     @property
     def where(self) -> str:
@@ -140,7 +150,11 @@ class PackHashes:
 
 
 def plan_input(
-    config: RunConfig, pack: PackHashes, cache: PlanCache | None, video: CatalogVideo
+    config: RunConfig,
+    pack: PackHashes,
+    cache: PlanCache | None,
+    erased: ErasedVideos | None,
+    video: CatalogVideo,
 ) -> VideoPlan | Failure:
     """Probe one video and plan where its outputs belong.
 
@@ -148,6 +162,7 @@ def plan_input(
         config: Settings of the run.
         pack: Hashes of the pack's two halves.
         cache: Of what videos on S3 hold, so that they are not read again.
+        erased: Videos that have tombstones of erased persons, if any.
         video: An entry of the catalog.
 
     Returns:
@@ -156,7 +171,8 @@ def plan_input(
     if video.problem:
         return Failure(video.uri, "plan", None, "unreadable", f"{video.uri}: {video.problem}")
     try:
-        return _plan_video(video, config, pack, cache)
+        plan = _plan_video(video, config, pack, cache)
+        return replace(plan, erased=erased.of(plan.video_id)) if erased else plan
     except MediaError as error:
         return Failure(video.uri, "plan", None, error.reason, error.message, error.attempts)
     except Exception as error:  # one video must never stop the others

@@ -9,19 +9,20 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from vcn_ray.config import RunConfig
+from vcn_ray.config import RetentionConfig, RunConfig
 from vcn_ray.edits.constraints import teaching_edits
 from vcn_ray.edits.store import EditLog, edit_names, edited_titles
 from vcn_ray.errors import StorageError
 from vcn_ray.io.catalog import CatalogVideo
 from vcn_ray.io.decoder import decoders_kept
-from vcn_ray.io.identity import digest
+from vcn_ray.io.identity import digest, slug
 from vcn_ray.io.paths import file_name
 from vcn_ray.io.storage import Storage
 from vcn_ray.run.damage import Inspector
@@ -38,8 +39,10 @@ from vcn_ray.run.plan import (
     plan_title,
     with_edits,
 )
+from vcn_ray.run.retention import expire_finished
 from vcn_ray.run.sources import PlanCache
 from vcn_ray.run.state import FoundResult, find_result, untracked_videos
+from vcn_ray.run.tombstones import ErasedVideos
 from vcn_ray.steps import CLUSTER, DETECT
 
 log = logging.getLogger(__name__)
@@ -75,7 +78,11 @@ def sample_titles(titles: list[TitleInputs], fraction: float, seed: int) -> list
 
 
 def plan_titles(
-    titles: list[TitleInputs], config: RunConfig, pack: PackHashes, cache: PlanCache | None = None
+    titles: list[TitleInputs],
+    config: RunConfig,
+    pack: PackHashes,
+    cache: PlanCache | None = None,
+    erased: ErasedVideos | None = None,
 ) -> Iterator[PlannedTitle]:
     """Probe the videos of all titles and say where their outputs belong.
 
@@ -85,12 +92,13 @@ def plan_titles(
         pack: Hashes of the pack's two halves.
         cache: Remembers the content of videos on S3, so that they are not read again. Its storage
             is asked for the corrections of titles too: once, and once for each title that has any.
+        erased: Videos that have tombstones of erased persons.
 
     Yields:
         Each title as soon as its videos, and those of all titles before it, are probed; a video
         that cannot be read is a failure, never an error.
     """
-    planned = _plan_titles(titles, config, pack, cache)
+    planned = _plan_titles(titles, config, pack, cache, erased)
     edited = edited_titles(cache.storage) if cache else frozenset()
     if cache and edited:
         known = partial(_with_edits, cache.storage, edited, config, pack)
@@ -128,18 +136,44 @@ def _teaching(storage: Storage, title_id: str, names: tuple[str, ...]) -> tuple[
 
 
 def _plan_titles(
-    titles: list[TitleInputs], config: RunConfig, pack: PackHashes, cache: PlanCache | None
+    titles: list[TitleInputs],
+    config: RunConfig,
+    pack: PackHashes,
+    cache: PlanCache | None,
+    erased: ErasedVideos | None,
 ) -> Iterator[PlannedTitle]:
     known: set[str] = set()
+    names = shared_names(titles)
     with decoders_kept(THREADS):
         videos = (video for group in titles for video in group.videos)
-        probed = map_in_order(partial(plan_input, config, pack, cache), videos, THREADS)
+        probed = map_in_order(partial(plan_input, config, pack, cache, erased), videos, THREADS)
         for group in titles:
             members = list(itertools.islice(probed, len(group.videos)))
             planned = plan_title(group, members, config, pack)
             name = planned.title.title_id if planned.title else ""
-            yield replace(planned, again=name in known)
+            yield replace(_with_shared(planned, names), again=name in known)
             known.update([name] if name else [])
+
+
+def shared_names(titles: list[TitleInputs]) -> frozenset[str]:
+    """Names of videos, as ids hold them, that several titles list: these may be one video."""
+    held = Counter(
+        name for title in titles for name in {_id_name(video.uri) for video in title.videos}
+    )
+    return frozenset(name for name, number in held.items() if number > 1)
+
+
+def _id_name(uri: str) -> str:
+    return slug(Path(file_name(uri)).stem)
+
+
+def _with_shared(planned: PlannedTitle, names: frozenset[str]) -> PlannedTitle:
+    """The same title, with the videos that other titles may hold too."""
+    if planned.title is None or not names:
+        return planned
+    videos = planned.title.videos
+    shared = tuple(v.video_id for v in videos if v.video_id.rpartition("-")[0] in names)
+    return replace(planned, title=replace(planned.title, shared=shared))
 
 
 class LookedUp(NamedTuple):
@@ -161,12 +195,21 @@ class LookedUp(NamedTuple):
         return None if done else self.planned.title
 
 
-def look_up(titles: Iterator[PlannedTitle], storage: Storage) -> Iterator[LookedUp]:
-    """Look up the results of titles, or else their missing segments, several titles in parallel."""
-    return map_in_order(partial(_look_up, storage), titles, THREADS)
+def look_up(
+    titles: Iterator[PlannedTitle], storage: Storage, retention: RetentionConfig | None = None
+) -> Iterator[LookedUp]:
+    """Look up the results of titles, or else their missing segments, several titles in parallel.
+
+    Args:
+        titles: The planned titles.
+        storage: The output.
+        retention: What a title that has its result need not keep.
+    """
+    call = partial(_look_up, storage, retention or RetentionConfig())
+    return map_in_order(call, titles, THREADS)
 
 
-def _look_up(storage: Storage, planned: PlannedTitle) -> LookedUp:
+def _look_up(storage: Storage, retention: RetentionConfig, planned: PlannedTitle) -> LookedUp:
     title = planned.title
     if title is None or planned.again:
         return LookedUp(planned)
@@ -174,11 +217,12 @@ def _look_up(storage: Storage, planned: PlannedTitle) -> LookedUp:
     try:
         found = find_result(title, storage, inspector)
         if found is not None:
+            expire_finished(title, retention, storage)
             return LookedUp(planned, found)
         step = DETECT.name
         untracked = untracked_videos(title, inspector)
         jobs = tuple(job for video in untracked for job in inspector.open_jobs(video))
-        inspector.manifest(title.adapt_folder)  # so that a damaged one is done again
+        inspector.usable(title.adapt_folder, title.erased)  # or it is done again
         return LookedUp(planned, jobs=jobs, damage=tuple(map(str, inspector.damage.values())))
     except Exception as error:  # one damaged title must not stop the others
         log.debug("%s cannot be looked up", title.title_id, exc_info=True)

@@ -17,7 +17,11 @@ from vcn_ray.run.status import TitleStatus, point_to, read_status
 
 def untracked_videos(title: TitlePlan, inspector: Inspector) -> list[VideoPlan]:
     """The videos of a title whose tracks are not committed, or damaged."""
-    return [video for video in title.videos if inspector.manifest(video.track_folder) is None]
+    return [
+        video
+        for video in title.videos
+        if inspector.usable(video.track_folder, video.erased) is None
+    ]
 
 
 class FoundResult(NamedTuple):
@@ -33,12 +37,15 @@ def find_failures(title: TitlePlan, inspector: Inspector) -> tuple[Failure, ...]
     A title is finished once its result is committed, and the tracks that a report of it shows. What
     is damaged is not.
     """
-    if inspector.manifest(title.cluster_folder) is None:
+    result = inspector.manifest(title.cluster_folder)
+    if result is None or not inspector.is_honoured(title.cluster_folder, result, title.erased):
         return None
     failures: tuple[Failure, ...] = ()
     for video in title.videos:
         manifest = inspector.manifest(video.track_folder)
-        if manifest is None:
+        if manifest is None or not inspector.is_honoured(
+            video.track_folder, manifest, video.erased
+        ):
             return None
         failures += failures_in(manifest, video)
     return failures
@@ -71,6 +78,7 @@ class TitleState:
     finished: bool
     failed_segments: int  # finished segments that could not be read
     damaged: tuple[str, ...] = ()  # files, below the output
+    unusable: tuple[str, ...] = ()  # why what is there cannot be used
 
     @property
     def action(self) -> str:
@@ -86,6 +94,8 @@ class TitleState:
     @property
     def why(self) -> str:
         """Why a run would do that."""
+        if self.unusable:
+            return "; ".join(self.unusable)
         if self.damaged:
             return f"damaged: {', '.join(self.damaged)}"
         if self.failed_segments:
@@ -108,7 +118,7 @@ def read_state(title: TitlePlan, storage: Storage) -> TitleState:
     finished = failures is not None
     untracked = [] if finished else untracked_videos(title, inspector)
     missing = sum(len(inspector.open_jobs(video)) for video in untracked)
-    adapted = finished or inspector.manifest(title.adapt_folder) is not None
+    adapted = finished or inspector.usable(title.adapt_folder, title.erased) is not None
     return TitleState(
         title=title,
         segments=segments,
@@ -117,5 +127,6 @@ def read_state(title: TitlePlan, storage: Storage) -> TitleState:
         adapted=adapted,
         finished=finished,
         failed_segments=len(failures or ()),
-        damaged=tuple(inspector.damage),
+        damaged=tuple(path for path in inspector.damage if path not in inspector.unusable),
+        unusable=tuple(dict.fromkeys(inspector.unusable.values())),
     )

@@ -20,6 +20,7 @@ from vcn_ray.rows.title_rows import split_faces
 from vcn_ray.run.commit import RESULT_TABLES
 from vcn_ray.run.damage import segment_name
 from vcn_ray.run.parallel import THREADS, map_in_order
+from vcn_ray.run.retention import removed_from
 from vcn_ray.schema import BOX_COLUMNS, CROPS, SCHEMA_VERSION, SHOTS
 
 T = TypeVar("T")
@@ -42,6 +43,7 @@ class StoredTitle:
     merges: pa.Table
     shots: pa.Table  # of all its videos
     crops: pa.Table  # every face of every track, of all its videos
+    removed: dict[str, str] = field(default_factory=dict)  # by retention, and when
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -264,6 +266,7 @@ def read_title(title_id: str, storage: Storage) -> StoredTitle:
         summary=summary,
         shots=pa.concat_tables([SHOTS.empty_table(), *shots]),
         crops=split_faces(faces, summary["splits"]),
+        removed=removed_from([source.manifest for source in sources]),
         **tables,
     )
 

@@ -82,6 +82,14 @@ WARNINGS = {
         "Some faces appear twice in one frame",
         "tracks in one frame look like one face, as in a mirror",
     ),
+    "erased": WarningText(
+        "A person was erased",
+        "a person was removed on request; all others are as they were before",
+    ),
+    "retention": WarningText(
+        "Pictures of faces were removed",
+        "they were kept only for a limited time; times and people are complete",
+    ),
 }
 """Warning code -> its meaning."""
 

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from vcn_ray.edits.store import (
-    MARKERS,
+    EDITED,
     EditLog,
     edit_names,
     edits_folder,
@@ -29,13 +29,21 @@ from vcn_ray.run.parallel import THREADS, map_in_order
 from vcn_ray.run.record import RECORD
 from vcn_ray.run.reviewed import REVIEWED, remove_reviewed
 from vcn_ray.run.summary import ORIGIN
+from vcn_ray.run.tombstones import (
+    ERASURES,
+    HONOURED,
+    MARKERS,
+    open_erasures,
+    tombstone_folder,
+    tombstone_hashes,
+)
 
 LATEST = "latest.json"
 EDITS = "edits"
 PAGES = "pages.json"
 """Lists the pages of the last report, by path below the output."""
 
-FOLDERS = ("titles", "videos", "runs", MARKERS)
+FOLDERS = ("titles", "videos", "runs", EDITED, MARKERS)
 _ID = re.compile(r"-(?:[0-9a-f]{12}|[0-9a-f]{6})$")  # at the end of the id of a title, video or run
 
 
@@ -127,7 +135,23 @@ def _check_tops(storage: Storage) -> Checked:
     inspector = Inspector(storage, mend=False)
     for top in FOLDERS:
         _note_file(top, inspector, storage)
-    return Checked(0, tuple(inspector.damage.values()))
+    for folder in (MARKERS, ERASURES):
+        _check_json(folder, inspector, storage)
+    for path in open_erasures(storage):
+        why = f"an erasure is not finished: run vcn erase {storage.uri} --resume"
+        inspector.note(storage.damaged(path, why))
+    return Checked(inspector.files, tuple(inspector.damage.values()))
+
+
+def _check_json(folder: str, inspector: Inspector, storage: Storage) -> None:
+    """Read every JSON file of a folder without a manifest."""
+    for name in storage.names(folder):
+        if name.endswith(".json"):
+            inspector.files += 1
+            try:
+                storage.find_json(f"{folder}/{name}")
+            except DamagedError as error:
+                inspector.note(error)
 
 
 def _note_file(folder: str, inspector: Inspector, storage: Storage) -> None:
@@ -167,7 +191,7 @@ def _check_title(storage: Storage, title_id: str) -> Checked:
         if manifest is None and name == pointer and storage.names(f"{folder}/{name}"):
             _note_missing(f"{folder}/{name}", inspector, storage)
         if name.startswith("cluster-"):
-            origins += _origins(title_id, name, name == pointer, manifest, storage)
+            origins += read_origins(title_id, name, name == pointer, manifest, storage)
     if pointer and pointer not in names:
         _note_missing(f"{folder}/{pointer}", inspector, storage)
     if committed and LATEST not in names:
@@ -216,7 +240,7 @@ def _note_missing(folder: str, inspector: Inspector, storage: Storage) -> None:
         inspector.note(storage.damaged(path, "it is missing"))
 
 
-def _origins(
+def read_origins(
     title_id: str, name: str, latest: bool, manifest: dict[str, Any] | None, storage: Storage
 ) -> Iterator[Origin]:
     """What a result was made of, by its manifest or else its summary; nothing if both are lost."""
@@ -248,6 +272,9 @@ def _origins(
 def _check_video(storage: Storage, wanted: dict[str, set[str]], video_id: str) -> Checked:
     inspector, home = Inspector(storage, mend=False, deep=True), f"videos/{video_id}"
     names = _names(home, inspector, storage)
+    erased = tombstone_hashes(video_id, storage) if HONOURED in names else ()
+    if erased:
+        _check_json(tombstone_folder(video_id), inspector, storage)
     for name in names:
         if name.startswith("plan-"):
             inspector.files += 1
@@ -256,7 +283,7 @@ def _check_video(storage: Storage, wanted: dict[str, set[str]], video_id: str) -
             except DamagedError as error:
                 inspector.note(error)
         elif name.startswith(("detect-", "track-")):
-            _check_folder(f"{home}/{name}", inspector, storage)
+            _check_folder(f"{home}/{name}", inspector, storage, erased)
     for folder in sorted(wanted.get(video_id, ())):
         # Detections may be deleted once they are tracked, but then all of a folder.
         if "/track-" in folder or posixpath.basename(folder) in names:
@@ -264,16 +291,20 @@ def _check_video(storage: Storage, wanted: dict[str, set[str]], video_id: str) -
     return Checked(inspector.files, tuple(inspector.damage.values()))
 
 
-def _check_folder(folder: str, inspector: Inspector, storage: Storage) -> None:
+def _check_folder(
+    folder: str, inspector: Inspector, storage: Storage, erased: tuple[str, ...]
+) -> None:
     """Compare a folder of a video; of one that is not finished, or damaged, the segments too."""
     entries = storage.entries(folder)
-    if MANIFEST in entries and inspector.manifest(folder) is not None:
+    manifest = inspector.manifest(folder) if MANIFEST in entries else None
+    if manifest is not None:
+        inspector.is_honoured(folder, manifest, erased)
         return
     if not entries:
         _note_file(folder, inspector, storage)
     for name in sorted(entries):
         if name.startswith("seg-") and name.endswith(".json"):
-            inspector.marks(folder, name, entries)
+            inspector.marks(folder, name, entries, erased)
 
 
 def _check_run(storage: Storage, run_id: str) -> Checked:
@@ -331,6 +362,8 @@ def uncommit_damage(found: Verified, storage: Storage) -> Repair:
         folder, name = posixpath.split(path)
         if _is_of_edits(path):
             _mend_edits(path, repair, storage)
+        elif top == MARKERS:  # its name says it all
+            storage.write_json(path, {"video_id": posixpath.splitext(name)[0]})
         elif not posixpath.splitext(name)[1]:  # a file where a folder belongs: a run renames it
             folders.add(path)
         elif top == "runs":
@@ -365,14 +398,14 @@ def uncommit_damage(found: Verified, storage: Storage) -> Repair:
 def _is_of_edits(path: str) -> bool:
     parts = path.split("/")
     below = parts[2] if len(parts) > 2 and parts[0] == "titles" else ""
-    marker = parts[0] == MARKERS and len(parts) > 1
+    marker = parts[0] == EDITED and len(parts) > 1
     return marker or below == EDITS or below.startswith(REVIEWED)
 
 
 def _mend_edits(path: str, repair: Repair, storage: Storage) -> None:
     """Make again what is known; a correction is a decision of a person, and nothing else has it."""
     folder, name = posixpath.split(path)
-    if folder == MARKERS:
+    if folder == EDITED:
         write_marker(storage, posixpath.splitext(name)[0])
     elif f"/{REVIEWED}" in path:
         remove_reviewed(path if name.startswith(REVIEWED) else folder, storage)

@@ -1,0 +1,117 @@
+"""Outputs to remove things from: copies of an indexed one, on disk and in buckets, and kills."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tests.helpers.films import QUICK, Ran, vcn
+from vcn_ray.io.storage import MANIFEST, Storage
+from vcn_ray.upkeep.files import files_below
+
+LOCAL = ["--local", *QUICK]
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """An output, and how it was made."""
+
+    output: Path
+    catalog: Path
+    pack: Path
+
+    def at(self, output: Path) -> Indexed:
+        """The same, elsewhere."""
+        return replace(self, output=output)
+
+    def index(self, *more: str) -> Ran:
+        """Index the catalog again."""
+        to = ("--output", self.output, "--pack", self.pack)
+        return vcn("index", self.catalog, *to, *LOCAL, *more)
+
+
+class Killed(BaseException):
+    """The process died."""
+
+
+class DyingPlace:
+    """A place that dies before a change of a certain number.
+
+    Args:
+        place: The real one.
+        after: Number of changes before.
+    """
+
+    def __init__(self, place: Any, after: int) -> None:
+        self._place = place
+        self.left = after
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._place, name)
+
+    def _count(self) -> None:
+        if self.left == 0:
+            raise Killed
+        self.left -= 1
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write, or die."""
+        self._count()
+        self._place.write(key, data)
+
+    def delete(self, key: str) -> None:
+        """Delete, or die."""
+        self._count()
+        self._place.delete(key)
+
+    def purge(self, prefix: str) -> Any:
+        """Purge, or die."""
+        self._count()
+        return self._place.purge(prefix)
+
+
+def dying(storage: Storage, after: int) -> Storage:
+    """The same storage, for a process that dies after so many changes."""
+    return replace(storage, _place=DyingPlace(storage._place, after))
+
+
+def content(storage: Storage) -> dict[str, bytes]:
+    """All files of an output."""
+    return {file.path: storage.read_bytes(file.path) for file in files_below("", storage)}
+
+
+def upload(source: Path, storage: Storage) -> None:
+    """Copy an output to a storage, manifests last."""
+    paths = [path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()]
+    for path in sorted(paths, key=lambda path: path.endswith(MANIFEST)):
+        storage.write_bytes(path, (source / path).read_bytes())
+
+
+def cells(data: bytes, storage: Storage) -> Iterator[bytes]:
+    """Every text and picture of a Parquet file."""
+    table = storage.parse_table("x", data)
+    for column in table.columns:
+        if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
+            for cell in column.to_pylist():
+                if cell is not None:
+                    yield cell.encode() if isinstance(cell, str) else cell
+
+
+def traces_of(needles: list[bytes], files: dict[str, bytes], storage: Storage) -> list[str]:
+    """The files that hold some bytes: as they are, in cells of tables, or in base64 in pages."""
+    found = []
+    for path, data in files.items():
+        texts = [data]
+        if path.endswith(".parquet"):
+            texts += cells(data, storage)
+        if path.endswith(".html"):
+            texts += [base64.b64decode(t) for t in re.findall(rb"[A-Za-z0-9+/]{100,}={0,2}", data)]
+        whole = b"\0".join(texts)
+        found += [path for needle in needles if needle in whole][:1]
+    return found

@@ -1,0 +1,250 @@
+"""What `vcn prune` and `vcn erase` do to an output, and what they say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from vcn_ray.config import RetentionConfig, RunConfig
+from vcn_ray.errors import UsageError
+from vcn_ray.io.storage import MANIFEST, Storage
+from vcn_ray.report.pages import write_reports
+from vcn_ray.run.retention import LOST, PICTURES
+from vcn_ray.run.tombstones import ERASURES, OPEN, check_no_open_erasure
+from vcn_ray.run.verify import PAGES
+from vcn_ray.upkeep.erase import Receipt, erase
+from vcn_ray.upkeep.erase_plan import Asked, Wanted, find_person, names_of, plan_erasure
+from vcn_ray.upkeep.expiry import expire_results
+from vcn_ray.upkeep.likeness import find_encoder
+from vcn_ray.upkeep.order import Order, stored_orders
+from vcn_ray.upkeep.prune import find_garbage, remove_garbage
+
+
+@dataclass(frozen=True)
+class PrunedOutput:
+    """What pruning has removed, or would remove.
+
+    Attributes:
+        output: Where the results are.
+        removed: `files` and `bytes` by kind of what nothing needs.
+        remarks: What was kept although nothing names it, and why; and what is no longer possible.
+        dry_run: True where nothing was changed.
+        expired: Number of titles of which retention removes something, by what it is.
+    """
+
+    output: str
+    removed: dict[str, dict[str, int]]
+    remarks: tuple[str, ...]
+    dry_run: bool
+    expired: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def files(self) -> int:
+        """Number of files."""
+        return sum(each["files"] for each in self.removed.values())
+
+    @property
+    def bytes(self) -> int:
+        """Their bytes."""
+        return sum(each["bytes"] for each in self.removed.values())
+
+
+def prune_output(
+    storage: Storage,
+    dry_run: bool,
+    retention: RetentionConfig | None = None,
+    now: float | None = None,
+) -> PrunedOutput:
+    """Remove what no newest result of any title needs, and what need not be kept any longer.
+
+    Args:
+        storage: The output.
+        dry_run: Only say what would be removed.
+        retention: For how long pictures and embeddings are kept; None: for ever.
+        now: Time stamp from which ages are counted; None: the present.
+
+    Raises:
+        UsageError: There are no titles and videos, or an erasure is not finished.
+    """
+    if not storage.names("titles") and not storage.names("videos"):
+        raise UsageError(f"{storage.uri} holds no results: name the --output of vcn index")
+    check_no_open_erasure(storage)
+    found = find_garbage(storage, now)
+    if not dry_run:
+        remove_garbage(found.garbage, storage)
+    expired = expire_results(found, retention or RetentionConfig(), storage, dry_run, now)
+    if expired.get(PICTURES) and not dry_run and storage.exists(PAGES):
+        write_reports(storage)  # pages repeat the pictures
+    lines = [f"{what} of {count} titles: {LOST[what]}" for what, count in expired.items()]
+    remarks = (*found.remarks, *lines)
+    return PrunedOutput(storage.uri, found.totals(), remarks, dry_run, expired)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EraseRequest:
+    """Whom to erase.
+
+    Attributes:
+        persons: `TITLE:p003`, the title by its name or id.
+        by: Who asks for it.
+        reason: Why.
+        names: Texts to search for at the end; they are not stored.
+        resume: Finish erasures that were interrupted; then nobody is named.
+        pack: Face models that the titles were indexed with; None: what the results name.
+        config: Where packs are found.
+    """
+
+    persons: Sequence[str] = ()
+    by: str = ""
+    reason: str = ""
+    names: Sequence[str] = ()
+    resume: bool = False
+    pack: str | None = None
+    config: RunConfig = field(default_factory=RunConfig)
+
+
+@dataclass(frozen=True)
+class ErasedPersons:
+    """What an erasure did, or would do.
+
+    Attributes:
+        output: Where the results are.
+        receipts: Paths of the receipts, below the output.
+        rewritten: Files that were written without the erased; folders, of a dry run.
+        removed: Files that were removed; folders and files, of a dry run.
+        found: What a search at the end has found: nothing, if all is well.
+        versions_left: Hidden versions of objects that could not be deleted.
+        remarks: Lines for people.
+        dry_run: True where nothing was changed.
+    """
+
+    output: str
+    receipts: tuple[str, ...]
+    rewritten: tuple[str, ...]
+    removed: tuple[str, ...]
+    found: tuple[str, ...] = ()
+    versions_left: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    dry_run: bool = False
+
+
+def erase_persons(storage: Storage, request: EraseRequest, dry_run: bool) -> ErasedPersons:
+    """Erase persons, or finish what was interrupted.
+
+    Args:
+        storage: The output.
+        request: Whom, and why.
+        dry_run: Only say what would be rewritten and removed.
+
+    Raises:
+        UsageError: There is no such person, or another erasure is not finished.
+    """
+    if bool(request.persons) == request.resume:
+        raise UsageError("name persons by --person, or use --resume to finish an erasure")
+    remarks: list[str] = []
+    names = list(request.names)
+    orders = stored_orders(storage)
+    if not request.resume:
+        wanted = [find_person(text, storage) for text in request.persons]
+        names += names_of(wanted, storage)
+        orders = list(_orders_for(storage, wanted, orders, request, remarks))
+    if dry_run:
+        return _foretold(storage, orders, remarks)
+    receipts = [erase(order, storage, names) for order in orders]
+    return _summed_up(storage, receipts, remarks)
+
+
+def _orders_for(
+    storage: Storage,
+    wanted: list[Wanted],
+    open_orders: list[Order],
+    request: EraseRequest,
+    remarks: list[str],
+) -> Iterator[Order]:
+    """The erasure of some persons: one that was interrupted, or a new one, or none."""
+    persons = {tuple(each) for each in wanted}
+    for order in open_orders:
+        if not persons & set(order.persons):
+            raise UsageError(
+                f"another erasure in {storage.uri} is not finished: run vcn erase {storage.uri} "
+                "--resume"
+            )
+        persons -= set(order.persons)
+        yield order
+    before = {path: erased for path, erased in _receipts(storage).items() if persons & erased}
+    for path, erased in before.items():
+        for title_id, person_id in sorted(persons & erased):
+            remarks.append(f"{title_id}:{person_id} was erased before, see {path}")
+        persons -= erased
+    left = [each for each in wanted if tuple(each) in persons]
+    if left and open_orders:
+        names = ", ".join(f"{each.title_id}:{each.person_id}" for each in left)
+        remarks.append(f"not begun, since another erasure had to be finished: {names}")
+    elif left:
+        asked = Asked(left, request.by, request.reason)
+        yield plan_erasure(storage, asked, partial(find_encoder, request.config, request.pack))
+
+
+def _receipts(storage: Storage) -> dict[str, set[tuple[str, ...]]]:
+    """The persons of all finished erasures, by the path of the receipt."""
+    found: dict[str, set[tuple[str, ...]]] = {}
+    for name in storage.names(ERASURES):
+        if name.endswith(".json") and not name.endswith(OPEN) and name[0] != ".":
+            content = storage.find_sound_json(f"{ERASURES}/{name}")
+            persons = content["persons"] if content else []
+            found[f"{ERASURES}/{name}"] = {(p["title_id"], p["person_id"]) for p in persons}
+    return found
+
+
+def _foretold(storage: Storage, orders: list[Order], remarks: list[str]) -> ErasedPersons:
+    """What erasures would do."""
+    rewritten: dict[str, None] = {}
+    removed: dict[str, None] = {}
+    for order in orders:
+        folders = [f for work in order.tracks for f in (work.detect, work.track)]
+        folders += [f for work in order.titles for f in (work.adapt, work.cluster)]
+        rewritten |= dict.fromkeys(f for f in folders if f"{f}/{MANIFEST}" in order.before)
+        removed |= dict.fromkeys(_removed(order, set(folders)))
+        remarks += order.remarks
+    return ErasedPersons(
+        storage.uri, (), tuple(rewritten), tuple(removed), remarks=tuple(remarks), dry_run=True
+    )
+
+
+def _removed(order: Order, rewritten: set[str]) -> Iterator[str]:
+    """Folders of steps that are removed, and the pages."""
+    for path in order.before:
+        top, _, rest = path.partition("/")
+        subject, _, name = rest.partition("/")
+        folder = name.partition("/")[0]
+        step = folder.partition("-")[0]
+        if not rest or name == "report.html":
+            yield path  # a page; written again where there is anything left to show
+        elif step in ("cluster", "adapt", "reviewed", "track", "detect"):
+            home = f"{top}/{subject}/{folder}"
+            untouched = top == "titles" and not _clears(order, subject)
+            if home not in rewritten and not untouched:
+                yield home
+
+
+def _clears(order: Order, title_id: str) -> bool:
+    """True where all other results of a title are removed."""
+    return title_id in order.lost or title_id in {work.title_id for work in order.titles}
+
+
+def _summed_up(storage: Storage, receipts: list[Receipt], remarks: list[str]) -> ErasedPersons:
+    objects = [each for receipt in receipts for each in receipt.content["objects"]]
+    return ErasedPersons(
+        output=storage.uri,
+        receipts=tuple(receipt.path for receipt in receipts),
+        rewritten=tuple(o["path"] for o in objects if o["action"] == "rewritten"),
+        removed=tuple(o["path"] for o in objects if o["action"] == "removed"),
+        found=tuple(line for receipt in receipts for line in receipt.found),
+        versions_left=tuple(
+            f"{left['path']} {left['version']}: {left['why']}"
+            for receipt in receipts
+            for left in receipt.versions_left
+        ),
+        remarks=(*remarks, *(line for r in receipts for line in r.content["remarks"])),
+    )

@@ -276,7 +276,7 @@ class OpenTitles:
         if tables is None:
             return None
         people = tables.read_table("people.parquet").to_pylist()
-        return summary_json(people, tables.manifest["conflicts"], len(edits))
+        return summary_json(people, tables.manifest["misfits"], tables.manifest["corrections"])
 
     def _tables_after(self, title_id: str, edits: list[str]) -> CommittedFolder | None:
         """The tables of a title after all its edits, where somebody has written them."""

@@ -40,7 +40,7 @@ from vcn_ray.io.video import DecodeConfig, Source
 from vcn_ray.learn.adapt import Adapted, adapt
 from vcn_ray.learn.hooks import NO_HOOKS, Hooks
 from vcn_ray.models.backbones import Backbone
-from vcn_ray.packs.face_pack import Detector, FacePack
+from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.records import (
     F32,
     F64,
@@ -190,7 +190,7 @@ def _detect_decoded(
     decode = part_of(config.detect, DecodeConfig)
     frames = read_segment(source, segment, decode, config.isolation, device)
     signals = SignalReader()
-    detector = _TimedDetector(pack.detector)
+    detector = _TimedDetector(pack)
     grid = GridDetector(detector, part_of(config.detect, GridConfig), decode.analysis_fps)
     rows = FaceRows(segment.index)
     for frame, image, found in _find_faces(frames, signals, grid):  # METHOD 1.2
@@ -339,16 +339,16 @@ def run_title(
 
 
 class _TimedDetector:
-    """A detector that counts its CPU seconds."""
+    """A pack's detector, with its CPU seconds counted."""
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, pack: FacePack) -> None:
         self.seconds = 0.0
-        self._detector = detector
+        self._pack = pack
 
     def __call__(self, frames: U8) -> list[Detections]:
         """Find the faces of frames (b, h, w, 3)."""
         began = time.process_time()
-        found = self._detector.detect(frames)
+        found = self._pack.detector.detect(frames)
         self.seconds += time.process_time() - began
         return found
 

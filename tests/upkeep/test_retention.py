@@ -124,7 +124,7 @@ def test_other_settings_make_again_what_they_need(
     assert "by retention" in vcn("plan", indexed.catalog, *to, *LOCAL, *OTHER).out
     ran = indexed.index(*OTHER)
     assert ran.code == 0, ran.err
-    assert "by retention, so it is made again" in ran.err
+    assert "by retention; it is done again" in ran.err
     works = {"detect", "track"} if kept == NO_CROPS else {"adapt"}
     assert works <= set(ran.record["work"])
     assert "cluster" in ran.record["work"]

@@ -55,11 +55,11 @@ def why_unusable(manifest: dict[str, Any], erased: Iterable[str] = ()) -> str:
         erased: Tombstones that it must have been made with.
     """
     if not honours(manifest, erased):
-        return "it was made before a person was erased, so it is made again"
+        return "it was made before a person was erased"
     gone = manifest.get(REMOVED)
     if not gone:
         return ""
-    return f"its {' and '.join(sorted(gone))} were removed by retention, so it is made again"
+    return f"its {' and '.join(sorted(gone))} were removed by retention"
 
 
 def open_usable(storage: Storage, folder: str) -> CommittedFolder:

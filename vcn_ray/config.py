@@ -150,7 +150,6 @@ USER_SETTINGS = (
     "detect.min_face_pixels",
     "detect.max_faces",
     "track.sample_seconds",
-    "track.max_crops",
     "adapt.encoder",
     "adapt.cache_bytes",
     "cluster.rule",

@@ -21,6 +21,7 @@ from vcn_ray.errors import UsageError
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import load_outputs
+from vcn_ray.review.desk import Desk
 from vcn_ray.run.stored import StoredTitle, read_title
 from vcn_ray.upkeep.doors import EraseRequest, erase_persons
 
@@ -392,3 +393,21 @@ def test_versions_that_must_not_be_deleted_are_named(
     assert "hidden version not deleted: titles/" in ran.err
     assert len(ran.record["versions_left"]) > 20
     assert bucket.read_json(ran.record["receipts"][0])["versions_left"]
+
+
+def test_a_corrected_person_goes_by_name_with_all_its_tracks(indexed: Indexed) -> None:
+    storage = Storage.open(str(indexed.output))
+    title = title_of(indexed.output, "film-")
+    gone = tracks_of(title, "p001") + tracks_of(title, "p002")
+    desk = Desk(storage, title.title_id, "ann")
+    desk.merge("p002", "p001")
+    desk.name("p001", "Nora Stern")
+    desk.commit()
+    ran = vcn("erase", indexed.output, "--person", "film:Nora Stern")
+    assert ran.code == 0, ran.err
+    needles = [name.encode() for name in gone] + [b"Nora Stern"]
+    assert traces_of(needles, content(storage), storage) == []
+    assert title_of(indexed.output, "film-").people.num_rows == title.people.num_rows - 2
+    assert vcn("verify", indexed.output).code == 0
+    with pytest.raises(UsageError, match="no person 'Nora Stern'"):
+        erase_persons(storage, EraseRequest(persons=["film:Nora Stern"]), dry_run=True)

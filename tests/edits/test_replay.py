@@ -365,6 +365,34 @@ def test_what_was_merged_since_is_no_contest() -> None:
     assert problems(state) == []
 
 
+def test_a_track_that_was_of_two_people_in_turn_does_not_give_one_the_name_of_the_other() -> None:
+    film = (*FILM, Seen("x", None, 60, 64), Seen("y", None, 70, 71))
+    log = Log(film)
+    log.add("name", "x", name="Xena")
+    xena = log.state.person["x"] or ""
+    log.add("move", "y", into=xena)
+    log.add("move", "x", into="p003")
+    log.add("name", "p003", name="Cat")
+    assert names(log.state) == {"y": "Xena", "x": "Cat", "c1": "Cat"}
+    # Where p003 is not found any more, x stays Xena's, and her name is hers.
+    without = [seen for seen in rerun() if seen.track_id != "nc1"]
+    state = log.on([*without, Seen("nx", None, 60, 64), Seen("ny", None, 70, 71)])
+    assert names(state) == {"nx": "Xena", "ny": "Xena"}
+    assert {problem for _, problem in problems(state)} <= {"lost", "two_names", "unclear"}
+    assert ("name", "two_names") in problems(state)
+
+
+def test_a_name_that_came_by_a_merge_can_be_changed_later() -> None:
+    log = Log()
+    log.add("name", "p001", name="Ann")
+    log.add("merge", "p001", into="p002")
+    log.add("name", "p002", name="Anna")
+    for seen in (rerun(), rerun({"b1": "p001", "b2": "p001"})):
+        state = log.on(seen)
+        assert set(names(state).values()) == {"Anna"}
+        assert problems(state) == []
+
+
 def test_a_swap_in_the_middle_of_two_tracks_is_lost_and_not_guessed() -> None:
     log = Log()
     log.add("move", "b1", into="p003")

@@ -8,7 +8,7 @@ no storage.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from vcn_ray.edits.anchor import TrackIndex, is_same_face
@@ -50,19 +50,17 @@ class Subject:
     """What an edit of a person was about."""
 
     result: str  # that the reviewer saw
-    person: str  # id there; empty: a single track
-    anchors: frozenset[str]  # ids of its tracks there
-    tracks: frozenset[str]  # what these are in the present result
+    person: str  # id there; of a single track, that of the person whom it became
+    tracks: frozenset[str]  # what its tracks are in the present result
 
     def is_of(self, other: Subject) -> bool:
-        """Whether both are about one person: the same one, or one with most tracks in common.
+        """Whether both are about one person, or about people with most tracks in common.
 
-        Of two people whom a result takes for one, even a track that holds faces of both is no
-        reason: so the tracks count that the reviewer saw, where both saw the same result.
+        Where both saw the same result, its ids say so: a track may have been of both, one after
+        the other.
         """
         if self.result == other.result:
-            same = bool(self.person) and self.person == other.person
-            return same or _most(self.anchors, other.anchors)
+            return self.person == other.person
         return _most(self.tracks, other.tracks)
 
 
@@ -255,8 +253,8 @@ class _Player:
             self.state.no_face.discard(track)
 
     def _subject(self, edit: Edit, matches: Sequence[_Match]) -> Subject:
-        anchors = frozenset(match.anchor.track_id for match in matches)
-        return Subject(edit.result, edit.person, anchors, frozenset(_found(matches)))
+        person = edit.person or _new_person(edit)
+        return Subject(edit.result, person, frozenset(_found(matches)))
 
     def _has_other_name(self, who: str, edit: Edit, subject: Subject) -> bool:
         """Whether a person has another name already, and from an edit of other tracks."""
@@ -304,17 +302,27 @@ class _Player:
         if one is None:
             return
         other = self._person(edit, self._find(edit, edit.into), edit.into_person)
-        if other is None or one == other:
+        if other is None:
             return
+        if one != other and not self._join(edit, one, other):
+            return
+        about = self.state.about(other)
+        by = about.named_by
+        if by is not None and (by.result, by.person) == (edit.result, edit.person):
+            about.named_by = replace(by, person=edit.into_person)  # as the reviewer sees it now
+
+    def _join(self, edit: Edit, one: str, other: str) -> bool:
+        """Give all of a person to another one; False where both are locked."""
         first, second = self.state.about(one), self.state.about(other)
         if first.locked and second.locked and first.name != second.name:
             self._conflict(edit, "locked")
-            return
+            return False
         self._give(edit, self.state.tracks_of(one), other)
         if not second.name:
             second.name, second.named_by = first.name, first.named_by
         second.locked |= first.locked
         second.lock_tracks |= first.lock_tracks
+        return True
 
     def _apart(self, edit: Edit, matches: Sequence[_Match]) -> None:
         """Note whom a reviewer says not to be one; where they are one now, nothing is certain."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -344,18 +346,23 @@ def test_the_command_prints_its_address_and_keeps_the_token_from_logs(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Where tests run in the background, a shell lets their children ignore it.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        address = process.stdout.readline().strip()
-        assert address.endswith(f"/#{title}")
-        assert address.startswith("http://127.0.0.1:")
-        port, token = address.removeprefix("http://127.0.0.1:").split("/")[:2]
-        page = Served(None, int(port))  # type: ignore[arg-type]
-        assert page.ask(f"/{token}/").status == 200
-        assert page.ask(f"/{token}/api/titles/none").status == 400
-        process.send_signal(2)
-        rest, errors = process.communicate(timeout=30)
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            address = process.stdout.readline().strip()
+            assert address.endswith(f"/#{title}")
+            assert address.startswith("http://127.0.0.1:")
+            port, token = address.removeprefix("http://127.0.0.1:").split("/")[:2]
+            page = Served(None, int(port))  # type: ignore[arg-type]
+            assert page.ask(f"/{token}/").status == 200
+            assert page.ask(f"/{token}/api/titles/none").status == 400
+            process.send_signal(signal.SIGINT)
+            rest, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert process.returncode == 0
     assert token not in rest + errors
 

@@ -182,8 +182,9 @@ def make_edits(desk: Desk, count: int, seed: int) -> None:
 
 def _make(kind: str, desk: Desk, rng: random.Random, number: int) -> None:
     state = desk.reviewed.state
-    people = sorted({who for who in state.person.values() if who})
     tracks = sorted(state.person)
+    # By their first track, as the ids of people whom edits made change with the time of day.
+    people = list(dict.fromkeys(who for who in map(state.person.get, tracks) if who))
     loose = [track for track in tracks if state.person[track] is None]
     some = rng.sample(tracks, min(len(tracks), rng.choice([1, 1, 2, 4])))
     anyone = rng.choice(people + loose if rng.random() < 0.5 or not people else people)
@@ -250,6 +251,7 @@ def silent_errors(
     person of that name. Of each name: whether most of what is left of its person has it.
     """
     told = {c.anchor.track_id for c in after.state.conflicts if c.anchor is not None}
+    names = {c.edit.name for c in after.state.conflicts if c.edit.name}
     told |= {a.track_id for c in after.state.conflicts if not c.anchor for a in c.edit.subject}
     wrong = []
     for track, edit in before.state.moved_by.items():
@@ -257,12 +259,16 @@ def silent_errors(
             continue
         new = [t for t in truth[track].tracks if t in after.state.moved_by]
         want = _place(before, track)
-        if new and want != "?" and all(_place(after, each) not in (want, "?") for each in new):
+        if (
+            new
+            and want not in ("?", *names)
+            and all(_place(after, each) not in (want, "?") for each in new)
+        ):
             wrong.append(f"{track} is {[_place(after, each) for each in new]} and not {want}")
     for who in sorted({who for who in before.state.person.values() if who}):
         name = before.state.about(who).name
         mine = [track for track in before.state.tracks_of(who) if truth[track].tracked]
-        if not name or set(mine) & told:
+        if not name or name in names or set(mine) & told:
             continue
         shown: Counter[str] = Counter()
         for track in mine:

@@ -17,6 +17,8 @@ import vcn_ray
 from tests.helpers.films import Ran, vcn
 from tests.helpers.s3_server import S3Server
 from tests.helpers.upkeep import Indexed, Killed, content, dying, traces_of, upload
+from vcn_ray.edits.record import active_edits
+from vcn_ray.edits.store import EditLog
 from vcn_ray.errors import UsageError
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.storage import Storage
@@ -203,29 +205,20 @@ def test_older_results_corrections_and_checkpoints_go(indexed: Indexed, film: Pa
     assert alone.index().code == 0  # the first result is the newest again
     home = f"titles/{title.title_id}"
     mine, other = (tracks_of(title, person)[0] for person in ("p002", "p001"))
-    anchor = {"video_id": "x", "boxes": []}
-    edits: dict[str, dict[str, Any]] = {
-        "00000001-0000000000000001.json": {"kind": "name", "name": "Anna Alias", "subject": [mine]},
-        "00000002-0000000000000002.json": {"kind": "name", "name": "Berta", "subject": [other]},
-        "00000003-0000000000000003.json": {
-            "kind": "move",
-            "note": "Anna?",
-            "subject": [mine, other],
-        },
-        "00000004-0000000000000004.json": {"kind": "undo", "undoes": "0000000000000001"},
-    }
-    for name, edit in edits.items():
-        anchors = [anchor | {"track_id": track} for track in edit.get("subject", [])]
-        storage.write_json(f"{home}/edits/{name}", {**edit, "subject": anchors})
-    storage.write_json(f"{home}/reviewed-1/manifest.json", {"result": "x", "files": {}})
+    desk = Desk(storage, title.title_id, "ann")
+    desk.name("p002", "Anna Alias")
+    desk.name("p001", "Berta")
+    desk.undo(desk.move([mine, other], note="Anna?").edit_id)
+    desk.commit()
     storage.write_bytes(f"{title.summary['keys']['adapt']}/checkpoint.safetensors", b"state")
     ran = erase(indexed.output, "--name", "Anna Alias")
     assert (ran.code, ran.record["found"]) == (0, [])
     files = content(storage)
     assert traces_of([b"Anna", *needles_of_ids([mine])], files, storage) == []
-    left = [json.loads(d) for p, d in files.items() if p.startswith(f"{home}/edits/")]
-    assert sorted(edit["kind"] for edit in left) == ["move", "name"]
-    assert [a["track_id"] for e in left for a in e["subject"]] == [other, other]
+    left = EditLog(storage, title.title_id).read()
+    assert sorted(edit.kind for edit in left) == ["move", "name", "undo"]
+    assert [edit.name for edit in active_edits(left)] == ["Berta"]  # the undo still finds its edit
+    assert {a.track_id for e in left for a in e.subject} <= set(tracks_of(title, "p001"))
     assert sum(p.startswith(home) and p.endswith("people.parquet") for p in files) == 1
     assert not [p for p in files if "checkpoint" in p or "reviewed-" in p]
     assert vcn("verify", indexed.output).code == 0

@@ -66,14 +66,14 @@ def _boxes_as_text(boxes: tuple[Box, ...]) -> str:
     return "; ".join(" ".join(f"{number:.10g}" for number in box) for box in boxes)
 
 
-def _boxes_of_text(boxes: Any) -> Any:
+def boxes_of_text(boxes: Any) -> Any:
     """What may be boxes: a text as an object holds it, or the boxes themselves."""
     if isinstance(boxes, str):
         return tuple(tuple(box.split()) for box in boxes.split(";") if box.strip())
     return boxes
 
 
-Boxes = Annotated[tuple[Box, ...], BeforeValidator(_boxes_of_text), PlainSerializer(_boxes_as_text)]
+Boxes = Annotated[tuple[Box, ...], BeforeValidator(boxes_of_text), PlainSerializer(_boxes_as_text)]
 """In an object a text, five numbers a box: a list of lists would take most of its space."""
 
 

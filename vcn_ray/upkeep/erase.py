@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from vcn_ray.edits.record import boxes_of_text
 from vcn_ray.errors import DamagedError
 from vcn_ray.io.committed import FILES, record_of
 from vcn_ray.io.s3_objects import HiddenVersion
@@ -191,7 +192,8 @@ def _is_erased(drop: frozenset[str], spans: dict[str, list[Span]], anchor: Ancho
     """Whether an anchor is of an erased track, by its id or by where its face is seen."""
     if anchor["track_id"] in drop:
         return True
-    seen, boxes = spans.get(str(anchor.get("video_id"))), anchor.get("boxes") or []
+    seen = spans.get(str(anchor.get("video_id")))
+    boxes = boxes_of_text(anchor.get("boxes", ""))
     if not seen or not boxes:
         return False
     rows = np.array(boxes, np.float64).reshape(-1, 5)

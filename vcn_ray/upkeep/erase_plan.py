@@ -53,11 +53,8 @@ def find_person(text: str, storage: Storage) -> Wanted:
     if not title or not person:
         raise UsageError(f"{text!r} names no person: write TITLE:p003, with a title's name or id")
     title_id = find_title_id(storage, title)
-    called = [
-        row["person_id"]
-        for row in read_corrected(title_id, storage).people.to_pylist()
-        if row.get("name") == person
-    ]
+    named = _named_people(title_id, storage)
+    called = [person_id for person_id, name in named.items() if name == person]
     if len(called) > 1:
         raise UsageError(f"{len(called)} people of {title} are called so: {', '.join(called)}")
     return Wanted(title_id, called[0] if called else person)
@@ -77,9 +74,20 @@ def names_of(wanted: Sequence[Wanted], storage: Storage) -> list[str]:
     names = []
     for title_id in dict.fromkeys(each.title_id for each in wanted):
         ids = {each.person_id for each in wanted if each.title_id == title_id}
-        rows = read_corrected(title_id, storage).people.to_pylist()
-        names += [row["name"] for row in rows if row["person_id"] in ids and row.get("name")]
+        named = _named_people(title_id, storage)
+        names += [name for person_id, name in named.items() if person_id in ids]
     return names
+
+
+def _named_people(title_id: str, storage: Storage) -> dict[str, str]:
+    """The names of a title's people, by id; none where an erasure has left it half done."""
+    if not edit_names(storage, title_id):
+        return {}
+    try:
+        rows = read_corrected(title_id, storage).people.to_pylist()
+    except DamagedError:
+        return {}
+    return {row["person_id"]: row["name"] for row in rows if row.get("name")}
 
 
 class Asked(NamedTuple):

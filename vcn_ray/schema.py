@@ -176,19 +176,21 @@ RESULT_TRACKS = _table(
     ],
 )
 
+_OF_PERSON = [
+    _required("tracks", pa.int32(), "number of tracks"),
+    _required("screen_seconds", pa.float64(), "time in which at least one of the tracks is seen"),
+    _required("first_seconds", pa.float64(), "start of the first track, in its video"),
+    _required("confidence", pa.float32(), "that of its least certain track"),
+    _required("cover_track_id", pa.string(), "track of the best face"),
+    _required("cover_crop", pa.int64(), "frame of the best face, in its video"),
+]
+
 PEOPLE = _table(
     "people",
     "person_id",
     [
         _required("person_id", pa.string(), "p001 has the most screen time"),
-        _required("tracks", pa.int32(), "number of tracks"),
-        _required(
-            "screen_seconds", pa.float64(), "time in which at least one of the tracks is seen"
-        ),
-        _required("first_seconds", pa.float64(), "start of the first track, in its video"),
-        _required("confidence", pa.float32(), "that of its least certain track"),
-        _required("cover_track_id", pa.string(), "track of the best face"),
-        _required("cover_crop", pa.int64(), "frame of the best face, in its video"),
+        *_OF_PERSON,
     ],
 )
 
@@ -237,14 +239,7 @@ REVIEWED_PEOPLE = _table(
         _optional("name", pa.string(), "null: not named"),
         _required("locked", pa.bool_(), "no machine may merge it with another locked person"),
         _required("nobody", pa.bool_(), "nobody whom the reviewer knows"),
-        _required("tracks", pa.int32(), "number of tracks"),
-        _required(
-            "screen_seconds", pa.float64(), "time in which at least one of the tracks is seen"
-        ),
-        _required("first_seconds", pa.float64(), "start of the first track, in its video"),
-        _required("confidence", pa.float32(), "that of its least certain track"),
-        _required("cover_track_id", pa.string(), "track of the best face"),
-        _required("cover_crop", pa.int64(), "frame of the best face, in its video"),
+        *_OF_PERSON,
     ],
 )
 """`reviewed-<key>/people.parquet`: the people after all corrections."""

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
+from vcn_ray.core.vectors import pairwise_iou
 from vcn_ray.edits.record import MAX_BOXES, Anchor, pack_embedding, unpack_embedding
 from vcn_ray.io.tables import column_array, read_boxes
 from vcn_ray.records import F32, F64, I64, Mask
@@ -299,11 +300,5 @@ def _boxes_of(anchor: Anchor) -> tuple[F64, F32]:
 
 
 def iou(boxes: F32, box: F32) -> F64:
-    """Intersection over union of boxes (n, 4) with one box (4,)."""
-    low = np.maximum(boxes[:, :2], box[:2])
-    high = np.minimum(boxes[:, 2:], box[2:])
-    both = np.clip(high - low, 0, None).prod(axis=1).astype(np.float64)
-    area = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1)
-    own = float(np.clip(box[2:] - box[:2], 0, None).prod())
-    result: F64 = both / np.maximum(area + own - both, 1e-9)
-    return result
+    """Intersection over union (n,) of boxes (n, 4) with one box (4,)."""
+    return pairwise_iou(boxes, box[None])[:, 0]

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Annotated, Any, Literal, get_args
@@ -130,7 +130,7 @@ class Edit:
     @cached_property
     def edit_id(self) -> str:
         """The hash of its content; an edit of thousands of tracks takes long to hash."""
-        return hashlib.sha256(_canonical(self).encode()).hexdigest()[:ID_HEX]
+        return content_id(edit_as_json(self))
 
     @property
     def file_name(self) -> str:
@@ -164,8 +164,10 @@ def edit_from_json(content: dict[str, Any]) -> Edit:
         raise UsageError(f"it is no edit: {where}: {first['msg']}") from error
 
 
-def _canonical(edit: Edit) -> str:
-    return json.dumps(edit_as_json(edit), sort_keys=True, separators=(",", ":"))
+def content_id(content: Mapping[str, Any]) -> str:
+    """The id of an edit by what its object holds."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:ID_HEX]
 
 
 def order_edits(edits: Iterable[Edit]) -> list[Edit]:

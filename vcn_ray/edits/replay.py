@@ -7,7 +7,7 @@ no storage.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
@@ -297,13 +297,27 @@ class _Player:
         given = [self._claim(edit, anchor, track, who) for anchor, track in pairs]
         return who if any(given) else None
 
-    def _merge(self, edit: Edit, matches: Sequence[_Match]) -> None:
+    def _two_people(self, edit: Edit, matches: Sequence[_Match]) -> tuple[str, str] | None:
+        """The two people whom an edit is about; a conflict where one of them is not clear."""
         one = self._person(edit, matches, edit.person)
         if one is None:
-            return
+            return None
         other = self._person(edit, self._find(edit, edit.into), edit.into_person)
-        if other is None:
+        return None if other is None else (one, other)
+
+    def _each_track(self, edit: Edit, matches: Sequence[_Match]) -> Iterator[tuple[Anchor, str]]:
+        """The tracks that an edit of single tracks is about; a conflict for each that is lost."""
+        for match in matches:
+            if not match.tracks:
+                self._conflict(edit, "lost", match.anchor)
+            for track in match.tracks:
+                yield match.anchor, track
+
+    def _merge(self, edit: Edit, matches: Sequence[_Match]) -> None:
+        pair = self._two_people(edit, matches)
+        if pair is None:
             return
+        one, other = pair
         if one != other and not self._join(edit, one, other):
             return
         about = self.state.about(other)
@@ -326,12 +340,10 @@ class _Player:
 
     def _apart(self, edit: Edit, matches: Sequence[_Match]) -> None:
         """Note whom a reviewer says not to be one; where they are one now, nothing is certain."""
-        one = self._person(edit, matches, edit.person)
-        if one is None:
+        pair = self._two_people(edit, matches)
+        if pair is None:
             return
-        other = self._person(edit, self._find(edit, edit.into), edit.into_person)
-        if other is None:
-            return
+        one, other = pair
         if one == other:
             self._conflict(edit, "unclear")
             return
@@ -343,11 +355,8 @@ class _Player:
             who = self._person(edit, self._find(edit, edit.into), edit.into_person)
         if who is None:
             return
-        for match in matches:
-            if not match.tracks:
-                self._conflict(edit, "lost", match.anchor)
-            for track in match.tracks:
-                self._claim(edit, match.anchor, track, who)
+        for anchor, track in self._each_track(edit, matches):
+            self._claim(edit, anchor, track, who)
 
     def _claim(self, edit: Edit, anchor: Anchor, track: str, who: str | None) -> bool:
         """Give a track to a person; False where it was taken for another face and given elsewhere.
@@ -363,12 +372,9 @@ class _Player:
         return True
 
     def _no_face(self, edit: Edit, matches: Sequence[_Match]) -> None:
-        for match in matches:
-            if not match.tracks:
-                self._conflict(edit, "lost", match.anchor)
-            for track in match.tracks:
-                if self._claim(edit, match.anchor, track, None):
-                    self.state.no_face.add(track)
+        for anchor, track in self._each_track(edit, matches):
+            if self._claim(edit, anchor, track, None):
+                self.state.no_face.add(track)
 
     def _nobody(self, edit: Edit, matches: Sequence[_Match]) -> None:
         if edit.person:
@@ -378,10 +384,7 @@ class _Player:
             elif who is not None:
                 self.state.about(who).nobody = True
             return
-        for match in matches:
-            if not match.tracks:
-                self._conflict(edit, "lost", match.anchor)
-            self.state.settled.update(match.tracks)
+        self.state.settled.update(track for _, track in self._each_track(edit, matches))
 
     def _lock(self, edit: Edit, matches: Sequence[_Match]) -> None:
         who = self._person(edit, matches, edit.person)

@@ -25,7 +25,8 @@ SUFFIX = ".json"
 THREADS = 16
 """Edits that are read at once: each is a small object, and reading it is mostly waiting."""
 
-_NAME = re.compile(rf"(\d{{8}})-[0-9a-f]{{{ID_HEX}}}\.json")
+NAME = re.compile(rf"(\d{{8}})-[0-9a-f]{{{ID_HEX}}}\.json")
+"""File name of an edit: its place in the order, and the hash of its content."""
 
 
 def edits_folder(title_id: str) -> str:
@@ -115,7 +116,7 @@ class EditLog:
 
     def _read_one(self, name: str) -> None:
         path = self._path(name)
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             self._bad[name] = f"{self._storage.locate(path)} is no edit: it was put there by hand"
             return
         try:
@@ -135,5 +136,5 @@ class EditLog:
 
 def _last_sequence(names: Iterable[str]) -> int:
     """The largest place in the order; that of a damaged edit counts, too."""
-    matches = map(_NAME.fullmatch, names)
+    matches = map(NAME.fullmatch, names)
     return max((int(match[1]) for match in matches if match), default=0)

@@ -7,14 +7,11 @@ may be about the erased person.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from collections.abc import Callable
 from typing import Any
 
-NAME = re.compile(r"(\d{8})-[0-9a-f]{16}\.json")
-"""File name of a correction: its place in the order, and the hash of its content."""
+from vcn_ray.edits.record import content_id
+from vcn_ray.edits.store import NAME
 
 MIN_FRACTION = 0.5
 """Fraction of a list's anchors that must be erased for its name to be taken as the person's."""
@@ -98,5 +95,4 @@ def _name_of(name: str, edit: dict[str, Any]) -> str:
     found = NAME.fullmatch(name)
     if found is None:
         return name
-    text = json.dumps(edit, sort_keys=True, separators=(",", ":"))
-    return f"{found[1]}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+    return f"{found[1]}-{content_id(edit)}.json"

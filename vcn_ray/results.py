@@ -5,7 +5,6 @@ It reads what `run.stored` reads, and changes nothing.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,18 +13,15 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
 
 import pyarrow as pa
 
-from vcn_ray.edits.store import edit_names
-from vcn_ray.errors import DamagedError, UsageError
+from vcn_ray.errors import UsageError
 from vcn_ray.io.committed import CommittedFolder
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.storage import Storage
-from vcn_ray.run.reviewed import REVIEWED_TABLES, read_reviewed, reviewed_folder
-from vcn_ray.run.stored import find_title_id, find_titles, read_result, read_title
+from vcn_ray.run.current import read_current
+from vcn_ray.run.stored import find_title_id, find_titles, read_result
 
 if TYPE_CHECKING:
     import pandas as pd
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -228,18 +224,7 @@ class Title:
     @cached_property
     def reviewed(self) -> Reviewed:
         """The same after all corrections that there are now, as `vcn edits` and reviewers made."""
-        names = edit_names(self._storage, self.title_id)
-        result = self._folder.rpartition("/")[2]
-        folder = reviewed_folder(self.title_id, result, names)
-        try:
-            found = CommittedFolder.find(self._storage, folder)
-            if found is not None:
-                read = {name: found.read_table(f"{name}.parquet") for name in REVIEWED_TABLES}
-                return Reviewed(**read)
-        except DamagedError as error:  # or a reviewer has gone on meanwhile
-            log.debug("%s; the corrections are replayed", error)
-        title = read_title(self.title_id, self._storage)
-        tables = read_reviewed(title, self._storage).tables
+        tables = read_current(self.title_id, self._storage).tables
         return Reviewed(tables.people, tables.tracks, tables.appearances, tables.conflicts)
 
     def appearances_of(self, person_id: str) -> Records[Appearance]:

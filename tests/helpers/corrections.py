@@ -147,7 +147,7 @@ def write_title(
             "videos": [{"video_id": video, "uri": f"{video}.mp4"} for video in videos],
             "splits": dict(splits or {}),
             "keys": {"track": sources, "adapt": adapt, "detect": sources},
-            "pack": {"encoder_hash": ENCODER},
+            "pack": {"name": "made-up", "encoder_hash": ENCODER},
             "warnings": [],
             "counts": {"people": 0, "tracks": len(seen), "unknown": 0, "no_face": 0},
             "seconds": {},

@@ -310,6 +310,8 @@ CATALOG_FACES = _table(
             "mean embedding of the tracks, pretrained encoder, as whole numbers of a byte; null "
             "where embeddings are not kept",
         ),
+        _optional("stranger_mean", pa.float64(), "usual cosine of strangers; null: not compared"),
+        _optional("stranger_sd", pa.float64(), "its standard deviation, likewise"),
     ],
 )
 """`registry-<key>/catalog_faces.parquet`: what the registry keeps of each person of each title."""

@@ -18,8 +18,10 @@ order of titles nor blocks nor threads change a result. It knows no ids, names o
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from math import isqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -97,14 +99,28 @@ class Levels(NamedTuple):
     sd: F64  # (n,) its standard deviation
 
 
-class Mixture(NamedTuple):
+@dataclass(frozen=True)
+class Mixture:
     """How likely two people are one, by their score."""
 
+    stranger_mean: float
     stranger_sd: float
     same_mean: float
     same_sd: float
     same_fraction: float  # of the pairs of two titles
-    log_odds: F64  # at CENTRES; rising
+
+    @cached_property
+    def log_odds(self) -> F64:
+        """Log odds at CENTRES; they never fall, as those of the wider distribution would."""
+        odds = (
+            _log_normal(CENTRES, self.same_mean, self.same_sd)
+            - _log_normal(CENTRES, self.stranger_mean, self.stranger_sd)
+            + special.logit(self.same_fraction)
+        )
+        lowest = int(np.argmin(np.where(self.same_mean > CENTRES, odds, np.inf)))
+        odds[:lowest] = odds[lowest]
+        rising: F64 = np.maximum.accumulate(odds)
+        return rising
 
     def at(self, score: Floats) -> F64:
         """Log odds of scores of any shape, within CLIP."""
@@ -224,7 +240,7 @@ def scores(cosine: F64, left: Levels, right: Levels) -> F64:
     return _score(cosine, (left.mean[:, None], left.sd[:, None]), right)
 
 
-def _score(cosine: F64, left: tuple[F64, F64], right: tuple[F64, F64]) -> F64:
+def _score(cosine: F64, left: tuple[Any, Any], right: tuple[F64, F64]) -> F64:
     """The same for means and standard deviations of any shapes that fit."""
     score: F64 = ((cosine - left[0]) / left[1] + (cosine - right[0]) / right[1]) / 2
     return score
@@ -278,8 +294,7 @@ def learn_mixture(within: I64, across: I64, pairs: float) -> Mixture:
         spread = float(same @ np.square(CENTRES - mean)) + SAME_WEIGHT * SAME_SD**2
         sd = float(np.sqrt(spread / (total + SAME_WEIGHT)))
         fraction = (total + 1) / (pairs + 1 / SAME_FRACTION)
-    odds = _log_normal(CENTRES, mean, sd) - stranger + special.logit(fraction)
-    return Mixture(width, mean, sd, fraction, _rising(odds, mean))
+    return Mixture(middle, width, mean, sd, fraction)
 
 
 def _strangers(within: I64) -> tuple[float, float]:
@@ -301,15 +316,6 @@ def _strangers(within: I64) -> tuple[float, float]:
 def _log_normal(at: F64, mean: float, sd: float) -> F64:
     density: F64 = -0.5 * np.square((at - mean) / sd) - np.log(sd)
     return density
-
-
-def _rising(odds: F64, mean: float) -> F64:
-    """Log odds that never fall with the score, as the wider of two normal distributions does."""
-    lowest = int(np.argmin(np.where(mean > CENTRES, odds, np.inf)))
-    rising = odds.copy()
-    rising[:lowest] = odds[lowest]
-    result: F64 = np.maximum.accumulate(rising)
-    return result
 
 
 def find_pairs(faces: Faces, levels: Levels, mixture: Mixture, rows: slice) -> Pairs:
@@ -358,7 +364,8 @@ def _pairs_of(
 
 def _unit(faces: Faces) -> F32:
     """Unit embeddings (n, d), rounded; zero where there is none."""
-    unit: F32 = faces.codes / np.maximum(faces.length, 1)[:, None].astype(np.float32)
+    length = np.maximum(faces.length, 1)[:, None].astype(np.float32)
+    unit: F32 = faces.codes.astype(np.float32) / length
     return unit
 
 
@@ -369,6 +376,41 @@ def _lowest_cosines(mine: Levels, theirs: Levels, lowest: float) -> F64:
     tightest = np.where(offset > 0, 1 / theirs.sd.min(initial=1), 1 / theirs.sd.max(initial=MIN_SD))
     bound: F64 = offset / (1 / mine.sd + tightest)
     return bound
+
+
+class Nearest(NamedTuple):
+    """The people who look most like a face, the likeliest first."""
+
+    row: I64  # (k,)
+    cosine: F64  # (k,)
+    log_odds: F64  # (k,)
+
+
+def find_nearest(face: I8, faces: Faces, levels: Levels, mixture: Mixture, limit: int) -> Nearest:
+    """Find who looks most like a face; everybody is compared.
+
+    Args:
+        face: (d,) codes.
+        faces: n people.
+        levels: Of strangers, for these people.
+        mixture: What scores mean.
+        limit: How many to find.
+    """
+    n = len(faces.codes)
+    cosine = np.zeros(n)
+    own = face.astype(np.float32)
+    length = max(float(np.linalg.norm(own.astype(np.float64))), 1.0)
+    for rows in row_blocks(n, 4 * max(len(face), 1)):
+        some = take(faces, rows)
+        cosine[rows] = (some.codes.astype(np.float32) @ own) / (np.maximum(some.length, 1) * length)
+    if not n:
+        return Nearest(np.zeros(0, np.int64), cosine, cosine)
+    middle, low = np.quantile(cosine, (0.5, LOWER_SD))
+    usual = (np.float64(middle), np.float64(max(middle - low, MIN_SD)))
+    score = _score(cosine, usual, (levels.mean, levels.sd))
+    few = np.argpartition(-score, min(limit, n) - 1)[:limit]
+    best = few[np.lexsort((few, -score[few]))]
+    return Nearest(best, cosine[best], mixture.at(score[best]))
 
 
 class Known(NamedTuple):

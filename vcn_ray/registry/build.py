@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from vcn_ray.config import RunConfig, with_pack
-from vcn_ray.core.linking import JOINED
 from vcn_ray.errors import DamagedError, PackError, StorageError, UsageError
 from vcn_ray.io.committed import FolderWriter
 from vcn_ray.io.identity import digest
@@ -25,7 +24,7 @@ from vcn_ray.packs.find import find_pack, resolve_pack
 from vcn_ray.registry.cards import TitleState, read_card, read_covers, read_state
 from vcn_ray.registry.decisions import active_decisions, find_people, read_decisions
 from vcn_ray.registry.known import decided_rows, gather_known
-from vcn_ray.registry.link import Linked, Mapper, link_people, most_used_encoder
+from vcn_ray.registry.link import Linked, Mapper, link_people, most_used_encoder, with_levels
 from vcn_ray.registry.stored import FOLDER, POINTER, REGISTRY, TABLES, StoredRegistry, find_registry
 from vcn_ray.registry.tables import RegistryTables, registry_tables
 from vcn_ray.run.stored import find_titles, read_result
@@ -115,6 +114,7 @@ def build_registry(
     people = _with_covers(tables.people, faces, before, storage, mapper, progress)
     tables = RegistryTables(people, tables.members, tables.seconds, tables.links)
     built = _summary(folder, faces, tables, reading, encoder, lost, damaged)
+    faces = with_levels(faces, linked)
     _commit(built, faces, tables, _manifest(built, linked, encoder, reading), storage)
     return built
 
@@ -318,15 +318,13 @@ def _summary(  # noqa: PLR0913 - counts of seven things
 def _manifest(
     built: BuiltRegistry, linked: Linked, encoder: str, reading: _Reading
 ) -> dict[str, Any]:
-    mixture = linked.mixture._asdict()
-    del mixture["log_odds"]
     return {
         "schema_version": SCHEMA_VERSION,
         "encoder": encoder,
         "titles": built.titles,
         "people": built.people,
         "empty_titles": reading.empty,
-        "mixture": mixture | {"joined_from": linked.mixture.score_of(JOINED)},
+        "mixture": asdict(linked.mixture),
         "lost_decisions": list(built.lost),
     }
 

@@ -105,6 +105,8 @@ def card_rows(title: CurrentTitle, outputs: TrackOutputs | None) -> list[dict[st
                 "episodes": [order.index(each) + 1 for each in seen],
                 "video_seconds": [_seconds(spans[mine[video[mine] == each]]) for each in seen],
                 "codes": None if outputs is None else _mean_face(outputs, mine),
+                "stranger_mean": None,
+                "stranger_sd": None,
             }
             | {name: about[name] for name in _OF_PEOPLE}
         )
@@ -130,7 +132,8 @@ def _mean_face(outputs: TrackOutputs, rows: Sequence[int] | np.ndarray[Any, Any]
     """The mean of some tracks' embeddings, as codes; one that shows more of a face weighs more."""
     weight = np.maximum(outputs.recognisability[rows].astype(np.float64), TINY)
     mean = (outputs.pretrained[rows].astype(np.float64) * weight[:, None]).sum(axis=0)
-    return exact_codes(mean[None])[0].tobytes()
+    codes: bytes = exact_codes(mean[None])[0].tobytes()
+    return codes
 
 
 def read_covers(

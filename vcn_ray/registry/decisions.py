@@ -9,7 +9,6 @@ as corrections do, so it outlives the next run of a title. Titles are not touche
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -145,12 +144,12 @@ def find_people(marks: Iterable[PersonMark], storage: Storage) -> dict[PersonMar
         here = all(anchor.track_id in person for mark in mine for anchor in mark.anchors)
         index = None if here else index_tracks(read_title(title_id, storage), storage)
         for mark in mine:
-            votes: Counter[str] = Counter()
+            votes: dict[str, float] = {}
             for anchor in mark.anchors:
                 ids = [anchor.track_id] if index is None else index.find(anchor).tracks
                 for who in {person.get(each) for each in ids}:
                     if who:
-                        votes[who] += anchor.seconds / max(len(ids), 1)
+                        votes[who] = votes.get(who, 0.0) + anchor.seconds / len(ids)
             if votes and 2 * max(votes.values()) > sum(votes.values()):
                 found[mark] = min(votes, key=lambda who: (-votes[who], who))
     return found

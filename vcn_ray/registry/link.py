@@ -7,7 +7,7 @@ no storage.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -42,7 +42,7 @@ ROWS = 8192
 class Mapper(Protocol):
     """Calls a function for many items, several at once, and yields the answers in order."""
 
-    def __call__(self, work: Callable[[S, T], U], shared: S, items: Iterable[T]) -> Iterator[U]:
+    def __call__(self, work: Callable[[S, T], U], shared: S, items: Sequence[T]) -> Iterator[U]:
         """Call `work(shared, item)` for each item."""
 
 
@@ -53,6 +53,7 @@ class Linked(NamedTuple):
     pairs: Pairs  # all that are perhaps one person
     known: Known
     mixture: Mixture
+    levels: Levels  # of strangers, for each
     compared: Mask  # (n,) people whose faces were compared
 
 
@@ -122,7 +123,7 @@ def link_people(
     spread = Levels(np.zeros(len(there)), np.ones(len(there)))
     spread.mean[rows], spread.sd[rows] = levels
     joined = join_people(faces, spread, mixture, pairs, known)
-    return Linked(joined, pairs, known, mixture, there)
+    return Linked(joined, pairs, known, mixture, spread, there)
 
 
 def _find(shared: _Compared, rows: slice) -> Pairs:
@@ -148,3 +149,14 @@ def count_within(faces: Faces, levels: Levels) -> I64:
         some = Levels(levels.mean[rows], levels.sd[rows])
         total = total + count_scores(take(faces, rows), some, np.arange(len(rows)))[0]
     return np.asarray(total, np.int64)
+
+
+def with_levels(table: pa.Table, linked: Linked) -> pa.Table:
+    """CATALOG_FACES with how alike strangers are to each."""
+    unknown = ~linked.compared
+    for name, values in zip(("stranger_mean", "stranger_sd"), linked.levels, strict=True):
+        column = pa.array(values, pa.float64(), mask=unknown)
+        table = table.set_column(
+            table.schema.get_field_index(name), table.schema.field(name), column
+        )
+    return table

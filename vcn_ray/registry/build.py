@@ -27,7 +27,9 @@ from vcn_ray.registry.known import decided_rows, gather_known
 from vcn_ray.registry.link import Linked, Mapper, link_people, most_used_encoder, with_levels
 from vcn_ray.registry.stored import FOLDER, POINTER, REGISTRY, TABLES, StoredRegistry, find_registry
 from vcn_ray.registry.tables import RegistryTables, registry_tables
+from vcn_ray.run.damage import Inspector
 from vcn_ray.run.stored import find_titles, read_result
+from vcn_ray.run.tombstones import check_no_open_erasure
 from vcn_ray.schema import CATALOG_FACES, SCHEMA_VERSION
 
 log = logging.getLogger(__name__)
@@ -86,9 +88,10 @@ def build_registry(
         progress: Called with a step's name and the finished fraction.
 
     Raises:
-        UsageError: There are no titles.
+        UsageError: There are no titles, or an erasure is not finished.
         StorageError: The output cannot be read or written.
     """
+    check_no_open_erasure(storage)
     before = _earlier(storage)
     faces, reading = _gather(storage, before, mapper, progress)
     decisions, damaged = read_decisions(storage)
@@ -336,7 +339,8 @@ def _commit(
     manifest: dict[str, Any],
     storage: Storage,
 ) -> None:
-    if not storage.is_committed(built.folder):
+    # A registry of the same content may be there, and damaged: every file of it is compared.
+    if Inspector(storage, mend=True, deep=True).manifest(built.folder) is None:
         writer = FolderWriter(storage, built.folder)
         content = (faces, tables.people, tables.members, tables.seconds, tables.links)
         for name, table in zip(TABLES, content, strict=True):

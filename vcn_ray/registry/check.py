@@ -39,7 +39,7 @@ def check_registry(storage: Storage) -> Checked:
 
 
 def _pointed(inspector: Inspector, storage: Storage) -> str | None:
-    """The name of the newest registry's folder; None where there is no pointer, or a damaged one."""
+    """Name of the newest registry's folder; None where there is no pointer, or a damaged one."""
     try:
         pointer = storage.find_json(POINTER)
     except DamagedError as error:

@@ -45,7 +45,7 @@ def scrub_decisions(
         new: Decision | None = decision
         if decision.undoes in known:
             undone = scrubbed(decision.undoes)
-            new = None if undone is None else replace(decision, undoes=undone.decision_id)
+            new = None if undone is None else _undo_of(undone, decision)
         elif decision.left is not None and decision.right is not None:
             new = _without(decision, decision.left, decision.right, is_erased, gone)
         if new is None or new.decision_id != name:
@@ -55,6 +55,13 @@ def scrub_decisions(
     for name in known:
         scrubbed(name)
     return changes
+
+
+def _undo_of(undone: Decision, undo: Decision) -> Decision:
+    """An undo of a decision that may have another id now."""
+    if undo.undoes == undone.decision_id:
+        return undo
+    return replace(undo, undoes=undone.decision_id, note="")
 
 
 def _without(

@@ -34,6 +34,16 @@ def registry_files(storage: Storage) -> Iterator[StoredFile]:
             yield from files_below(f"{REGISTRY}/{name}", storage)
 
 
+def is_top_page(path: str) -> bool:
+    """True for a page directly in the output: the index, that of the catalog, or of a search."""
+    return "/" not in path and path.endswith(".html")
+
+
+def top_pages(storage: Storage) -> list[str]:
+    """The pages directly in the output."""
+    return [file.path for file in files_in("", storage) if is_top_page(file.path)]
+
+
 def remove_registry(storage: Storage) -> bool:
     """Remove the registry and the page that is made of it; True where there was one."""
     files = [file.path for file in registry_files(storage)]

@@ -135,11 +135,14 @@ def _denied(
         if mine is None or other is None:
             continue
         for place, known in found.items():
-            if place[0] == mine.title_id and _is_marked(place, known.cover_track_id, mine):
-                if (other.title_id, other.person_id) in mates[place]:
-                    yield place
+            if _is_marked(place, known.cover_track_id, mine) and _in(other, mates[place]):
+                yield place
 
 
 def _is_marked(place: Place, track_id: str, mark: PersonMark) -> bool:
     anchored = track_id in {anchor.track_id for anchor in mark.anchors}
-    return anchored or place[1] == mark.person_id
+    return place[0] == mark.title_id and (anchored or place[1] == mark.person_id)
+
+
+def _in(mark: PersonMark, places: set[Place]) -> bool:
+    return (mark.title_id, mark.person_id) in places

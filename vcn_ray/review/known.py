@@ -18,7 +18,7 @@ from vcn_ray.registry.cards import read_covers
 from vcn_ray.registry.decisions import Decision, mark_person, write_decision
 from vcn_ray.registry.names import CatalogName, catalog_names
 from vcn_ray.registry.stored import POINTER
-from vcn_ray.run.current import read_current
+from vcn_ray.run.current import CurrentTitle, read_current
 from vcn_ray.run.stored import read_result
 
 CHECK_SECONDS = 30.0  # from one look whether another registry was built to the next
@@ -79,16 +79,22 @@ class KnownNames:
         Raises:
             UsageError: The other title has no such person any more.
         """
-        marks = [
-            mark_person(read_current(title, self._storage), person, self._storage)
-            for title, person in ((title_id, person_id), (known.title_id, known.person_id))
-        ]
-        decision = write_decision(self._storage, Decision("apart", who, now(), marks[0], marks[1]))
+        mine, other = (read_current(t, self._storage) for t in (title_id, known.title_id))
+        left = mark_person(mine, person_id, self._storage)
+        right = mark_person(other, _owner(known, other), self._storage)
+        decision = write_decision(self._storage, Decision("apart", who, now(), left, right))
         with self._lock:
             names = self._by_title.get(title_id, {})
             kept = {track: each for track, each in names.items() if each != known}
             self._by_title[title_id] = kept
         return decision
+
+
+def _owner(known: CatalogName, title: CurrentTitle) -> str:
+    """The named person's present id in the other title."""
+    tracks = title.tables.tracks.select(["track_id", "person_id"]).to_pylist()
+    person = {row["track_id"]: row["person_id"] for row in tracks}
+    return person.get(known.source_track_id) or known.person_id
 
 
 def known_json(known: CatalogName) -> dict[str, Any]:

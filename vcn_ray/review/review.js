@@ -550,7 +550,8 @@
         : decide({ do: "apart", who: person, into: other }, `${called(person)} and ${called(other)} are two people`));
     }
     if (what === "known") {
-      const { name } = people.get(person).known;
+      const name = people.get(person)?.known?.name;
+      if (!name) return undefined;
       if (!given) return end(decide({ do: "unknown", who: person }, `${called(person)} is not ${name}; the next registry keeps them apart`));
       return end(decide({ do: "name", who: person, name }, `${numbered(person)} is ${name}`).then((done_) => { loadNames(); return done_; }));
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import vcn_ray
+from tests.helpers.catalogs import build_registry
 from tests.helpers.films import vcn
 from tests.helpers.s3_server import S3Server
 from tests.helpers.upkeep import Indexed, Killed, content, dying, traces_of, upload
@@ -19,19 +19,13 @@ from tests.upkeep.test_erase import (
 )
 from vcn_ray.catalog_people import decide, list_decisions, undo_decision
 from vcn_ray.io.storage import Storage
-from vcn_ray.registry.build import build_registry as build
 from vcn_ray.registry.stored import read_registry
 from vcn_ray.review.desk import Desk
-from vcn_ray.run.parallel import map_shared
 from vcn_ray.upkeep.doors import EraseRequest, erase_persons
 
 pytestmark = pytest.mark.slow
 
 NAME = "Nora Stern"
-
-
-def build_registry(storage: Storage) -> None:
-    build(storage, vcn_ray.RunConfig(), map_shared)
 
 
 def catalog_of(storage: Storage, title_id: str, person: str) -> str:

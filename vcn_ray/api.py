@@ -430,7 +430,8 @@ def erase(  # noqa: PLR0913 - a request in words
 
     Args:
         output: What `index` was given as output.
-        person: `TITLE:p003`, or several; the title by its name or id.
+        person: `TITLE:p003`, or several; the title by its name or id. `c-...` is a person of the
+            registry, with all members in all titles.
         by: Who asks for it; the receipt repeats it.
         reason: Why; the receipt repeats it.
         name: Texts to search for at the end, as the person's name; they are not stored.

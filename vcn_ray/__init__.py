@@ -33,8 +33,6 @@ if TYPE_CHECKING:
         CatalogMember,
         CatalogPerson,
         CatalogSeconds,
-        FoundPerson,
-        FoundTitle,
         Registry,
         build_registry,
         decide,
@@ -46,6 +44,7 @@ if TYPE_CHECKING:
     from vcn_ray.health.finding import Finding
     from vcn_ray.registry.build import BuiltRegistry
     from vcn_ray.registry.decisions import Decision
+    from vcn_ray.registry.search import FoundPerson, FoundTitle
     from vcn_ray.results import (
         Appearance,
         Misfit,
@@ -93,8 +92,8 @@ _HOMES = {
     "CatalogMember": "vcn_ray.catalog_people",
     "CatalogPerson": "vcn_ray.catalog_people",
     "CatalogSeconds": "vcn_ray.catalog_people",
-    "FoundPerson": "vcn_ray.catalog_people",
-    "FoundTitle": "vcn_ray.catalog_people",
+    "FoundPerson": "vcn_ray.registry.search",
+    "FoundTitle": "vcn_ray.registry.search",
     "Registry": "vcn_ray.catalog_people",
     "build_registry": "vcn_ray.catalog_people",
     "decide": "vcn_ray.catalog_people",

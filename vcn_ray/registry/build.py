@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vcn_ray.config import RunConfig, with_pack
+from vcn_ray.config import RunConfig, with_pack, with_settings
 from vcn_ray.errors import DamagedError, PackError, StorageError, UsageError
 from vcn_ray.io.committed import FolderWriter
 from vcn_ray.io.identity import digest
@@ -28,6 +28,7 @@ from vcn_ray.registry.link import Linked, Mapper, link_people, most_used_encoder
 from vcn_ray.registry.stored import FOLDER, POINTER, REGISTRY, TABLES, StoredRegistry, find_registry
 from vcn_ray.registry.tables import RegistryTables, registry_tables
 from vcn_ray.run.stored import find_titles, read_result
+from vcn_ray.run.summary import ORIGIN
 from vcn_ray.schema import CATALOG_FACES, SCHEMA_VERSION
 
 log = logging.getLogger(__name__)
@@ -141,7 +142,7 @@ class _Reading(NamedTuple):
     titles: int
     read: int
     skipped: dict[str, str]
-    packs: dict[str, str]  # name of the pack, by encoder
+    packs: dict[str, str]  # the pack, by encoder
     empty: dict[str, str]  # keys of titles without people, by id
 
 
@@ -164,12 +165,20 @@ class _Reader(NamedTuple):
 def _read(reader: _Reader, title_id: str) -> _Seen:
     try:
         state: TitleState = read_state(title_id, reader.storage)
-        pack = state.latest.summary["pack"]
+        summary = state.latest.summary
         known = (title_id, state.key) in reader.known
         card = None if known else read_card(state, reader.storage)
-        return _Seen(title_id, state.key, card, str(pack["encoder_hash"]), str(pack["name"]))
+        encoder = str(summary["pack"]["encoder_hash"])
+        return _Seen(title_id, state.key, card, encoder, _pack_place(summary))
     except (DamagedError, UsageError) as error:
         return _Seen(title_id, "", None, "", "", str(error))
+
+
+def _pack_place(summary: Mapping[str, Any]) -> str:
+    """The pack that a title was indexed with, as its settings name it."""
+    if ORIGIN not in summary:
+        return str(summary["pack"]["name"])
+    return with_settings(RunConfig(), summary[ORIGIN]["settings"], "the result").pack
 
 
 def _gather(

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vcn_ray.errors import StorageError
+from vcn_ray.io.paths import file_name
 from vcn_ray.registry.search import LIKELY, FoundPerson, FoundTitle
+from vcn_ray.report import words
 from vcn_ray.report.pages import render
 from vcn_ray.report.words import brief, clock_range, percent
 
@@ -57,7 +59,8 @@ def render_found(found: Sequence[FoundPerson], wanted: str) -> str:
     """
     likely = bool(found) and found[0].probability >= LIKELY
     people = [_shown(person) for person in found]
-    return render("found.html.j2", people=people, wanted=wanted, likely=likely)
+    name = file_name(wanted)
+    return render("found.html.j2", people=people, wanted=name, likely=likely, words=words)
 
 
 def _shown(person: FoundPerson) -> ShownPerson:
@@ -75,6 +78,10 @@ def _shown(person: FoundPerson) -> ShownPerson:
 def _when(title: FoundTitle) -> str:
     if title.spans is None:
         return "see its page"
-    shown = [clock_range(start, end, tenths=True) for _, start, end in title.spans[:MAX_SPANS]]
-    more = len(title.spans) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
+    several = len({video for video, _, _ in title.spans}) > 1
+    shown: dict[str, list[str]] = {}
+    for video, start, end in title.spans[:MAX_SPANS]:
+        shown.setdefault(video, []).append(clock_range(start, end, tenths=True))
+    more = len(title.spans) - MAX_SPANS
+    parts = [(f"{video}: " if several else "") + ", ".join(times) for video, times in shown.items()]
+    return "; ".join(parts) + (f" and {more} more" if more > 0 else "")

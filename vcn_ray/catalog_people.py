@@ -105,7 +105,7 @@ class CatalogLink(NamedTuple):
     cosine: float
     probability: float
     answer: str  # joined | suggested | apart
-    why: str  # face | name | names | locked | decision | rival
+    why: str  # face | name | names | decision | rival
 
 
 class Registry:

@@ -164,7 +164,6 @@ NOTHING = Known.nothing(3)
         (NOTHING, (0, 1, 2), [0, 0, 0]),
         (NOTHING, (0, 0, 0), [0, 1, 2]),
         (NOTHING._replace(name=np.array([0, 1, -1])), (0, 1, 0), [0, 1, 1]),
-        (NOTHING._replace(locked=np.array([True, True, False])), (0, 1, 0), [0, 1, 1]),
         (NOTHING._replace(cannot=np.array([[0, 1]])), (0, 1, 0), [0, 1, 1]),
         (NOTHING._replace(group=np.array([0, -1, 0])), (0, 1, 1), [0, 1, 0]),
     ],
@@ -182,6 +181,14 @@ def test_a_group_is_one_though_its_faces_differ() -> None:
     pairs = find_pairs(faces, levels, mixture, slice(0, 3))
     joined = join_people(faces, levels, mixture, pairs, known)
     assert joined.label.tolist() == [0, 1, 0]
+
+
+def test_every_look_of_a_group_counts() -> None:
+    faces = Faces(exact_codes(np.eye(3, DIM)[[0, 1, 0]]), np.arange(3))
+    known = NOTHING._replace(group=np.array([0, 0, -1]))
+    pairs = find_pairs(faces, Alike.levels, Alike.mixture, slice(0, 3))
+    joined = join_people(faces, Alike.levels, Alike.mixture, pairs, known)
+    assert joined.label.tolist() == [0, 0, 0]
 
 
 def test_what_a_member_of_a_group_is_not_no_member_is() -> None:

@@ -418,14 +418,13 @@ class Known(NamedTuple):
 
     group: I64  # (n,) number of people who are one, never two of one title; negative: none
     name: I64  # (n,) number of the name; two names are two people; negative: not named
-    locked: Mask  # (n,) two of them are two people, unless they are of one group
     cannot: I64  # (c, 2) further pairs of rows that are two people
 
     @classmethod
     def nothing(cls, n: int) -> Known:
         """Nothing is known."""
         none = np.full(n, -1, np.int64)
-        return cls(none, none, np.zeros(n, np.bool_), np.zeros((0, 2), np.int64))
+        return cls(none, none, np.zeros((0, 2), np.int64))
 
 
 def join_people(
@@ -504,6 +503,7 @@ def _join_some(
     odds = (odds + odds.T) / 2
     unseen = ~some.codes.any(axis=1)
     odds[unseen] = odds[:, unseen] = 0.0  # no face is kept: it says nothing
+    odds = _shared_odds(odds, known.group[rows])
     apart, must = _constraints(rows, some.title, known)
     distance = np.where(apart, APART, CLIP - odds + 1.0)  # 0 is left to those who must
     distance = np.where(must, 0.0, distance)
@@ -522,17 +522,27 @@ def _join_some(
     return first, Pairs(rows[i], rows[j], cosine[i, j], odds[i, j]), mean
 
 
+def _shared_odds(odds: F64, group: I64) -> F64:
+    """Log odds (m, m) in which all looks of one group count as the one that is most alike."""
+    shared = odds.copy()
+    for number in np.unique(group[group >= 0]):
+        members = np.flatnonzero(group == number)
+        best = shared[members].max(axis=0)
+        shared[members] = best
+        shared[:, members] = best[:, None]
+    return shared
+
+
 def _constraints(rows: I64, title: I64, known: Known) -> tuple[Mask, Mask]:
     """Who of m people must not be joined (m, m), and who must.
 
     What holds for one of a group holds for all of it.
     """
-    group, name, locked = known.group[rows], known.name[rows], known.locked[rows]
+    group, name = known.group[rows], known.name[rows]
     grouped, named = group >= 0, name >= 0
     must: Mask = (group[:, None] == group[None]) & grouped[:, None]
     apart: Mask = title[:, None] == title[None]
     apart |= (name[:, None] != name[None]) & named[:, None] & named[None]
-    apart |= locked[:, None] & locked[None]
     if len(known.cannot):
         inside = np.isin(known.cannot, rows).all(axis=1)
         left, right = (np.searchsorted(rows, known.cannot[inside, side]) for side in (0, 1))

@@ -200,13 +200,13 @@ def _gather(
             reading.skipped[seen.title_id] = seen.problem
             continue
         reading.packs.setdefault(seen.encoder, seen.pack)
-        if empty.get(seen.title_id) == seen.key or (seen.card and not seen.card.num_rows):
-            reading.empty[seen.title_id] = seen.key
-        if seen.card is None:
+        if seen.card is None and empty.get(seen.title_id) != seen.key:
             kept.append(seen.title_id)
+        elif seen.card is None or not seen.card.num_rows:
+            reading.empty[seen.title_id] = seen.key
         else:
-            read += 1
             parts.append(seen.card)
+        read += seen.card is not None
     parts.append(old.filter(pc.is_in(old["title_id"], pa.array(kept, pa.string()))))
     faces = pa.concat_tables(parts).sort_by([("title_id", "ascending"), ("person_id", "ascending")])
     return faces.combine_chunks(), reading._replace(read=read)

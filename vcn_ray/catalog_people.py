@@ -232,12 +232,12 @@ def decide(  # noqa: PLR0913 - a decision in words
         UsageError: There is no such person, or both are of one title.
     """
     storage = Storage.open(os.fspath(output), s3)
-    marks = [_mark(each, storage) for each in (left, right)]
-    if marks[0].title_id == marks[1].title_id:
+    one, other = _mark(left, storage), _mark(right, storage)
+    if one.title_id == other.title_id:
         raise UsageError(
             f"{left} and {right} are people of one title: correct it by vcn edits merge or apart"
         )
-    return write_decision(storage, Decision(kind, _who(who), now(), *marks, note=_note(note)))
+    return write_decision(storage, Decision(kind, _who(who), now(), one, other, note=_note(note)))
 
 
 def undo_decision(

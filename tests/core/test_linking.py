@@ -63,7 +63,8 @@ def test_products_of_codes_are_exact_in_any_order(length: int) -> None:
     for columns in (np.arange(length), order):
         some = codes[:, columns].astype(np.float32)
         assert np.array_equal((some @ some.T).astype(np.int64), exact)
-    assert np.abs(unit_rows(codes) @ unit_rows(codes).T - rows @ rows.T).max() < 0.02
+    unit = unit_rows(codes.astype(np.float64))
+    assert np.abs(unit @ unit.T - rows @ rows.T).max() < 0.02
 
 
 def test_embeddings_that_are_too_long_are_refused() -> None:
@@ -109,7 +110,8 @@ def test_parts_of_the_rows_give_all_pairs() -> None:
 
 def normal_counts(mean: float, sd: float, pairs: float) -> F64:
     density = np.exp(-0.5 * np.square((CENTRES - mean) / sd)) / (sd * np.sqrt(2 * np.pi))
-    return density * pairs * (EDGES[1] - EDGES[0])
+    counts: F64 = density * pairs * (EDGES[1] - EDGES[0])
+    return counts
 
 
 @pytest.mark.parametrize("fraction", [0.02, 1e-3, 1e-5])
@@ -152,7 +154,8 @@ class Alike:
     def label(self, known: Known, title: tuple[int, ...] = (0, 1, 2)) -> list[int]:
         faces = self.faces._replace(title=np.array(title))
         pairs = find_pairs(faces, self.levels, self.mixture, slice(0, 3))
-        return join_people(faces, self.levels, self.mixture, pairs, known).label.tolist()
+        joined = join_people(faces, self.levels, self.mixture, pairs, known)
+        return [int(label) for label in joined.label]
 
 
 NOTHING = Known.nothing(3)

@@ -152,7 +152,7 @@ class Alike:
     mixture = Mixture(0.0, 1.0, 7.0, 1.5, 1e-2)
 
     def label(self, known: Known, title: tuple[int, ...] = (0, 1, 2)) -> list[int]:
-        faces = self.faces._replace(title=np.array(title))
+        faces = replace(self.faces, title=np.array(title))
         pairs = find_pairs(faces, self.levels, self.mixture, slice(0, 3))
         joined = join_people(faces, self.levels, self.mixture, pairs, known)
         return [int(label) for label in joined.label]

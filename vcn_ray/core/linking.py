@@ -76,19 +76,22 @@ CERTAIN = 1e6
 """Weight of a link that is known, in log odds."""
 
 
-class Faces(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Faces:
     """The people of a catalog, as far as their faces go."""
 
     codes: I8  # (n, d) embeddings as whole numbers, see exact_codes
     title: I64  # (n,) number of the title of each
 
-    @property
+    @cached_property
     def length(self) -> F64:
-        """Norms (n,) of the codes."""
-        squares: F64 = np.zeros(len(self.codes))
+        """Norms (n,) of the codes; 1 where there is no face."""
+        squares = np.zeros(len(self.codes))
         for rows in row_blocks(*self.codes.shape):
-            squares[rows] = np.square(self.codes[rows].astype(np.int64)).sum(axis=1)
-        return np.sqrt(squares)
+            some = self.codes[rows].astype(np.float32)
+            squares[rows] = np.einsum("nd,nd->n", some, some)
+        result: F64 = np.maximum(np.sqrt(squares), 1.0)
+        return result
 
 
 class Levels(NamedTuple):
@@ -185,7 +188,7 @@ def exact_codes(embedding: Floats) -> I8:
 def cosine_block(left: Faces, right: Faces) -> F64:
     """Cosines (a, b) of people, exact but for the rounding of one product and one quotient."""
     dots = left.codes.astype(np.float32) @ right.codes.astype(np.float32).T
-    lengths = np.maximum(left.length, 1)[:, None] * np.maximum(right.length, 1)[None]
+    lengths = left.length[:, None] * right.length[None]
     cosine: F64 = dots.astype(np.float64) / lengths
     return cosine
 
@@ -370,7 +373,7 @@ def _pairs_of(
     kept = (j + wide.start > i + top.start) & (left.title[i] != right.title[j])
     i, j = i[kept], j[kept]
     dots = np.einsum("pd,pd->p", left.codes[i].astype(np.int32), right.codes[j].astype(np.int32))
-    cosine = dots / (np.maximum(left.length, 1)[i] * np.maximum(right.length, 1)[j])
+    cosine = dots / (left.length[i] * right.length[j])
     score = _score(cosine, (mine.mean[i], mine.sd[i]), (theirs.mean[j], theirs.sd[j]))
     high = score >= lowest
     i, j = i[high], j[high]
@@ -379,8 +382,7 @@ def _pairs_of(
 
 def _unit(faces: Faces) -> F32:
     """Unit embeddings (n, d), rounded; zero where there is none."""
-    length = np.maximum(faces.length, 1)[:, None].astype(np.float32)
-    unit: F32 = faces.codes.astype(np.float32) / length
+    unit: F32 = faces.codes.astype(np.float32) / faces.length[:, None].astype(np.float32)
     return unit
 
 
@@ -416,8 +418,8 @@ def find_nearest(face: I8, faces: Faces, levels: Levels, mixture: Mixture, limit
     own = face.astype(np.float32)
     length = max(float(np.linalg.norm(own.astype(np.float64))), 1.0)
     for rows in row_blocks(n, 4 * max(len(face), 1)):
-        some = take(faces, rows)
-        cosine[rows] = (some.codes.astype(np.float32) @ own) / (np.maximum(some.length, 1) * length)
+        cosine[rows] = faces.codes[rows].astype(np.float32) @ own
+    cosine /= faces.length * length
     if not n:
         return Nearest(np.zeros(0, np.int64), cosine, cosine)
     middle, low = np.quantile(cosine, (0.5, LOWER_SD))

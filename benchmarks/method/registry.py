@@ -1,6 +1,6 @@
 """How well are people of different titles joined, without a threshold?
 
-    python -m benchmarks.method.registry --shared ../shared [--pack P] [--titles 20] [--cast 60]
+    python -m benchmarks.method.registry --shared ../shared [--pack P] [--output OUT --labels DIR]
 
 Film-like titles are made from photographs by `bench/make_tracks.py` of the shared folder: each of
 the cast is in 1 to 8 of them, with three photographs of his at random in each, in the light of
@@ -11,6 +11,11 @@ Methods: "registry" is `vcn registry build` on an output with these titles. "one
 linkage of the cosine of the people at one distance for the whole catalog, chosen with the labels
 for the best B-cubed F; "one cut, apart" never joins two of one title; "components" joins all that
 are nearer than one distance, chosen likewise. "prior" is "one cut, apart" at the cut of the pack.
+
+With --output, labelled clips that were indexed are taken as well: each clip is cut at the start of
+its middle track into two titles, so that those who are in both halves are in two titles. "clips,
+true" are the people of the labels, "clips, found" those of the result; tracks that nobody can
+identify are left out of both.
 
 How to read a row: pairs are of people of different titles; a found person is whose most tracks it
 has. "count" is catalog people over true ones. NMI and B-cubed are over tracks that are in a person.
@@ -44,7 +49,11 @@ from benchmarks.report import Cell, Report, say
 from vcn_ray.config import RunConfig
 from vcn_ray.core.metrics import evaluate_clustering
 from vcn_ray.core.vectors import group_sums, unit_rows
+from vcn_ray.evaluation.labels import is_person, read_truth
+from vcn_ray.evaluation.output import match_title
+from vcn_ray.io.committed import CommittedFolder
 from vcn_ray.io.storage import Storage
+from vcn_ray.io.tables import load_outputs
 from vcn_ray.packs.embedded import DEFAULT
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.load import load_pack
@@ -52,6 +61,7 @@ from vcn_ray.records import F32, F64, I64
 from vcn_ray.registry.build import build_registry
 from vcn_ray.registry.stored import TABLES, read_registry
 from vcn_ray.run.parallel import map_shared
+from vcn_ray.run.stored import find_titles, read_title
 
 MAX_TITLES = 8  # of a person
 PHOTOGRAPHS = 3  # of a person in a title
@@ -112,6 +122,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--orders", type=int, default=10, metavar="N")
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--cache", type=Path, metavar="DIR", help="keep titles and embeddings here")
+    parser.add_argument("--output", metavar="OUT", help="an output of labelled clips")
+    parser.add_argument("--labels", type=Path, metavar="DIR", help="their labels")
     parser.add_argument("--quick", action="store_true", help="4 titles: rows mean nothing")
     options = read_options(parser, argv)
     if options.quick:
@@ -125,6 +137,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             people = gather(titles, [label(title) for title in titles])
             for row in compare(titles, people, used, Path(folder) / kind):
                 report.add({"people": kind, **row})
+        if options.output:
+            halves = halve_clips(Storage.open(options.output), options.labels)
+            for kind in ("true", "found"):
+                clips = [half.title for half in halves]
+                people = gather(clips, [getattr(half, kind) for half in halves])
+                for row in compare(clips, people, used, Path(folder) / f"clips-{kind}"):
+                    report.add({"people": f"clips, {kind}", **row})
         orders, strangers = Report(ORDERS), Report(STRANGERS)
         orders.add(try_orders(titles, options, used, Path(folder)))
         strangers.add(join_strangers(titles, used, Path(folder) / "strangers"))
@@ -200,6 +219,46 @@ def found_people(title: Title, pack: FacePack) -> I64:
     if pack.prior is None:
         raise SystemExit(f"pack {pack.name} has no prior: measure it by vcn packs add --faces")
     return hac(title.embedding.astype(np.float64), pack.prior.cut)
+
+
+class Half(NamedTuple):
+    """Half of a clip, as a title."""
+
+    title: Title
+    true: I64  # (k,) person of each track by its label
+    found: I64  # (k,) by the result
+
+
+def halve_clips(storage: Storage, labels: Path) -> list[Half]:
+    """Cut labelled clips into two titles each."""
+    truth, halves = read_truth([labels]), []
+    names: dict[str, int] = {}
+    for title_id in find_titles(storage):
+        title = read_title(title_id, storage)
+        (video,) = title.summary["videos"]
+        name = Path(video["uri"]).stem
+        if name not in truth.labels:
+            continue
+        matched = match_title(title, {video["video_id"]: truth.labels[name]}, {}, storage)
+        adapted = CommittedFolder.open(storage, title.summary["keys"]["adapt"])
+        outputs = load_outputs(adapted.read_bytes("outputs.safetensors"))
+        start = title.tracks["start_seconds"].to_numpy()
+        known = np.array([is_person(track.identity) for track in matched.tracks])
+        for half, inside in enumerate((start < np.median(start), start >= np.median(start))):
+            rows = np.flatnonzero(known & inside)
+            some = [matched.tracks[row] for row in rows]
+            identity = np.array(
+                [names.setdefault(f"{name}/{each.identity}", len(names)) for each in some]
+            )
+            person = [each.person or each.track_id for each in some]
+            halves.append(
+                Half(
+                    Title(f"{name}-{half}", identity, outputs.pretrained[rows]),
+                    np.unique(identity, return_inverse=True)[1],
+                    np.unique(person, return_inverse=True)[1],
+                )
+            )
+    return halves
 
 
 def gather(titles: Sequence[Title], labels: Sequence[I64]) -> People:

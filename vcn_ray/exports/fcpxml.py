@@ -80,8 +80,11 @@ def write_fcpxml(videos: Sequence[ExportVideo]) -> bytes:
 
 
 def _time(video: ExportVideo, frames: int) -> str:
-    """So many frames as seconds: 1001/30000s, 2s."""
-    return f"{frames / video.rate}s"
+    """So many frames as seconds, with the frame rate below the line: 1001/30000s, 2s."""
+    seconds = frames / video.rate
+    if seconds.denominator == 1:
+        return f"{seconds}s"
+    return f"{frames * video.rate.denominator}/{video.rate.numerator}s"
 
 
 def _address(uri: str) -> str:

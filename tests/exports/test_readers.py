@@ -43,7 +43,7 @@ RESOLVE = re.compile(r"[^\d*|][^|]*\|C:ResolveColor\w+ \|M:([^|]*) \|D:(\d+)")
 def frame_of(found: ExportVideo, text: str) -> int:
     """The frame of the video that OpenTimelineIO reads from a timecode."""
     time = otio.opentime.from_timecode(text, float(found.rate))
-    return round(time.value) - found.timecode.start
+    return int(round(time.value)) - found.timecode.start
 
 
 def text_of(data: bytes) -> str:
@@ -281,7 +281,7 @@ def test_mot_lines_are_one_based_and_no_id_is_twice_in_a_frame(tmp_path: Path) -
         (8, 4),
         (9, 3),
     ]
-    assert table.loc[(5, 3), ["X", "Y", "Width", "Height"]].tolist() == [8.25, 10.5, 20, 30]
+    assert table[["X", "Y", "Width", "Height"]].to_numpy()[0].tolist() == [8.25, 10.5, 20, 30]
     assert table["Visibility"].tolist() == [1, 0, 1, 1, 1, 1, 1]
     assert set(table["Confidence"]) == {1}
 
@@ -307,7 +307,7 @@ def test_boxes_say_whether_they_were_measured() -> None:
     assert table["frame"].tolist() == [4, 5, 6, 6, 6, 7, 8]
     assert table["position"].tolist() == ["measured", "interpolated"] + ["measured"] * 5
     assert table["name"].tolist() == ["Ann", "Ann", "Ann", "Ann", "", "Ann", "Ann"]
-    box = table.loc[0, ["x0_pixels", "y0_pixels", "x1_pixels", "y1_pixels"]]
+    box = table[["x0_pixels", "y0_pixels", "x1_pixels", "y1_pixels"]].to_numpy()[0]
     assert box.tolist() == [8.25, 10.5, 28.25, 40.5]
 
 

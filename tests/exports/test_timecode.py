@@ -16,7 +16,8 @@ from vcn_ray.exports.timecode import Timecode, is_drop, parse_rate
 def counted(rate: Fraction, drop: bool, frames: int) -> list[str]:
     """Timecodes of the first frames, one after the other, as SMPTE ST 12 describes them."""
     nominal, left_out = round(rate), 4 if rate == NTSC_60 else 2
-    made, number = [], 0
+    made: list[str] = []
+    number = 0
     while len(made) < frames:
         seconds, frame = divmod(number, nominal)
         minutes, second = divmod(seconds, 60)
@@ -52,7 +53,7 @@ def test_frames_of_a_day_equal_those_of_opentimelineio(rate: Fraction, drop: boo
 def test_a_day_ends_at_midnight() -> None:
     assert Timecode(NTSC, drop=True).day == 2_589_408
     assert Timecode(NTSC, drop=True).at(2_589_407) == "23:59:59;29"
-    with pytest.raises(UsageError, match="beyond 24 hours of timecode.* --start"):
+    with pytest.raises(UsageError, match=r"beyond 24 hours of timecode.* --start"):
         Timecode(Fraction(25), start=Timecode(Fraction(25)).count("23:59:59:24")).at(1)
 
 

@@ -68,7 +68,7 @@ def test_every_format_is_written_and_said(name: str, out: str, tmp_path: Path) -
     assert (ran.code, ran.err) == (0, "")
     stem = TITLE_ID if FORMATS[name].each != "video" else VIDEO
     path = tmp_path / "files" / f"{stem}{FORMATS[name].ending}"
-    what = "142 boxes" if FORMATS[name].boxes else "3 ranges"
+    what = "123 boxes" if FORMATS[name].boxes else "3 ranges"
     assert ran.out.splitlines()[-1] == f"{what} in {path}"
     assert path.stat().st_size > 0
 
@@ -225,8 +225,7 @@ def test_the_catalog_is_one_table_or_a_file_each(tmp_path: Path) -> None:
 def test_what_cannot_be_done_is_one_line(
     words: list[str], why: str, out: str, tmp_path: Path
 ) -> None:
-    target = ["--to", tmp_path / "files/"]
-    ran = vcn("export", out, *words, *target)
+    ran = vcn("export", out, *words, "--to", tmp_path / "files/")
     assert ran.code == 2
     assert why in ran.err
     assert ran.err.count("\n") == 1
@@ -236,6 +235,18 @@ def test_what_cannot_be_done_is_one_line(
 def test_exports_do_not_lie_in_the_output(out: str) -> None:
     with pytest.raises(UsageError, match="lies in the output itself, where vcn erase would not"):
         vcn_ray.export(out, "csv", to=f"{out}/exports/")
+
+
+@pytest.mark.parametrize("rate", [Fraction(25), NTSC])
+def test_without_the_times_of_pictures_those_of_faces_count(rate: Fraction, tmp_path: Path) -> None:
+    out = film(tmp_path, rate)
+    first = vcn_ray.export(out, "csv", to=tmp_path / "before.csv")
+    for path in Path(out).glob("videos/*/detect-*/*"):
+        path.unlink()
+    done = vcn_ray.export(out, "csv", to=tmp_path / "after.csv")
+    assert Path(done.files[0]).read_bytes() == Path(first.files[0]).read_bytes()
+    assert "film.mov: the times of its pictures were deleted" in done.notes[-1]
+    assert vcn_ray.export(out, "coco", to=tmp_path / "after.json").rows == 123
 
 
 def test_nobody_is_no_export(tmp_path: Path) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from tests.helpers.corrections import VIDEO, Seen, write_title
+from tests.helpers.corrections import TITLE_ID, VIDEO, Seen, write_title
 from vcn_ray.exports.frame_clock import FrameClock, FrameTimes, timeline_frames
 from vcn_ray.exports.ranges import ExportVideo, Person, Range, TrackBoxes, in_order
 from vcn_ray.exports.timecode import Timecode
@@ -182,7 +183,7 @@ def write_film(
     timecode: str | None = "",
     seconds: F64 | None = None,
     title: str = "Film",
-    title_id: str | None = None,
+    title_id: str = TITLE_ID,
     video_id: str = VIDEO,
 ) -> None:
     """Commit a title of one video of 40 s, cut into two segments, with the times of its pictures.
@@ -201,11 +202,12 @@ def write_film(
     folder = f"videos/{video_id}/detect-000000000001"
     write_frames(storage, folder, np.array_split(every, 2))
     facts: dict[str, Any] = {"detect": folder, "frame_rate": float(rate), "uri": "/no/film.mov"}
+    facts |= {"width": 640, "height": 360}
     facts |= {} if timecode is None else {"start_timecode": timecode}
     write_title(
         storage,
-        seen,
+        [replace(each, video=video_id) for each in seen],
         title=title,
         facts={video_id: facts},
-        **({} if title_id is None else {"title_id": title_id}),
+        title_id=title_id,
     )

@@ -30,6 +30,7 @@ class FrameTimes:
     height: I64  # (t,)
     gaps: I64  # (g,) pictures before which some are missing; 0: at the start
     end_seconds: float  # until which the last one stands
+    estimated: bool = False  # between some that are known
 
 
 @dataclass(frozen=True, slots=True, eq=False)

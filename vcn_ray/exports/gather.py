@@ -41,6 +41,9 @@ from vcn_ray.run.summary import START_TIMECODE
 
 BY_REVIEWER = "reviewer"  # reason of a track that a person looked at
 UNCOUNTED = "a part of it could not be read: frames behind it are counted without that part"
+ESTIMATED = (
+    "the times of its pictures were deleted with detect-..., so they are taken from faces and shots"
+)
 ZERO = "00:00:00:00"
 
 
@@ -125,6 +128,8 @@ def _read_video(  # noqa: PLR0913 - a step of read_export
 ) -> ExportVideo:
     video, keys = title.summary["videos"][place], title.summary["keys"]
     times = read_frame_times(keys["detect"][place], storage)
+    if times is None:
+        times = estimate_frame_times(video, keys["track"][place], storage)
     clock = make_clock(video, times, wanted, partial(_probe_timecode, video["uri"], config))
     ranges = [_range(row, clock, people) for row in rows if row["person_id"]]
     if wanted.join_seconds is not None:
@@ -162,14 +167,19 @@ def _range(row: dict[str, Any], clock: FrameClock, people: dict[str, Person]) ->
     )
 
 
-def read_frame_times(folder: str, storage: Storage) -> FrameTimes:
+def read_frame_times(folder: str, storage: Storage) -> FrameTimes | None:
     """The times and sizes of all pictures of a video that were read.
 
     Args:
         folder: Where its step `detect` wrote, below the output.
         storage: The output.
+
+    Returns:
+        None where the folder was deleted to save room, which it may be.
     """
-    detected = CommittedFolder.open(storage, folder)
+    detected = CommittedFolder.find(storage, folder)
+    if detected is None:
+        return None
     columns = ["seconds", "end_seconds", "width_pixels", "height_pixels"]
     segments = list(detected.manifest["read"])
     names = [segment_name(index, "frames") for index in segments]
@@ -187,6 +197,40 @@ def read_frame_times(folder: str, storage: Storage) -> FrameTimes:
         height=column_array(joined, "height_pixels").astype(np.int64),
         gaps=np.array(broken, np.int64),
         end_seconds=float(column_array(joined, "end_seconds")[-1]),
+    )
+
+
+def estimate_frame_times(video: dict[str, Any], folder: str, storage: Storage) -> FrameTimes:
+    """The times of all pictures of a video, interpolated between those of its faces and shots.
+
+    Args:
+        video: Its entry of result.json.
+        folder: Where its step `track` wrote, below the output.
+        storage: The output.
+    """
+    tracked = CommittedFolder.open(storage, folder)
+    known: dict[int, float] = {}
+    for name in ("shots", "tracks"):
+        for end in ("end", "start"):  # a start is the time of a picture, which an end only borders
+            columns = [f"{end}_frame", f"{end}_seconds"]
+            known |= _pairs(tracked.read_table(f"{name}.parquet", columns), *columns)
+    known |= _pairs(tracked.read_table("crops.parquet", ["frame", "seconds"]), "frame", "seconds")
+    frames = np.array(sorted(known), np.int64)
+    every = np.arange(frames[-1] + 1)
+    seconds = np.interp(every, frames, [known[frame] for frame in frames.tolist()])
+    return FrameTimes(
+        seconds=seconds[:-1],
+        width=np.full(len(every) - 1, video["width"], np.int64),
+        height=np.full(len(every) - 1, video["height"], np.int64),
+        gaps=np.zeros(0, np.int64),
+        end_seconds=float(seconds[-1]),
+        estimated=True,
+    )
+
+
+def _pairs(table: pa.Table, frame: str, seconds: str) -> dict[int, float]:
+    return dict(
+        zip(table.column(frame).to_pylist(), table.column(seconds).to_pylist(), strict=True)
     )
 
 
@@ -210,10 +254,14 @@ def make_clock(
     """
     own = find_rate(times, float(video.get("frame_rate") or 0.0))
     rate = wanted.rate or own
+    estimated = (ESTIMATED,) if times.estimated else ()
     if rate is None:
         plainly = np.arange(len(times.seconds))
-        return FrameClock(None, False, times, plainly, (UNCOUNTED,) if len(times.gaps) else ())
+        return FrameClock(
+            None, False, times, plainly, (*estimated, *((UNCOUNTED,) if len(times.gaps) else ()))
+        )
     timecode, notes = _timecode(video, rate, wanted, probe_timecode)
+    notes += estimated
     if rate != own:
         notes += (
             f"{rate_name(rate)} frames a second are not its own rate: frames are counted from "

@@ -43,7 +43,8 @@ RESOLVE = re.compile(r"[^\d*|][^|]*\|C:ResolveColor\w+ \|M:([^|]*) \|D:(\d+)")
 def frame_of(found: ExportVideo, text: str) -> int:
     """The frame of the video that OpenTimelineIO reads from a timecode."""
     time = otio.opentime.from_timecode(text, float(found.rate))
-    return int(round(time.value)) - found.timecode.start
+    frame: int = round(time.value) - found.timecode.start
+    return frame
 
 
 def text_of(data: bytes) -> str:

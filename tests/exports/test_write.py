@@ -28,11 +28,12 @@ from vcn_ray.review.desk import Desk
 def seen_at(rate: Fraction) -> list[Seen]:
     """Ann from frame 25 to 100 and 110 to 120, p002 from 0 to 50, and a face of nobody."""
     second, rated = 1 / float(rate), float(rate)
+    faces = rated / 5  # a second: one in each fifth picture
     return [
-        Seen("t1", "p001", 25 * second, 100 * second, rate=rated),
-        Seen("t2", "p001", 110 * second, 120 * second, rate=rated),
-        Seen("t3", "p002", 0.0, 50 * second, RIGHT, face=1, rate=rated),
-        Seen("t4", None, 200 * second, 250 * second, face=2, rate=rated),
+        Seen("t1", "p001", 25 * second, 100 * second, rate=rated, fps=faces),
+        Seen("t2", "p001", 110 * second, 120 * second, rate=rated, fps=faces),
+        Seen("t3", "p002", 0.0, 50 * second, RIGHT, face=1, rate=rated, fps=faces),
+        Seen("t4", None, 200 * second, 250 * second, face=2, rate=rated, fps=faces),
     ]
 
 

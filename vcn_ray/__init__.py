@@ -22,12 +22,14 @@ if TYPE_CHECKING:
         VerifiedOutput,
         doctor,
         erase,
+        export,
         index,
         open_desk,
         prune,
         run_title,
         verify,
     )
+    from vcn_ray.exports.write import Exported
     from vcn_ray.health.finding import Finding
     from vcn_ray.results import (
         Appearance,
@@ -54,6 +56,8 @@ _HOMES = {
     "verify": "vcn_ray.api",
     "prune": "vcn_ray.api",
     "erase": "vcn_ray.api",
+    "export": "vcn_ray.api",
+    "Exported": "vcn_ray.exports.write",
     "PrunedOutput": "vcn_ray.upkeep.doors",
     "ErasedPersons": "vcn_ray.upkeep.doors",
     "VerifiedOutput": "vcn_ray.api",
@@ -78,6 +82,7 @@ __all__ = [
     "Appearance",
     "Desk",
     "ErasedPersons",
+    "Exported",
     "Finding",
     "IndexedCatalog",
     "Misfit",
@@ -94,6 +99,7 @@ __all__ = [
     "VerifiedOutput",
     "doctor",
     "erase",
+    "export",
     "index",
     "open_desk",
     "open_results",

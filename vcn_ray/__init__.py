@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         VerifiedOutput,
         doctor,
         erase,
+        export,
         index,
         open_desk,
         prune,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         search,
         undo_decision,
     )
+    from vcn_ray.exports.write import Exported
     from vcn_ray.health.finding import Finding
     from vcn_ray.registry.build import BuiltRegistry
     from vcn_ray.registry.decisions import Decision
@@ -70,6 +72,8 @@ _HOMES = {
     "verify": "vcn_ray.api",
     "prune": "vcn_ray.api",
     "erase": "vcn_ray.api",
+    "export": "vcn_ray.api",
+    "Exported": "vcn_ray.exports.write",
     "PrunedOutput": "vcn_ray.upkeep.doors",
     "ErasedPersons": "vcn_ray.upkeep.doors",
     "VerifiedOutput": "vcn_ray.api",
@@ -115,6 +119,7 @@ __all__ = [
     "Decision",
     "Desk",
     "ErasedPersons",
+    "Exported",
     "Finding",
     "FoundPerson",
     "FoundTitle",
@@ -136,6 +141,7 @@ __all__ = [
     "decide",
     "doctor",
     "erase",
+    "export",
     "index",
     "list_decisions",
     "open_desk",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         VerifiedOutput,
         doctor,
         erase,
+        export,
         index,
         open_desk,
         prune,
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
         CatalogMember,
         CatalogPerson,
         CatalogSeconds,
-        FoundPerson,
-        FoundTitle,
         Registry,
         build_registry,
         decide,
@@ -43,9 +42,11 @@ if TYPE_CHECKING:
         search,
         undo_decision,
     )
+    from vcn_ray.exports.write import Exported
     from vcn_ray.health.finding import Finding
     from vcn_ray.registry.build import BuiltRegistry
     from vcn_ray.registry.decisions import Decision
+    from vcn_ray.registry.search import FoundPerson, FoundTitle
     from vcn_ray.results import (
         Appearance,
         Misfit,
@@ -71,6 +72,8 @@ _HOMES = {
     "verify": "vcn_ray.api",
     "prune": "vcn_ray.api",
     "erase": "vcn_ray.api",
+    "export": "vcn_ray.api",
+    "Exported": "vcn_ray.exports.write",
     "PrunedOutput": "vcn_ray.upkeep.doors",
     "ErasedPersons": "vcn_ray.upkeep.doors",
     "VerifiedOutput": "vcn_ray.api",
@@ -93,8 +96,8 @@ _HOMES = {
     "CatalogMember": "vcn_ray.catalog_people",
     "CatalogPerson": "vcn_ray.catalog_people",
     "CatalogSeconds": "vcn_ray.catalog_people",
-    "FoundPerson": "vcn_ray.catalog_people",
-    "FoundTitle": "vcn_ray.catalog_people",
+    "FoundPerson": "vcn_ray.registry.search",
+    "FoundTitle": "vcn_ray.registry.search",
     "Registry": "vcn_ray.catalog_people",
     "build_registry": "vcn_ray.catalog_people",
     "decide": "vcn_ray.catalog_people",
@@ -116,6 +119,7 @@ __all__ = [
     "Decision",
     "Desk",
     "ErasedPersons",
+    "Exported",
     "Finding",
     "FoundPerson",
     "FoundTitle",
@@ -137,6 +141,7 @@ __all__ = [
     "decide",
     "doctor",
     "erase",
+    "export",
     "index",
     "list_decisions",
     "open_desk",

@@ -9,7 +9,6 @@ import getpass
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -37,7 +36,14 @@ from vcn_ray.registry.decisions import (
     write_decision,
 )
 from vcn_ray.registry.link import Mapper
-from vcn_ray.registry.search import FaceSearch, Match, faces_of_photo, open_search_pack
+from vcn_ray.registry.search import (
+    FaceSearch,
+    FoundPerson,
+    FoundTitle,
+    Match,
+    faces_of_photo,
+    open_search_pack,
+)
 from vcn_ray.registry.stored import StoredRegistry, read_registry
 from vcn_ray.results import Records
 from vcn_ray.run.current import read_current
@@ -99,7 +105,7 @@ class CatalogLink(NamedTuple):
     cosine: float
     probability: float
     answer: str  # joined | suggested | apart
-    why: str  # face | name | names | locked | decision | rival
+    why: str  # face | name | names | decision | rival
 
 
 class Registry:
@@ -226,12 +232,12 @@ def decide(  # noqa: PLR0913 - a decision in words
         UsageError: There is no such person, or both are of one title.
     """
     storage = Storage.open(os.fspath(output), s3)
-    marks = [_mark(each, storage) for each in (left, right)]
-    if marks[0].title_id == marks[1].title_id:
+    one, other = _mark(left, storage), _mark(right, storage)
+    if one.title_id == other.title_id:
         raise UsageError(
             f"{left} and {right} are people of one title: correct it by vcn edits merge or apart"
         )
-    return write_decision(storage, Decision(kind, _who(who), now(), *marks, note=_note(note)))
+    return write_decision(storage, Decision(kind, _who(who), now(), one, other, note=_note(note)))
 
 
 def undo_decision(
@@ -286,47 +292,6 @@ def _who(who: str | None) -> str:
 
 def _note(note: str) -> str:
     return check_text(note, "the note")
-
-
-@dataclass(frozen=True, slots=True)
-class FoundTitle:
-    """A title in which a found person is seen.
-
-    Attributes:
-        title_id: Its id below the output.
-        title: Its name.
-        person_id: The person there.
-        screen_seconds: On screen in it.
-        spans: Video, start and end in seconds of each appearance, in order; None: not read, since
-            the person is in many titles.
-    """
-
-    title_id: str
-    title: str
-    person_id: str
-    screen_seconds: float
-    spans: tuple[tuple[str, float, float], ...] | None
-
-
-@dataclass(frozen=True, slots=True)
-class FoundPerson:
-    """A person of the catalog who may be the one in question.
-
-    Attributes:
-        catalog_id: Of the person.
-        name: None: not named.
-        probability: That it is the same person.
-        cosine: Of the two faces.
-        face: The best face, JPEG; None: not kept.
-        titles: Where the person is seen, most screen time first.
-    """
-
-    catalog_id: str
-    name: str | None
-    probability: float
-    cosine: float
-    face: bytes | None
-    titles: tuple[FoundTitle, ...]
 
 
 def search(

@@ -296,7 +296,6 @@ CATALOG_FACES = _table(
         _required("encoder", pa.string(), "hash of the pretrained encoder"),
         _required("person_id", pa.string(), "of the title"),
         _optional("name", pa.string(), "given in this title; null: not named"),
-        _required("locked", pa.bool_()),
         _required("screen_seconds", pa.float64()),
         _required("tracks", pa.int32()),
         _required("cover_track_id", pa.string()),
@@ -390,7 +389,7 @@ CATALOG_LINKS = _table(
         _required(
             "why",
             pa.string(),
-            "face | name (equal names) | names (different names) | locked (both) | decision | "
+            "face | name (equal names) | names (different names) | decision | "
             "rival (another one in the same title)",
         ),
     ],

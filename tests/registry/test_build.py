@@ -2,115 +2,154 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
-from tests.helpers.corrections import VIDEO, Seen, write_title
-from vcn_ray.config import RunConfig
+from tests.helpers.catalogs import (
+    CASTS,
+    SECOND,
+    build_local,
+    catalog_groups,
+    registry_tables,
+    write_catalog,
+    write_catalog_title,
+)
+from tests.helpers.corrections import write_title
 from vcn_ray.errors import UsageError
 from vcn_ray.io.storage import Storage
-from vcn_ray.registry.build import BuiltRegistry, build_registry
-from vcn_ray.registry.stored import TABLES, StoredRegistry, read_registry
+from vcn_ray.registry.stored import POINTER, REGISTRY, read_registry
 from vcn_ray.review.desk import Desk
-from vcn_ray.run.parallel import map_shared
 
-CASTS = {"a": (0, 1, 2), "b": (1, 2, 3), "c": (2, 3, 4), "d": (0, 4, 5)}
-"""Faces of the people of each title."""
+GROUPS = [
+    ["a:p001", "d:p001"],
+    ["a:p002", "b:p001"],
+    ["a:p003", "b:p002", "c:p001"],
+    ["b:p003", "c:p002"],
+    ["c:p003", "d:p002"],
+]
+"""Who is one person by CASTS."""
 
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Storage:
-    return Storage.open(str(tmp_path / "out"))
-
-
-def seen_by(title: str, cast: Sequence[int]) -> list[Seen]:
-    """A title in which everybody of a cast has two tracks, p001 the longest ones."""
-    return [
-        Seen(
-            f"{title}{face}{part}",
-            f"p{place:03d}",
-            start,
-            start + 9.0 - place,
-            face=face,
-            video=f"{title}-{VIDEO}",
-        )
-        for place, face in enumerate(cast, start=1)
-        for part, start in enumerate((20.0 * place, 200.0 + 20.0 * place))
-    ]
-
-
-def write(storage: Storage, title: str, result: str = "cluster-000000000001") -> None:
-    write_title(storage, seen_by(title, CASTS[title]), result, f"Film {title}", f"{title}-0")
-
-
-def build(storage: Storage) -> BuiltRegistry:
-    return build_registry(storage, RunConfig(), map_shared)
-
-
-def tables(storage: Storage) -> dict[str, pa.Table]:
-    registry = read_registry(storage)
-    return {name: getattr(registry, name.removeprefix("catalog_")) for name in TABLES}
-
-
-def faces_of(registry: StoredRegistry) -> list[set[tuple[str, int]]]:
-    """Title and face of the members of each catalog person."""
-    found: dict[str, set[tuple[str, int]]] = {}
-    for row in registry.members.to_pylist():
-        face = CASTS[row["title_id"][0]][int(row["person_id"][1:]) - 1]
-        found.setdefault(row["catalog_id"], set()).add((row["title_id"][0], face))
-    return sorted(found.values(), key=sorted)
+    storage = Storage.open(str(tmp_path / "out"))
+    write_catalog(storage)
+    return storage
 
 
 def test_people_of_different_titles_are_joined_by_their_faces(storage: Storage) -> None:
-    for title in CASTS:
-        write(storage, title)
-    built = build(storage)
-    found = faces_of(read_registry(storage))
-    assert built.people == 6
-    assert built.shared == 5
-    assert all(len({face for _, face in members}) == 1 for members in found)
+    built = build_local(storage)
+    assert catalog_groups(storage) == GROUPS
+    assert (built.people, built.shared, built.titles) == (6, 5, 4)
+
+
+def test_times_add_up(storage: Storage) -> None:
+    build_local(storage)
+    registry = read_registry(storage)
+    people = {row["catalog_id"]: row for row in registry.people.to_pylist()}
+    for catalog_id, row in people.items():
+        members = [m for m in registry.members.to_pylist() if m["catalog_id"] == catalog_id]
+        seconds = [s for s in registry.seconds.to_pylist() if s["catalog_id"] == catalog_id]
+        assert row["screen_seconds"] == pytest.approx(sum(m["screen_seconds"] for m in members))
+        assert row["screen_seconds"] == pytest.approx(sum(s["screen_seconds"] for s in seconds))
+        assert row["titles"] == len(members)
+    ordered = [row["screen_seconds"] for row in registry.people.to_pylist()]
+    assert ordered == sorted(ordered, reverse=True)
+
+
+def test_every_link_says_why(storage: Storage) -> None:
+    build_local(storage)
+    links = read_registry(storage).links.to_pylist()
+    joined = [link for link in links if link["answer"] == "joined"]
+    assert len(joined) == sum(len(members) - 1 for members in GROUPS)
+    assert {link["why"] for link in joined} == {"face"}
+    assert all(link["probability"] > 0.9 and link["cosine"] > 0.99 for link in joined)
 
 
 def test_the_order_of_titles_changes_nothing(storage: Storage, tmp_path: Path) -> None:
-    for title in CASTS:
-        write(storage, title)
-        build(storage)
+    build_local(storage)
     other = Storage.open(str(tmp_path / "other"))
     for title in reversed(CASTS):
-        write(other, title)
-    build(other)
-    for name, table in tables(storage).items():
-        assert table.equals(tables(other)[name]), name
+        write_catalog_title(other, title)
+        build_local(other)
+    tables = registry_tables(storage)
+    for name, table in registry_tables(other).items():
+        assert table.equals(tables[name]), name
 
 
 def test_only_titles_that_have_changed_are_read_again(storage: Storage) -> None:
-    for title in CASTS:
-        write(storage, title)
-    assert build(storage).read == 4
-    assert build(storage).read == 0
-    write(storage, "b", "cluster-000000000002")
-    assert build(storage).read == 1
+    write_title(storage, [], title="Empty", title_id="empty-0")
+    assert build_local(storage).read == 5
+    assert build_local(storage).read == 0
+    write_catalog_title(storage, "b", SECOND)
+    assert build_local(storage).read == 1
+    Desk(storage, "c-0", who="me").name("p001", "Ann")
+    assert build_local(storage).read == 1
 
 
-def test_a_name_joins_and_its_owner_names_all(storage: Storage) -> None:
-    for title in ("a", "d"):
-        write(storage, title)
+def test_an_older_registry_is_removed(storage: Storage) -> None:
+    first = build_local(storage).folder
+    Desk(storage, "a-0", who="me").name("p001", "Ann")
+    second = build_local(storage).folder
+    assert first != second
+    folders = [name for name in storage.names(REGISTRY) if name.startswith("registry-")]
+    assert [f"{REGISTRY}/{name}" for name in folders] == [second]
+    assert storage.read_json(POINTER)["registry"] == folders[0]
+
+
+def test_a_damaged_registry_is_built_from_the_titles(storage: Storage) -> None:
+    whole = registry_tables_after_build(storage)
+    folder = Path(storage.locate(f"{REGISTRY}/{storage.read_json(POINTER)['registry']}"))
+    (folder / "catalog_faces.parquet").write_bytes(b"nothing")
+    (folder / "manifest.json").unlink()
+    assert build_local(storage).read == 4
+    for name, table in registry_tables(storage).items():
+        assert table.equals(whole[name]), name
+
+
+def registry_tables_after_build(storage: Storage) -> dict[str, object]:
+    build_local(storage)
+    return dict(registry_tables(storage))
+
+
+def test_a_damaged_title_is_named_and_left_out(storage: Storage) -> None:
+    (path,) = Path(storage.uri).glob("titles/b-0/cluster-*/people.parquet")
+    path.write_bytes(b"nothing")
+    built = build_local(storage)
+    assert list(built.skipped) == ["b-0"]
+    assert built.titles == 3
+    assert not any(place.startswith("b:") for group in catalog_groups(storage) for place in group)
+
+
+def test_a_name_joins_and_is_given_to_all(storage: Storage) -> None:
     for title, person in (("a", "p002"), ("d", "p003")):  # two faces
-        desk = Desk(storage, f"{title}-0", who="me")
-        desk.name(person, "Ann  Example" if title == "a" else "ann example")
-    desk = Desk(storage, "a-0", who="me")
-    desk.name("p001", "Bob")  # who is in both
-    build(storage)
+        name = "Ann  Example" if title == "a" else "ann example"
+        Desk(storage, f"{title}-0", who="me").name(person, name)
+    Desk(storage, "a-0", who="me").name("p001", "Bob")  # who is in d, too
+    build_local(storage)
     registry = read_registry(storage)
     named = {row["name"]: row["titles"] for row in registry.people.to_pylist() if row["name"]}
-    assert named == {"Ann  Example".replace("  ", " "): 2, "Bob": 2}
-    links = {row["link"] for row in registry.members.to_pylist()}
-    assert links == {"alone", "joined", "named"}
+    assert named == {"Ann Example": 3, "Bob": 2}
+    links = {
+        (row["title_id"], row["person_id"]): row["link"] for row in registry.members.to_pylist()
+    }
+    assert links["d-0", "p003"] == "named"
+    assert links["d-0", "p001"] == "joined"
 
 
-def test_an_output_without_titles_is_named(storage: Storage) -> None:
+def test_two_names_are_two_people(storage: Storage) -> None:
+    Desk(storage, "a-0", who="me").name("p001", "Ann")
+    Desk(storage, "d-0", who="me").name("p001", "Eve")
+    build_local(storage)
+    assert ["a:p001", "d:p001"] not in catalog_groups(storage)
+    (link,) = [
+        link for link in read_registry(storage).links.to_pylist() if link["answer"] == "apart"
+    ]
+    assert link["why"] == "names"
+    assert link["probability"] > 0.9
+
+
+def test_an_output_without_titles_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="run vcn index"):
-        build(storage)
+        build_local(Storage.open(str(tmp_path)))

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import vcn_ray
-from tests.helpers.catalogs import SECOND, build_registry, join, write_second
+from tests.helpers.catalogs import build_local
+from tests.helpers.named_titles import SECOND, join, write_second
 from tests.helpers.review_data import small_title, write_title
 from tests.helpers.s3_server import S3Server
 from tests.helpers.upkeep import Killed, content, dying
@@ -69,13 +70,13 @@ def codes_in(storage: Storage) -> dict[str, int]:
 def test_removed_pictures_do_not_come_from_the_earlier_registry(
     storage: Storage, title: str
 ) -> None:
-    build_registry(storage)
+    build_local(storage)
     assert faces_in(storage) == read_registry(storage).people.num_rows > 0
     assert not repeats_removed(storage)
     remove(title, PICTURES, storage)  # the videos of both titles
     assert repeats_removed(storage)
     assert repeats_removed(storage, [title]) != repeats_removed(storage, ["another"])
-    assert build_registry(storage).read == 2
+    assert build_local(storage).read == 2
     assert faces_in(storage) == 0
     assert not repeats_removed(storage)
 
@@ -83,17 +84,17 @@ def test_removed_pictures_do_not_come_from_the_earlier_registry(
 def test_removed_embeddings_do_not_come_from_the_earlier_registry(
     storage: Storage, title: str
 ) -> None:
-    build_registry(storage)
+    build_local(storage)
     assert codes_in(storage) == {title: 6, SECOND: 6}
     remove(title, EMBEDDINGS, storage)
     assert repeats_removed(storage)
-    build_registry(storage)
+    build_local(storage)
     assert codes_in(storage) == {title: 0, SECOND: 6}
     assert not repeats_removed(storage)
 
 
 def test_retention_removes_the_registry_with_its_page(storage: Storage, title: str) -> None:
-    build_registry(storage)
+    build_local(storage)
     storage.write_bytes("catalog.html", b"faces")
     record = {"size": 5, "sha256": "0"}
     storage.write_json("pages.json", {"files": {"catalog.html": record, "index.html": record}})
@@ -113,7 +114,7 @@ def test_retention_removes_the_registry_with_its_page(storage: Storage, title: s
 
 
 def test_a_kill_while_the_registry_is_removed_is_made_good(storage: Storage, title: str) -> None:
-    build_registry(storage)
+    build_local(storage)
     remove_after = len(list(content(storage)))
     with pytest.raises(Killed):
         remove_registry(dying(storage, 3))
@@ -124,7 +125,7 @@ def test_a_kill_while_the_registry_is_removed_is_made_good(storage: Storage, tit
 
 
 def test_prune_removes_older_registries_and_no_decisions(storage: Storage, title: str) -> None:
-    build_registry(storage)
+    build_local(storage)
     newest = read_registry(storage).name
     storage.write_json(f"{REGISTRY}/registry-000000000001/manifest.json", {"files": {}})
     storage.write_bytes(f"{REGISTRY}/registry-000000000002/catalog_faces.parquet", b"begun")
@@ -146,7 +147,7 @@ def test_prune_removes_older_registries_and_no_decisions(storage: Storage, title
 def test_verify_finds_damage_of_the_registry_and_builds_it_again(
     storage: Storage, title: str, what: str
 ) -> None:
-    build_registry(storage)
+    build_local(storage)
     before = {p: d for p, d in content(storage).items() if p.startswith(REGISTRY)}
     folder = f"{REGISTRY}/{read_registry(storage).name}"
     path = {"pointer": POINTER, "no pointer": POINTER, "manifest": f"{folder}/manifest.json"}.get(
@@ -168,7 +169,7 @@ def test_verify_finds_damage_of_the_registry_and_builds_it_again(
 
 
 def test_a_damaged_decision_is_named_and_stays(storage: Storage, title: str) -> None:
-    build_registry(storage)
+    build_local(storage)
     (name,) = storage.names(DECISIONS)
     storage.write_bytes(f"{DECISIONS}/{name}", b"{}")
     done = vcn_ray.verify(storage.uri, repair=True, local=True)
@@ -180,9 +181,9 @@ def test_a_damaged_decision_is_named_and_stays(storage: Storage, title: str) -> 
 def test_a_damaged_registry_is_written_again_by_the_next_build(
     storage: Storage, title: str
 ) -> None:
-    built = build_registry(storage)
+    built = build_local(storage)
     storage.write_bytes(f"{built.folder}/catalog_members.parquet", b"PAR1")
-    assert build_registry(storage).folder == built.folder
+    assert build_local(storage).folder == built.folder
     assert check_registry(storage).damage == ()
 
 
@@ -191,7 +192,7 @@ def test_people_of_the_catalog_are_found_as_long_as_titles_are_the_same(
 ) -> None:
     with pytest.raises(UsageError, match="no registry"):
         find_members("c-0123456789ab", storage)
-    build_registry(storage)
+    build_local(storage)
     rows = read_registry(storage).members.to_pylist()
     who = next(row["catalog_id"] for row in rows if row["name"] == "Grace")
     assert is_catalog_person(who)
@@ -210,11 +211,11 @@ def test_retention_reaches_a_registry_in_a_bucket(s3_server: S3Server) -> None:
     config = S3Config(endpoint=s3_server.url, region="us-east-1")
     storage = Storage.open("s3://registry-copies/out", config)
     title = write_title(storage, small_title())
-    build_registry(storage)
+    build_local(storage)
     remove(title, EMBEDDINGS, storage)
     assert expire_registry(storage, KEPT)
     assert storage.names(REGISTRY) == []
-    build_registry(storage)
+    build_local(storage)
     assert codes_in(storage) == {title: 0}
     assert check_registry(storage).damage == ()
 

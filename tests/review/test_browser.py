@@ -22,7 +22,8 @@ from tests.helpers.browser import (
     set_size,
     violations,
 )
-from tests.helpers.catalogs import SECOND, build_registry, join, write_second
+from tests.helpers.catalogs import build_local
+from tests.helpers.named_titles import SECOND, join, write_second
 from tests.helpers.review_data import crowd_title, small_title, write_title
 from tests.helpers.review_server import Served, running_review
 from tests.helpers.videos import encode, shot
@@ -277,7 +278,7 @@ def test_two_people_of_one_name_are_offered_as_one(page: Page) -> None:
 def known_page(browser: Chrome, served: Served, storage: Storage) -> Page:
     write_second(storage)
     join(storage, "a-title-0123456789ab", "p002", SECOND, "p002")
-    build_registry(storage)
+    build_local(storage)
     return Page(browser, served)
 
 

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 import vcn_ray.review.known as known_module
-from tests.helpers.catalogs import SECOND, build_registry, join, write_second
+from tests.helpers.catalogs import build_local
+from tests.helpers.named_titles import SECOND, join, write_second
 from tests.helpers.review_data import small_title, write_title
 from tests.helpers.review_server import Served, running_review
 from vcn_ray.catalog_people import list_decisions
@@ -31,7 +32,7 @@ def title(storage: Storage) -> str:
     title = write_title(storage, small_title())
     write_second(storage)
     join(storage, title, "p002", SECOND, "p002")
-    build_registry(storage)
+    build_local(storage)
     return title
 
 
@@ -91,7 +92,7 @@ def test_no_is_a_decision_that_the_next_registry_follows(
     assert (last.left.title_id, last.right.title_id) == (title, SECOND)
     with running_review(storage) as again:
         assert known_in(again, title) == {}
-    build_registry(storage)
+    build_local(storage)
     rows = read_registry(storage).members.to_pylist()
     catalog = {(row["title_id"], row["person_id"]): row["catalog_id"] for row in rows}
     assert catalog[title, "p002"] != catalog[SECOND, "p002"]
@@ -117,7 +118,7 @@ def test_a_registry_that_is_built_while_a_page_is_open_is_seen(
         version = served.get(f"api/titles/{title}").json["state"]["version"]
         assert served.get(f"api/titles/{title}/state?seen={version}").json == {"version": version}
         join(storage, title, "p002", SECOND, "p002")
-        build_registry(storage)
+        build_local(storage)
         news = served.get(f"api/titles/{title}/state?seen={version}").json
         assert [p["known"]["name"] for p in news["people"] if p["known"]] == ["Grace"]
 

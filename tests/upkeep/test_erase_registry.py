@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.catalogs import build_registry
+from tests.helpers.catalogs import build_local
 from tests.helpers.films import vcn
 from tests.helpers.s3_server import S3Server
 from tests.helpers.upkeep import Indexed, Killed, content, dying, traces_of, upload
@@ -50,7 +50,7 @@ def prepared(storage: Storage) -> tuple[str, str]:
     undo = undo_decision(storage.uri, join, s3=storage.s3)
     undo_decision(storage.uri, undo, s3=storage.s3)
     decide(storage.uri, "apart", f"{film}:p001", f"{season}:p001", s3=storage.s3)
-    build_registry(storage)
+    build_local(storage)
     pictures = [row["face"] for row in read_registry(storage).people.to_pylist()]
     assert all(pictures)
     pages = storage.find_json("pages.json") or {"files": {}}
@@ -86,7 +86,7 @@ def test_the_registry_goes_and_is_built_again_without_the_person(indexed: Indexe
     (path,) = ran.record["receipts"]
     gone = {o["path"]: o for o in json.loads((indexed.output / path).read_text())["objects"]}
     assert gone["registry/latest.json"]["sha256_after"] is None
-    build_registry(storage)
+    build_local(storage)
     rows = read_registry(storage).faces.to_pylist()
     assert "p002" not in [row["person_id"] for row in rows if row["title_id"] == film]
     assert traces_of(wanted, content(storage), storage) == []
@@ -105,7 +105,7 @@ def test_a_registry_that_is_put_back_does_not_bring_the_person_back(indexed: Ind
     for path, data in backup.items():
         if not path.startswith("registry/decisions/"):
             storage.write_bytes(path, data)
-    build_registry(storage)
+    build_local(storage)
     assert traces_of(wanted, content(storage), storage) == []
 
 
@@ -124,7 +124,7 @@ def test_a_person_of_the_catalog_goes_from_all_titles(indexed: Indexed) -> None:
     assert f"{who} is {film}:p002, {season}:p001" in told.out
     Desk(storage, season, "ann").name("p002", "Somebody")
     assert "run vcn registry build" in vcn("erase", indexed.output, "--person", who).err
-    build_registry(storage)
+    build_local(storage)
     who = catalog_of(storage, film, "p002")
     ran = vcn("erase", indexed.output, "--person", who)
     assert (ran.code, ran.record["found"]) == (0, []), ran.err
@@ -134,7 +134,7 @@ def test_a_person_of_the_catalog_goes_from_all_titles(indexed: Indexed) -> None:
     ran = vcn("erase", indexed.output, "--person", who)
     assert ran.code == 2
     assert "has no registry" in ran.err
-    build_registry(storage)
+    build_local(storage)
     assert "has no person" in vcn("erase", indexed.output, "--person", who).err
 
 

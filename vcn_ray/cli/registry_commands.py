@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 import vcn_ray.catalog_people as door
-from vcn_ray.catalog_people import FoundPerson, FoundTitle
 from vcn_ray.cli.options import given_settings
 from vcn_ray.console import ProgressDisplay, complain, count, say, say_json, show_table
 from vcn_ray.io.storage import Storage
 from vcn_ray.registry.build import BuiltRegistry
+from vcn_ray.registry.search import LIKELY, FoundPerson, FoundTitle
+from vcn_ray.report.words import clock_range
 
 MAX_SPANS = 3  # times that a line shows
 MAX_TITLES = 3  # titles that a table names
@@ -159,6 +160,8 @@ def search(options: argparse.Namespace) -> int:
         for place, person in enumerate(found, start=1)
         for title in person.titles
     ]
+    if not found or found[0].probability < LIKELY:
+        say("nobody in the catalog is likely this person; the nearest are shown")
     show_table("Who it may be", ["", "person", "probability", "seen as", "seconds", "when"], rows)
     if options.page is not None:
         from vcn_ray.report.found import write_found_page
@@ -171,18 +174,9 @@ def search(options: argparse.Namespace) -> int:
 def _times(title: FoundTitle) -> str:
     if title.spans is None:
         return "see its page"
-    shown = [f"{clock(start)}-{clock(end)}" for _, start, end in title.spans[:MAX_SPANS]]
+    shown = [clock_range(start, end, tenths=True) for _, start, end in title.spans[:MAX_SPANS]]
     more = len(title.spans) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
-
-
-def clock(seconds: float) -> str:
-    """A time as people read it: 1:02:03.4."""
-    tenths = round(10 * seconds)
-    minutes, rest = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    head = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
-    return f"{head}:{rest // 10:02d}.{rest % 10}"
 
 
 def _as_json(person: FoundPerson) -> dict[str, object]:

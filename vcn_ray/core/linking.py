@@ -8,8 +8,9 @@ of different titles are a mixture of two normal distributions: strangers, whose 
 one title show, and pairs of one person. Expectation maximisation separates them, beginning with
 what is known beforehand; the more titles there are, the less that counts. The mixture says how
 likely two people are one. The probability falls as a catalog grows, as it must: among a million
-people, somebody looks alike by chance. Average linkage of its log odds joins people, and never two
-of one title.
+people, somebody looks alike by chance. The likeliest are joined first, and never two of one title.
+Between sets of people, the evidence of all pairs counts: their mean log likelihood ratio, times the
+geometric mean of the sizes, since pairs that share a face are no independent witnesses.
 
 Embeddings are compared as whole numbers, whose products are exact in any order. So neither the
 order of titles nor blocks nor threads change a result. It knows no ids, names or storage.
@@ -26,10 +27,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse, special
-from scipy.cluster import hierarchy
-from scipy.spatial.distance import squareform
 
-from vcn_ray.core.vectors import Floats, row_blocks
+from vcn_ray.core.vectors import Floats, renumber, row_blocks
 from vcn_ray.errors import ShapeError
 from vcn_ray.records import F32, F64, I64, Mask
 
@@ -41,7 +40,7 @@ EXACT = 2**24
 COHORT = 2048
 """People with whom everybody is compared to see how alike strangers are to him."""
 
-COHORT_WEIGHT = 50.0
+COHORT_WEIGHT = 100.0
 """The levels of a single person weigh as much as the usual ones at so many strangers."""
 
 STRANGER_WEIGHT = 100.0
@@ -64,32 +63,36 @@ ROUNDS = 500
 """Of expectation maximisation; it costs microseconds on bins."""
 
 CLIP = 12.0
-"""Log odds beyond this say no more: one bad picture must not outweigh ten good ones."""
+"""Log likelihood ratios beyond this say no more: a bad picture must not outweigh ten good ones."""
 
-JOINED = 0.0
-SUGGESTED = -2.2
-"""Log odds: as likely as not, and 1 in 10."""
+JOINED, SUGGESTED = 2.2, -2.2
+"""Log odds from which people are joined, 9 in 10, and from which that is suggested, 1 in 10.
 
-MAX_COMPONENT = 4000
+A wrong join hides two people in one, so it costs more than a suggestion that somebody answers."""
+
+MAX_COMPONENT = 2000
 """People that are compared each with each; a larger set is divided where it is weakest."""
 
-APART = 1e6
-"""Distance of two that must not be joined, in log odds: no average makes up for it."""
+CERTAIN = 1e6
+"""Weight of a link that is known, in log odds."""
 
 
-class Faces(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Faces:
     """The people of a catalog, as far as their faces go."""
 
     codes: I8  # (n, d) embeddings as whole numbers, see exact_codes
     title: I64  # (n,) number of the title of each
 
-    @property
+    @cached_property
     def length(self) -> F64:
-        """Norms (n,) of the codes."""
-        squares: F64 = np.zeros(len(self.codes))
+        """Norms (n,) of the codes; 1 where there is no face."""
+        squares = np.zeros(len(self.codes))
         for rows in row_blocks(*self.codes.shape):
-            squares[rows] = np.square(self.codes[rows].astype(np.int64)).sum(axis=1)
-        return np.sqrt(squares)
+            some = self.codes[rows].astype(np.float32)
+            squares[rows] = np.einsum("nd,nd->n", some, some)
+        result: F64 = np.maximum(np.sqrt(squares), 1.0)
+        return result
 
 
 class Levels(NamedTuple):
@@ -122,10 +125,19 @@ class Mixture:
         rising: F64 = np.maximum.accumulate(odds)
         return rising
 
-    def at(self, score: Floats) -> F64:
-        """Log odds of scores of any shape, within CLIP."""
+    @property
+    def prior_odds(self) -> float:
+        """Log odds before anything is seen."""
+        return float(special.logit(self.same_fraction))
+
+    def evidence(self, score: Floats) -> F64:
+        """Log likelihood ratios of scores of any shape, within CLIP."""
         odds: F64 = np.interp(score, CENTRES, self.log_odds)
-        return np.clip(odds, -CLIP, CLIP)
+        return np.clip(odds - self.prior_odds, -CLIP, CLIP)
+
+    def at(self, score: Floats) -> F64:
+        """Log odds of scores of any shape."""
+        return self.prior_odds + self.evidence(score)
 
     def score_of(self, log_odds: float) -> float:
         """The lowest score of at least these log odds; infinite where none has them."""
@@ -154,7 +166,7 @@ class Joined(NamedTuple):
 
     label: I64  # (n,) catalog person of each; numbered by first rows
     tree: Pairs  # the strongest pairs that hold each catalog person together
-    log_odds: F64  # (n,) mean of each with the other members; CLIP where it is alone
+    log_odds: F64  # (n,) of each with all other members; CLIP where it is alone
 
 
 def exact_codes(embedding: Floats) -> I8:
@@ -177,7 +189,7 @@ def exact_codes(embedding: Floats) -> I8:
 def cosine_block(left: Faces, right: Faces) -> F64:
     """Cosines (a, b) of people, exact but for the rounding of one product and one quotient."""
     dots = left.codes.astype(np.float32) @ right.codes.astype(np.float32).T
-    lengths = np.maximum(left.length, 1)[:, None] * np.maximum(right.length, 1)[None]
+    lengths = left.length[:, None] * right.length[None]
     cosine: F64 = dots.astype(np.float64) / lengths
     return cosine
 
@@ -282,7 +294,7 @@ def learn_mixture(within: I64, across: I64, pairs: float) -> Mixture:
         pairs: How many pairs of two titles there are in all: what is known beforehand counts less
             the more there are.
     """
-    middle, width = _strangers(within)
+    middle, width = _strangers(within, across)
     counts = across * (pairs / max(int(across.sum()), 1))
     mean, sd, fraction = SAME_SCORE, SAME_SD, SAME_FRACTION
     stranger = _log_normal(CENTRES, middle, width)
@@ -297,20 +309,27 @@ def learn_mixture(within: I64, across: I64, pairs: float) -> Mixture:
     return Mixture(middle, width, mean, sd, fraction)
 
 
-def _strangers(within: I64) -> tuple[float, float]:
+def _strangers(within: I64, across: I64) -> tuple[float, float]:
     """Mean and standard deviation of the scores of strangers.
 
-    The upper part decides, and not beyond two standard deviations: a title may hold one person
-    twice, whose score is far above.
+    The upper part of the scores within titles shows the width. If titles hold somebody twice, it
+    is too wide. Then the scores of two titles are narrower: few of them are of one person, and
+    those hardly move what lies one standard deviation above the median. So the narrower counts.
     """
     total = int(within.sum())
-    middle, width = 0.0, 1.0
-    if total:
-        below = np.cumsum(within) / total
-        middle = float(np.interp(0.5, below, EDGES[1:]))
-        width = (float(np.interp(special.ndtr(2.0), below, EDGES[1:])) - middle) / 2
+    if not total or not across.sum():
+        return 0.0, 1.0
+    middle = _quantile(within, 0.0)
+    width = (_quantile(within, 2.0) - middle) / 2
+    width = min(width, _quantile(across, 1.0) - _quantile(across, 0.0))
     own = total / (total + 2 * STRANGER_WEIGHT)  # every pair was counted from both sides
     return own * middle, float(np.sqrt(own * width**2 + 1 - own))
+
+
+def _quantile(counts: I64, sds: float) -> float:
+    """The score so many standard deviations above the median, if the scores were normal."""
+    below = np.cumsum(counts) / int(counts.sum())
+    return float(np.interp(special.ndtr(sds), below, EDGES[1:]))
 
 
 def _log_normal(at: F64, mean: float, sd: float) -> F64:
@@ -355,7 +374,7 @@ def _pairs_of(
     kept = (j + wide.start > i + top.start) & (left.title[i] != right.title[j])
     i, j = i[kept], j[kept]
     dots = np.einsum("pd,pd->p", left.codes[i].astype(np.int32), right.codes[j].astype(np.int32))
-    cosine = dots / (np.maximum(left.length, 1)[i] * np.maximum(right.length, 1)[j])
+    cosine = dots / (left.length[i] * right.length[j])
     score = _score(cosine, (mine.mean[i], mine.sd[i]), (theirs.mean[j], theirs.sd[j]))
     high = score >= lowest
     i, j = i[high], j[high]
@@ -364,8 +383,7 @@ def _pairs_of(
 
 def _unit(faces: Faces) -> F32:
     """Unit embeddings (n, d), rounded; zero where there is none."""
-    length = np.maximum(faces.length, 1)[:, None].astype(np.float32)
-    unit: F32 = faces.codes.astype(np.float32) / length
+    unit: F32 = faces.codes.astype(np.float32) / faces.length[:, None].astype(np.float32)
     return unit
 
 
@@ -401,8 +419,8 @@ def find_nearest(face: I8, faces: Faces, levels: Levels, mixture: Mixture, limit
     own = face.astype(np.float32)
     length = max(float(np.linalg.norm(own.astype(np.float64))), 1.0)
     for rows in row_blocks(n, 4 * max(len(face), 1)):
-        some = take(faces, rows)
-        cosine[rows] = (some.codes.astype(np.float32) @ own) / (np.maximum(some.length, 1) * length)
+        cosine[rows] = faces.codes[rows].astype(np.float32) @ own
+    cosine /= faces.length * length
     if not n:
         return Nearest(np.zeros(0, np.int64), cosine, cosine)
     middle, low = np.quantile(cosine, (0.5, LOWER_SD))
@@ -418,20 +436,19 @@ class Known(NamedTuple):
 
     group: I64  # (n,) number of people who are one, never two of one title; negative: none
     name: I64  # (n,) number of the name; two names are two people; negative: not named
-    locked: Mask  # (n,) two of them are two people, unless they are of one group
     cannot: I64  # (c, 2) further pairs of rows that are two people
 
     @classmethod
     def nothing(cls, n: int) -> Known:
         """Nothing is known."""
         none = np.full(n, -1, np.int64)
-        return cls(none, none, np.zeros(n, np.bool_), np.zeros((0, 2), np.int64))
+        return cls(none, none, np.zeros((0, 2), np.int64))
 
 
 def join_people(
     faces: Faces, levels: Levels, mixture: Mixture, pairs: Pairs, known: Known
 ) -> Joined:
-    """Join people by average linkage of their log odds.
+    """Join people, the likeliest first.
 
     Args:
         faces: n people.
@@ -441,9 +458,8 @@ def join_people(
         known: Constraints, which hold whatever faces say.
     """
     n = len(faces.codes)
-    strong = pairs.log_odds > JOINED
-    links = [np.stack([pairs.left, pairs.right], axis=1)[strong], _chains(known.group)]
-    weight = np.concatenate([pairs.log_odds[strong], np.full(len(links[1]), APART)])
+    links = [np.stack([pairs.left, pairs.right], axis=1), _chains(known.group)]
+    weight = np.concatenate([pairs.log_odds, np.full(len(links[1]), CERTAIN)])
     label = np.arange(n, dtype=np.int64)
     mean = np.full(n, CLIP)
     trees = []
@@ -452,11 +468,7 @@ def join_people(
         label[rows] = rows[part]
         mean[rows] = odds
         trees.append(tree)
-    return Joined(_numbered(label), Pairs.join(trees), mean)
-
-
-def _numbered(label: I64) -> I64:
-    return np.unique(label, return_inverse=True)[1].astype(np.int64)
+    return Joined(renumber(label), Pairs.join(trees), mean)
 
 
 def _chains(group: I64) -> I64:
@@ -481,8 +493,8 @@ def _components(links: I64, weight: F64, n: int) -> Iterator[I64]:
         for which in np.flatnonzero(size > 1):
             rows = order[ends[which] - size[which] : ends[which]]
             inside = number[links[:, 0]] == which if size[which] > MAX_COMPONENT else None
-            weakest = float(weight[inside].min()) if inside is not None else APART
-            if inside is None or weakest >= APART:
+            weakest = float(weight[inside].min()) if inside is not None else CERTAIN
+            if inside is None or weakest >= CERTAIN:
                 yield np.sort(rows)
             else:
                 stronger = inside & (weight > weakest + 1.0)
@@ -496,50 +508,96 @@ def _join_some(
 
     Returns:
         (m,) place of the first member of each one's person, the pairs that hold them together, and
-        (m,) mean log odds of each with the other members.
+        (m,) log odds of each with all other members.
     """
     some, mine = take(faces, rows), Levels(levels.mean[rows], levels.sd[rows])
     cosine = cosine_block(some, some)
-    odds = mixture.at(scores(cosine, mine, mine))
-    odds = (odds + odds.T) / 2
+    evidence = mixture.evidence(scores(cosine, mine, mine))
+    evidence = (evidence + evidence.T) / 2
     unseen = ~some.codes.any(axis=1)
-    odds[unseen] = odds[:, unseen] = 0.0  # no face is kept: it says nothing
-    apart, must = _constraints(rows, some.title, known)
-    distance = np.where(apart, APART, CLIP - odds + 1.0)  # 0 is left to those who must
-    distance = np.where(must, 0.0, distance)
-    np.fill_diagonal(distance, 0.0)
-    tree = hierarchy.linkage(squareform(distance, checks=False), "average")
-    flat = hierarchy.fcluster(tree, CLIP + 1.0 - JOINED - 1e-9, "distance")
-    first = np.unique(flat, return_index=True)[1][np.unique(flat, return_inverse=True)[1]]
-    together = flat[:, None] == flat[None]
+    evidence[unseen] = evidence[:, unseen] = 0.0  # no face is kept: it says nothing
+    group = known.group[rows]
+    shared = _shared_evidence(evidence, group)
+    label = join_likeliest(shared, _apart(rows, some.title, known), group, mixture.prior_odds)
+    first = np.unique(label, return_index=True)[1][label]
+    together = label[:, None] == label[None]
     np.fill_diagonal(together, False)
     mates = together.sum(axis=1)
-    mean = np.where(mates > 0, (odds * together).sum(axis=1) / np.maximum(mates, 1), CLIP)
-    held = sparse.csgraph.minimum_spanning_tree(np.where(together, CLIP + 2.0 - odds, 0.0)).tocoo()
-    i, j = np.minimum(held.row, held.col), np.maximum(held.row, held.col)
+    total = (evidence * together).sum(axis=1) / np.sqrt(np.maximum(mates, 1))
+    odds = np.where(mates > 0, mixture.prior_odds + total, CLIP)
+    held = sparse.csgraph.minimum_spanning_tree(np.where(together, CLIP + 1 - evidence, 0.0))
+    ends = held.tocoo()
+    i, j = np.minimum(ends.row, ends.col), np.maximum(ends.row, ends.col)
     order = np.lexsort((j, i))
     i, j = i[order], j[order]
-    return first, Pairs(rows[i], rows[j], cosine[i, j], odds[i, j]), mean
+    tree = Pairs(rows[i], rows[j], cosine[i, j], mixture.prior_odds + evidence[i, j])
+    return first, tree, odds
 
 
-def _constraints(rows: I64, title: I64, known: Known) -> tuple[Mask, Mask]:
-    """Who of m people must not be joined (m, m), and who must.
+def join_likeliest(evidence: F64, apart: Mask, group: I64, prior_odds: float) -> I64:
+    """Merge the two likeliest clusters until none are likelier one person than two.
 
-    What holds for one of a group holds for all of it.
+    Args:
+        evidence: (m, m) log likelihood ratios of pairs.
+        apart: (m, m) true for pairs that are two people.
+        group: (m,) number of people who are one from the start; negative: none.
+        prior_odds: Log odds of a pair before anything is seen.
+
+    Returns:
+        (m,) clusters, numbered by first rows.
     """
-    group, name, locked = known.group[rows], known.name[rows], known.locked[rows]
-    grouped, named = group >= 0, name >= 0
-    must: Mask = (group[:, None] == group[None]) & grouped[:, None]
+    start = np.where(group >= 0, len(group) + group, np.arange(len(group)))
+    label = renumber(start.astype(np.int64))
+    count = int(label.max(initial=-1)) + 1
+    home = np.zeros((len(label), count))
+    home[np.arange(len(label)), label] = 1.0
+    total, size = home.T @ evidence @ home, home.sum(axis=0)
+    forbidden = (home.T @ apart @ home) > 0
+    np.fill_diagonal(forbidden, True)
+
+    def odds_of(row: int) -> F64:
+        mean = total[row] / (size[row] * size)
+        odds: F64 = np.where(forbidden[row], -np.inf, prior_odds + mean * np.sqrt(size[row] * size))
+        return odds
+
+    odds = np.stack([odds_of(row) for row in range(count)]) if count else np.zeros((0, 0))
+    while count:
+        left, right = divmod(int(odds.argmax()), count)
+        if odds[left, right] <= JOINED:
+            break
+        left, right = min(left, right), max(left, right)
+        label[label == right] = left
+        total[left] += total[right]
+        total[:, left] = total[left]
+        forbidden[left] |= forbidden[right]
+        forbidden[:, left] = forbidden[left]
+        forbidden[right] = forbidden[:, right] = forbidden[left, left] = True
+        size[left] += size[right]
+        odds[right] = odds[:, right] = -np.inf
+        odds[left] = odds_of(left)
+        odds[:, left] = odds[left]
+    return renumber(label)
+
+
+def _shared_evidence(evidence: F64, group: I64) -> F64:
+    """Evidence (m, m) in which all looks of one group count as the one that is most alike."""
+    shared = evidence.copy()
+    for number in np.unique(group[group >= 0]):
+        members = np.flatnonzero(group == number)
+        best = shared[members].max(axis=0)
+        shared[members] = best
+        shared[:, members] = best[:, None]
+    return shared
+
+
+def _apart(rows: I64, title: I64, known: Known) -> Mask:
+    """Who of m people must not be joined (m, m)."""
+    name = known.name[rows]
+    named = name >= 0
     apart: Mask = title[:, None] == title[None]
     apart |= (name[:, None] != name[None]) & named[:, None] & named[None]
-    apart |= locked[:, None] & locked[None]
     if len(known.cannot):
         inside = np.isin(known.cannot, rows).all(axis=1)
         left, right = (np.searchsorted(rows, known.cannot[inside, side]) for side in (0, 1))
         apart[left, right] = apart[right, left] = True
-    for number in np.unique(group[grouped]):
-        members = group == number
-        whole = apart[members].any(axis=0) & ~members
-        apart[members] |= whole
-        apart[:, members] |= whole[:, None]
-    return apart & ~must, must
+    return apart

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vcn_ray.config import RunConfig, with_pack
+from vcn_ray.config import RunConfig, with_pack, with_settings
 from vcn_ray.errors import DamagedError, PackError, StorageError, UsageError
 from vcn_ray.io.committed import FolderWriter
 from vcn_ray.io.identity import digest
@@ -29,6 +29,7 @@ from vcn_ray.registry.stored import FOLDER, POINTER, REGISTRY, TABLES, StoredReg
 from vcn_ray.registry.tables import RegistryTables, registry_tables
 from vcn_ray.run.damage import Inspector
 from vcn_ray.run.stored import find_titles, read_result
+from vcn_ray.run.summary import ORIGIN
 from vcn_ray.run.tombstones import check_no_open_erasure
 from vcn_ray.schema import CATALOG_FACES, SCHEMA_VERSION
 
@@ -144,7 +145,7 @@ class _Reading(NamedTuple):
     titles: int
     read: int
     skipped: dict[str, str]
-    packs: dict[str, str]  # name of the pack, by encoder
+    packs: dict[str, str]  # the pack, by encoder
     empty: dict[str, str]  # keys of titles without people, by id
 
 
@@ -167,12 +168,20 @@ class _Reader(NamedTuple):
 def _read(reader: _Reader, title_id: str) -> _Seen:
     try:
         state: TitleState = read_state(title_id, reader.storage)
-        pack = state.latest.summary["pack"]
+        summary = state.latest.summary
         known = (title_id, state.key) in reader.known
         card = None if known else read_card(state, reader.storage)
-        return _Seen(title_id, state.key, card, str(pack["encoder_hash"]), str(pack["name"]))
+        encoder = str(summary["pack"]["encoder_hash"])
+        return _Seen(title_id, state.key, card, encoder, _pack_place(summary))
     except (DamagedError, UsageError) as error:
         return _Seen(title_id, "", None, "", "", str(error))
+
+
+def _pack_place(summary: Mapping[str, Any]) -> str:
+    """The pack that a title was indexed with, as its settings name it."""
+    if ORIGIN not in summary:
+        return str(summary["pack"]["name"])
+    return with_settings(RunConfig(), summary[ORIGIN]["settings"], "the result").pack
 
 
 def _gather(
@@ -194,13 +203,13 @@ def _gather(
             reading.skipped[seen.title_id] = seen.problem
             continue
         reading.packs.setdefault(seen.encoder, seen.pack)
-        if empty.get(seen.title_id) == seen.key or (seen.card and not seen.card.num_rows):
-            reading.empty[seen.title_id] = seen.key
-        if seen.card is None:
+        if seen.card is None and empty.get(seen.title_id) != seen.key:
             kept.append(seen.title_id)
+        elif seen.card is None or not seen.card.num_rows:
+            reading.empty[seen.title_id] = seen.key
         else:
-            read += 1
             parts.append(seen.card)
+        read += seen.card is not None
     parts.append(old.filter(pc.is_in(old["title_id"], pa.array(kept, pa.string()))))
     faces = pa.concat_tables(parts).sort_by([("title_id", "ascending"), ("person_id", "ascending")])
     return faces.combine_chunks(), reading._replace(read=read)

@@ -130,7 +130,6 @@ def card_rows(title: CurrentTitle, outputs: TrackOutputs | None) -> list[dict[st
 _OF_PEOPLE = (
     "person_id",
     "name",
-    "locked",
     "screen_seconds",
     "tracks",
     "cover_track_id",

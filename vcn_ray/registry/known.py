@@ -1,4 +1,4 @@
-"""What is known of the people of a catalog without their faces: names, locks and decisions.
+"""What is known of the people of a catalog without their faces: names and decisions.
 
 Equal names are one person, different names are two, and a decision about two people outweighs
 both. It reads no storage.
@@ -85,8 +85,7 @@ def gather_known(faces: pa.Table, decided: Decided) -> Known:
     group = groups.numbers()
     shared = np.where(group >= 0, group + len(names), name)
     name = np.where(name >= 0, shared, name)
-    locked = np.array(faces.column("locked").to_pylist(), np.bool_)
-    return Known(group, name, locked, cannot)
+    return Known(group, name, cannot)
 
 
 def _plain(name: str | None) -> str | None:

@@ -24,6 +24,10 @@ MORE = 8
 """Times as many people of titles are looked at as catalog people are wanted."""
 
 
+LIKELY = 0.5
+"""Probability below which nobody is likely the person in question."""
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
     """A person of the catalog who may be the one in question."""
@@ -34,6 +38,47 @@ class Match:
     person_id: str  # there
     cosine: float
     probability: float  # that it is the same person, by the likest face
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTitle:
+    """A title in which a found person is seen.
+
+    Attributes:
+        title_id: Its id below the output.
+        title: Its name.
+        person_id: The person there.
+        screen_seconds: On screen in it.
+        spans: Video, start and end in seconds of each appearance, in order; None: not read, since
+            the person is in many titles.
+    """
+
+    title_id: str
+    title: str
+    person_id: str
+    screen_seconds: float
+    spans: tuple[tuple[str, float, float], ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPerson:
+    """A person of the catalog who may be the one in question.
+
+    Attributes:
+        catalog_id: Of the person.
+        name: None: not named.
+        probability: That it is the same person.
+        cosine: Of the two faces.
+        face: The best face, JPEG; None: not kept.
+        titles: Where the person is seen, most screen time first.
+    """
+
+    catalog_id: str
+    name: str | None
+    probability: float
+    cosine: float
+    face: bytes | None
+    titles: tuple[FoundTitle, ...]
 
 
 class FaceSearch:

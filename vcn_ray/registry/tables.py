@@ -186,7 +186,6 @@ class _Clusters:
         label, known = linked.joined.label, linked.known
         self._titles: dict[int, set[str]] = {}
         self._names: dict[int, set[int]] = {}
-        self._locked: set[int] = set(label[known.locked].tolist())
         for row, cluster in enumerate(label.tolist()):
             self._titles.setdefault(cluster, set()).add(rows[row]["title_id"])
             if known.name[row] >= 0:
@@ -202,6 +201,4 @@ class _Clusters:
         mine, theirs = self._names.get(one, set()), self._names.get(other, set())
         if mine and theirs and mine.isdisjoint(theirs):
             return "names"
-        if one in self._locked and other in self._locked:
-            return "locked"
         return "rival" if self._titles[one] & self._titles[other] else ""

@@ -163,7 +163,7 @@ def write_title(
                     for video, source in zip(videos, sources, strict=True)
                 ],
             },
-            "pack": {"encoder_hash": ENCODER},
+            "pack": {"name": "made-up", "encoder_hash": ENCODER},
             "warnings": [],
             "counts": {"people": 0, "tracks": len(seen), "unknown": 0, "no_face": 0},
             "seconds": {},

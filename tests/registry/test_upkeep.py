@@ -56,7 +56,7 @@ def remove(title_id: str, what: str, storage: Storage) -> None:
 
 def faces_in(storage: Storage) -> int:
     people = read_registry(storage).people
-    return people.num_rows - people.column("face").null_count
+    return int(people.num_rows - people.column("face").null_count)
 
 
 def codes_in(storage: Storage) -> dict[str, int]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,16 +15,18 @@ from tests.helpers.named_titles import SECOND, join, write_second
 from tests.helpers.review_data import small_title, write_title
 from tests.helpers.s3_server import S3Server
 from tests.helpers.upkeep import Killed, content, dying
-from vcn_ray.config import RetentionConfig
+from vcn_ray.config import RetentionConfig, RunConfig
 from vcn_ray.edits.record import Anchor
 from vcn_ray.errors import UsageError
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.storage import Storage
+from vcn_ray.registry.build import build_registry
 from vcn_ray.registry.check import check_registry
 from vcn_ray.registry.copies import repeats_removed
 from vcn_ray.registry.decisions import DECISIONS, Decision, PersonMark, read_decisions
 from vcn_ray.registry.scrub import scrub_decisions
 from vcn_ray.registry.stored import POINTER, REGISTRY, read_registry
+from vcn_ray.run.parallel import map_shared
 from vcn_ray.run.retention import EMBEDDINGS, PICTURES, ResultFolders, expire
 from vcn_ray.run.stored import read_result
 from vcn_ray.upkeep.catalog_persons import find_members, is_catalog_person
@@ -185,6 +189,21 @@ def test_a_damaged_registry_is_written_again_by_the_next_build(
     storage.write_bytes(f"{built.folder}/catalog_members.parquet", b"PAR1")
     assert build_local(storage).folder == built.folder
     assert check_registry(storage).damage == ()
+
+
+def test_no_registry_is_left_of_what_was_read_before_an_erasure(
+    storage: Storage, title: str
+) -> None:
+    def meanwhile(work: Any, shared: Any, items: Any) -> Iterator[Any]:
+        yield from map_shared(work, shared, items)
+        storage.write_json("erasures/0123456789ab.json", {"persons": []})
+
+    with pytest.raises(UsageError, match="again"):
+        build_registry(storage, RunConfig(), meanwhile)
+    assert storage.names(REGISTRY) == ["decisions"]
+    storage.write_json("erasures/0123456789ac.open.json", {})
+    with pytest.raises(UsageError, match="--resume"):
+        build_local(storage)
 
 
 def test_people_of_the_catalog_are_found_as_long_as_titles_are_the_same(

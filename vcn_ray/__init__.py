@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         open_desk,
         prune,
         run_title,
+        serve_review,
         verify,
     )
     from vcn_ray.health.finding import Finding
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         open_results,
     )
     from vcn_ray.review.desk import Desk
+    from vcn_ray.review.serve import ServedReview
     from vcn_ray.steps import People
     from vcn_ray.upkeep.doors import ErasedPersons, PrunedOutput
 
@@ -51,6 +53,7 @@ _HOMES = {
     "doctor": "vcn_ray.api",
     "run_title": "vcn_ray.api",
     "open_desk": "vcn_ray.api",
+    "serve_review": "vcn_ray.api",
     "verify": "vcn_ray.api",
     "prune": "vcn_ray.api",
     "erase": "vcn_ray.api",
@@ -70,6 +73,7 @@ _HOMES = {
     "ReviewedTrack": "vcn_ray.results",
     "Misfit": "vcn_ray.results",
     "Desk": "vcn_ray.review.desk",
+    "ServedReview": "vcn_ray.review.serve",
     "People": "vcn_ray.steps",
     "Finding": "vcn_ray.health.finding",
 }
@@ -89,6 +93,7 @@ __all__ = [
     "ReviewedAppearance",
     "ReviewedPerson",
     "ReviewedTrack",
+    "ServedReview",
     "Title",
     "Track",
     "VerifiedOutput",
@@ -99,6 +104,7 @@ __all__ = [
     "open_results",
     "prune",
     "run_title",
+    "serve_review",
     "verify",
 ]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -71,6 +71,9 @@ from vcn_ray.upkeep.doors import (
     erase_persons,
     prune_output,
 )
+
+if TYPE_CHECKING:
+    from vcn_ray.review.serve import ServedReview
 
 PathLike = str | os.PathLike[str]
 
@@ -534,6 +537,46 @@ def open_desk(
         StorageError: The place cannot be read.
     """
     return Desk(Storage.open(os.fspath(output), s3), title, who)
+
+
+def serve_review(
+    output: PathLike,
+    title: str | None = None,
+    *,
+    who: str | None = None,
+    port: int = 0,
+    browser: bool = False,
+    config: RunConfig | PathLike | None = None,
+) -> ServedReview:
+    """Serve the page of `vcn review` on this machine, until it is closed.
+
+    Args:
+        output: What `index` was given as output.
+        title: Name or id of the title to begin with; None: the first.
+        who: Of whom the corrections are; None: the user of this process.
+        port: To listen on; 0: any free one.
+        browser: Open the page in the browser of this machine.
+        config: How S3 and packs are reached; or a TOML file.
+
+    Returns:
+        The page that is being served: its `address`, `wait` and `close`. It is a context manager.
+
+    Raises:
+        UsageError: There are no results or no such title, or the port is taken.
+        StorageError: The output cannot be read.
+    """
+    from vcn_ray.review.serve import (  # a server takes a moment to import
+        ServedReview,
+        open_browser,
+        prepare_page,
+    )
+
+    config = _loaded(config)
+    storage = Storage.open(os.fspath(output), config.s3)
+    served = ServedReview(prepare_page(storage, config, title=title, who=who, port=port))
+    if browser:
+        open_browser(served.address)
+    return served
 
 
 def run_title(  # noqa: PLR0913 - arrays that belong together, and what is known of them

@@ -33,7 +33,7 @@ from vcn_ray.packs.embedded import DEFAULT as DEFAULT_PACK
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.find import find_pack, open_pack, resolve_pack
 from vcn_ray.records import I64, U8, TitleCrops
-from vcn_ray.report.pages import write_reports
+from vcn_ray.report.pages import renew_pages, write_reports
 from vcn_ray.results import Results
 from vcn_ray.review.desk import Desk
 from vcn_ray.run.devices import (
@@ -263,6 +263,8 @@ def _run_catalog(
     except StorageError as error:  # what was finished is kept, and still reported
         recorded = False
         display.note(f"the record of the run is not written: {error}")
+    if config.retention.crops_days is not None:
+        _renew_pages(storage, display)
     return IndexedCatalog(
         storage.uri,
         outcome.titles,
@@ -272,6 +274,15 @@ def _run_catalog(
         storage,
         recorded,
     )
+
+
+def _renew_pages(storage: Storage, display: Display) -> None:
+    """Write pages again that show pictures which this run has removed."""
+    try:
+        renew_pages(storage)
+    except StorageError as error:
+        where = storage.uri
+        display.note(f"pages show pictures that were removed: {error}; run vcn report {where}")
 
 
 def _check_decoder(request: IndexRequest) -> None:

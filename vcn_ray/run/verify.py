@@ -25,6 +25,7 @@ from vcn_ray.io.catalog import CatalogVideo
 from vcn_ray.io.committed import FILES, record_of
 from vcn_ray.io.storage import MANIFEST, Storage
 from vcn_ray.run.damage import Inspector, uncommit
+from vcn_ray.run.listed_pages import PAGES
 from vcn_ray.run.parallel import THREADS, map_in_order
 from vcn_ray.run.record import RECORD
 from vcn_ray.run.reviewed import REVIEWED, remove_reviewed
@@ -40,9 +41,6 @@ from vcn_ray.run.tombstones import (
 
 LATEST = "latest.json"
 EDITS = "edits"
-PAGES = "pages.json"
-"""Lists the pages of the last report, by path below the output."""
-
 FOLDERS = ("titles", "videos", "runs", EDITED, MARKERS)
 _ID = re.compile(r"-(?:[0-9a-f]{12}|[0-9a-f]{6})$")  # at the end of the id of a title, video or run
 

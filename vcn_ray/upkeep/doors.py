@@ -9,10 +9,9 @@ from functools import partial
 from vcn_ray.config import RetentionConfig, RunConfig
 from vcn_ray.errors import UsageError
 from vcn_ray.io.storage import MANIFEST, Storage
-from vcn_ray.report.pages import write_reports
-from vcn_ray.run.retention import LOST, PICTURES
+from vcn_ray.report.pages import renew_pages
+from vcn_ray.run.retention import LOST
 from vcn_ray.run.tombstones import ERASURES, OPEN, check_no_open_erasure
-from vcn_ray.run.verify import PAGES
 from vcn_ray.upkeep.erase import Receipt, erase
 from vcn_ray.upkeep.erase_plan import Asked, plan_erasure
 from vcn_ray.upkeep.expiry import expire_results
@@ -75,8 +74,8 @@ def prune_output(
     if not dry_run:
         remove_garbage(found.garbage, storage)
     expired = expire_results(found, retention or RetentionConfig(), storage, dry_run, now)
-    if expired.get(PICTURES) and not dry_run and storage.exists(PAGES):
-        write_reports(storage)  # pages repeat the pictures
+    if not dry_run:
+        renew_pages(storage)
     lines = [f"{what} of {count} titles: {LOST[what]}" for what, count in expired.items()]
     remarks = (*found.remarks, *lines)
     return PrunedOutput(storage.uri, found.totals(), remarks, dry_run, expired)

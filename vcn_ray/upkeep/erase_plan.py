@@ -22,10 +22,10 @@ from vcn_ray.rows.tombstones import (
     tombstone_hash,
 )
 from vcn_ray.rows.without import PICTURES, base_id, faces_in
+from vcn_ray.run.listed_pages import PAGES
 from vcn_ray.run.rewrite import manifest_before
 from vcn_ray.run.stored import StoredTitle, read_title
 from vcn_ray.run.tombstones import tombstone_hashes
-from vcn_ray.run.verify import PAGES
 from vcn_ray.upkeep.files import files_below
 from vcn_ray.upkeep.holdings import Holding, find_holdings
 from vcn_ray.upkeep.likeness import FindEncoder

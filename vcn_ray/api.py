@@ -55,13 +55,14 @@ from vcn_ray.run.planning import (
     skip_finished,
 )
 from vcn_ray.run.record import RunClock, make_record
+from vcn_ray.run.repair import uncommit_damage
 from vcn_ray.run.retention import SharedVideos
 from vcn_ray.run.reviewed import commit_reviewed, read_reviewed
 from vcn_ray.run.sources import PlanCache
 from vcn_ray.run.status import TitleStatus
 from vcn_ray.run.stored import read_title
 from vcn_ray.run.tombstones import ErasedVideos, check_no_open_erasure
-from vcn_ray.run.verify import Verified, uncommit_damage, verify_output
+from vcn_ray.run.verify import Verified, verify_output
 from vcn_ray.steps import People
 from vcn_ray.steps import run_title as run_crops
 from vcn_ray.upkeep.doors import (

@@ -46,7 +46,8 @@ from vcn_ray.core.vectors import renumber, unit_rows
 from vcn_ray.edits.anchor import TrackIndex
 from vcn_ray.edits.constraints import MAX_APART, learn_constraints
 from vcn_ray.edits.record import Edit, Kind
-from vcn_ray.edits.replay import Reviewed, replay
+from vcn_ray.edits.replay import replay
+from vcn_ray.edits.state import Reviewed
 from vcn_ray.evaluation.labels import NO_FACE, is_person
 from vcn_ray.evaluation.scores import MatchedTrack
 from vcn_ray.packs.embedded import DEFAULT

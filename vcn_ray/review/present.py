@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from vcn_ray.edits.record import Edit, active_edits
-from vcn_ray.edits.replay import PROBLEMS, Conflict, Reviewed, ReviewedPerson
+from vcn_ray.edits.state import PROBLEMS, Conflict, Reviewed, ReviewedPerson
 from vcn_ray.edits.tables import SURE, BestFaces
 from vcn_ray.edits.words import describe_edit
 from vcn_ray.io.paths import file_name

@@ -53,6 +53,7 @@ BASE = {
 }
 AGAIN: dict[str, dict[str, str]] = {
     "another seed": {"seed": "1"},
+    "no teaching": {"seed": "1", "review.teach": "false"},  # the raw result has the same people
     "half the frames": {"detect.analysis_fps": "4"},
     "more frames": {"detect.analysis_fps": "12"},
     "larger faces only": {"detect.min_face_pixels": "40"},

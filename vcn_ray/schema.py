@@ -286,6 +286,83 @@ CONFLICTS = _table(
 )
 """`reviewed-<key>/conflicts.parquet`: corrections that do not fit the result."""
 
+CATALOG_PEOPLE = _table(
+    "catalog_people",
+    "screen_seconds descending, catalog_id",
+    [
+        _required("catalog_id", pa.string(), "the same as long as one of its members stays"),
+        _optional("name", pa.string(), "given in any of its titles; null: not named"),
+        _required("titles", pa.int32(), "number of titles"),
+        _required("episodes", pa.int32(), "number of videos"),
+        _required("screen_seconds", pa.float64(), "in all titles"),
+        _required("cover_title_id", pa.string(), "title of the best face"),
+        _required("cover_person_id", pa.string(), "its person there"),
+        _optional("face", pa.binary(), "the best face, JPEG; null where pictures are not kept"),
+    ],
+)
+"""`registry-<key>/catalog_people.parquet`: the people of all titles."""
+
+CATALOG_MEMBERS = _table(
+    "catalog_members",
+    "catalog_id, title_id, person_id",
+    [
+        _required("catalog_id", pa.string()),
+        _required("title_id", pa.string()),
+        _required("title", pa.string(), "name of the title"),
+        _required("person_id", pa.string(), "of the title"),
+        _optional("name", pa.string(), "given in this title; null: not named"),
+        _required("screen_seconds", pa.float64()),
+        _required("tracks", pa.int32(), "number of tracks"),
+        _required(
+            "confidence", pa.float32(), "probability that it is the catalog person; 1 if alone"
+        ),
+        _required(
+            "link",
+            pa.string(),
+            "alone (in no other title) | joined (by the face) | named (by the name)",
+        ),
+    ],
+)
+"""`registry-<key>/catalog_members.parquet`: which people of titles a catalog person is."""
+
+CATALOG_SECONDS = _table(
+    "catalog_seconds",
+    "catalog_id, title_id, episode",
+    [
+        _required("catalog_id", pa.string()),
+        _required("title_id", pa.string()),
+        _required("video_id", pa.string()),
+        _required("episode", pa.int32(), "place of the video in its title, from 1"),
+        _required("screen_seconds", pa.float64()),
+    ],
+)
+"""`registry-<key>/catalog_seconds.parquet`: how long each is seen in each video."""
+
+CATALOG_LINKS = _table(
+    "catalog_links",
+    "left_title_id, left_person_id, right_title_id, right_person_id",
+    [
+        _required("left_title_id", pa.string()),
+        _required("left_person_id", pa.string()),
+        _required("right_title_id", pa.string()),
+        _required("right_person_id", pa.string()),
+        _required("cosine", pa.float32(), "of the two, pretrained encoder; nan: unknown"),
+        _required("probability", pa.float32(), "that the two faces are one person's"),
+        _required(
+            "answer",
+            pa.string(),
+            "joined (one catalog person) | suggested (perhaps one) | apart (two)",
+        ),
+        _required(
+            "why",
+            pa.string(),
+            "face | name (equal names) | names (different names) | locked | apart (a decision) | "
+            "rival (a better one in the same title)",
+        ),
+    ],
+)
+"""`registry-<key>/catalog_links.parquet`: why people are joined, and who might be the same."""
+
 RUN_VIDEOS = _table(
     "videos",
     "uri",
@@ -336,6 +413,10 @@ TABLES = (
     REVIEWED_TRACKS,
     REVIEWED_APPEARANCES,
     CONFLICTS,
+    CATALOG_PEOPLE,
+    CATALOG_MEMBERS,
+    CATALOG_SECONDS,
+    CATALOG_LINKS,
     RUN_VIDEOS,
     FAILURES,
 )

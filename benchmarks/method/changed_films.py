@@ -47,7 +47,7 @@ CHANGES: dict[str, Callable[[F32, np.random.Generator], None]] = {
 def change_looks(film: Film, change: str, seed: int = 0) -> Film:
     """The same film with a change of looks in every second scene."""
     rows = np.flatnonzero((film.scene % 2 == 1)[film.title.track])
-    faces = film.title.crops[rows].astype(np.float32) / 255
+    faces: F32 = (film.title.crops[rows] / np.float32(255)).astype(np.float32)
     CHANGES[change](faces, np.random.default_rng(seed))
     crops: U8 = film.title.crops.copy()
     crops[rows] = (faces.clip(0, 1) * 255).round().astype(np.uint8)

@@ -55,7 +55,7 @@ def test_each_decision_is_a_line(output: Path) -> None:
         "Film: p002 is p001",
         "Film: undone: p002 is p001",
         "Film: redone: p002 is p001",
-        "Film: p001 is locked as Ann",
+        "Film: p001 is locked",
         "Film: p001 is not locked",
         "Film: p001 is nobody known",
         "Film: tracks b1, d1 show no face",

@@ -23,7 +23,6 @@ ONE = (Anchor("t1", "v", 0, 1, ()),)
         ("no_face", {"subject": ONE}, "1 track shows no face"),
         ("nobody", {"person": "p001"}, "p001 is nobody known"),
         ("lock", {"person": "p001"}, "p001 is locked"),
-        ("lock", {"person": "p001", "name": "Ann"}, "p001 is locked as Ann"),
         ("unlock", {"person": "p001"}, "p001 is not locked"),
         ("undo", {"undoes": "e1"}, "an edit is undone"),
     ],

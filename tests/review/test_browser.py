@@ -176,7 +176,7 @@ def test_keys_alone_merge_name_lock_and_undo(page: Page) -> None:
     page.says("Ann is locked")
     assert "locked" in page.person("p001").text
     page.keys("u")
-    page.says("Undone: Ann locked")
+    page.says("Undone: Ann is locked")
     page.keys("u")
     page.wait(lambda: page.name_of("p001") == "Person 1")
     page.keys("u")

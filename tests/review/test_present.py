@@ -36,7 +36,7 @@ def test_history_has_the_newest_first_and_says_what_counts() -> None:
     undo = Edit("undo", "bob", "2026", 3, undoes=two.edit_id)
     lines = history_json([one, two, undo])
     assert [(line["what"], line["who"], line["counts"]) for line in lines] == [
-        ("p001 is locked as Ann", "bob", False),
+        ("p001 is locked", "bob", False),
         ("p001 is called Ann", "ann", True),
     ]
 

@@ -32,7 +32,7 @@ def describe_edit(edit: Edit, name_tracks: bool = False) -> str:
         case "nobody":
             return f"{whom} is nobody known"
         case "lock":
-            return f"{whom} is locked" + (f" as {edit.name}" if edit.name else "")
+            return f"{whom} is locked"
         case "unlock":
             return f"{whom} is not locked"
         case "undo":

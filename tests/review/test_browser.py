@@ -292,7 +292,7 @@ def test_two_reviewers_at_once_see_each_other(page: Page, storage: Storage) -> N
         page.show("p001")
         page.one("#new-name").send_keys("Ann", Keys.ENTER)
         his.wait(lambda: his.name_of("p001") == "Ann")
-        his.says("ann: Ann is Ann")
+        his.says("ann: Ann is called Ann")
         his.show("p002")
         his.one("#new-name").send_keys("Ben", Keys.ENTER)
         page.wait(lambda: page.name_of("p002") == "Ben")

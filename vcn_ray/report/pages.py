@@ -124,7 +124,7 @@ def render_title(view: TitleView) -> str:
             {"offset": video.offset_seconds, "seconds": video.seconds} for video in view.videos
         ],
     }
-    return _render(
+    return render(
         "page.html.j2",
         view=view,
         data=data,
@@ -165,10 +165,10 @@ def tell_apart(entries: Sequence[IndexEntry], uris: Sequence[list[str]]) -> list
 
 def render_index(entries: Sequence[IndexEntry]) -> str:
     """Render the index as HTML, with the titles in the order given."""
-    return _render("index.html.j2", entries=entries, words=words, covers=INDEX_COVERS)
+    return render("index.html.j2", entries=entries, words=words, covers=INDEX_COVERS)
 
 
-def _render(template: str, **values: object) -> str:
+def render(template: str, **values: object) -> str:
     """Fill a template of this package, with the common style sheet as `css`."""
     return _environment().get_template(template).render(css=_package_text("page.css"), **values)
 

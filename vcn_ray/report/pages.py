@@ -21,9 +21,9 @@ from vcn_ray.io.storage import Storage
 from vcn_ray.redact import page_text
 from vcn_ray.report import words
 from vcn_ray.report.view import TitleView, build_view
+from vcn_ray.run.listed_pages import PAGES, are_stale
 from vcn_ray.run.reviewed import read_reviewed
 from vcn_ray.run.stored import TitleReader
-from vcn_ray.run.verify import PAGES
 
 if TYPE_CHECKING:
     import jinja2
@@ -85,6 +85,16 @@ def write_reports(storage: Storage) -> PagePaths:
     index = _write_page("index.html", render_index(tell_apart(entries, uris)), storage)
     storage.write_json(PAGES, {FILES: files | {"index.html": index}})
     return PagePaths(tuple(files), "index.html", tuple(titles.damaged))
+
+
+def renew_pages(storage: Storage) -> None:
+    """Write the pages again where they may show pictures that were removed since.
+
+    Raises:
+        StorageError: A page cannot be written; the next call tries again.
+    """
+    if are_stale(storage):
+        write_reports(storage)
 
 
 def _write_page(path: str, page: str, storage: Storage) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import pyarrow.compute as pc
 
@@ -11,7 +12,7 @@ from vcn_ray.io.storage import Storage
 from vcn_ray.registry.cards import read_state
 from vcn_ray.registry.stored import StoredRegistry, read_registry
 from vcn_ray.run.tombstones import check_no_open_erasure
-from vcn_ray.upkeep.erase_plan import Wanted
+from vcn_ray.upkeep.persons import CorrectedTitles, Wanted
 
 _CATALOG_ID = re.compile(r"c-[0-9a-f]{12}")
 
@@ -19,6 +20,29 @@ _CATALOG_ID = re.compile(r"c-[0-9a-f]{12}")
 def is_catalog_person(text: str) -> bool:
     """True for the id of a person of the registry; a person of a title has a colon."""
     return _CATALOG_ID.fullmatch(text) is not None
+
+
+def find_wanted(persons: Iterable[str], titles: CorrectedTitles) -> tuple[list[Wanted], list[str]]:
+    """Whom texts name, and lines for people that say who a person of the catalog is.
+
+    Args:
+        persons: `TITLE:p003`, `TITLE:Ann`, or the id of a person of the registry.
+        titles: Of the output.
+
+    Raises:
+        UsageError: One names nobody, or several.
+    """
+    wanted: list[Wanted] = []
+    lines = []
+    for text in persons:
+        if not is_catalog_person(text):
+            wanted.append(titles.find(text))
+            continue
+        members = find_members(text, titles.storage)
+        shown = ", ".join(f"{each.title_id}:{each.person_id}" for each in members)
+        lines.append(f"{text} is {shown}")
+        wanted += members
+    return wanted, lines
 
 
 def find_members(catalog_id: str, storage: Storage) -> list[Wanted]:

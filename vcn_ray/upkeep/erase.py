@@ -25,9 +25,10 @@ from vcn_ray.registry.decisions import Decision
 from vcn_ray.registry.stored import REGISTRY
 from vcn_ray.report.pages import write_reports
 from vcn_ray.rows.tombstones import Span, erased_faces, span_from_json
+from vcn_ray.run.listed_pages import PAGES
+from vcn_ray.run.origins import LATEST
 from vcn_ray.run.rewrite import BEFORE, manifest_before
 from vcn_ray.run.tombstones import MARKERS, tombstone_folder
-from vcn_ray.run.verify import LATEST, PAGES
 from vcn_ray.upkeep.edits import Anchor, scrub_log
 from vcn_ray.upkeep.files import files_below, files_in, remove_files, remove_folder
 from vcn_ray.upkeep.holdings import EDITS, read_holding

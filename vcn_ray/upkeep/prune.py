@@ -18,9 +18,9 @@ from vcn_ray.io.committed import FILES
 from vcn_ray.io.storage import MANIFEST, Storage
 from vcn_ray.registry.decisions import DECISIONS
 from vcn_ray.registry.stored import FOLDER, POINTER, REGISTRY
+from vcn_ray.run.origins import LATEST, Origin, read_origins
 from vcn_ray.run.parallel import THREADS, map_in_order
 from vcn_ray.run.tombstones import HONOURED
-from vcn_ray.run.verify import LATEST, Origin, read_origins
 from vcn_ray.upkeep.files import (
     DAY_SECONDS,
     StoredFile,

@@ -16,8 +16,8 @@ from vcn_ray.registry.copies import repeats_removed
 from vcn_ray.registry.decisions import DECISIONS, SUFFIX, Decision, read_decisions, write_decision
 from vcn_ray.registry.scrub import scrub_decisions
 from vcn_ray.registry.stored import FOLDER, POINTER, REGISTRY
+from vcn_ray.run.listed_pages import PAGES, mark_stale
 from vcn_ray.run.retention import due
-from vcn_ray.run.verify import PAGES
 from vcn_ray.upkeep.files import StoredFile, files_below, files_in, remove_files, remove_folder
 
 CATALOG_PAGE = "catalog.html"
@@ -52,7 +52,9 @@ def remove_registry(storage: Storage) -> bool:
         remove_folder(folder, storage)
     remove_files([path for path in files if path.count("/") == 1], storage)
     storage.tidy(REGISTRY)
-    storage.delete(CATALOG_PAGE)
+    if storage.exists(CATALOG_PAGE):
+        mark_stale(storage)  # the index links to it
+        storage.delete(CATALOG_PAGE)
     _unlist(CATALOG_PAGE, storage)
     return bool(files)
 

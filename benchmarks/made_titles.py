@@ -56,6 +56,7 @@ def write_made(storage: Storage, title: MadeTitle) -> None:
             "splits": {},
             "keys": {"detect": [], "track": [track], "adapt": adapt},
             "pack": {"name": title.pack, "encoder_hash": title.encoder},
+            "counts": {"tracks": len(title.embedding)},
             "warnings": [],
         },
     )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from vcn_ray.config import RunConfig, load_config, with_pack, with_settings
+from vcn_ray.config import RetentionConfig, RunConfig, load_config, with_pack, with_settings
 from vcn_ray.console import ProgressDisplay
 from vcn_ray.core.track import cannot_link_pairs
 from vcn_ray.errors import ShapeError, StorageError, UsageError
@@ -38,6 +38,8 @@ from vcn_ray.packs.embedded import DEFAULT as DEFAULT_PACK
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.find import find_pack, open_pack, resolve_pack
 from vcn_ray.records import I64, U8, TitleCrops
+from vcn_ray.registry.build import build_registry
+from vcn_ray.registry.check import check_registry, take_out_damage
 from vcn_ray.report.pages import renew_pages, write_reports
 from vcn_ray.results import Results
 from vcn_ray.review.desk import Desk
@@ -50,6 +52,7 @@ from vcn_ray.run.events import Event, Observer, RunLog
 from vcn_ray.run.failures import Failure
 from vcn_ray.run.forget import FailureEraser
 from vcn_ray.run.local import LocalExecutor
+from vcn_ray.run.parallel import map_shared
 from vcn_ray.run.plan import PackHashes
 from vcn_ray.run.planning import (
     LookedUp,
@@ -77,6 +80,7 @@ from vcn_ray.upkeep.doors import (
     erase_persons,
     prune_output,
 )
+from vcn_ray.upkeep.registry_copies import expire_after_run
 
 if TYPE_CHECKING:
     from vcn_ray.review.serve import ServedReview
@@ -262,6 +266,7 @@ def _run_catalog(
                 _run_on_ray(rest, config, storage, clock.run_id, log)
     outcome = log.outcome()
     shared.expire(title.title_id for title in outcome.titles)
+    _expire_registry([title.title_id for title in outcome.titles], config, storage, display)
     record = make_record(clock, catalog, outcome, config, storage.uri)
     recorded = True
     try:
@@ -269,7 +274,7 @@ def _run_catalog(
     except StorageError as error:  # what was finished is kept, and still reported
         recorded = False
         display.note(f"the record of the run is not written: {error}")
-    if config.retention.crops_days is not None:
+    if config.retention != RetentionConfig():
         _renew_pages(storage, display)
     return IndexedCatalog(
         storage.uri,
@@ -280,6 +285,17 @@ def _run_catalog(
         storage,
         recorded,
     )
+
+
+def _expire_registry(
+    titles: list[str], config: RunConfig, storage: Storage, display: Display
+) -> None:
+    """Remove the registry where it repeats what this run has not kept of titles."""
+    try:
+        for line in expire_after_run(storage, config.retention, titles):
+            display.note(line)
+    except StorageError as error:
+        display.note(f"the registry repeats what was removed: {error}; run vcn prune")
 
 
 def _renew_pages(storage: Storage, display: Display) -> None:
@@ -368,6 +384,7 @@ def verify_with(
         check_no_open_erasure(storage)
     if not (repair and damage):
         return VerifiedOutput(storage.uri, found.files, damage, damage)
+    build = take_out_damage(found.damage, storage)
     todo = uncommit_damage(found, storage)
     failures: list[Failure] = []
     for results in todo.rounds:
@@ -386,6 +403,9 @@ def verify_with(
             failures += done.failures
     for title_id in sorted(todo.corrected):
         commit_reviewed(read_reviewed(read_title(title_id, storage), storage), storage)
+    if build:
+        built = build_registry(storage, config, map_shared)
+        display.note(f"the registry is built again: {built.people} people, {built.titles} titles")
     if todo.pages:
         write_reports(storage)
     with display:
@@ -430,7 +450,8 @@ def erase(  # noqa: PLR0913 - a request in words
 
     Args:
         output: What `index` was given as output.
-        person: `TITLE:p003`, or several; the title by its name or id.
+        person: `TITLE:p003`, or several; the title by its name or id. `c-...` is a person of the
+            registry, with all members in all titles.
         by: Who asks for it; the receipt repeats it.
         reason: Why; the receipt repeats it.
         name: Texts to search for at the end, as the person's name; they are not stored.
@@ -521,6 +542,10 @@ def _look_at_all(storage: Storage, display: Display, quiet: bool = False) -> Ver
                 display.note(line)
         shown = len(found.damage)
         display.advance("verify", min(done / parts, 1.0))
+    found.add(check_registry(storage))
+    for line in [str(error) for error in found.damage.values()][shown:]:
+        if not quiet:
+            display.note(line)
     return found
 
 

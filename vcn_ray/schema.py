@@ -292,7 +292,7 @@ CATALOG_FACES = _table(
     [
         _required("title_id", pa.string()),
         _required("title", pa.string(), "name of the title"),
-        _required("key", pa.string(), "of the title's result and its corrections"),
+        _required("key", pa.string(), "of the title's result, its corrections and what it keeps"),
         _required("encoder", pa.string(), "hash of the pretrained encoder"),
         _required("person_id", pa.string(), "of the title"),
         _optional("name", pa.string(), "given in this title; null: not named"),

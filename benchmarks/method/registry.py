@@ -5,7 +5,8 @@
 Film-like titles are made from photographs by `bench/make_tracks.py` of the shared folder: each of
 the cast is in 1 to 8 of them, with three photographs of his at random in each, in the light of
 each. Tracks are embedded by the pretrained encoder. "true" people are the labels of a title;
-"found" people are what average linkage of its tracks at the cut of the pack finds, with its errors.
+"found" people are what the method finds in it with the pretrained encoder alone, with its errors:
+no title is fine-tuned.
 
 Methods: "registry" is `vcn registry build` on an output with these titles. "one cut" is average
 linkage of the cosine of the people at one distance for the whole catalog, chosen with the labels
@@ -42,11 +43,11 @@ from scipy.spatial.distance import squareform
 
 from benchmarks.command import add_pack, make_parser, read_options, save
 from benchmarks.made_titles import MadeTitle, person_name, write_made
-from benchmarks.method.baselines import hac
 from benchmarks.method.cache import digest, load, store
 from benchmarks.method.films import Film, load_film, make_film, thin_crops
 from benchmarks.report import Cell, Report, say
 from vcn_ray.config import RunConfig
+from vcn_ray.core.cut import CutConfig, cut_title
 from vcn_ray.core.metrics import evaluate_clustering
 from vcn_ray.core.vectors import group_sums, unit_rows
 from vcn_ray.evaluation.labels import is_person, read_truth
@@ -57,7 +58,7 @@ from vcn_ray.io.tables import load_outputs
 from vcn_ray.packs.embedded import DEFAULT
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.load import load_pack
-from vcn_ray.records import F32, F64, I64
+from vcn_ray.records import F32, F64, I64, TrackOutputs
 from vcn_ray.registry.build import build_registry
 from vcn_ray.registry.stored import TABLES, read_registry
 from vcn_ray.run.parallel import map_shared
@@ -68,6 +69,7 @@ PHOTOGRAPHS = 3  # of a person in a title
 TRACKS = 100  # of a title, about
 CROPS = 3  # of a track
 CUTS = np.arange(0.1, 0.95, 0.01)
+NO_VIEWS, NO_PAIRS = np.zeros(0), np.zeros((0, 2), np.int64)
 FAR = 4.0  # distance of two people of one title
 
 COLUMNS = {
@@ -101,6 +103,8 @@ class Title(NamedTuple):
     name: str
     truth: I64  # (k,) identity in the catalog
     embedding: F32  # (k, d) unit
+    views: F64 = NO_VIEWS  # (k,) mean cosine distance of the crops of a track
+    cannot_link: I64 = NO_PAIRS  # (c, 2) tracks in one frame
 
 
 class People(NamedTuple):
@@ -174,7 +178,9 @@ def make_titles(options: argparse.Namespace, pack: FacePack, cache: Path) -> lis
         film = film_of(options.shared.resolve(), chosen, seed, cache)
         order = np.random.default_rng(seed).permutation(len(people))  # as make_tracks.py does
         identity = np.array([cast.index(sorted(people)[i]) for i in order], np.int64)
-        titles.append(Title(f"title-{number:02d}", identity[film.truth], embed(film, pack, cache)))
+        means, views = embed(film, pack, cache)
+        name, pairs = f"title-{number:02d}", film.title.cannot_link
+        titles.append(Title(name, identity[film.truth], means, views, pairs))
     return titles
 
 
@@ -196,19 +202,25 @@ def film_of(shared: Path, chosen: dict[str, list[str]], seed: int, cache: Path) 
 
 
 @torch.inference_mode()
-def embed(film: Film, pack: FacePack, cache: Path) -> F32:
-    """Mean embeddings (k, d) of a film's tracks by the pretrained encoder, unit rows."""
-    place = cache / f"embedded-{digest(film.content, pack.encoder_hash)}.npz"
-    if (found := load(place)) is not None:
-        return found[0]["embedding"]
-    say(f"embedding {film.title.tracks} tracks")
-    encoder = pack.load_encoder()
-    batches = torch.split(torch.from_numpy(film.title.crops), 32)
-    rows = torch.cat([encoder.embed(b) + encoder.embed(b.flip(2)) for b in batches]).numpy()
-    means = group_sums(unit_rows(rows), film.title.track, film.title.tracks)
-    embedding: F32 = unit_rows(means).astype(np.float32)
-    store(place, {"embedding": embedding}, {})
-    return embedding
+def embed(film: Film, pack: FacePack, cache: Path) -> tuple[F32, F64]:
+    """Embed a film's tracks by the pretrained encoder.
+
+    Returns:
+        (k, d) mean embeddings, unit rows; (k,) mean cosine distance of two crops of a track.
+    """
+    place = cache / f"embedded-crops-{digest(film.content, pack.encoder_hash)}.npz"
+    if (found := load(place)) is None:
+        say(f"embedding {film.title.tracks} tracks")
+        encoder = pack.load_encoder()
+        batches = torch.split(torch.from_numpy(film.title.crops), 32)
+        rows = torch.cat([encoder.embed(b) + encoder.embed(b.flip(2)) for b in batches]).numpy()
+        store(place, {"rows": unit_rows(rows).astype(np.float32)}, {})
+        found = load(place)
+    assert found is not None
+    track, count = film.title.track, film.title.tracks
+    sums, crops = group_sums(found[0]["rows"], track, count), np.bincount(track)
+    cosine = (np.square(sums).sum(axis=1) - crops) / np.maximum(crops * (crops - 1), 1)
+    return unit_rows(sums).astype(np.float32), np.where(crops > 1, 1 - cosine, 0.0)
 
 
 def true_people(title: Title) -> I64:
@@ -216,9 +228,28 @@ def true_people(title: Title) -> I64:
 
 
 def found_people(title: Title, pack: FacePack) -> I64:
-    if pack.prior is None:
-        raise SystemExit(f"pack {pack.name} has no prior: measure it by vcn packs add --faces")
-    return hac(title.embedding.astype(np.float64), pack.prior.cut)
+    """The people that the method finds without fine-tuning; a track of nobody is alone."""
+    k = len(title.truth)
+    one, nothing = np.ones(k), np.zeros((k, 1), np.float32)
+    outputs = TrackOutputs(
+        crops=np.full(k, CROPS),
+        teacher=nothing,
+        student=nothing,
+        within=one,
+        within_views=one,
+        output=title.embedding,
+        embedding=title.embedding,
+        pretrained=title.embedding,
+        pretrained_views=title.views,
+        quality=one.astype(np.float32),
+        score=one.astype(np.float32),
+        recognisability=one.astype(np.float32),
+        centre=np.zeros(1, np.float32),
+        teacher_temperature=0.04,
+        student_temperature=0.1,
+    )
+    label = cut_title(outputs, title.cannot_link, CutConfig(), "title_cut", pack.prior)
+    return label.partition.label
 
 
 class Half(NamedTuple):

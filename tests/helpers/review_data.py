@@ -14,6 +14,7 @@ from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import save_outputs
 from vcn_ray.records import F32, TrackOutputs
 from vcn_ray.run.commit import RESULT_TABLES
+from vcn_ray.run.summary import ORIGIN
 
 WIDTH = 32  # of embeddings
 NOISE = 0.12  # of one track, in each direction
@@ -65,7 +66,9 @@ def write_title(
     for table in RESULT_TABLES:
         result.write_table(f"{table}.parquet", getattr(stored, table))
     result.write_json("result.json", summary)
-    result.commit({})
+    origin = {"title": name, "named": False, "settings": ""}
+    origin |= {step: summary["keys"][step] for step in ("detect", "track", "adapt")}
+    result.commit({ORIGIN: origin | {"uris": [video["uri"] for video in title.videos]}})
     uris = {video["video_id"]: video["uri"] for video in title.videos}
     storage.write_json(f"{home}/latest.json", {"title": name, "result": "cluster-0", "uris": uris})
     return title_id

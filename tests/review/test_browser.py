@@ -22,9 +22,12 @@ from tests.helpers.browser import (
     set_size,
     violations,
 )
+from tests.helpers.catalogs import build_local
+from tests.helpers.named_titles import SECOND, join, write_second
 from tests.helpers.review_data import crowd_title, small_title, write_title
 from tests.helpers.review_server import Served, running_review
 from tests.helpers.videos import encode, shot
+from vcn_ray.catalog_people import list_decisions
 from vcn_ray.io.storage import Storage
 
 pytestmark = pytest.mark.browser
@@ -270,6 +273,45 @@ def test_two_people_of_one_name_are_offered_as_one(page: Page) -> None:
     assert "Are they one?" in page.text("#question")
     page.keys("y")
     page.wait(lambda: not page.has("p004"))
+
+
+def known_page(browser: Chrome, served: Served, storage: Storage) -> Page:
+    write_second(storage)
+    join(storage, "a-title-0123456789ab", "p002", SECOND, "p002")
+    build_local(storage)
+    return Page(browser, served)
+
+
+def test_a_name_of_another_title_is_confirmed_by_a_key(
+    browser: Chrome, served: Served, storage: Storage
+) -> None:
+    page = known_page(browser, served, storage)
+    assert "in the catalog: Grace" in page.person("p002").text
+    assert page.text("#question") == "Is Person 2 Grace (from Second)?"
+    faces = "return [...document.querySelectorAll('#ask-body img')].map((i) => i.naturalWidth)"
+    page.wait(lambda: len(page.driver.execute_script(faces)) == 4)  # three, and that of Second
+    page.wait(lambda: all(page.driver.execute_script(faces)))
+    page.show("p002")
+    assert "in the catalog: Grace" in page.text("#facts")
+    page.keys("y")
+    page.says("Person 2 is Grace")
+    assert page.name_of("p002") == "Grace"
+    page.wait(lambda: "Grace" not in page.text("#question"))
+    assert "in the catalog" not in page.person("p002").text
+    assert logged(browser) == []
+
+
+def test_a_name_of_another_title_is_denied(
+    browser: Chrome, served: Served, storage: Storage
+) -> None:
+    page = known_page(browser, served, storage)
+    page.one("#no").click()
+    page.says("Person 2 is not Grace")
+    page.wait(lambda: "Grace" not in page.text("#question"))
+    assert page.name_of("p002") == "Person 2"
+    assert "in the catalog" not in page.person("p002").text
+    assert list_decisions(storage.uri)[-1].kind == "apart"
+    assert logged(browser) == []
 
 
 def test_names_of_other_titles_are_offered(

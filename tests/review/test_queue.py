@@ -179,3 +179,11 @@ def test_crowds_are_ranked_quickly() -> None:
     person = np.concatenate([np.arange(300), rng.integers(0, 300, 4700)])
     made = cast(person.tolist(), rng.uniform(0, 360, 5000).tolist())
     assert len(rank_suggestions(made, 50)) == 50
+
+
+def test_names_of_other_titles_are_asked_about_first() -> None:
+    made = replace(cast([0, 0, 1, 2, 3], [0, 4, 8, 90, 130]), known=((3, 0.6), (2, 0.9)))
+    assert [s.ask for s in rank_suggestions(made, 3)][:2] == ["known", "known"]
+    assert asked(made, "known") == [(2, -1, ()), (3, -1, ())]
+    named = replace(made, name=("", "", "Ann", ""), nobody=np.array([False, False, False, True]))
+    assert asked(named, "known") == []

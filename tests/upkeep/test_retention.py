@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.catalogs import build_local
 from tests.helpers.films import vcn
 from tests.helpers.upkeep import (
     LOCAL,
@@ -20,6 +21,7 @@ from tests.helpers.upkeep import (
 from vcn_ray.config import RetentionConfig
 from vcn_ray.io.committed import FILES
 from vcn_ray.io.storage import Storage
+from vcn_ray.registry.stored import POINTER, read_registry
 from vcn_ray.run.listed_pages import PAGES
 from vcn_ray.run.stored import stored_titles
 from vcn_ray.upkeep.doors import prune_output
@@ -171,3 +173,43 @@ def test_a_kill_while_pictures_are_removed(indexed: Indexed, tmp_path: Path) -> 
             break
     assert changes > 30
     assert vcn("verify", place).code == 0
+
+
+def nulls_in_registry(storage: Storage) -> tuple[float, float]:
+    """Fractions of the registry's rows without an embedding, and without a face."""
+    registry = read_registry(storage)
+    columns = registry.faces["codes"], registry.people["face"]
+    one, other = (column.null_count / len(column) for column in columns)
+    return one, other
+
+
+def test_the_registry_goes_with_what_it_repeats(indexed: Indexed) -> None:
+    storage = Storage.open(str(indexed.output))
+    build_local(storage)
+    assert nulls_in_registry(storage) == (0, 0)
+    ran = vcn("prune", indexed.output, *NO_EMBEDDINGS, "--dry-run")
+    assert "registry of people would be removed" in ran.out
+    assert storage.exists(POINTER)
+    ran = vcn("prune", indexed.output, *NO_EMBEDDINGS)
+    assert "registry of people is removed" in ran.out
+    assert storage.names("registry") == []
+    assert vcn("verify", indexed.output).code == 0
+    build_local(storage)
+    assert nulls_in_registry(storage) == (1, 0)
+    assert vcn("prune", indexed.output, *NO_EMBEDDINGS).record["remarks"] == []
+    assert "registry of people is removed" in vcn("prune", indexed.output, *NO_CROPS).out
+    build_local(storage)
+    assert nulls_in_registry(storage) == (1, 1)
+    assert vcn("prune", indexed.output, *NO_CROPS, *NO_EMBEDDINGS).record["remarks"] == []
+
+
+def test_a_run_that_keeps_no_pictures_removes_an_older_registry(indexed: Indexed) -> None:
+    storage = Storage.open(str(indexed.output))
+    build_local(storage)
+    assert indexed.index(*OTHER).code == 0
+    assert storage.exists(POINTER)
+    ran = indexed.index(*NO_CROPS, "--set", "cluster.quality.min_recognisability=0.07")
+    assert ran.code == 0, ran.err
+    assert "registry of people is removed" in ran.err
+    assert pictures_in(storage) == 0
+    assert not storage.exists(POINTER)

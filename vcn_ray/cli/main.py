@@ -214,7 +214,8 @@ def _erase(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="TITLE:p003",
-        help="whom to erase, with the title's name or id; may be repeated",
+        help="whom to erase, with the title's name or id; or c-..., a person of the registry, from "
+        "all titles; may be repeated",
     )
     parser.add_argument("--by", default="", metavar="WHO", help="who asks for it, for the receipt")
     parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the receipt")

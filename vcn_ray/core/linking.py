@@ -383,7 +383,8 @@ def _pairs_of(
 
 def _unit(faces: Faces) -> F32:
     """Unit embeddings (n, d), rounded; zero where there is none."""
-    unit: F32 = faces.codes.astype(np.float32) / faces.length[:, None].astype(np.float32)
+    unit: F32 = faces.codes.astype(np.float32)
+    unit /= faces.length[:, None].astype(np.float32)
     return unit
 
 

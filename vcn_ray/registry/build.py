@@ -27,8 +27,10 @@ from vcn_ray.registry.known import decided_rows, gather_known
 from vcn_ray.registry.link import Linked, Mapper, link_people, most_used_encoder, with_levels
 from vcn_ray.registry.stored import FOLDER, POINTER, REGISTRY, TABLES, StoredRegistry, find_registry
 from vcn_ray.registry.tables import RegistryTables, registry_tables
+from vcn_ray.run.damage import Inspector
 from vcn_ray.run.stored import find_titles, read_result
 from vcn_ray.run.summary import ORIGIN
+from vcn_ray.run.tombstones import ERASURES, check_no_open_erasure
 from vcn_ray.schema import CATALOG_FACES, SCHEMA_VERSION
 
 log = logging.getLogger(__name__)
@@ -87,9 +89,10 @@ def build_registry(
         progress: Called with a step's name and the finished fraction.
 
     Raises:
-        UsageError: There are no titles.
+        UsageError: There are no titles, or an erasure is not finished, or took place meanwhile.
         StorageError: The output cannot be read or written.
     """
+    erasures = _erasures(storage)
     before = _earlier(storage)
     faces, reading = _gather(storage, before, mapper, progress)
     decisions, damaged = read_decisions(storage)
@@ -116,8 +119,16 @@ def build_registry(
     tables = RegistryTables(people, tables.members, tables.seconds, tables.links)
     built = _summary(folder, faces, tables, reading, encoder, lost, damaged)
     faces = with_levels(faces, linked)
+    if _erasures(storage) != erasures:  # the person may be in what was read before
+        raise UsageError("a person was erased meanwhile: run vcn registry build again")
     _commit(built, faces, tables, _manifest(built, linked, encoder, reading), storage)
     return built
+
+
+def _erasures(storage: Storage) -> list[str]:
+    """The finished erasures of an output; one that is not finished is an error."""
+    check_no_open_erasure(storage)
+    return storage.names(ERASURES)
 
 
 def _places(faces: pa.Table) -> Iterator[tuple[str, str]]:
@@ -345,7 +356,8 @@ def _commit(
     manifest: dict[str, Any],
     storage: Storage,
 ) -> None:
-    if not storage.is_committed(built.folder):
+    # A registry of the same content may be there, and damaged: every file of it is compared.
+    if Inspector(storage, mend=True, deep=True).manifest(built.folder) is None:
         writer = FolderWriter(storage, built.folder)
         content = (faces, tables.people, tables.members, tables.seconds, tables.links)
         for name, table in zip(TABLES, content, strict=True):

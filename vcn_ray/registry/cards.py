@@ -1,12 +1,12 @@
 """What the registry keeps of each title: its people, their names, screen time and mean faces.
 
-A title is read again only when its result, its corrections or its embeddings have changed, which
-its key says. It links nobody.
+A title is read again only when its result, its corrections, or what is kept of its embeddings and
+pictures have changed, which its key says. It links nobody.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +19,14 @@ from vcn_ray.core.vectors import TINY
 from vcn_ray.edits.store import edit_names
 from vcn_ray.io.committed import CommittedFolder
 from vcn_ray.io.identity import digest
-from vcn_ray.io.storage import Storage
+from vcn_ray.io.storage import MANIFEST, Storage
 from vcn_ray.io.tables import column_array, load_outputs, make_table
 from vcn_ray.records import F64, TrackOutputs
 from vcn_ray.rows.result_rows import screen_seconds
 from vcn_ray.rows.title_rows import split_faces
 from vcn_ray.run.commit import OUTPUTS
 from vcn_ray.run.current import CurrentTitle, current_key, read_current
+from vcn_ray.run.retention import PICTURES, removed_from
 from vcn_ray.run.stored import LatestResult, read_result
 from vcn_ray.schema import CATALOG_FACES
 
@@ -38,7 +39,9 @@ class TitleState:
 
     title_id: str
     latest: LatestResult
-    key: str  # changes whenever its card would
+    key: str  # changes whenever its card would, or what is kept of it
+    embeddings: bool  # whether those of its tracks are kept
+    pictures: bool  # whether those of any video are
 
 
 def read_state(title_id: str, storage: Storage) -> TitleState:
@@ -51,15 +54,26 @@ def read_state(title_id: str, storage: Storage) -> TitleState:
     """
     latest = read_result(title_id, storage)
     edits = edit_names(storage, title_id)
-    kept = _outputs_folder(latest, storage) is not None
-    key = digest("card", CARD_VERSION, current_key(latest, edits), kept)
-    return TitleState(title_id, latest, key)
+    embeddings = _outputs_folder(latest, storage) is not None
+    pictures = list(_pictured_videos(latest, storage))
+    # An erasure rewrites a result in its place: the counts tell it from the one before.
+    counts = latest.summary["counts"]
+    kept = [embeddings, pictures]
+    key = digest("card", CARD_VERSION, current_key(latest, edits), counts, kept)
+    return TitleState(title_id, latest, key, embeddings, any(pictures))
 
 
 def _outputs_folder(latest: LatestResult, storage: Storage) -> CommittedFolder | None:
     """The folder with the embeddings of a title's tracks; None where they are not kept."""
     adapted = CommittedFolder.find(storage, latest.summary["keys"]["adapt"])
     return adapted if adapted is not None and OUTPUTS in adapted.files else None
+
+
+def _pictured_videos(latest: LatestResult, storage: Storage) -> Iterator[bool]:
+    """Whether the pictures of each video of a title are kept; only manifests are read."""
+    for folder in latest.summary["keys"]["track"]:
+        manifest = storage.find_sound_json(f"{folder}/{MANIFEST}")
+        yield manifest is not None and PICTURES not in removed_from([manifest])
 
 
 def read_card(state: TitleState, storage: Storage) -> pa.Table:

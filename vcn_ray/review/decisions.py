@@ -15,7 +15,17 @@ from vcn_ray.review.desk import Desk
 MAX_ID = 512  # characters of the id of a person, track or edit
 
 Do = Literal[
-    "name", "merge", "apart", "move", "no_face", "nobody", "lock", "unlock", "undo", "redo"
+    "name",
+    "merge",
+    "apart",
+    "move",
+    "no_face",
+    "nobody",
+    "lock",
+    "unlock",
+    "undo",
+    "redo",
+    "unknown",  # not whom the catalog knows: it is about two titles, so it is no edit
 ]
 Id = Annotated[str, Field(max_length=MAX_ID)]
 
@@ -63,6 +73,8 @@ class Decision:
                 return desk.unlock(self.who, self.note)
             case "redo":
                 return desk.redo(self.edit, self.note)
+            case "unknown":
+                raise UsageError("this decision is about two titles: it is no edit of one")
             case _:
                 return desk.undo(self.edit or None, self.note)
 

@@ -20,21 +20,24 @@ from vcn_ray.errors import PackError, StorageError, UsageError
 from vcn_ray.io.committed import CommittedFolder
 from vcn_ray.io.storage import Storage
 from vcn_ray.packs.find import find_pack, resolve_pack
+from vcn_ray.registry.names import CatalogName
 from vcn_ray.review.clip import Appearance
 from vcn_ray.review.decisions import Decision
 from vcn_ray.review.desk import Desk
+from vcn_ray.review.known import KnownNames
 from vcn_ray.review.present import (
     Json,
     TrackFacts,
     cast_of,
     gather_people,
     history_json,
+    known_people,
     state_json,
     suggestion_json,
     summary_json,
     tracks_json,
 )
-from vcn_ray.review.queue import nearest_people, rank_suggestions
+from vcn_ray.review.queue import Cast, nearest_people, rank_suggestions
 from vcn_ray.review.shown_faces import ShownFaces
 from vcn_ray.run.parallel import THREADS, map_in_order
 from vcn_ray.run.reviewed import REVIEWED
@@ -51,10 +54,19 @@ class OpenTitle:
         title_id: Of the title.
         who: Of whom the edits are; None: the user of this process.
         config: How S3 and packs are reached.
+        names: That other titles give people.
     """
 
-    def __init__(self, storage: Storage, title_id: str, who: str | None, config: RunConfig) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        title_id: str,
+        who: str | None,
+        config: RunConfig,
+        names: KnownNames,
+    ) -> None:
         self.desk = Desk(storage, title_id, who)
+        self._names = names
         title = self.desk.reviewed.title
         best, index = self.desk.best, self.desk.reviewed.index
         self._facts = TrackFacts.of(title, best, index.embedding)
@@ -95,17 +107,39 @@ class OpenTitle:
 
     def refresh(self, seen: str) -> Json:
         """Read what others did; who is who, if that is not what the page has seen."""
-        if self.desk.refresh() and not self.stale:
+        news = self.desk.refresh()
+        news |= self._names.of(self.desk.title_id) is not self._known
+        if news and not self.stale:
             self._see()
         return {"version": self.version} if seen == self.version else self.state()
 
     def decide(self, decision: Decision) -> Json:
         """Make an edit; returns it and who is who then."""
+        if decision.do == "unknown":
+            return self._deny(decision.who)
         edit = decision.make(self.desk)
         self._unsettled_since = time.monotonic()
         if not self.stale:
             self._see()
         return {"edit": edit.edit_id, "state": self.state()}
+
+    def _deny(self, person: str) -> Json:
+        """Decide that a person is not whom the catalog knows."""
+        known = self.known(person)
+        made = self._names.deny(self.desk.title_id, person, known, self.desk.who)
+        self._see()
+        return {"decision": made, "state": self.state()}
+
+    def known(self, person: str) -> CatalogName:
+        """The name that another title gives a person.
+
+        Raises:
+            UsageError: There is none.
+        """
+        for place, known in self._named.items():
+            if self._people.ids[place] == person:
+                return known
+        raise UsageError(f"no other title has a name for {person}")
 
     def history(self) -> list[Json]:
         """All edits, newest first."""
@@ -113,7 +147,7 @@ class OpenTitle:
 
     def suggestions(self, limit: int) -> list[Json]:
         """What to ask next."""
-        cast = cast_of(self._people, self._facts, self.desk.reviewed, *self._cut)
+        cast = self._cast()
         return [suggestion_json(each, self._people) for each in rank_suggestions(cast, limit)]
 
     def nearest(self, rows: list[int]) -> list[str]:
@@ -124,8 +158,11 @@ class OpenTitle:
         """
         if not rows or min(rows) < 0 or max(rows) >= len(self._facts.ids):
             raise UsageError("name tracks of this title")
-        cast = cast_of(self._people, self._facts, self.desk.reviewed, *self._cut)
-        return [self._people.ids[row] for row in nearest_people(cast, rows)]
+        return [self._people.ids[row] for row in nearest_people(self._cast(), rows)]
+
+    def _cast(self) -> Cast:
+        reviewed = self.desk.reviewed
+        return cast_of(self._people, self._facts, reviewed, self._cut, self._named)
 
     def summary(self) -> Json:
         """What the list of titles says."""
@@ -166,7 +203,10 @@ class OpenTitle:
         """Take over what the desk knows now."""
         reviewed = self.desk.reviewed
         self._people = gather_people(reviewed.state, self._facts)
-        self._state = state_json(reviewed, self._people, self._facts, self.desk.who)
+        self._known = self._names.of(self.desk.title_id)
+        self._named = known_people(self._people, self._facts, self._known)
+        who = self.desk.who
+        self._state = state_json(reviewed, self._people, self._facts, who, self._named)
         self._changes += 1
 
 
@@ -202,6 +242,7 @@ class OpenTitles:
         self._who = who
         self._config = config or RunConfig()
         self._max_bytes = max_bytes
+        self.known = KnownNames(storage)
         self._lock = threading.Lock()  # of the two below
         self._open: OrderedDict[str, OpenTitle] = OrderedDict()
         self._locks: dict[str, threading.RLock] = {}
@@ -221,7 +262,7 @@ class OpenTitles:
             if title is None:
                 if title_id not in self.storage.names("titles"):
                     raise UsageError(f"{self.storage.uri} has no title {title_id!r}")
-                title = OpenTitle(self.storage, title_id, self._who, self._config)
+                title = OpenTitle(self.storage, title_id, self._who, self._config, self.known)
                 with self._lock:
                     self._open[title_id] = title
             with self._lock:

@@ -6,7 +6,7 @@ storage, and decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -20,6 +20,8 @@ from vcn_ray.edits.words import describe_edit
 from vcn_ray.io.paths import file_name
 from vcn_ray.io.tables import column_array
 from vcn_ray.records import F32, F64, I64
+from vcn_ray.registry.names import CatalogName
+from vcn_ray.review.known import ByTrack, known_json
 from vcn_ray.review.queue import Cast, Suggestion
 from vcn_ray.review.shown_faces import ShownFaces
 from vcn_ray.rows.result_rows import NO_FACE
@@ -155,7 +157,23 @@ def tracks_json(title: StoredTitle, facts: TrackFacts, faces: ShownFaces) -> Jso
     }
 
 
-def state_json(reviewed: ReviewedTitle, people: People, facts: TrackFacts, who: str) -> Json:
+def known_people(people: People, facts: TrackFacts, known: ByTrack) -> dict[int, CatalogName]:
+    """The names of other titles for people without one, by their places."""
+    found: dict[int, CatalogName] = {}
+    for track, name in known.items():
+        place = int(people.person[facts.row[track]]) if track in facts.row else -1
+        if place >= 0 and not (people.about[place].name or people.about[place].nobody):
+            found.setdefault(place, name)
+    return found
+
+
+def state_json(
+    reviewed: ReviewedTitle,
+    people: People,
+    facts: TrackFacts,
+    who: str,
+    known: Mapping[int, CatalogName],
+) -> Json:
     """Who is who after all edits so far."""
     active = active_edits(list(reviewed.edits))
     own = [edit for edit in active if edit.who == who]
@@ -169,9 +187,10 @@ def state_json(reviewed: ReviewedTitle, people: People, facts: TrackFacts, who: 
                 "seconds": round(float(seconds), 2),
                 "tracks": len(mine),
                 "cover": int(mine[np.argmax(facts.best.value[mine])]),
+                "known": known_json(known[place]) if place in known else None,
             }
-            for name, about, seconds, mine in zip(
-                people.ids, people.about, people.screen, people.tracks, strict=True
+            for place, (name, about, seconds, mine) in enumerate(
+                zip(people.ids, people.about, people.screen, people.tracks, strict=True)
             )
         ],
         "person": people.person.tolist(),
@@ -219,8 +238,8 @@ def cast_of(
     people: People,
     facts: TrackFacts,
     reviewed: ReviewedTitle,
-    cut: float | None,
-    strangers: float | None,
+    cut: tuple[float | None, float | None],
+    known: Mapping[int, CatalogName],
 ) -> Cast:
     """What the queue of suggestions has to know."""
     state = reviewed.state
@@ -245,8 +264,9 @@ def cast_of(
         apart=frozenset(apart),
         renamed=_renamed(reviewed, facts),
         embedding=facts.embedding,
-        cut=cut,
-        strangers=strangers,
+        cut=cut[0],
+        strangers=cut[1],
+        known=tuple((place, each.probability) for place, each in known.items()),
     )
 
 

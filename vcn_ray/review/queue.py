@@ -18,7 +18,7 @@ from scipy import special
 
 from vcn_ray.records import F32, F64, I64, Mask
 
-Ask = Literal["merge", "split", "name", "assign"]
+Ask = Literal["known", "merge", "split", "name", "assign"]
 
 NEAREST = 3  # people with whom a person is compared
 MAX_PEOPLE = 1500  # with the most screen time; a square of distances has to fit
@@ -32,7 +32,7 @@ MAX_OUTLIERS = 20  # of a person, in one question
 UNSURE = 0.5  # confidence below which tracks are asked about together; else the worst one alone
 STEEPNESS = 4.0  # log odds between the cut and the middle of the way to strangers
 MIN_PROBABILITY = 1e-4  # of a question; less is not worth one, whatever it would settle
-COST = {"merge": 1.0, "split": 1.5, "name": 2.0, "assign": 1.0}
+COST = {"known": 1.0, "merge": 1.0, "split": 1.5, "name": 2.0, "assign": 1.0}
 """Of an answer, in those of one that is yes or no; a name has to be typed."""
 
 
@@ -50,6 +50,8 @@ class Cast:
         name: Of each person; empty: unnamed.
         locked: (p,) no machine may merge them.
         nobody: (p,) nobody whom the reviewer knows.
+        known: Rows of people whom the catalog knows by a name of another title, and how likely
+            they are that person.
         apart: Pairs of rows of people who are not one, the smaller first.
         renamed: Rows of tracks, one group for each edit that names them other than their person.
         embedding: (k, d) unit vectors; None: not kept.
@@ -66,6 +68,7 @@ class Cast:
     name: tuple[str, ...]
     locked: Mask
     nobody: Mask
+    known: tuple[tuple[int, float], ...] = ()
     apart: frozenset[tuple[int, int]] = frozenset()
     renamed: tuple[tuple[int, ...], ...] = ()
     embedding: F32 | None = None
@@ -100,7 +103,7 @@ class Suggestion:
 
 
 def rank_suggestions(cast: Cast, limit: int = 20) -> list[Suggestion]:
-    """The most valuable suggestions, best first.
+    """The most valuable suggestions, best first; those with a name of another title before all.
 
     Args:
         cast: Of the title.
@@ -108,10 +111,12 @@ def rank_suggestions(cast: Cast, limit: int = 20) -> list[Suggestion]:
     """
     means, sizes = _means(cast)
     likely = _Likelihood.of(cast, means, sizes)
-    found = [*_merges(cast, means, likely), *_splits(cast, likely), *_names(cast)]
+    found = [*_known(cast), *_merges(cast, means, likely)]
+    found += [*_splits(cast, likely), *_names(cast)]
     found += _strays(cast, means, likely)
     found = [each for each in found if each.probability >= MIN_PROBABILITY]
-    found.sort(key=lambda s: (-s.value, s.ask, s.person, s.other, s.tracks))
+    # A name that is there already is one key away, whatever else would settle more.
+    found.sort(key=lambda s: (s.ask != "known", -s.value, s.ask, s.person, s.other, s.tracks))
     return found[:limit]
 
 
@@ -284,6 +289,12 @@ def _outliers(cast: Cast, tracks: I64, likely: _Likelihood) -> dict[int, float]:
         found[int(kept[worst])] = float(wrong[worst])
         kept, open_ = np.delete(kept, worst), np.delete(open_, worst)
     return found
+
+
+def _known(cast: Cast) -> Iterator[Suggestion]:
+    for row, probability in cast.known:
+        if not cast.name[row] and not cast.nobody[row]:
+            yield Suggestion("known", row, -1, (), probability, float(cast.screen[row]))
 
 
 def _names(cast: Cast) -> Iterator[Suggestion]:

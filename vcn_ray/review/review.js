@@ -188,7 +188,9 @@
     element.dataset.id = id;
     const rows = groups.get(id) || [];
     const name = id === NOBODY ? "Faces of nobody" : id === NO_FACE ? "No face" : called(id);
-    const marks = special ? [] : [person.locked && "locked", person.nobody && "nobody I know"].filter(Boolean);
+    const marks = special ? [] : [
+      person.known && `in the catalog: ${person.known.name}`, person.locked && "locked", person.nobody && "nobody I know",
+    ].filter(Boolean);
     const facts = special
       ? count(rows.length, "track")
       : [long(person.seconds), count(person.tracks, "track"), ...marks].join(" · ");
@@ -286,7 +288,7 @@
     const first = rows[0];
     $("facts").textContent = person
       ? `${long(person.seconds)} on screen · ${count(person.tracks, "track")} · first at ${clock(title.start[first] || 0)}`
-        + `${person.locked ? " · locked" : ""}${person.nobody ? " · nobody I know" : ""} · ${person.id}`
+        + `${person.known ? ` · in the catalog: ${person.known.name}` : ""}${person.locked ? " · locked" : ""}${person.nobody ? " · nobody I know" : ""} · ${person.id}`
       : `${count(rows.length, "track")}${entry === NO_FACE ? ": something else was taken for a face" : ": too unclear to tell whose they are"}`;
     const cover = person ? person.cover : undefined;
     const seen = cover !== undefined && title.pictures[cover] > 0;
@@ -449,6 +451,10 @@
         ? [`Two people are called ${one}. Are they one?`, "Same person", "Two people"]
         : [`Is ${one} the same person as ${other}?`, "Same person", "Two people"];
       case "split": return [`${each.tracks.length === 1 ? "Does" : "Do"} ${tracks} belong to somebody else than ${one}?`, "Somebody else", `All are ${one}`];
+      case "known": {
+        const { name, title: from } = people.get(each.person)?.known || { name: one, title: "" };
+        return [`Is ${one} ${name} (from ${from})?`, `Yes, ${name}`, "Somebody else"];
+      }
       case "name": return [`Who is ${one}?`, "Name", "Nobody I know"];
       default: return other
         ? [`Is this ${other}?`, `Yes, ${other}`, "No, nobody I know"]
@@ -472,6 +478,7 @@
       const rest = rowsOf(other).filter((row) => !question.tracks.includes(row));
       sides.push(make("span", { className: "versus", textContent: question.ask === "split" ? "≠" : "=" , ariaHidden: "true" }), strip(rest));
     }
+    if (question.ask === "known") sides.push(...knownFace(question.person));
     const key = (letter) => make("kbd", { textContent: letter });
     const buttons = make("div", { className: "tools" },
       make("button", { type: "button", className: "main", id: "yes", onclick: () => answer(true) }, `${yes} `, key("Y")),
@@ -487,6 +494,18 @@
     const about = question.twin ? "" : `${chance}settles ${long(question.seconds)} on screen`;
     body.replaceChildren(...sides, make("div", { className: "words" },
       make("p", { id: "question", textContent: text }), make("p", { className: "muted", textContent: about }), buttons));
+  };
+  /** The face of somebody in another title, as far as that keeps pictures; it is read when asked for. */
+  const knownFace = (person) => {
+    const equals = make("span", { className: "versus", textContent: "=", ariaHidden: "true", hidden: true });
+    const side = make("div", { className: "side", hidden: true });
+    const path = `${home()}/known/${encodeURIComponent(person)}`;
+    send(path).then((found) => {
+      if (!found.picture) return;
+      side.append(make("img", { src: `${path}/face`, alt: "", decoding: "async", draggable: false }));
+      side.hidden = equals.hidden = false;
+    }).catch(() => { /* it was answered meanwhile */ });
+    return [equals, side];
   };
   const showAsked = () => {
     const id = question.person || NOBODY;
@@ -529,6 +548,12 @@
     if (what === "merge") {
       return end(given ? merge(person, other).then(() => true)
         : decide({ do: "apart", who: person, into: other }, `${called(person)} and ${called(other)} are two people`));
+    }
+    if (what === "known") {
+      const name = people.get(person)?.known?.name;
+      if (!name) return undefined;
+      if (!given) return end(decide({ do: "unknown", who: person }, `${called(person)} is not ${name}; the next registry keeps them apart`));
+      return end(decide({ do: "name", who: person, name }, `${numbered(person)} is ${name}`).then((done_) => { loadNames(); return done_; }));
     }
     if (what === "split") {
       return end(given ? moveTo(tracks, "").then(() => true)

@@ -12,6 +12,8 @@ decides nothing: what is asked for is done by `open_titles`, in threads, as stor
     GET  /<token>/api/titles/<id>/state?seen=V      people, if they changed since version V
     GET  /<token>/api/titles/<id>/suggestions       what to decide next
     GET  /<token>/api/titles/<id>/near?tracks=1,2   who looks most like these tracks
+    GET  /<token>/api/titles/<id>/known/<person>    the name that another title gives somebody
+    GET  /<token>/api/titles/<id>/known/<person>/face   and their face there, a JPEG
     GET  /<token>/api/titles/<id>/history           all decisions
     GET  /<token>/api/titles/<id>/face/<row>/<n>    a JPEG
     GET  /<token>/api/titles/<id>/play/<row>        a clip
@@ -32,8 +34,10 @@ from aiohttp import web
 
 from vcn_ray.errors import DamagedError, MediaError, StorageError, UsageError
 from vcn_ray.redact import one_line
+from vcn_ray.registry.names import CatalogName
 from vcn_ray.review.clip import ClipMaker
 from vcn_ray.review.decisions import Decision, read_decision
+from vcn_ray.review.known import known_json
 from vcn_ray.review.open_titles import OpenTitle, OpenTitles
 
 T = TypeVar("T")
@@ -97,6 +101,8 @@ def make_app(titles: OpenTitles, clips: ClipMaker, token: str, port: int) -> web
     app.router.add_get(f"{one}/near", _near)
     app.router.add_get(f"{one}/history", _history)
     app.router.add_get(f"{one}/face/{{row:\\d{{1,9}}}}/{{number:\\d{{1,9}}}}", _face)
+    app.router.add_get(f"{one}/known/{{person}}", _known)
+    app.router.add_get(f"{one}/known/{{person}}/face", _known_face)
     app.router.add_get(f"{one}/play/{{row:\\d{{1,9}}}}", _play)
     app.router.add_post(f"{one}/decisions", _decide)
     app.on_response_prepare.append(_add_headers)
@@ -250,6 +256,24 @@ async def _face(request: web.Request) -> web.Response:
         return _error(404, "this track has no such picture")
     headers = {"Cache-Control": FACES_KEPT}
     return web.Response(body=data, content_type="image/jpeg", headers=headers)
+
+
+async def _known_picture(request: web.Request) -> tuple[CatalogName, bytes | None]:
+    person = request.match_info["person"]
+    known = await _using(request, lambda title: title.known(person))
+    return known, await asyncio.to_thread(request.app[TITLES].known.face, known)
+
+
+async def _known(request: web.Request) -> web.Response:
+    known, picture = await _known_picture(request)
+    return _json(known_json(known) | {"picture": picture is not None})
+
+
+async def _known_face(request: web.Request) -> web.Response:
+    _, picture = await _known_picture(request)
+    if picture is None:
+        return _error(404, "the other title keeps no picture of this person")
+    return web.Response(body=picture, content_type="image/jpeg")
 
 
 async def _play(request: web.Request) -> web.Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,16 +10,20 @@ from functools import partial
 from vcn_ray.config import RetentionConfig, RunConfig
 from vcn_ray.errors import UsageError
 from vcn_ray.io.storage import MANIFEST, Storage
+from vcn_ray.registry.stored import REGISTRY
 from vcn_ray.report.pages import renew_pages
+from vcn_ray.run.listed_pages import PAGES
 from vcn_ray.run.retention import LOST
 from vcn_ray.run.tombstones import ERASURES, OPEN, check_no_open_erasure
-from vcn_ray.upkeep.erase import Receipt, erase
+from vcn_ray.upkeep.catalog_persons import find_wanted
+from vcn_ray.upkeep.erase import Receipt, erase, order_decisions, showing_pages
 from vcn_ray.upkeep.erase_plan import Asked, plan_erasure
 from vcn_ray.upkeep.expiry import expire_results
 from vcn_ray.upkeep.likeness import find_encoder
 from vcn_ray.upkeep.order import Order, stored_orders
 from vcn_ray.upkeep.persons import CorrectedTitles, Wanted
 from vcn_ray.upkeep.prune import find_garbage, remove_garbage
+from vcn_ray.upkeep.registry_copies import CATALOG_PAGE, expire_registry, registry_files
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,9 @@ class PrunedOutput:
         return sum(each["bytes"] for each in self.removed.values())
 
 
+MADE_PAGES = (PAGES, "index.html", CATALOG_PAGE)
+
+
 def prune_output(
     storage: Storage,
     dry_run: bool,
@@ -74,9 +82,10 @@ def prune_output(
     if not dry_run:
         remove_garbage(found.garbage, storage)
     expired = expire_results(found, retention or RetentionConfig(), storage, dry_run, now)
+    gone = expire_registry(storage, retention or RetentionConfig(), expired, dry_run)
     if not dry_run:
         renew_pages(storage)
-    lines = [f"{what} of {count} titles: {LOST[what]}" for what, count in expired.items()]
+    lines = [f"{what} of {count} titles: {LOST[what]}" for what, count in expired.items()] + gone
     remarks = (*found.remarks, *lines)
     return PrunedOutput(storage.uri, found.totals(), remarks, dry_run, expired)
 
@@ -86,7 +95,7 @@ class EraseRequest:
     """Whom to erase.
 
     Attributes:
-        persons: `TITLE:p003`, the title by its name or id.
+        persons: `TITLE:p003`, the title by its name or id; or `c-...`, a person of the registry.
         by: Who asks for it.
         reason: Why.
         names: Texts to search for at the end; they are not stored.
@@ -147,11 +156,12 @@ def erase_persons(storage: Storage, request: EraseRequest, dry_run: bool) -> Era
     orders = stored_orders(storage)
     if not request.resume:
         corrected = CorrectedTitles(storage)
-        wanted = [corrected.find(text) for text in request.persons]
+        wanted, lines = find_wanted(request.persons, corrected)
+        remarks += lines
         names += corrected.names_of(wanted)
         orders = list(_orders_for(corrected, wanted, orders, request, remarks))
     if dry_run:
-        return _foretold(storage, orders, remarks)
+        return _foretold(storage, orders, remarks, names)
     receipts = [erase(order, storage, names) for order in orders]
     return _summed_up(storage, receipts, remarks)
 
@@ -199,7 +209,9 @@ def _receipts(storage: Storage) -> dict[str, set[tuple[str, ...]]]:
     return found
 
 
-def _foretold(storage: Storage, orders: list[Order], remarks: list[str]) -> ErasedPersons:
+def _foretold(
+    storage: Storage, orders: list[Order], remarks: list[str], names: Sequence[str]
+) -> ErasedPersons:
     """What erasures would do."""
     rewritten: dict[str, None] = {}
     removed: dict[str, None] = {}
@@ -208,10 +220,20 @@ def _foretold(storage: Storage, orders: list[Order], remarks: list[str]) -> Eras
         folders += [f for work in order.titles for f in (work.adapt, work.cluster)]
         rewritten |= dict.fromkeys(f for f in folders if f"{f}/{MANIFEST}" in order.before)
         removed |= dict.fromkeys(_removed(order, set(folders)))
+        removed |= dict.fromkeys(_removed_of_catalog(order, storage, names))
         remarks += order.remarks
     return ErasedPersons(
         storage.uri, (), tuple(rewritten), tuple(removed), remarks=tuple(remarks), dry_run=True
     )
+
+
+def _removed_of_catalog(order: Order, storage: Storage, names: Sequence[str]) -> Iterator[str]:
+    """The registry, decisions that name the erased, and pages of searches that show them."""
+    for file in registry_files(storage):
+        folder = posixpath.dirname(file.path)
+        yield file.path if folder == REGISTRY else folder
+    yield from order_decisions(order, storage)
+    yield from showing_pages(order, storage, names)
 
 
 def _removed(order: Order, rewritten: set[str]) -> Iterator[str]:
@@ -221,7 +243,7 @@ def _removed(order: Order, rewritten: set[str]) -> Iterator[str]:
         subject, _, name = rest.partition("/")
         folder = name.partition("/")[0]
         step = folder.partition("-")[0]
-        if not rest or name == "report.html":
+        if path in MADE_PAGES or name == "report.html":
             yield path  # a page; written again where there is anything left to show
         elif step in ("cluster", "adapt", "reviewed", "track", "detect"):
             home = f"{top}/{subject}/{folder}"

@@ -21,6 +21,8 @@ from vcn_ray.errors import DamagedError
 from vcn_ray.io.committed import FILES, record_of
 from vcn_ray.io.s3_objects import HiddenVersion
 from vcn_ray.io.storage import MANIFEST, Storage
+from vcn_ray.registry.decisions import Decision
+from vcn_ray.registry.stored import REGISTRY
 from vcn_ray.report.pages import write_reports
 from vcn_ray.rows.tombstones import Span, erased_faces, span_from_json
 from vcn_ray.run.listed_pages import PAGES
@@ -31,6 +33,14 @@ from vcn_ray.upkeep.edits import Anchor, scrub_log
 from vcn_ray.upkeep.files import files_below, files_in, remove_files, remove_folder
 from vcn_ray.upkeep.holdings import EDITS, read_holding
 from vcn_ray.upkeep.order import Order, order_as_json
+from vcn_ray.upkeep.registry_copies import (
+    CATALOG_PAGE,
+    erased_decisions,
+    is_top_page,
+    remove_registry,
+    replace_decisions,
+    top_pages,
+)
 from vcn_ray.upkeep.rewriting import (
     rewrite_adapted,
     rewrite_detections,
@@ -79,7 +89,9 @@ def erase(order: Order, storage: Storage, names: Sequence[str] = ()) -> Receipt:
     """
     storage.write_json(order.path, order_as_json(order))
     _write_tombstones(order, storage)
-    _remove_pages(order, storage)
+    _remove_pages(order, storage, names)
+    remove_registry(storage)
+    replace_decisions(order_decisions(order, storage), storage)
     for title_id in order.holders:
         _clear_title(order, title_id, storage)
     for video_id in order.videos:
@@ -111,10 +123,24 @@ def _write_tombstones(order: Order, storage: Storage) -> None:
             storage.write_json(marker, {"video_id": stone.video_id})
 
 
-def _remove_pages(order: Order, storage: Storage) -> None:
+def _remove_pages(order: Order, storage: Storage, names: Sequence[str]) -> None:
     """Remove the pages that show the erased; the index lists all pages, so it goes with them."""
     for path in (PAGES, "index.html", *(f"titles/{t}/report.html" for t in order.holders)):
         storage.delete(path)
+    for path in showing_pages(order, storage, names):
+        storage.delete(path)
+
+
+def showing_pages(order: Order, storage: Storage, names: Sequence[str]) -> list[str]:
+    """Pages directly in the output that show the erased, such as one of a search."""
+    traces = Traces(set(order.pictures), order.drop, [name for name in names if name])
+    return [path for path in top_pages(storage) if any(traces.find(path, storage))]
+
+
+def order_decisions(order: Order, storage: Storage) -> dict[str, Decision | None]:
+    """Decisions about people of the catalog that name the erased, and what is left of each."""
+    spans = {stone.video_id: spans_of(stone.spans) for stone in order.tombstones}
+    return erased_decisions(storage, partial(_is_erased, order.drop, spans), order.persons)
 
 
 def _clear_title(order: Order, title_id: str, storage: Storage) -> None:
@@ -238,7 +264,9 @@ def _purge(order: Order, storage: Storage) -> tuple[list[HiddenVersion], list[Hi
     """Delete the hidden versions of all that was concerned."""
     homes = [f"titles/{title_id}/" for title_id in order.holders]
     homes += [f"videos/{video_id}/" for video_id in order.videos]
-    purged = [storage.purge(prefix) for prefix in (*homes, "index.html", PAGES)]
+    pages = {"index.html", CATALOG_PAGE, *filter(is_top_page, order.before)}
+    prefixes = (*homes, f"{REGISTRY}/", *sorted(pages), PAGES)
+    purged = [storage.purge(prefix) for prefix in prefixes]
     deleted = [version for each in purged for version in each.deleted]
     return deleted, [version for each in purged for version in each.left]
 
@@ -249,7 +277,7 @@ def _search(order: Order, storage: Storage, names: Sequence[str]) -> dict[str, A
     homes += [f"videos/{video_id}" for video_id in order.videos]
     paths = [file.path for home in homes for file in files_below(home, storage)]
     paths += [file.path for file in files_in("", storage)]
-    paths += [file.path for file in files_below("runs", storage)]
+    paths += [file.path for top in ("runs", REGISTRY) for file in files_below(top, storage)]
     traces = Traces(set(order.pictures), _ids_gone(order, storage), [n for n in names if n])
     found = sorted({line for path in paths for line in traces.find(path, storage)})
     return {"files": len(paths), "found": found, "names": len(traces.names)}

@@ -16,6 +16,7 @@ from vcn_ray.errors import DamagedError, UsageError
 from vcn_ray.io.committed import FILES, CommittedFolder, record_of
 from vcn_ray.io.identity import hash_part
 from vcn_ray.io.storage import MANIFEST, Storage
+from vcn_ray.registry.stored import REGISTRY
 from vcn_ray.rows.tombstones import (
     Span,
     span_as_json,
@@ -31,6 +32,12 @@ from vcn_ray.upkeep.holdings import Holding, find_holdings
 from vcn_ray.upkeep.likeness import FindEncoder
 from vcn_ray.upkeep.order import Order, TitleWork, Tombstone, TrackWork
 from vcn_ray.upkeep.persons import CorrectedTitles, Wanted
+from vcn_ray.upkeep.registry_copies import (
+    built_again,
+    known_records,
+    registry_files,
+    top_pages,
+)
 from vcn_ray.upkeep.search import sha256
 from vcn_ray.upkeep.tracing import TracedTitle, TrackedFaces, is_detections
 
@@ -94,8 +101,14 @@ def plan_erasure(
         pages=storage.exists(PAGES) or storage.exists("index.html"),
         pictures=tuple(_pictures(storage, list(works.values()), spans)),
         before=_files_before(storage, holdings, list(spans)),
-        remarks=(*remarks, *concerned.remarks),
+        remarks=(*remarks, *concerned.remarks, *_registry_remarks(storage)),
     )
+
+
+def _registry_remarks(storage: Storage) -> list[str]:
+    if not any(registry_files(storage)):
+        return []
+    return [f"the registry of people goes too, as it shows them; {built_again(storage)}"]
 
 
 def _add_copies(
@@ -268,9 +281,10 @@ def _files_before(
             if name == MANIFEST and (manifest := manifest_before(folder, storage)):
                 known |= {f"{folder}/{n}": r for n, r in manifest[FILES].items()}
             found[file.path] = {}
-    for page in ("index.html", PAGES):
-        if storage.exists(page):
-            found[page] = {}
+    for page in (*top_pages(storage), *([PAGES] if storage.exists(PAGES) else [])):
+        found[page] = {}
+    found |= {file.path: {} for file in files_below(REGISTRY, storage)}
+    known |= known_records(storage)
     for path in found:
         found[path] = known.get(path) or record_of(storage.read_bytes(path))
     return found

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 from vcn_ray.errors import DamagedError
 from vcn_ray.io.committed import FILES
 from vcn_ray.io.storage import MANIFEST, Storage
+from vcn_ray.registry.decisions import DECISIONS
+from vcn_ray.registry.stored import FOLDER, POINTER, REGISTRY
 from vcn_ray.run.origins import LATEST, Origin, read_origins
 from vcn_ray.run.parallel import THREADS, map_in_order
 from vcn_ray.run.tombstones import HONOURED
@@ -38,6 +40,7 @@ KINDS = {
     "unfinished": "folders that a stopped run left unfinished, over a day old",
     "temporary": "temporary files, over a day old",
     "plan": "damaged plans of videos",
+    "registry": "older registries of people, over a day old",
 }
 """Kinds of what is removed, in this order: results go before what they are made of."""
 
@@ -123,7 +126,9 @@ def find_garbage(storage: Storage, now: float | None = None) -> Prunable:
         partial(_judge_video, storage, now, uses), storage.names("videos"), THREADS
     ):
         found.garbage += garbage
-    for folder in ("", *(f"runs/{name}" for name in storage.names("runs"))):
+    found.garbage += _judge_registry(storage, now, begun)
+    runs = [f"runs/{name}" for name in storage.names("runs")]
+    for folder in ("", *runs, REGISTRY, DECISIONS):
         found.garbage += _temporary(files_in(folder, storage), now)
     order = list(KINDS)
     found.garbage.sort(key=lambda each: (order.index(each.kind), each.folder))
@@ -268,6 +273,24 @@ def _judge_video(storage: Storage, now: float, uses: _Uses, video_id: str) -> li
         elif name == HONOURED:
             garbage += _temporary(files_in(f"{home}/{name}", storage), now)
     return garbage
+
+
+def _judge_registry(storage: Storage, now: float, begun: _Begun) -> Iterator[Garbage]:
+    """Registries that the pointer does not name; none where it is damaged. Decisions stay."""
+    names = [name for name in storage.names(REGISTRY) if name.startswith(FOLDER)]
+    try:
+        pointer = storage.find_json(POINTER)
+    except DamagedError:
+        return
+    for name in names:
+        if pointer is not None and name == pointer["registry"]:
+            continue
+        files = tuple(files_below(f"{REGISTRY}/{name}", storage))
+        # One that is being built is named by no pointer yet.
+        if files and (_is_old(files, now) or begun.holds(f"{REGISTRY}/{name}", files)):
+            committed = any(posixpath.basename(file.path) == MANIFEST for file in files)
+            kind = "registry" if committed else "unfinished"
+            yield Garbage(kind, f"{REGISTRY}/{name}", files)
 
 
 def _judge(storage: Storage, now: float, folder: str, uses: _Uses) -> Iterator[Garbage]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import PurePath
@@ -15,6 +15,7 @@ from vcn_ray.exports.formats import FORMATS, Format
 from vcn_ray.exports.gather import Wanted, read_export
 from vcn_ray.exports.ranges import NO_RATE, NUMBERED, ExportVideo, labels, plain
 from vcn_ray.io.storage import Storage, is_remote
+from vcn_ray.registry.names import CatalogName, Place, catalog_names, named_from_catalog
 from vcn_ray.run.current import CurrentTitle, read_current
 from vcn_ray.run.stored import TitleReader, find_title_id, find_titles
 from vcn_ray.run.tombstones import check_no_open_erasure
@@ -158,7 +159,7 @@ def _read_titles(
         ids = [find_title_id(storage, request.title)]
     else:
         ids = list(find_titles(storage))
-    read = partial(_read_title, reader, len(ids) == 1)
+    read = partial(_read_title, reader, catalog_names(storage), len(ids) == 1)
     if wanted.persons:
         ids = _titles_with(ids, wanted, read, storage.uri)
     for title_id in ids:
@@ -167,11 +168,16 @@ def _read_titles(
             yield videos
 
 
-def _read_title(reader: TitleReader, alone: bool, title_id: str) -> CurrentTitle | None:
-    """A title; None where it has to be skipped, which the only one never is."""
-    if alone:
-        return read_current(title_id, reader.storage)
-    return reader.attempt(title_id, partial(read_current, title_id, reader.storage))
+def _read_title(
+    reader: TitleReader, names: Mapping[Place, CatalogName], alone: bool, title_id: str
+) -> CurrentTitle | None:
+    """A title; None where it has to be skipped, which the only one never is.
+
+    Who is named in another title is named here, too.
+    """
+    read = partial(read_current, title_id, reader.storage)
+    title = read() if alone else reader.attempt(title_id, read)
+    return None if title is None else named_from_catalog(title, names)
 
 
 def _titles_with(

@@ -84,15 +84,16 @@
   };
   const fill = (details, number) => {
     const person = people[number];
+    if (person.maybe.length) {
+      const others = person.maybe.map(([other, probability]) => {
+        const button = make("button", { type: "button" }, face(other, "small"), `${nameOf(other)}, ${Math.round(100 * probability)} %`);
+        button.addEventListener("click", () => goTo(other));
+        return make("li", {}, button);
+      });
+      details.append(make("div", { class: "maybe" }, make("p", {}, "Perhaps the same person as"), make("ul", {}, ...others)));
+    }
     const members = [...person.in].sort((one, other) => other[3] - one[3]);
     details.append(make("ul", { class: "in" }, ...members.map(memberLine)));
-    if (!person.maybe.length) return;
-    const others = person.maybe.map(([other, probability]) => {
-      const button = make("button", { type: "button" }, face(other, "small"), `${nameOf(other)}, ${Math.round(100 * probability)} %`);
-      button.addEventListener("click", () => goTo(other));
-      return make("li", {}, button);
-    });
-    details.append(make("div", { class: "maybe" }, make("p", {}, "Perhaps the same person as"), make("ul", {}, ...others)));
   };
   const card = (number) => {
     const person = people[number];

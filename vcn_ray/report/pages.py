@@ -28,7 +28,7 @@ from vcn_ray.report.catalog_view import (
 from vcn_ray.report.view import TitleView, build_view
 from vcn_ray.run.reviewed import read_reviewed
 from vcn_ray.run.stored import TitleReader
-from vcn_ray.run.verify import PAGES
+from vcn_ray.run.verify import CATALOG_PAGE, PAGES
 
 if TYPE_CHECKING:
     import jinja2
@@ -38,9 +38,6 @@ MIN_CUT_OPACITY = 0.15
 
 MAX_CARDS = 40
 """People whose cards are open; the cards of those with less time on screen are folded."""
-
-CATALOG = "catalog.html"
-"""The page of the people of the catalog, below the output."""
 
 INDEX_COVERS = 6
 """Faces of a title in the index: those of the people with most time on screen."""
@@ -94,11 +91,11 @@ def write_reports(storage: Storage) -> PagePaths:
     catalog = read_catalog(storage)
     if catalog is not None:
         page = render_catalog(build_catalog_view(catalog))
-        files[CATALOG] = _write_page(CATALOG, page, storage)
+        files[CATALOG_PAGE] = _write_page(CATALOG_PAGE, page, storage)
     shown = render_index(tell_apart(entries, uris), catalog is not None)
     index = _write_page("index.html", shown, storage)
     storage.write_json(PAGES, {FILES: files | {"index.html": index}})
-    titles_pages = tuple(path for path in files if path != CATALOG)
+    titles_pages = tuple(path for path in files if path != CATALOG_PAGE)
     return PagePaths(titles_pages, "index.html", tuple(titles.damaged))
 
 
@@ -112,10 +109,10 @@ def write_catalog_page(storage: Storage) -> bool:
     tables = read_catalog(storage)
     if tables is None:
         return False
-    record = _write_page(CATALOG, render_catalog(build_catalog_view(tables)), storage)
+    record = _write_page(CATALOG_PAGE, render_catalog(build_catalog_view(tables)), storage)
     listed = storage.find_sound_json(PAGES)
     if listed is not None:
-        storage.write_json(PAGES, listed | {FILES: listed[FILES] | {CATALOG: record}})
+        storage.write_json(PAGES, listed | {FILES: listed[FILES] | {CATALOG_PAGE: record}})
     return True
 
 
@@ -192,7 +189,7 @@ def render_index(entries: Sequence[IndexEntry], catalog: bool = False) -> str:
         entries: Of the titles.
         catalog: True where there is a page of the catalog to link to.
     """
-    link = CATALOG if catalog else None
+    link = CATALOG_PAGE if catalog else None
     return _render("index.html.j2", entries=entries, words=words, covers=INDEX_COVERS, catalog=link)
 
 

@@ -43,6 +43,9 @@ EDITS = "edits"
 PAGES = "pages.json"
 """Lists the pages of the last report, by path below the output."""
 
+CATALOG_PAGE = "catalog.html"
+"""The page of the people of all titles."""
+
 FOLDERS = ("titles", "videos", "runs", EDITED, MARKERS)
 _ID = re.compile(r"-(?:[0-9a-f]{12}|[0-9a-f]{6})$")  # at the end of the id of a title, video or run
 

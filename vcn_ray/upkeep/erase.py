@@ -25,7 +25,7 @@ from vcn_ray.report.pages import write_reports
 from vcn_ray.rows.tombstones import Span, erased_faces, span_from_json
 from vcn_ray.run.rewrite import BEFORE, manifest_before
 from vcn_ray.run.tombstones import MARKERS, tombstone_folder
-from vcn_ray.run.verify import LATEST, PAGES
+from vcn_ray.run.verify import CATALOG_PAGE, LATEST, PAGES
 from vcn_ray.upkeep.edits import Anchor, scrub_log
 from vcn_ray.upkeep.files import files_below, files_in, remove_files, remove_folder
 from vcn_ray.upkeep.holdings import EDITS, read_holding
@@ -112,7 +112,8 @@ def _write_tombstones(order: Order, storage: Storage) -> None:
 
 def _remove_pages(order: Order, storage: Storage) -> None:
     """Remove the pages that show the erased; the index lists all pages, so it goes with them."""
-    for path in (PAGES, "index.html", *(f"titles/{t}/report.html" for t in order.holders)):
+    reports = (f"titles/{title_id}/report.html" for title_id in order.holders)
+    for path in (PAGES, "index.html", CATALOG_PAGE, *reports):
         storage.delete(path)
 
 
@@ -237,7 +238,7 @@ def _purge(order: Order, storage: Storage) -> tuple[list[HiddenVersion], list[Hi
     """Delete the hidden versions of all that was concerned."""
     homes = [f"titles/{title_id}/" for title_id in order.holders]
     homes += [f"videos/{video_id}/" for video_id in order.videos]
-    purged = [storage.purge(prefix) for prefix in (*homes, "index.html", PAGES)]
+    purged = [storage.purge(prefix) for prefix in (*homes, "index.html", CATALOG_PAGE, PAGES)]
     deleted = [version for each in purged for version in each.deleted]
     return deleted, [version for each in purged for version in each.left]
 

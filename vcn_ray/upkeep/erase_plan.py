@@ -27,7 +27,7 @@ from vcn_ray.run.reviewed import read_reviewed
 from vcn_ray.run.rewrite import manifest_before
 from vcn_ray.run.stored import StoredTitle, find_title_id, read_title
 from vcn_ray.run.tombstones import tombstone_hashes
-from vcn_ray.run.verify import PAGES
+from vcn_ray.run.verify import CATALOG_PAGE, PAGES
 from vcn_ray.upkeep.files import files_below
 from vcn_ray.upkeep.holdings import Holding, find_holdings
 from vcn_ray.upkeep.likeness import FindEncoder
@@ -320,7 +320,7 @@ def _files_before(
             if name == MANIFEST and (manifest := manifest_before(folder, storage)):
                 known |= {f"{folder}/{n}": r for n, r in manifest[FILES].items()}
             found[file.path] = {}
-    for page in ("index.html", PAGES):
+    for page in ("index.html", CATALOG_PAGE, PAGES):
         if storage.exists(page):
             found[page] = {}
     for path in found:

@@ -10,10 +10,10 @@ from typing import Any
 import duckdb
 import pytest
 
-from tests.export.test_dataset import write_registry
+from tests.exports.test_dataset import write_registry
 from tests.helpers.corrections import LEFT, RIGHT, Seen, write_title
-from vcn_ray.export.dataset import write_dataset
-from vcn_ray.export.dataset_rows import TABLES
+from vcn_ray.exports.dataset import write_dataset
+from vcn_ray.exports.dataset_rows import TABLES
 from vcn_ray.io.storage import Storage
 from vcn_ray.review.desk import Desk
 

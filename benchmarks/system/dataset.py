@@ -33,7 +33,7 @@ import pyarrow as pa
 
 from benchmarks.command import PROJECT, make_parser, read_options, save
 from benchmarks.report import Report, say
-from vcn_ray.export.dataset import Dataset, write_dataset
+from vcn_ray.exports.dataset import Dataset, write_dataset
 from vcn_ray.io.committed import FolderWriter
 from vcn_ray.io.storage import Storage
 from vcn_ray.schema import (

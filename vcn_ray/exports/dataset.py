@@ -10,7 +10,7 @@ one for all of them. A dataset is written beside the one before it; the pointer 
 complete, and only then the one before is removed. So a reader that follows the pointer never sees a
 part. A bucket whose titles are unchanged is copied, and its titles are not read.
 
-It knows nothing of columns; `export.dataset_rows` makes the rows.
+It knows nothing of columns; `exports.dataset_rows` makes the rows.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ import pyarrow as pa
 
 from vcn_ray.edits.store import edit_names, edited_titles
 from vcn_ray.errors import DamagedError, UsageError
-from vcn_ray.export.dataset_rows import TABLES, Rows, dataset_rows
-from vcn_ray.export.parts import DatasetFolder, Parts
+from vcn_ray.exports.dataset_rows import TABLES, Rows, dataset_rows
+from vcn_ray.exports.parts import DatasetFolder, Parts
 from vcn_ray.io.committed import FILES, CommittedFolder
 from vcn_ray.io.identity import digest
 from vcn_ray.io.storage import MANIFEST, Storage

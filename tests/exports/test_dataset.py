@@ -11,10 +11,10 @@ import pytest
 
 from tests.helpers.corrections import LEFT, RIGHT, Seen, write_title
 from vcn_ray.errors import UsageError
-from vcn_ray.export import dataset as module
-from vcn_ray.export import parts
-from vcn_ray.export.dataset import CATALOG_TABLES, LATEST, write_dataset
-from vcn_ray.export.dataset_rows import TABLES
+from vcn_ray.exports import dataset as module
+from vcn_ray.exports import parts
+from vcn_ray.exports.dataset import CATALOG_TABLES, LATEST, write_dataset
+from vcn_ray.exports.dataset_rows import TABLES
 from vcn_ray.io.committed import FolderWriter
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.storage import Storage

@@ -67,7 +67,10 @@ def read(target: Storage, table: str) -> pa.Table:
 
 
 def rows(target: Storage, table: str, title_id: str) -> list[dict[str, object]]:
-    return read(target, table).filter(ds.field("title_id") == title_id).to_pylist()
+    found: list[dict[str, object]] = (
+        read(target, table).filter(ds.field("title_id") == title_id).to_pylist()
+    )
+    return found
 
 
 def write_registry(storage: Storage, name: str = "Ann") -> None:

@@ -6,10 +6,12 @@ choose what shows the progress.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +24,9 @@ from vcn_ray.config import RunConfig, load_config, with_pack, with_settings
 from vcn_ray.console import ProgressDisplay
 from vcn_ray.core.track import cannot_link_pairs
 from vcn_ray.errors import ShapeError, StorageError, UsageError
+from vcn_ray.exports.gather import Wanted
+from vcn_ray.exports.timecode import parse_rate
+from vcn_ray.exports.write import Exported, ExportRequest, export_output
 from vcn_ray.health.finding import Finding
 from vcn_ray.health.machine import machine_findings
 from vcn_ray.health.places import input_findings, output_findings
@@ -437,6 +442,56 @@ def erase(  # noqa: PLR0913 - a request in words
         config=config,
     )
     return erase_persons(Storage.open(os.fspath(output), config.s3), request, dry_run)
+
+
+def export(  # noqa: PLR0913 - a request in words
+    output: PathLike,
+    format: str,
+    *,
+    title: str | None = None,
+    person: str | Sequence[str] = (),
+    others: bool = False,
+    to: PathLike = ".",
+    join: float | None = None,
+    start: str | None = None,
+    rate: str | Fraction | float | None = None,
+    drop_frame: bool | None = None,
+    config: RunConfig | PathLike | None = None,
+) -> Exported:
+    """Write who is seen where as files for other tools.
+
+    Args:
+        output: What `index` was given as output.
+        format: One of csv, resolve-edl, avid-markers, edl, otio, fcpxml, webvtt, boxes, mot, coco.
+        title: Its name or id; None: all titles.
+        person: A name, or an id of one title, or several; none: everybody.
+        others: Everybody but these; with boxes, faces of nobody too.
+        to: A folder or S3 prefix, or one file.
+        join: Ranges of a person with at most so many seconds between them are joined; None: a range
+            for each track.
+        start: Timecode of the first frame; None: what the file states.
+        rate: Frames per second of the timeline; None: the video's own.
+        drop_frame: How 30000/1001 and 60000/1001 are counted; None: as the start is written.
+        config: How S3 and videos are reached; or a TOML file.
+
+    Raises:
+        UsageError: There is no such format, title or person, or nothing to export; or no timecode
+            can name the frames of a video.
+        StorageError: The output cannot be read, or the files cannot be written.
+    """
+    config = _loaded(config)
+    if join is not None and not 0 <= join < math.inf:
+        raise UsageError(f"--join {join}: write seconds, 0 or more")
+    wanted = Wanted(
+        persons=(person,) if isinstance(person, str) else tuple(person),
+        others=others,
+        start=start or "",
+        rate=None if rate is None else parse_rate(str(rate)),
+        drop=drop_frame,
+        join_seconds=join,
+    )
+    request = ExportRequest(format, wanted, title, os.fspath(to))
+    return export_output(Storage.open(os.fspath(output), config.s3), request, config)
 
 
 def _look_at_all(storage: Storage, display: Display, quiet: bool = False) -> Verified:

@@ -111,6 +111,7 @@ class VideoInfo:
     hdr: bool  # PQ or HLG transfer; frames are not tone-mapped
     interlaced: bool  # flagged by the stream; frames are not deinterlaced
     moving_pictures: int = 1  # streams of moving pictures, of which one is used
+    timecode: str | None = None  # of the first frame, as stated; "": none; None: not looked for
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

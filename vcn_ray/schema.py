@@ -290,18 +290,51 @@ CONFLICTS = _table(
 )
 """`reviewed-<key>/conflicts.parquet`: corrections that do not fit the result."""
 
+CATALOG_FACES = _table(
+    "catalog_faces",
+    "title_id, person_id",
+    [
+        _required("title_id", pa.string()),
+        _required("title", pa.string(), "name of the title"),
+        _required("key", pa.string(), "of the title's result and its corrections"),
+        _required("encoder", pa.string(), "hash of the pretrained encoder"),
+        _required("person_id", pa.string(), "of the title"),
+        _optional("name", pa.string(), "given in this title; null: not named"),
+        _required("screen_seconds", pa.float64()),
+        _required("tracks", pa.int32()),
+        _required("cover_track_id", pa.string()),
+        _required("cover_crop", pa.int64()),
+        _required("video_ids", pa.list_(pa.string()), "in which it is seen"),
+        _required("episodes", pa.list_(pa.int32()), "places of these videos in the title, from 1"),
+        _required("video_seconds", pa.list_(pa.float64()), "on screen in each"),
+        _optional(
+            "codes",
+            pa.binary(),
+            "mean embedding of the tracks, pretrained encoder, as whole numbers of a byte; null "
+            "where embeddings are not kept",
+        ),
+        _optional("stranger_mean", pa.float64(), "usual cosine of strangers; null: not compared"),
+        _optional("stranger_sd", pa.float64(), "its standard deviation, likewise"),
+    ],
+)
+"""`registry-<key>/catalog_faces.parquet`: what the registry keeps of each person of each title."""
+
 CATALOG_PEOPLE = _table(
     "catalog_people",
     "screen_seconds descending, catalog_id",
     [
-        _required("catalog_id", pa.string(), "the same as long as one of its members stays"),
+        _required("catalog_id", pa.string(), "hash of the member with the most screen time"),
         _optional("name", pa.string(), "given in any of its titles; null: not named"),
         _required("titles", pa.int32(), "number of titles"),
         _required("episodes", pa.int32(), "number of videos"),
         _required("screen_seconds", pa.float64(), "in all titles"),
         _required("cover_title_id", pa.string(), "title of the best face"),
         _required("cover_person_id", pa.string(), "its person there"),
-        _optional("face", pa.binary(), "the best face, JPEG; null where pictures are not kept"),
+        _optional(
+            "face",
+            pa.binary(),
+            "the best face, JPEG; null where pictures are not kept, and beyond the first 20,000",
+        ),
     ],
 )
 """`registry-<key>/catalog_people.parquet`: the people of all titles."""
@@ -323,7 +356,7 @@ CATALOG_MEMBERS = _table(
         _required(
             "link",
             pa.string(),
-            "alone (in no other title) | joined (by the face) | named (by the name)",
+            "alone (in no other title) | joined (by the face) | named (by an equal name) | decided",
         ),
     ],
 )
@@ -360,8 +393,8 @@ CATALOG_LINKS = _table(
         _required(
             "why",
             pa.string(),
-            "face | name (equal names) | names (different names) | locked | apart (a decision) | "
-            "rival (a better one in the same title)",
+            "face | name (equal names) | names (different names) | decision | "
+            "rival (another one in the same title)",
         ),
     ],
 )
@@ -504,6 +537,7 @@ TABLES = (
     REVIEWED_TRACKS,
     REVIEWED_APPEARANCES,
     CONFLICTS,
+    CATALOG_FACES,
     CATALOG_PEOPLE,
     CATALOG_MEMBERS,
     CATALOG_SECONDS,

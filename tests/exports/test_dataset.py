@@ -22,7 +22,7 @@ from vcn_ray.io.tables import make_table
 from vcn_ray.review.desk import Desk
 from vcn_ray.run.rewrite import rewrite_folder
 from vcn_ray.run.tombstones import ERASURES, OPEN
-from vcn_ray.schema import CATALOG_MEMBERS, CATALOG_PEOPLE, CATALOG_SECONDS
+from vcn_ray.schema import CATALOG_MEMBERS, CATALOG_PEOPLE, CATALOG_SECONDS, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from tests.helpers.s3_server import S3Server
@@ -99,7 +99,8 @@ def write_registry(storage: Storage, name: str = "Ann") -> None:
     seconds = make_table([seen | {"screen_seconds": 12.0}], CATALOG_SECONDS)
     writer.write_table("catalog_seconds.parquet", seconds)
     writer.commit({})
-    storage.write_json("registry/latest.json", {"registry": f"registry-{name}"})
+    pointer = {"registry": f"registry-{name}", "schema_version": SCHEMA_VERSION}
+    storage.write_json("registry/latest.json", pointer)
 
 
 def test_rows_name_title_video_and_person(storage: Storage, target: Storage) -> None:

@@ -12,7 +12,13 @@ from vcn_ray.io.committed import FolderWriter
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import make_table
 from vcn_ray.report.catalog_view import CatalogTables
-from vcn_ray.schema import CATALOG_LINKS, CATALOG_MEMBERS, CATALOG_PEOPLE, CATALOG_SECONDS
+from vcn_ray.schema import (
+    CATALOG_LINKS,
+    CATALOG_MEMBERS,
+    CATALOG_PEOPLE,
+    CATALOG_SECONDS,
+    SCHEMA_VERSION,
+)
 
 LOOKS = 64
 FIRST = ("Ada", "Béla", "Chloé", "Dmitri", "Eva", "Farid", "Grace", "Hugo", "Inês", "Jonas")
@@ -115,4 +121,5 @@ def write_catalog(storage: Storage, tables: CatalogTables) -> None:
     for name, table in tables._asdict().items():
         writer.write_table(f"catalog_{name}.parquet", table)
     writer.commit({})
-    storage.write_json("registry/latest.json", {"registry": "registry-000000000001"})
+    pointer = {"registry": "registry-000000000001", "schema_version": SCHEMA_VERSION}
+    storage.write_json("registry/latest.json", pointer)

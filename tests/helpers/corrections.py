@@ -50,6 +50,7 @@ class Seen:
     video: str = VIDEO
     fps: float = 5.0  # faces a second
     jitter: float = 0.0  # pixels
+    rate: float = FRAME_RATE
 
 
 def faces_of(seen: Seen) -> list[dict[str, Any]]:
@@ -63,7 +64,7 @@ def faces_of(seen: Seen) -> list[dict[str, Any]]:
             dict(zip(BOX_COLUMNS, box.tolist(), strict=True))
             | {
                 "track_id": seen.track_id,
-                "frame": round(seconds * FRAME_RATE),
+                "frame": round(seconds * seen.rate),
                 "seconds": float(seconds),
                 "score": 0.9,
                 "sharpness": 50.0,
@@ -83,8 +84,8 @@ def _track_row(seen: Seen) -> dict[str, Any]:
         "shot_id": "s0000",
         "start_seconds": seen.start,
         "end_seconds": seen.end,
-        "start_frame": round(seen.start * FRAME_RATE),
-        "end_frame": round(seen.end * FRAME_RATE),
+        "start_frame": round(seen.start * seen.rate),
+        "end_frame": round(seen.end * seen.rate),
         "crops": 3,
         "quality": 0.8,
         "status": "clustered" if seen.person else "unknown",
@@ -125,8 +126,13 @@ def write_title(
     title: str = "Film",
     title_id: str = TITLE_ID,
     splits: Mapping[str, list[int]] | None = None,
+    facts: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
-    """Commit a title as a run does: its tracks, its embeddings, its result, and the pointer."""
+    """Commit a title as a run does: its tracks, its embeddings, its result, and the pointer.
+
+    `facts` are what `result.json` says of videos besides their place, and `detect`, a folder.
+    """
+    facts = facts or {}
     videos = list(dict.fromkeys(each.video for each in seen)) or [VIDEO]
     sources = [f"videos/{video}/track-{result[-6:]}" for video in videos]
     for video, folder in zip(videos, sources, strict=True):
@@ -144,10 +150,20 @@ def write_title(
         {
             "schema_version": SCHEMA_VERSION,
             "title": title,
-            "videos": [{"video_id": video, "uri": f"{video}.mp4"} for video in videos],
+            "videos": [
+                {"video_id": video, "uri": f"{video}.mp4", **facts.get(video, {})}
+                for video in videos
+            ],
             "splits": dict(splits or {}),
-            "keys": {"track": sources, "adapt": adapt, "detect": sources},
-            "pack": {"encoder_hash": ENCODER},
+            "keys": {
+                "track": sources,
+                "adapt": adapt,
+                "detect": [
+                    facts.get(video, {}).get("detect", source)
+                    for video, source in zip(videos, sources, strict=True)
+                ],
+            },
+            "pack": {"name": "made-up", "encoder_hash": ENCODER},
             "warnings": [],
             "counts": {"people": 0, "tracks": len(seen), "unknown": 0, "no_face": 0},
             "seconds": {},

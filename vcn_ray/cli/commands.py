@@ -12,11 +12,12 @@ from typing import Any
 from vcn_ray.api import IndexedCatalog, IndexRequest, prepare, run_index, verify_with
 from vcn_ray.api import doctor as check_health
 from vcn_ray.cli.edit_commands import edits
+from vcn_ray.cli.export_command import export
 from vcn_ray.cli.options import given_settings, run_settings
 from vcn_ray.cli.outlook import Outlook, read_planned, show_outlook, speed_lines
 from vcn_ray.cli.pack_commands import packs
 from vcn_ray.cli.review_command import review
-from vcn_ray.config import USER_SETTINGS, dump_config, with_pack
+from vcn_ray.config import USER_SETTINGS, dump_config
 from vcn_ray.console import (
     JsonLog,
     ProgressDisplay,
@@ -29,24 +30,20 @@ from vcn_ray.console import (
     say_json,
     show_table,
 )
-from vcn_ray.errors import PackError, UsageError
 from vcn_ray.evaluation.labels import read_truth
 from vcn_ray.evaluation.output import evaluate_output
 from vcn_ray.evaluation.scores import HEIGHT_COLUMNS, PEOPLE_COLUMNS, TITLE_COLUMNS
 from vcn_ray.health.finding import count_faults
 from vcn_ray.io.storage import Storage
-from vcn_ray.models.onnx_export import describe_input
-from vcn_ray.packs.find import find_pack, open_pack, resolve_pack
+from vcn_ray.packs.find import find_pack
 from vcn_ray.report.pages import write_reports
 from vcn_ray.run.estimate import estimate, last_speed
 from vcn_ray.run.events import Failed
-from vcn_ray.run.export import adapted_encoder
 from vcn_ray.run.parallel import THREADS, map_in_order
 from vcn_ray.run.plan import PackHashes
 from vcn_ray.run.planning import group_titles, plan_titles
 from vcn_ray.run.record import RunClock
 from vcn_ray.run.sources import PlanCache
-from vcn_ray.run.stored import find_title
 from vcn_ray.run.tombstones import ErasedVideos
 from vcn_ray.sample.film import write_sample
 
@@ -189,26 +186,6 @@ def evaluate(options: argparse.Namespace) -> int:
     heights = [row for result in results for row in result.height_rows()]
     show_table("Recall of labelled faces", list(HEIGHT_COLUMNS), heights)
     say_json({"titles": [result.as_dict() for result in results]})
-    return 0
-
-
-def export(options: argparse.Namespace) -> int:
-    """Write the adapted encoder of a title as ONNX."""
-    settings = given_settings(options)
-    storage = Storage.open(options.output, settings.s3)
-    title = find_title(storage, options.title)
-    name = options.pack or title.summary["pack"]["name"]
-    try:
-        pack = open_pack(with_pack(settings, resolve_pack(name, settings.s3)))
-    except PackError as error:
-        raise PackError(f"{error}; name the pack it was indexed with by --pack") from error
-    encoder = adapted_encoder(title, pack, storage)
-    try:
-        pack.write_onnx(encoder, options.file)
-    except OSError as error:
-        raise UsageError(f"{options.file} cannot be written: {error.strerror}") from error
-    say(f"{options.file}: {pack.encoder} of pack {pack.name} ({pack.licence})")
-    say(f"adapted to {title.summary['title']}; it takes {describe_input(encoder)}")
     return 0
 
 

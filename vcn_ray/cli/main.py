@@ -20,6 +20,8 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from vcn_ray.cli.edit_options import add_edit_actions
+from vcn_ray.cli.export_options import add_export_options
+from vcn_ray.cli.registry_options import add_registry_actions, add_search_options
 from vcn_ray.errors import DamagedError, StorageError, UsageError, VcnError
 from vcn_ray.redact import RedactingFormatter, clean, one_line
 
@@ -79,9 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     """Run the command that was asked for; returns its exit code."""
     # Torch and others take seconds to import, which --help and wrong usage need not wait for.
-    from vcn_ray.cli import commands, upkeep_commands
+    from vcn_ray.cli import commands, registry_commands, upkeep_commands
 
-    run = commands.RUN | upkeep_commands.RUN
+    run = commands.RUN | upkeep_commands.RUN | registry_commands.RUN
     return run[options.command](options)
 
 
@@ -139,6 +141,9 @@ def build_parser() -> argparse.ArgumentParser:
     edits = commands.add_parser("edits", parents=[common], help="correct who is who")
     actions = edits.add_subparsers(dest="action", required=True, metavar="ACTION")
     add_edit_actions(actions, common, _add_config)
+    registry = commands.add_parser("registry", parents=[common], help="join people across titles")
+    actions = registry.add_subparsers(dest="action", required=True, metavar="ACTION")
+    add_registry_actions(actions, common, _add_config)
     return parser
 
 
@@ -271,12 +276,12 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
 
 
 def _export(parser: argparse.ArgumentParser) -> None:
-    _add_output(parser)
-    parser.add_argument("file", type=Path, metavar="FILE.onnx", help="file to write")
-    parser.add_argument("--title", help="its name or id (default: the only one there is)")
-    parser.add_argument(
-        "--pack", help="face models that it was indexed with (default: what the result names)"
-    )
+    add_export_options(parser)
+    _add_config(parser)
+
+
+def _search(parser: argparse.ArgumentParser) -> None:
+    add_search_options(parser)
     _add_config(parser)
 
 
@@ -317,7 +322,16 @@ def _add_pack_actions(actions: Any, common: Parser) -> None:
         "pull", parents=[common], help="download one of InsightFace's packs, for research only"
     )
     pull.add_argument("pack", metavar="NAME", help="such as buffalo_l")
-    for action in (listed, show, check, pull):
+    export = actions.add_parser(
+        "export", parents=[common], help="write the encoder as adapted to a title as ONNX"
+    )
+    _add_output(export)
+    export.add_argument("file", type=Path, metavar="FILE.onnx", help="file to write")
+    export.add_argument("--title", help="its name or id (default: the only one there is)")
+    export.add_argument(
+        "--pack", help="face models that it was indexed with (default: what the result names)"
+    )
+    for action in (listed, show, check, pull, export):
         _add_config(action)
     _pack_add(
         actions.add_parser(
@@ -440,8 +454,9 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "erase": ("remove a person from everything in an output", _erase),
     "evaluate": ("compare results with labels", _evaluate),
     "doctor": ("check this machine or a cluster, and the places of a run", _doctor),
+    "search": ("find who looks like a photograph, in all titles", _search),
     "review": ("name people and correct them in the browser", _review),
-    "export": ("write the encoder as adapted to a title as ONNX", _export),
+    "export": ("write who is seen where, for editing tools, players and labelling", _export),
 }
 """What each command does, for its help, and what adds its options."""
 

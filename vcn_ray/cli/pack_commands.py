@@ -13,8 +13,9 @@ from vcn_ray.config import RunConfig, with_pack
 from vcn_ray.console import ProgressDisplay, count, say, show_table
 from vcn_ray.core.prior import FacePrior
 from vcn_ray.errors import PackError, UsageError
-from vcn_ray.io.storage import is_remote
+from vcn_ray.io.storage import Storage, is_remote
 from vcn_ray.io.video import DecodeConfig
+from vcn_ray.models.onnx_export import describe_input
 from vcn_ray.packs.accuracy import FALSE_RATES, FaceCheck, check_faces, find_faces
 from vcn_ray.packs.add import AddedPack, PackOptions, add_pack, add_prior
 from vcn_ray.packs.check import PackCheck, check_pack, measure_speed
@@ -31,6 +32,8 @@ from vcn_ray.packs.find import (
 from vcn_ray.packs.inspect import MANIFEST
 from vcn_ray.packs.load import describe_pack, insightface_home
 from vcn_ray.redact import clean
+from vcn_ray.run.encoder import adapted_encoder
+from vcn_ray.run.stored import find_title
 
 NO_PRIOR = "a title's own tracks alone decide who is alike and which faces can be recognised"
 
@@ -159,6 +162,26 @@ def _pull(options: argparse.Namespace) -> int:
         folder = pull_pack(options.pack, insightface_home(), url, show)
     say(describe_pack(str(folder)).licence)
     say(f"next: vcn packs check {options.pack}; vcn index INPUT --output OUT --pack {options.pack}")
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    """Write the adapted encoder of a title as ONNX."""
+    settings = given_settings(options)
+    storage = Storage.open(options.output, settings.s3)
+    title = find_title(storage, options.title)
+    name = options.pack or title.summary["pack"]["name"]
+    try:
+        pack = open_pack(with_pack(settings, resolve_pack(name, settings.s3)))
+    except PackError as error:
+        raise PackError(f"{error}; name the pack it was indexed with by --pack") from error
+    encoder = adapted_encoder(title, pack, storage)
+    try:
+        pack.write_onnx(encoder, options.file)
+    except OSError as error:
+        raise UsageError(f"{options.file} cannot be written: {error.strerror}") from error
+    say(f"{options.file}: {pack.encoder} of pack {pack.name} ({pack.licence})")
+    say(f"adapted to {title.summary['title']}; it takes {describe_input(encoder)}")
     return 0
 
 
@@ -296,4 +319,5 @@ ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "check": _check,
     "add": _add,
     "pull": _pull,
+    "export": _export,
 }

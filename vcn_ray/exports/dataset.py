@@ -32,6 +32,7 @@ from vcn_ray.exports.parts import DatasetFolder, Parts
 from vcn_ray.io.committed import FILES, CommittedFolder
 from vcn_ray.io.identity import digest
 from vcn_ray.io.storage import MANIFEST, Storage
+from vcn_ray.registry.stored import StoredRegistry, find_registry
 from vcn_ray.run.current import read_current
 from vcn_ray.run.parallel import THREADS, map_in_order
 from vcn_ray.run.stored import TitleReader
@@ -45,7 +46,6 @@ BUCKETS = 64
 COPIES = 4  # files that are copied at once; each is in memory as a whole
 LATEST = "latest.json"
 NAME = re.compile(r"dataset-[0-9a-f]{12}")
-REGISTRY = "registry"
 CATALOG_TABLES = {
     "catalog_people": CATALOG_PEOPLE.remove(CATALOG_PEOPLE.get_field_index("face")),
     "catalog_members": CATALOG_MEMBERS,
@@ -71,7 +71,7 @@ class _Plan(NamedTuple):
 
     buckets: dict[int, list[str]]  # ids of the titles of each
     keys: dict[int, str]  # of each bucket: changes whenever one of its titles does
-    registry: CommittedFolder | None
+    registry: StoredRegistry | None
 
     @property
     def key(self) -> str:
@@ -108,7 +108,8 @@ def write_dataset(storage: Storage, target: Storage) -> Dataset:
         target: Where the dataset is written; outside the output.
 
     Raises:
-        UsageError: The output has no result, or holds the target, or an erasure is not finished.
+        UsageError: The output has no result, or holds the target, an erasure is not finished, or
+            another version built the registry.
         DamagedError: The registry is damaged.
         StorageError: Something cannot be read or written.
     """
@@ -149,7 +150,7 @@ def _make_plan(titles: TitleReader) -> _Plan:
     return _Plan(
         buckets={bucket: list(keys[bucket]) for bucket in sorted(keys)},
         keys={bucket: digest(LAYOUT, SCHEMA_VERSION, keys[bucket]) for bucket in sorted(keys)},
-        registry=_find_registry(storage),
+        registry=find_registry(storage),
     )
 
 
@@ -157,13 +158,6 @@ def _title_key(title_id: str, pointer: dict[str, Any], edited: bool, storage: St
     """Changes with the result, with its files, as by an erasure, with places and corrections."""
     manifest = storage.read_manifest(f"titles/{title_id}/{pointer['result']}")
     return digest(pointer, manifest, edit_names(storage, title_id) if edited else [])
-
-
-def _find_registry(storage: Storage) -> CommittedFolder | None:
-    pointer = storage.find_json(f"{REGISTRY}/latest.json")
-    if pointer is None:
-        return None
-    return CommittedFolder.open(storage, f"{REGISTRY}/{pointer['registry']}")
 
 
 def _find_before(target: Storage) -> _Before:
@@ -234,13 +228,18 @@ def _read_rows(title_id: str, storage: Storage) -> Rows:
     return dataset_rows(title, [source.read_table("shots.parquet") for source in sources])
 
 
-def _write_registry(dataset: DatasetFolder, registry: CommittedFolder | None) -> None:
+def _write_registry(dataset: DatasetFolder, registry: StoredRegistry | None) -> None:
     """Write the people of the catalog, where there is a registry."""
     if registry is None:
         return
+    tables = {
+        "catalog_people": registry.people,
+        "catalog_members": registry.members,
+        "catalog_seconds": registry.seconds,
+    }
     for table, schema in CATALOG_TABLES.items():
         parts = Parts(dataset, table, schema)
-        for batch in registry.read_table(f"{table}.parquet", schema.names).to_batches():
+        for batch in tables[table].select(schema.names).to_batches():
             parts.add(pa.Table.from_batches([batch]).cast(schema))
         parts.close()
 

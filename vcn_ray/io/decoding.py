@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 from vcn_ray.errors import MediaError
 from vcn_ray.io.damage import DamageWatch
 from vcn_ray.io.hardware import HardwareError, check_picture
+from vcn_ray.io.streams import start_timecode
 from vcn_ray.io.video import (
     MAX_PIXELS,
     OpenVideo,
@@ -57,6 +58,7 @@ def probe(source: Source, max_pixels: int = MAX_PIXELS) -> VideoInfo:
             hdr=int(frame.color_trc) in HDR_TRANSFERS,
             interlaced=bool(frame.interlaced_frame),
             moving_pictures=video.moving,
+            timecode=start_timecode(video.container, video.stream),
         )
 
 

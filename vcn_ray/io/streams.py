@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
@@ -23,6 +24,8 @@ COUNTED_SECONDS = 30.0
 MIN_RATE = 0.05  # of the liveliest stream's frames; slower ones are previews
 MIN_PICTURE_RATE = 0.5  # the same for codecs of single pictures, beside a codec of films
 MIN_SIZE = 0.5  # of the largest picture's pixels, for a stream that is marked as the default
+TIMECODE_TAG = "timecode"
+TIMECODE = re.compile(r"\d{2}:\d{2}:\d{2}[:;.,]\d{2}")
 ENCRYPTED_TAGS = ("encv", "drmi")  # sample entries of ISO/IEC 23001-7 and of FairPlay
 
 
@@ -87,6 +90,20 @@ def is_encrypted(stream: VideoStream) -> bool:
     """True for a picture that a container marks as encrypted."""
     tag = stream.codec_context.codec_tag
     return tag in ENCRYPTED_TAGS or "enc_key_id" in stream.metadata
+
+
+def start_timecode(container: InputContainer, stream: VideoStream) -> str:
+    """The SMPTE timecode that a file states for its first frame; empty where it states none.
+
+    FFmpeg copies the one of a tmcd track to the picture that the track belongs to. Other formats
+    state it for the picture or for the whole file.
+    """
+    places = [stream.metadata, *(data.metadata for data in container.streams.data)]
+    for tags in (*places, container.metadata):
+        for name, value in tags.items():
+            if name.lower() == TIMECODE_TAG and TIMECODE.fullmatch(value.strip()):
+                return value.strip()
+    return ""
 
 
 def _is_picture(stream: VideoStream) -> bool:

@@ -77,7 +77,7 @@
 
   /* Cards. */
   const memberLine = ([title, personId, name, seconds, confidence, link]) => {
-    const how = { joined: `joined by the face, confidence ${confidence.toFixed(2)}`, named: "joined by the name" }[link];
+    const how = { joined: `joined by the face, confidence ${confidence.toFixed(2)}`, named: "joined by the name", decided: "joined by a decision" }[link];
     return make("li", {},
       make("a", { href: address(title) + `#${personId}` }, titles[title][1]),
       make("span", { class: "muted" }, [name || personId, length(seconds), how].filter(Boolean).join(" · ")));

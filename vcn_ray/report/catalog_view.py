@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from PIL import Image
 
-from vcn_ray.io.committed import CommittedFolder
 from vcn_ray.io.storage import Storage
 from vcn_ray.redact import page_text
+from vcn_ray.registry.stored import find_registry
 
 MAX_PEOPLE = 5000
 """People of the page: those with the most time on screen."""
@@ -67,16 +67,14 @@ def read_catalog(storage: Storage) -> CatalogTables | None:
     """The newest registry of an output; None where there is none.
 
     Raises:
+        UsageError: Another version built it.
         DamagedError: It is damaged.
         StorageError: It cannot be read.
     """
-    pointer = storage.find_json("registry/latest.json")
-    if pointer is None:
+    found = find_registry(storage)
+    if found is None:
         return None
-    folder = CommittedFolder.open(storage, f"registry/{pointer['registry']}")
-    return CatalogTables(
-        *(folder.read_table(f"catalog_{name}.parquet") for name in CatalogTables._fields)
-    )
+    return CatalogTables(found.people, found.members, found.seconds, found.links)
 
 
 def build_catalog_view(tables: CatalogTables) -> CatalogView:

@@ -143,7 +143,7 @@ def render_title(view: TitleView) -> str:
             {"offset": video.offset_seconds, "seconds": video.seconds} for video in view.videos
         ],
     }
-    return _render(
+    return render(
         "page.html.j2",
         view=view,
         data=data,
@@ -190,12 +190,12 @@ def render_index(entries: Sequence[IndexEntry], catalog: bool = False) -> str:
         catalog: True where there is a page of the catalog to link to.
     """
     link = CATALOG_PAGE if catalog else None
-    return _render("index.html.j2", entries=entries, words=words, covers=INDEX_COVERS, catalog=link)
+    return render("index.html.j2", entries=entries, words=words, covers=INDEX_COVERS, catalog=link)
 
 
 def render_catalog(view: CatalogView) -> str:
     """Render the page of the people of the catalog as HTML; as render_title."""
-    return _render(
+    return render(
         "catalog.html.j2",
         view=view,
         words=words,
@@ -204,7 +204,7 @@ def render_catalog(view: CatalogView) -> str:
     )
 
 
-def _render(template: str, **values: object) -> str:
+def render(template: str, **values: object) -> str:
     """Fill a template of this package, with the common style sheet as `css`."""
     return _environment().get_template(template).render(css=_package_text("page.css"), **values)
 

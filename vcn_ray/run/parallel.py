@@ -11,10 +11,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import Generic, TypeVar
 
 from vcn_ray.run.devices import count_cpus
 
+S = TypeVar("S")
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -45,6 +47,11 @@ def map_in_order(work: Callable[[T], U], items: Iterable[T], threads: int) -> It
             yield answer.result()
     finally:
         calls.stop(threads)
+
+
+def map_shared(work: Callable[[S, T], U], shared: S, items: Iterable[T]) -> Iterator[U]:
+    """Call `work(shared, item)` for each item in the threads of this machine, in order."""
+    return map_in_order(partial(work, shared), items, THREADS)
 
 
 class Prefetch(Generic[T]):

@@ -24,6 +24,8 @@ from vcn_ray.steps import KEY_SETTINGS, METHOD_VERSION, RESULT_SETTINGS
 ORIGIN = "origin"  # key of result.json and of the manifest beside it
 DECODED_ON = "decoded_on"  # of a segment or video; what was stored before has none, and was on cpu
 
+START_TIMECODE = "start_timecode"  # of a video; null, or no key: nobody looked for it
+
 LIBRARIES = ("vcn-ray", "torch", "av", "numpy", "scipy", "opencv-python", "trackers")
 
 
@@ -288,6 +290,7 @@ def _describe(video: VideoPlan, tracks: dict[str, Any]) -> dict[str, Any]:
         "codec": info.codec,
         "hdr": info.hdr,
         "interlaced": info.interlaced,
+        START_TIMECODE: info.timecode,
         DECODED_ON: tracks["detect"].get(DECODED_ON, "cpu"),
     }
 

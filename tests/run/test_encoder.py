@@ -20,7 +20,7 @@ from vcn_ray.models.backbones import Backbone
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.load import load_pack
 from vcn_ray.records import F32
-from vcn_ray.run.export import adapted_encoder
+from vcn_ray.run.encoder import adapted_encoder
 from vcn_ray.run.stored import find_title, stored_titles
 from vcn_ray.schema import SCHEMA_VERSION
 
@@ -82,7 +82,7 @@ def test_torch_modules_are_written_with_what_they_do_to_pixels(
     pack, file = load_pack(place), tmp_path / "film.onnx"
     encoder = learned(pack)
     store(storage, "film", pack, encoder)
-    assert main(["export", storage.uri, str(file), "--pack", place]) == 0
+    assert main(["packs", "export", storage.uri, str(file), "--pack", place]) == 0
     side = encoder.input_pixels
     crops = np.random.default_rng(0).integers(0, 256, (3, 3, side, side)).astype(np.float32)
     with torch.no_grad():
@@ -104,7 +104,7 @@ def test_a_graph_stays_the_graph_it_was(
     pack, file = load_pack(str(folder)), tmp_path / "film.onnx"
     encoder = learned(pack)
     store(storage, "film", pack, encoder)
-    assert main(["export", storage.uri, str(file), "--pack", str(folder)]) == 0
+    assert main(["packs", "export", storage.uri, str(file), "--pack", str(folder)]) == 0
     assert "RGB, (grey level - 127.5 127.5 127.5) / 127.5" in capsys.readouterr().out
     pictures = np.random.default_rng(0).normal(size=(3, 3, 112, 112)).astype(np.float32)
     with torch.no_grad():
@@ -182,9 +182,16 @@ def test_what_cannot_be_exported_is_told(
     with pytest.raises(UsageError, match="encoder of pack dlib on this machine is a different one"):
         adapted_encoder(find_title(storage, None), load_pack("dlib"), storage)
     monkeypatch.delenv("VCN_PACKS", raising=False)
-    assert main(["export", storage.uri, str(tmp_path / "film.onnx")]) == 2
+    assert main(["packs", "export", storage.uri, str(tmp_path / "film.onnx")]) == 2
     assert re.search("no pack is called 'yunet-mobilefacenet'.* by --pack", capsys.readouterr().err)
     store(storage, "head", pack, learned(pack))
-    words = ["export", storage.uri, str(tmp_path / "nowhere/film.onnx"), "--pack", str(yunet_pack)]
+    words = [
+        "packs",
+        "export",
+        storage.uri,
+        str(tmp_path / "nowhere/film.onnx"),
+        "--pack",
+        str(yunet_pack),
+    ]
     assert main(words) == 2
     assert "cannot be written" in capsys.readouterr().err

@@ -1,0 +1,231 @@
+"""People of different titles: exact comparisons, a learned mixture, and constraints that hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vcn_ray.core import linking
+from vcn_ray.core.linking import (
+    CENTRES,
+    EDGES,
+    Faces,
+    Joined,
+    Known,
+    Levels,
+    Mixture,
+    count_scores,
+    exact_codes,
+    find_nearest,
+    find_pairs,
+    join_people,
+    learn_mixture,
+    stranger_levels,
+)
+from vcn_ray.core.vectors import unit_rows
+from vcn_ray.errors import ShapeError
+from vcn_ray.records import F64, I64
+
+DIM = 64
+
+
+def made(titles: int, cast: int, seed: int = 0, noise: float = 0.5) -> tuple[Faces, I64]:
+    """Titles that each show half of a cast, in a noise of their own; and who is who."""
+    random = np.random.default_rng(seed)
+    who = unit_rows(random.normal(size=(cast, DIM)))
+    truth = np.concatenate([random.permutation(cast)[: cast // 2] for _ in range(titles)])
+    rows = who[truth] + noise * unit_rows(random.normal(size=(len(truth), DIM)))
+    title = np.repeat(np.arange(titles), cast // 2)
+    return Faces(exact_codes(unit_rows(rows)), title), truth.astype(np.int64)
+
+
+def solve(faces: Faces, known: Known | None = None) -> tuple[Joined, Mixture]:
+    n = len(faces.title)
+    rows = np.arange(n)
+    levels = stranger_levels(faces, rows, (0.0, 0.12))
+    mixture = learn_mixture(*count_scores(faces, levels, rows), pairs=n * (n - 1) / 2)
+    pairs = find_pairs(faces, levels, mixture, slice(0, n))
+    return join_people(faces, levels, mixture, pairs, known or Known.nothing(n)), mixture
+
+
+def is_same(label: I64, other: I64) -> bool:
+    return bool(((label[:, None] == label) == (other[:, None] == other)).all())
+
+
+@pytest.mark.parametrize("length", [2, 128, 512, 2048])
+def test_products_of_codes_are_exact_in_any_order(length: int) -> None:
+    rows = unit_rows(np.random.default_rng(0).normal(size=(40, length)))
+    codes = exact_codes(rows)
+    exact = codes.astype(np.int64) @ codes.astype(np.int64).T
+    order = np.random.default_rng(1).permutation(length)
+    for columns in (np.arange(length), order):
+        some = codes[:, columns].astype(np.float32)
+        assert np.array_equal((some @ some.T).astype(np.int64), exact)
+    unit = unit_rows(codes.astype(np.float64))
+    assert np.abs(unit @ unit.T - rows @ rows.T).max() < 0.02
+
+
+def test_embeddings_that_are_too_long_are_refused() -> None:
+    with pytest.raises(ShapeError, match="too long"):
+        exact_codes(np.ones((1, 70_000)))
+
+
+def test_people_are_found_again_in_other_titles() -> None:
+    faces, truth = made(titles=12, cast=20)
+    joined, mixture = solve(faces)
+    assert is_same(joined.label, truth)
+    assert mixture.same_mean > 4
+
+
+def test_strangers_are_not_joined() -> None:
+    faces, truth = made(titles=20, cast=200)
+    alone = np.unique(truth, return_index=True)[1]
+    joined, _ = solve(linking.take(faces, alone))
+    assert len(set(joined.label.tolist())) == len(alone)
+
+
+def test_the_order_of_people_and_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    faces, _ = made(titles=10, cast=16, noise=0.9)
+    joined, mixture = solve(faces)
+    order = np.random.default_rng(3).permutation(len(faces.title))
+    monkeypatch.setattr(linking, "BLOCK", 7)
+    other, again = solve(linking.take(faces, order))
+    assert again == mixture
+    assert is_same(other.label, joined.label[order])
+
+
+def test_parts_of_the_rows_give_all_pairs() -> None:
+    faces, _ = made(titles=6, cast=20)
+    rows = np.arange(len(faces.title))
+    levels = stranger_levels(faces, rows)
+    mixture = learn_mixture(*count_scores(faces, levels, rows), pairs=1e4)
+    whole = find_pairs(faces, levels, mixture, slice(0, len(rows)))
+    parts = [find_pairs(faces, levels, mixture, slice(i, i + 20)) for i in range(0, len(rows), 20)]
+    assert len(whole.left)
+    for one, other in zip(whole, linking.Pairs.join(parts), strict=True):
+        assert np.array_equal(np.sort(one), np.sort(other))
+
+
+def normal_counts(mean: float, sd: float, pairs: float) -> F64:
+    density = np.exp(-0.5 * np.square((CENTRES - mean) / sd)) / (sd * np.sqrt(2 * np.pi))
+    counts: F64 = density * pairs * (EDGES[1] - EDGES[0])
+    return counts
+
+
+@pytest.mark.parametrize("fraction", [0.02, 1e-3, 1e-5])
+def test_a_mixture_is_learned(fraction: float) -> None:
+    pairs = 1e8
+    within = normal_counts(0.1, 1.1, 1e7).round().astype(np.int64)
+    both = normal_counts(0.1, 1.1, pairs) + normal_counts(7.5, 1.2, fraction * pairs)
+    found = learn_mixture(within, both.round().astype(np.int64), pairs)
+    assert found.stranger_sd == pytest.approx(1.1, abs=0.03)
+    assert found.same_mean == pytest.approx(7.5, abs=0.1)
+    assert found.same_fraction == pytest.approx(fraction, rel=0.1)
+
+
+def test_the_same_score_says_less_in_a_larger_catalog() -> None:
+    small = Mixture(0.0, 1.0, 7.0, 1.5, 1e-2)
+    large = replace(small, same_fraction=1e-6)
+    assert large.at(np.array(5.0)) < small.at(np.array(5.0))
+    assert large.score_of(0.0) > small.score_of(0.0)
+
+
+@pytest.mark.parametrize("sd", [0.4, 1.0, 3.0])
+def test_log_odds_never_fall_with_the_score(sd: float) -> None:
+    assert (np.diff(Mixture(0.0, 1.0, 6.0, sd, 1e-2).log_odds) >= 0).all()
+
+
+def test_a_title_that_holds_somebody_twice_hardly_widens_strangers() -> None:
+    clean = normal_counts(0.0, 1.0, 1e5).round().astype(np.int64)
+    twice = clean + normal_counts(8.0, 1.0, 500).round().astype(np.int64)
+    before, after = (learn_mixture(each, clean, 1e5).stranger_sd for each in (clean, twice))
+    assert after == pytest.approx(before, rel=0.05)
+
+
+class Alike:
+    """Three titles that each show one face; and what is known of it."""
+
+    faces = Faces(exact_codes(np.tile(np.eye(1, DIM), (3, 1))), np.arange(3))
+    levels = Levels(np.zeros(3), np.full(3, 0.1))
+    mixture = Mixture(0.0, 1.0, 7.0, 1.5, 1e-2)
+
+    def label(self, known: Known, title: tuple[int, ...] = (0, 1, 2)) -> list[int]:
+        faces = replace(self.faces, title=np.array(title))
+        pairs = find_pairs(faces, self.levels, self.mixture, slice(0, 3))
+        joined = join_people(faces, self.levels, self.mixture, pairs, known)
+        return [int(label) for label in joined.label]
+
+
+NOTHING = Known.nothing(3)
+
+
+@pytest.mark.parametrize(
+    ("known", "title", "label"),
+    [
+        (NOTHING, (0, 1, 2), [0, 0, 0]),
+        (NOTHING, (0, 0, 0), [0, 1, 2]),
+        (NOTHING._replace(name=np.array([0, 1, -1])), (0, 1, 0), [0, 1, 1]),
+        (NOTHING._replace(cannot=np.array([[0, 1]])), (0, 1, 0), [0, 1, 1]),
+        (NOTHING._replace(group=np.array([0, -1, 0])), (0, 1, 1), [0, 1, 0]),
+    ],
+)
+def test_constraints_hold_whatever_faces_say(
+    known: Known, title: tuple[int, ...], label: list[int]
+) -> None:
+    assert Alike().label(known, title) == label
+
+
+def test_a_group_is_one_though_its_faces_differ() -> None:
+    faces = Faces(exact_codes(np.eye(3, DIM)), np.arange(3))
+    levels, mixture = Alike.levels, Alike.mixture
+    known = NOTHING._replace(group=np.array([0, -1, 0]))
+    pairs = find_pairs(faces, levels, mixture, slice(0, 3))
+    joined = join_people(faces, levels, mixture, pairs, known)
+    assert joined.label.tolist() == [0, 1, 0]
+
+
+def test_every_look_of_a_group_counts() -> None:
+    faces = Faces(exact_codes(np.eye(3, DIM)[[0, 1, 0]]), np.arange(3))
+    known = NOTHING._replace(group=np.array([0, 0, -1]))
+    pairs = find_pairs(faces, Alike.levels, Alike.mixture, slice(0, 3))
+    joined = join_people(faces, Alike.levels, Alike.mixture, pairs, known)
+    assert joined.label.tolist() == [0, 0, 0]
+
+
+def test_what_a_member_of_a_group_is_not_no_member_is() -> None:
+    known = NOTHING._replace(group=np.array([0, 0, -1]), cannot=np.array([[1, 2]]))
+    assert Alike().label(known) == [0, 0, 1]
+
+
+def test_somebody_without_a_face_is_joined_by_the_group_alone() -> None:
+    faces = Faces(Alike.faces.codes.copy(), np.arange(3))
+    faces.codes[2] = 0
+    pairs = find_pairs(faces, Alike.levels, Alike.mixture, slice(0, 3))
+    for group, label in ((-1, [0, 0, 1]), (0, [0, 0, 0])):
+        known = NOTHING._replace(group=np.array([group, -1, group]))
+        joined = join_people(faces, Alike.levels, Alike.mixture, pairs, known)
+        assert joined.label.tolist() == label
+
+
+def test_a_set_that_is_too_large_is_divided_where_it_is_weakest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    faces, truth = made(titles=12, cast=20)
+    monkeypatch.setattr(linking, "MAX_COMPONENT", 6)
+    joined, _ = solve(faces)
+    for label in set(joined.label.tolist()):
+        assert len(set(truth[joined.label == label].tolist())) == 1
+
+
+def test_the_nearest_of_all_is_found() -> None:
+    faces, truth = made(titles=4, cast=20, noise=0.3)
+    rows = np.arange(len(truth))
+    levels = stranger_levels(faces, rows)
+    mixture = learn_mixture(*count_scores(faces, levels, rows), pairs=1e3)
+    found = find_nearest(faces.codes[3], faces, levels, mixture, limit=5)
+    assert found.row[0] == 3
+    assert found.cosine[0] == pytest.approx(1.0)
+    assert (np.diff(found.log_odds) <= 0).all()
+    assert truth[found.row[1]] == truth[3] or (truth == truth[3]).sum() == 1

@@ -1,0 +1,145 @@
+"""Who looks like a photograph, or like a person of a title."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import vcn_ray
+from benchmarks.made_titles import MadeTitle, write_made
+from tests.helpers.catalogs import build_local, write_catalog
+from tests.helpers.photographs import actor, group, portrait
+from vcn_ray.cli.main import main
+from vcn_ray.core.vectors import unit_rows
+from vcn_ray.errors import UsageError
+from vcn_ray.io.storage import Storage
+from vcn_ray.packs.face_pack import FacePack
+from vcn_ray.packs.load import load_pack
+from vcn_ray.records import F32, U8
+
+
+@pytest.fixture(scope="module")
+def pack(yunet_pack: Path) -> FacePack:
+    return load_pack(str(yunet_pack), threads=1)
+
+
+def embedded(pack: FacePack, picture: U8) -> F32:
+    """Embeddings (n, d) of the faces of a picture, from left to right."""
+    (found,) = pack.detector.detect(picture[None])
+    found = found[np.argsort(found.boxes[:, 0])]
+    crops = torch.from_numpy(pack.aligner.align(picture, found))
+    return np.asarray(pack.load_encoder().embed(crops), np.float32)
+
+
+@pytest.fixture(scope="module")
+def output(pack: FacePack, yunet_pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A title with six people of one picture, and one with a seventh."""
+    folder = tmp_path_factory.mktemp("out")
+    storage = Storage.open(str(folder))
+    for name, picture in (("group", group()), ("space", portrait())):
+        rows = unit_rows(embedded(pack, picture)).astype(np.float32)
+        title = MadeTitle(name, np.arange(len(rows)), rows, pack.encoder_hash, str(yunet_pack))
+        write_made(storage, title)
+    build_local(storage)
+    return folder
+
+
+def photo(folder: Path, picture: U8) -> Path:
+    path = folder / "photo.jpg"
+    Image.fromarray(picture).save(path, quality=90)
+    return path
+
+
+def test_a_photograph_finds_the_person_and_the_times(
+    output: Path, yunet_pack: Path, tmp_path: Path
+) -> None:
+    mirrored = np.ascontiguousarray(portrait()[:, ::-1])
+    found = vcn_ray.search(output, photo(tmp_path, mirrored), pack=str(yunet_pack), limit=3)
+    assert len(found) == 3
+    assert found[0].probability > 0.9
+    assert found[1].probability < 0.1
+    (title,) = found[0].titles
+    assert title.title == "space"
+    assert title.spans == (("space-video", 0.0, 2.0),)
+
+
+def test_one_face_of_several_has_to_be_chosen(
+    output: Path, yunet_pack: Path, tmp_path: Path
+) -> None:
+    path = photo(tmp_path, group())
+    with pytest.raises(UsageError, match="shows 6 faces: say which one by --face 1 to 6"):
+        vcn_ray.search(output, path, pack=str(yunet_pack))
+    found = [
+        vcn_ray.search(output, path, pack=str(yunet_pack), face=face)[0] for face in range(1, 7)
+    ]
+    assert len({person.catalog_id for person in found}) == 6
+    assert all(person.probability > 0.9 for person in found)
+    with pytest.raises(UsageError, match="--face must be 1 to 6"):
+        vcn_ray.search(output, path, pack=str(yunet_pack), face=7)
+
+
+def test_a_stranger_is_nobody_likely(output: Path, yunet_pack: Path, tmp_path: Path) -> None:
+    found = vcn_ray.search(output, photo(tmp_path, actor()), pack=str(yunet_pack))
+    assert found[0].probability < 0.5
+
+
+def test_a_person_of_a_title_is_searched_for_in_the_others(tmp_path: Path) -> None:
+    storage = Storage.open(str(tmp_path))
+    write_catalog(storage)
+    vcn_ray.decide(tmp_path, "apart", "a-0:p001", "d-0:p001", who="me")
+    build_local(storage)
+    found = vcn_ray.search(tmp_path, "Film a:p001", limit=1)
+    (title,) = found[0].titles
+    assert (title.title_id, title.person_id) == ("d-0", "p001")
+
+
+def test_the_command_shows_people_and_writes_a_page(
+    output: Path, yunet_pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "found.html"
+    path = photo(tmp_path, portrait())
+    words = ["search", str(output), str(path), "--pack", str(yunet_pack), "--page", str(page)]
+    assert main(words) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert str(page) in shown
+    found = json.loads(shown[-1])["found"]
+    assert found[0]["titles"][0]["title"] == "space"
+    text = page.read_text(encoding="utf-8")
+    assert "photo.jpg" in text
+    assert str(tmp_path) not in text
+    assert "Nobody in the catalog" not in text
+
+
+def test_a_page_says_when_nobody_is_likely(
+    output: Path, yunet_pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "found.html"
+    path = photo(tmp_path, actor())
+    words = ["search", str(output), str(path), "--pack", str(yunet_pack), "--page", str(page)]
+    assert main(words) == 0
+    assert "nobody in the catalog is likely this person" in capsys.readouterr().out
+    assert "Nobody in the catalog" in page.read_text(encoding="utf-8")
+
+
+def test_what_cannot_be_searched_for_is_said(
+    output: Path, yunet_pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, blank, pack = tmp_path / "t.jpg", tmp_path / "b.jpg", str(yunet_pack)
+    text.write_text("no picture")
+    Image.fromarray(np.zeros((200, 200, 3), np.uint8)).save(blank)
+    for wanted, message in (
+        (str(text), "cannot be read as a picture"),
+        (str(blank), "no face is found"),
+        (str(tmp_path / "none.jpg"), "is no file"),
+    ):
+        assert main(["search", str(output), wanted, "--pack", pack]) == 2
+        assert message in capsys.readouterr().err
+    assert main(["search", str(output), str(photo(tmp_path, portrait()))]) == 2
+    assert "another encoder" in capsys.readouterr().err
+    assert main(["search", str(tmp_path), str(blank)]) == 2
+    assert "run vcn registry build" in capsys.readouterr().err

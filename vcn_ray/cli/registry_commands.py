@@ -1,0 +1,189 @@
+"""`vcn registry` and `vcn search`; what they show and where is decided here."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import asdict
+
+import vcn_ray.catalog_people as door
+from vcn_ray.cli.options import given_settings
+from vcn_ray.console import ProgressDisplay, complain, count, say, say_json, show_table
+from vcn_ray.io.storage import Storage
+from vcn_ray.registry.build import BuiltRegistry
+from vcn_ray.registry.search import LIKELY, FoundPerson, FoundTitle
+from vcn_ray.report.words import clock_range
+
+MAX_SPANS = 3  # times that a line shows
+MAX_TITLES = 3  # titles that a table names
+
+
+def registry(options: argparse.Namespace) -> int:
+    """Run an action and return the exit code."""
+    return ACTIONS[options.action](options)
+
+
+def _build(options: argparse.Namespace) -> int:
+    settings = given_settings(options)
+    built = door.build_registry(
+        options.output, local=options.local, config=settings, display=ProgressDisplay()
+    )
+    for title_id, why in built.skipped.items():
+        complain(f"{title_id} is left out: {why}")
+    for line in _remarks(built):
+        say(line)
+    say(
+        f"{count(built.people, 'person', 'people')} in {count(built.titles, 'title')}, "
+        f"{built.shared} of them in several; {count(built.suggested, 'suggestion')}"
+    )
+    say(Storage.open(options.output, settings.s3).locate(built.folder))
+    say_json(asdict(built))
+    return 1 if built.skipped else 0
+
+
+def _remarks(built: BuiltRegistry) -> list[str]:
+    lines = []
+    if built.other_encoder:
+        titles = count(built.other_encoder, "title")
+        lines.append(
+            f"{titles} were indexed with another encoder than most: their people are joined by "
+            "names alone; index them again with one pack"
+        )
+    if built.without_faces:
+        people = count(built.without_faces, "person", "people")
+        lines.append(f"{people} without embeddings, which are not kept: joined by names alone")
+    for decision in built.lost:
+        lines.append(f"decision {decision} is about somebody who is not found any more")
+    lines += [f"a decision does not count: {why}" for why in built.damaged.values()]
+    return lines
+
+
+def _list(options: argparse.Namespace) -> int:
+    found = door.open_registry(options.output, s3=given_settings(options).s3)
+    if options.suggested:
+        links = [link for link in found.links if link.answer == "suggested"]
+        links.sort(key=lambda link: -link.probability)
+        rows = [
+            [
+                f"{link.left_title_id}:{link.left_person_id}",
+                f"{link.right_title_id}:{link.right_person_id}",
+                f"{link.probability:.0%}",
+            ]
+            for link in links[: options.limit]
+        ]
+        if rows:
+            show_table("Perhaps the same person", ["person", "person", "probability"], rows)
+        say(f"{count(len(links), 'suggestion')}; decide by vcn registry join or apart")
+        return 0
+    titles: dict[str, list[str]] = {}
+    for member in found.members:
+        titles.setdefault(member.catalog_id, []).append(f"{member.title}:{member.person_id}")
+    rows = [
+        [
+            person.catalog_id,
+            person.name or "",
+            f"{person.screen_seconds:.1f}",
+            str(person.titles),
+            _some(titles[person.catalog_id]),
+        ]
+        for person in found.people[: options.limit]
+    ]
+    show_table("People", ["person", "name", "seconds", "titles", "seen as"], rows)
+    more = len(found.people) - len(rows)
+    say(f"{count(len(found.people), 'person', 'people')}" + (f", {more} not shown" if more else ""))
+    return 0
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - MAX_TITLES
+    return ", ".join(names[:MAX_TITLES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _decide(options: argparse.Namespace) -> int:
+    decision = door.decide(
+        options.output,
+        options.action,
+        options.left,
+        options.right,
+        who=options.who,
+        note=options.note,
+        s3=given_settings(options).s3,
+    )
+    words = "one person" if options.action == "join" else "two people"
+    say(f"{options.left} and {options.right} are {words}: decision {decision}")
+    say(f"it counts from the next vcn registry build {options.output}")
+    return 0
+
+
+def _undo(options: argparse.Namespace) -> int:
+    undo = door.undo_decision(
+        options.output,
+        options.decision,
+        who=options.who,
+        note=options.note,
+        s3=given_settings(options).s3,
+    )
+    say(f"decision {options.decision} is taken back: {undo}")
+    say(f"it counts from the next vcn registry build {options.output}")
+    return 0
+
+
+ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "build": _build,
+    "list": _list,
+    "join": _decide,
+    "apart": _decide,
+    "undo": _undo,
+}
+"""What runs each action."""
+
+
+def search(options: argparse.Namespace) -> int:
+    """Show who looks most like a face."""
+    found = door.search(
+        options.output,
+        options.wanted,
+        limit=options.limit,
+        face=options.face,
+        pack=options.pack,
+        config=given_settings(options),
+    )
+    rows = [
+        [
+            str(place),
+            person.name or person.catalog_id,
+            f"{person.probability:.0%}",
+            f"{title.title}:{title.person_id}",
+            f"{title.screen_seconds:.1f}",
+            _times(title),
+        ]
+        for place, person in enumerate(found, start=1)
+        for title in person.titles
+    ]
+    if not found or found[0].probability < LIKELY:
+        say("nobody in the catalog is likely this person; the nearest are shown")
+    show_table("Who it may be", ["", "person", "probability", "seen as", "seconds", "when"], rows)
+    if options.page is not None:
+        from vcn_ray.report.found import write_found_page
+
+        say(str(write_found_page(found, options.wanted, options.page)))
+    say_json({"found": [_as_json(person) for person in found]})
+    return 0
+
+
+def _times(title: FoundTitle) -> str:
+    if title.spans is None:
+        return "see its page"
+    shown = [clock_range(start, end, tenths=True) for _, start, end in title.spans[:MAX_SPANS]]
+    more = len(title.spans) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def _as_json(person: FoundPerson) -> dict[str, object]:
+    content = asdict(person)
+    del content["face"]  # a picture; --page shows it
+    return content
+
+
+RUN: dict[str, Callable[[argparse.Namespace], int]] = {"registry": registry, "search": search}
+"""What runs each command."""

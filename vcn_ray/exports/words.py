@@ -1,0 +1,16 @@
+"""What each format of export is for, in words; a module of its own, since help must not wait."""
+
+from __future__ import annotations
+
+FORMAT_WORDS = {
+    "csv": "appearances for spreadsheets and pandas",
+    "resolve-edl": "markers for DaVinci Resolve",
+    "avid-markers": "markers for Avid Media Composer",
+    "edl": "CMX 3600 with locators",
+    "otio": "OpenTimelineIO with markers",
+    "fcpxml": "keywords for Final Cut Pro",
+    "webvtt": "who is on screen, for players",
+    "boxes": "CSV of boxes in every picture, for blurring",
+    "mot": "boxes for trackers and CVAT",
+    "coco": "boxes for labelling tools",
+}

@@ -48,7 +48,7 @@ COLUMNS = {
     "titles": ",d",
     "tracks": ",d",
     "written": ".1f",
-    "unchanged": ".1f",
+    "unchanged": ".2f",
     "one changed": ".1f",
     "peak MiB": ",.0f",
     "files": ",d",

@@ -7,6 +7,7 @@ import math
 from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
+from scipy import linalg
 
 from vcn_ray.core.linkage import CannotLink
 from vcn_ray.core.prior import FacePrior
@@ -358,3 +359,18 @@ def join_centroids(
         if len(set(joined.tolist())) == count:
             return label
         label = joined[label]
+
+
+def shrink_changes(rows: F64, changes: list[F64], inside: float) -> F64:
+    """Relevant component analysis: rows (n, d) times (1 + C / inside)^-1/2, as unit vectors.
+
+    C is the mean, over people, of the covariance of their sides: of changes (s, d), the sum of the
+    outer products of each with itself.
+    """
+    covariance = np.zeros((rows.shape[1], rows.shape[1]))
+    for person in changes:
+        for change in person:
+            covariance += np.outer(change, change) / len(changes)
+    spread = np.eye(rows.shape[1]) + covariance / inside
+    shrunk = [np.linalg.inv(linalg.sqrtm(spread)) @ row for row in rows]
+    return np.array([row / np.linalg.norm(row) for row in shrunk])

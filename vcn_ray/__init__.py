@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         open_desk,
         prune,
         run_title,
+        serve_review,
         verify,
     )
     from vcn_ray.catalog_people import (
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
         open_results,
     )
     from vcn_ray.review.desk import Desk
+    from vcn_ray.review.serve import ServedReview
     from vcn_ray.steps import People
     from vcn_ray.upkeep.doors import ErasedPersons, PrunedOutput
 
@@ -69,6 +71,7 @@ _HOMES = {
     "doctor": "vcn_ray.api",
     "run_title": "vcn_ray.api",
     "open_desk": "vcn_ray.api",
+    "serve_review": "vcn_ray.api",
     "verify": "vcn_ray.api",
     "prune": "vcn_ray.api",
     "erase": "vcn_ray.api",
@@ -90,6 +93,7 @@ _HOMES = {
     "ReviewedTrack": "vcn_ray.results",
     "Misfit": "vcn_ray.results",
     "Desk": "vcn_ray.review.desk",
+    "ServedReview": "vcn_ray.review.serve",
     "People": "vcn_ray.steps",
     "Finding": "vcn_ray.health.finding",
     "CatalogLink": "vcn_ray.catalog_people",
@@ -134,6 +138,7 @@ __all__ = [
     "ReviewedAppearance",
     "ReviewedPerson",
     "ReviewedTrack",
+    "ServedReview",
     "Title",
     "Track",
     "VerifiedOutput",
@@ -150,6 +155,7 @@ __all__ = [
     "prune",
     "run_title",
     "search",
+    "serve_review",
     "undo_decision",
     "verify",
 ]

@@ -15,7 +15,7 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +38,7 @@ from vcn_ray.packs.embedded import DEFAULT as DEFAULT_PACK
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.find import find_pack, open_pack, resolve_pack
 from vcn_ray.records import I64, U8, TitleCrops
-from vcn_ray.report.pages import write_reports
+from vcn_ray.report.pages import renew_pages, write_reports
 from vcn_ray.results import Results
 from vcn_ray.review.desk import Desk
 from vcn_ray.run.devices import (
@@ -60,13 +60,14 @@ from vcn_ray.run.planning import (
     skip_finished,
 )
 from vcn_ray.run.record import RunClock, make_record
+from vcn_ray.run.repair import uncommit_damage
 from vcn_ray.run.retention import SharedVideos
 from vcn_ray.run.reviewed import commit_reviewed, read_reviewed
 from vcn_ray.run.sources import PlanCache
 from vcn_ray.run.status import TitleStatus
 from vcn_ray.run.stored import read_title
 from vcn_ray.run.tombstones import ErasedVideos, check_no_open_erasure
-from vcn_ray.run.verify import Verified, uncommit_damage, verify_output
+from vcn_ray.run.verify import Verified, verify_output
 from vcn_ray.steps import People
 from vcn_ray.steps import run_title as run_crops
 from vcn_ray.upkeep.doors import (
@@ -76,6 +77,9 @@ from vcn_ray.upkeep.doors import (
     erase_persons,
     prune_output,
 )
+
+if TYPE_CHECKING:
+    from vcn_ray.review.serve import ServedReview
 
 PathLike = str | os.PathLike[str]
 
@@ -265,6 +269,8 @@ def _run_catalog(
     except StorageError as error:  # what was finished is kept, and still reported
         recorded = False
         display.note(f"the record of the run is not written: {error}")
+    if config.retention.crops_days is not None:
+        _renew_pages(storage, display)
     return IndexedCatalog(
         storage.uri,
         outcome.titles,
@@ -274,6 +280,15 @@ def _run_catalog(
         storage,
         recorded,
     )
+
+
+def _renew_pages(storage: Storage, display: Display) -> None:
+    """Write pages again that show pictures which this run has removed."""
+    try:
+        renew_pages(storage)
+    except StorageError as error:
+        where = storage.uri
+        display.note(f"pages show pictures that were removed: {error}; run vcn report {where}")
 
 
 def _check_decoder(request: IndexRequest) -> None:
@@ -589,6 +604,46 @@ def open_desk(
         StorageError: The place cannot be read.
     """
     return Desk(Storage.open(os.fspath(output), s3), title, who)
+
+
+def serve_review(
+    output: PathLike,
+    title: str | None = None,
+    *,
+    who: str | None = None,
+    port: int = 0,
+    browser: bool = False,
+    config: RunConfig | PathLike | None = None,
+) -> ServedReview:
+    """Serve the page of `vcn review` on this machine, until it is closed.
+
+    Args:
+        output: What `index` was given as output.
+        title: Name or id of the title to begin with; None: the first.
+        who: Of whom the corrections are; None: the user of this process.
+        port: To listen on; 0: any free one.
+        browser: Open the page in the browser of this machine.
+        config: How S3 and packs are reached; or a TOML file.
+
+    Returns:
+        The page that is being served: its `address`, `wait` and `close`. It is a context manager.
+
+    Raises:
+        UsageError: There are no results or no such title, or the port is taken.
+        StorageError: The output cannot be read.
+    """
+    from vcn_ray.review.serve import (  # a server takes a moment to import
+        ServedReview,
+        open_browser,
+        prepare_page,
+    )
+
+    config = _loaded(config)
+    storage = Storage.open(os.fspath(output), config.s3)
+    served = ServedReview(prepare_page(storage, config, title=title, who=who, port=port))
+    if browser:
+        open_browser(served.address)
+    return served
 
 
 def run_title(  # noqa: PLR0913 - arrays that belong together, and what is known of them

@@ -1,14 +1,17 @@
 """How many decisions of a reviewer mend a title, asked by the queue or in random order?
 
-    python -m benchmarks.method.decisions CLIPS_DIR --labels DIR --faces DIR [--films F.npz ...]
+    python -m benchmarks.method.decisions [CLIPS_DIR --labels DIR --faces DIR] [--films F.npz ...]
 
 A reviewer who knows the labels answers one question after the other: of the queue of `vcn review`,
 names left out, or about errors that are there, in random order, which spares the reviewer all
 questions whose answer is no. Titles are labelled real clips, as in benchmarks/method/real.py, hard
 titles, as in benchmarks/method/hard_films.py, and the first tracks of films, as in
-benchmarks/method/film_tracks.py. "teach" clusters again after every tenth decision, with the
-decisions so far as constraints, and then replays all edits on that result, as a later run does; the
-encoder is not fine-tuned again.
+benchmarks/method/film_tracks.py. With --change, faces of every second scene of the films wear a
+mask or dark glasses, or are seen by little light: many errors of one kind, as few titles have them.
+With --untrained, the encoder is not fine-tuned to the title.
+
+"teach" clusters again after every tenth decision, with the decisions so far as constraints, and
+then replays all edits on that result, as a later run does; the encoder is not fine-tuned again.
 
 How to read a row: B-cubed F is over all tracks of people who can be identified, and a track of
 nobody counts as a person of its own. "to .995" are the decisions until it is reached, empty where
@@ -30,8 +33,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from benchmarks.command import make_parser, read_options, save
-from benchmarks.method.films import keep_tracks, load_film
+from benchmarks.command import add_pack, make_parser, read_options, save
+from benchmarks.method.changed_films import CHANGES, change_looks
+from benchmarks.method.films import keep_tracks, load_film, thin_crops
 from benchmarks.method.labelled_titles import (
     LabelledTitle,
     add_sources,
@@ -46,7 +50,8 @@ from vcn_ray.core.vectors import renumber, unit_rows
 from vcn_ray.edits.anchor import TrackIndex
 from vcn_ray.edits.constraints import MAX_APART, learn_constraints
 from vcn_ray.edits.record import Edit, Kind
-from vcn_ray.edits.replay import Reviewed, replay
+from vcn_ray.edits.replay import replay
+from vcn_ray.edits.state import Reviewed
 from vcn_ray.evaluation.labels import NO_FACE, is_person
 from vcn_ray.evaluation.scores import MatchedTrack
 from vcn_ray.packs.embedded import DEFAULT
@@ -60,6 +65,7 @@ GOAL = 0.995
 EVERY = 10  # decisions between two clusterings
 LIMIT = 300
 SECONDS_A_CROP = 0.5
+UNTRAINED = 10**9  # tracks that a title needs to be trained on
 
 COLUMNS = {
     "title": "",
@@ -91,21 +97,29 @@ class Title(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__, __file__)
-    parser.add_argument("clips", type=Path, metavar="CLIPS_DIR")
-    add_sources(parser, titles=3)
+    parser.add_argument("clips", type=Path, nargs="?", metavar="CLIPS_DIR")
+    add_sources(parser, titles=3, required=False)
+    add_pack(parser, required=False)
     parser.add_argument("--films", type=Path, nargs="*", default=[], metavar="F.npz")
     parser.add_argument("--film-tracks", type=int, default=300, metavar="N", help="of a film: 300")
+    parser.add_argument("--film-crops", type=int, metavar="N", help="of a track of a film: all")
+    parser.add_argument("--change", nargs="*", default=[], choices=CHANGES, help="of films")
+    parser.add_argument("--untrained", action="store_true", help="no fine-tuning")
     parser.add_argument("--limit", type=int, default=LIMIT, metavar="N", help="decisions a title")
     options = read_options(parser, argv)
+    if bool(options.clips) != bool(options.labels and options.faces):
+        parser.error("clips need --labels and --faces, and these need clips")
     torch.set_num_threads(1)
-    pack, config = load_pack(DEFAULT), whole_tracks()
+    pack, config = load_pack(options.pack or DEFAULT), whole_tracks()
+    if options.untrained:
+        config = replace(config, adapt=replace(config.adapt, min_tracks=UNTRAINED))
     report = Report(COLUMNS)
     for title in read_titles(options, pack, config):
         for order, choose in (("queue", ask_queue), ("random", ask_errors)):
             for teach in (False, True):
                 reviewer = Reviewer(title, pack, config, teach)
                 report.add({"title": title.name, "order": order, **reviewer.run(choose, options)})
-    for kind in ("clip", "hard", "film"):
+    for kind in ("clip", "hard", "film", *CHANGES):
         for row in summaries(report.rows, kind):
             report.add(row)
     save(options, report)
@@ -125,11 +139,12 @@ def summaries(rows: Sequence[dict[str, Cell]], kind: str) -> Iterator[dict[str, 
 def read_titles(options: argparse.Namespace, pack: FacePack, config: RunConfig) -> Iterator[Title]:
     """All titles, adapted to."""
     encoder = pack.load_encoder()
-    kinds: tuple[tuple[str, Iterator[LabelledTitle]], ...] = (
-        ("clip", clip_titles(options)),
-        ("hard", hard_titles(options, pack)),
-        ("film", map(partial(read_film, options.film_tracks), options.films)),
-    )
+    kinds: list[tuple[str, Iterator[LabelledTitle]]] = []
+    if options.clips:
+        kinds += [("clip", clip_titles(options)), ("hard", hard_titles(options, pack))]
+    for change in options.change or [""]:
+        films = map(partial(read_film, options, change), options.films)
+        kinds.append((change or "film", films))
     for kind, titles in kinds:
         for number, labelled in enumerate(titles):
             name = f"{kind} {number}"
@@ -138,10 +153,14 @@ def read_titles(options: argparse.Namespace, pack: FacePack, config: RunConfig) 
             yield lay_out(name, labelled, adapted.outputs)
 
 
-def read_film(tracks: int, path: Path) -> LabelledTitle:
+def read_film(options: argparse.Namespace, change: str, path: Path) -> LabelledTitle:
     """The first tracks of a film; nothing in it is no face."""
     film = load_film(path)
-    film = keep_tracks(film, np.arange(min(tracks, film.title.tracks)), film.name)
+    film = keep_tracks(film, np.arange(min(options.film_tracks, film.title.tracks)), film.name)
+    if options.film_crops:
+        film = thin_crops(film, options.film_crops)
+    if change:
+        film = change_looks(film, change)
     crops = np.bincount(film.title.track, minlength=len(film.truth))
     rows = [
         MatchedTrack(str(row), f"person {who}", None, float(count) * SECONDS_A_CROP, True)

@@ -1,10 +1,11 @@
 """Do corrections outlive another run: found again, in the conflict list, or silently wrong?
 
-    python -m benchmarks.method.edits [VIDEO ...] [--pack DIR] [--other DIR] [--edits N]
+    python -m benchmarks.method.edits [VIDEO ...] [--mirrored] [--pack DIR] [--other DIR]
 
 The videos are indexed as one title (by default, the sample film), and random edits of all kinds are
-made on the result. Then the title is indexed again, with other settings or another pack, and the
-edits are replayed on each new result.
+made on the result. With --mirrored, the title also has the mirror image of each video, as another
+video: a title of twice as many tracks, with everybody seen again. Then the title is indexed again,
+with other settings or another pack, and the edits are replayed on each new result.
 
 What is right is decided by every face of every track, and by code that is not that of the anchors:
 of the faces of an old track, those that a new track holds at the same time in the same place. A
@@ -30,6 +31,7 @@ import numpy as np
 import vcn_ray
 from benchmarks.command import make_parser, read_options, save
 from benchmarks.report import Cell, Report, say
+from benchmarks.system.reels import mirror_film
 from vcn_ray.config import RunConfig, load_config, with_pack
 from vcn_ray.edits.record import Anchor, active_edits
 from vcn_ray.errors import UsageError
@@ -51,6 +53,7 @@ BASE = {
 }
 AGAIN: dict[str, dict[str, str]] = {
     "another seed": {"seed": "1"},
+    "no teaching": {"seed": "1", "review.teach": "false"},  # the raw result has the same people
     "half the frames": {"detect.analysis_fps": "4"},
     "more frames": {"detect.analysis_fps": "12"},
     "larger faces only": {"detect.min_face_pixels": "40"},
@@ -299,6 +302,7 @@ def run_again(videos: Sequence[Path], name: str, output: Path, config: RunConfig
 def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__, __file__)
     parser.add_argument("videos", nargs="*", type=Path, metavar="VIDEO")
+    parser.add_argument("--mirrored", action="store_true", help="also the mirror images")
     parser.add_argument("--name", default="", help="of the film in the table")
     parser.add_argument("--pack", default="centerface-sface", help="of the first run")
     parser.add_argument("--other", default="centerface-dlib", help="pack of another run")
@@ -312,6 +316,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with TemporaryDirectory() as place:
         folder = Path(place)
         videos = options.videos or [write_sample(folder / "sample").video]
+        if options.mirrored:
+            videos = [*videos, *(mirror_film(v, folder / f"{v.stem}-mirrored.mp4") for v in videos)]
         name = options.name or ("sample" if not options.videos else "film")
         first = {"detect.analysis_fps": options.fps, **BASE}
 

@@ -38,15 +38,16 @@ def whole_tracks() -> RunConfig:
     return replace(config, adapt=replace(config.adapt, split_tracks=False))
 
 
-def add_sources(parser: argparse.ArgumentParser, titles: int) -> None:
+def add_sources(parser: argparse.ArgumentParser, titles: int, required: bool = True) -> None:
     """Add the options that `clip_titles` and `hard_titles` read.
 
     Args:
         parser: Of a script.
         titles: Number of hard titles a half, unless another one is given.
+        required: Whether there is nothing to measure without them.
     """
-    parser.add_argument("--labels", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--faces", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--labels", type=Path, required=required, metavar="DIR")
+    parser.add_argument("--faces", type=Path, required=required, metavar="DIR")
     parser.add_argument(
         "--titles", type=int, default=titles, metavar="N", help=f"hard titles a half: {titles}"
     )

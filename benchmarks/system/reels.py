@@ -1,4 +1,4 @@
-"""Long films made of short ones: joined at one size and rate, or repeated as they are."""
+"""Films made of others: joined at one size and rate, repeated as they are, or mirrored."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from benchmarks.report import say
 REEL_SIZE = (1920, 1080)
 REEL_RATE = 24
 REEL_PRESETS = {"crf": "21", "preset": "medium"}
+MIRROR_PRESETS = {"crf": "21", "preset": "veryfast"}
 
 
 def write_reel(videos: Sequence[Path], path: Path) -> Path:
@@ -66,4 +67,24 @@ def repeat_film(film: Path, path: Path, times: int) -> Path:
                         packet.dts += number * video.duration
                         packet.stream = stream
                         long.mux(packet)
+    return path
+
+
+def mirror_film(film: Path, path: Path) -> Path:
+    """Write the mirror image of a film: every frame at its time, encoded again."""
+    with av.open(str(film)) as source, av.open(str(path), "w") as mirrored:
+        shown = source.streams.video[0]
+        stream = mirrored.add_stream("libx264", shown.average_rate, options=MIRROR_PRESETS)
+        stream.width, stream.height, stream.pix_fmt = shown.width, shown.height, "yuv420p"
+        stream.codec_context.time_base = stream.time_base = shown.time_base
+        stream.codec_context.thread_count = 1
+        graph = Graph()
+        steps = [graph.add_buffer(template=shown), graph.add("hflip"), graph.add("buffersink")]
+        graph.link_nodes(*steps).configure()
+        for frame in source.decode(video=0):
+            graph.vpush(frame)
+            turned = graph.vpull()
+            turned.pict_type = av.video.frame.PictureType.NONE  # keyframes where the encoder wants
+            mirrored.mux(stream.encode(turned))
+        mirrored.mux(stream.encode(None))
     return path

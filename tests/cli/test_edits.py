@@ -51,16 +51,23 @@ def test_each_decision_is_a_line(output: Path) -> None:
         lines(output, "name", "p001", "", *who),
     ]
     assert [line.partition(" (")[0] for (line,) in said] == [
-        "Film: track d1 to p001",
+        "Film: track d1 moved to p001",
         "Film: p002 is p001",
         "Film: undone: p002 is p001",
         "Film: redone: p002 is p001",
-        "Film: p001",
+        "Film: p001 is locked",
         "Film: p001 is not locked",
         "Film: p001 is nobody known",
-        "Film: tracks b1, d1: no face",
+        "Film: tracks b1, d1 show no face",
         "Film: p001 has no name",
     ]
+
+
+def test_the_list_of_a_title_without_corrections_says_what_to_do(output: Path) -> None:
+    ran = edits("list", output)
+    assert ran.code == 0, ran.err
+    (line,) = ran.out.splitlines()
+    assert line.startswith("Film has no corrections: make them with vcn review ")
 
 
 def test_the_list_says_what_counts_and_what_does_not_fit(output: Path) -> None:

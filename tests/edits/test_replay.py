@@ -10,7 +10,8 @@ import pytest
 
 from tests.helpers.corrections import ENCODER, LEFT, RIGHT, Seen, index_of, people_of
 from vcn_ray.edits.record import Edit, Kind
-from vcn_ray.edits.replay import PROBLEMS, Reviewed, replay
+from vcn_ray.edits.replay import replay
+from vcn_ray.edits.state import PROBLEMS, Reviewed
 
 AT = "2026-01-02T03:04:05.678+00:00"
 OLD, NEW = "cluster-old", "cluster-new"

@@ -86,6 +86,24 @@ def content(storage: Storage) -> dict[str, bytes]:
     return {file.path: storage.read_bytes(file.path) for file in files_below("", storage)}
 
 
+def pictures_in(storage: Storage) -> int:
+    """How many pictures of faces the tables hold."""
+    tables = [
+        storage.parse_table(path, data)
+        for path, data in content(storage).items()
+        if path.endswith("crops.parquet") or ("/seg-" in path and path.endswith(".parquet"))
+    ]
+    assert tables
+    columns = [table[name] for table in tables for name in ("image", "face")]
+    assert all(isinstance(column, pa.ChunkedArray) for column in columns)
+    return sum(len(column) - column.null_count for column in columns)
+
+
+def arrays_in(storage: Storage) -> list[str]:
+    """Paths of all arrays: models and embeddings."""
+    return [path for path in content(storage) if path.endswith(".safetensors")]
+
+
 def upload(source: Path, storage: Storage) -> None:
     """Copy an output to a storage, manifests last."""
     paths = [path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()]

@@ -28,7 +28,7 @@ from vcn_ray.report.catalog_view import (
     read_catalog,
 )
 from vcn_ray.report.pages import render_catalog, write_catalog_page, write_reports
-from vcn_ray.run.verify import PAGES
+from vcn_ray.run.listed_pages import PAGES
 from vcn_ray.schema import CATALOG_LINKS
 
 

@@ -176,7 +176,7 @@ def test_keys_alone_merge_name_lock_and_undo(page: Page) -> None:
     page.says("Ann is locked")
     assert "locked" in page.person("p001").text
     page.keys("u")
-    page.says("Undone: Ann locked")
+    page.says("Undone: Ann is locked")
     page.keys("u")
     page.wait(lambda: page.name_of("p001") == "Person 1")
     page.keys("u")
@@ -292,7 +292,7 @@ def test_two_reviewers_at_once_see_each_other(page: Page, storage: Storage) -> N
         page.show("p001")
         page.one("#new-name").send_keys("Ann", Keys.ENTER)
         his.wait(lambda: his.name_of("p001") == "Ann")
-        his.says("ann: Ann is Ann")
+        his.says("ann: Ann is called Ann")
         his.show("p002")
         his.one("#new-name").send_keys("Ben", Keys.ENTER)
         page.wait(lambda: page.name_of("p002") == "Ben")

@@ -176,7 +176,7 @@ def test_decisions_change_who_is_who_and_are_kept(
     assert [line["what"] for line in history] == [
         "p003 is not p004",
         "p002 is p001",
-        "p001 is Ann",
+        "p001 is called Ann",
     ]
     served.decide(title, do="undo", edit=history[1]["id"])
     assert "p002" in names_of(served, title)

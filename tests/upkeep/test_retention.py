@@ -6,13 +6,21 @@ import shutil
 import time
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from tests.helpers.films import vcn
-from tests.helpers.upkeep import LOCAL, Indexed, Killed, content, dying
+from tests.helpers.upkeep import (
+    LOCAL,
+    Indexed,
+    Killed,
+    arrays_in,
+    dying,
+    pictures_in,
+)
 from vcn_ray.config import RetentionConfig
+from vcn_ray.io.committed import FILES
 from vcn_ray.io.storage import Storage
+from vcn_ray.run.listed_pages import PAGES
 from vcn_ray.run.stored import stored_titles
 from vcn_ray.upkeep.doors import prune_output
 
@@ -21,23 +29,6 @@ pytestmark = pytest.mark.slow
 NO_CROPS = ["--set", "retention.crops_days=0"]
 NO_EMBEDDINGS = ["--set", "retention.embeddings_days=0"]
 OTHER = ["--set", "cluster.quality.min_recognisability=0.06"]  # clusters again
-
-
-def pictures_in(storage: Storage) -> int:
-    """How many pictures of faces the tables hold."""
-    tables = [
-        storage.parse_table(path, data)
-        for path, data in content(storage).items()
-        if path.endswith(("crops.parquet",)) or ("/seg-" in path and path.endswith(".parquet"))
-    ]
-    assert tables
-    columns = [table[name] for table in tables for name in ("image", "face")]
-    assert all(isinstance(column, pa.ChunkedArray) for column in columns)
-    return sum(len(column) - column.null_count for column in columns)
-
-
-def arrays_in(storage: Storage) -> list[str]:
-    return [path for path in content(storage) if path.endswith(".safetensors")]
 
 
 def rows_in(storage: Storage) -> dict[str, list[dict[str, object]]]:
@@ -69,6 +60,35 @@ def test_a_run_that_keeps_no_pictures(indexed: Indexed, original: Indexed, tmp_p
     assert ran.code == 0, ran.err
     (page,) = made.output.glob("titles/film-*/report.html")
     assert "Pictures of faces were removed" in page.read_text()
+
+
+def test_a_run_that_removes_pictures_takes_them_out_of_the_pages(indexed: Indexed) -> None:
+    storage = Storage.open(str(indexed.output))
+    pages = [indexed.output / path for path in storage.read_json(PAGES)[FILES]]
+    assert len(pages) == 3
+    assert any(b"data:image/jpeg" in page.read_bytes() for page in pages)
+    assert indexed.index(*NO_CROPS).code == 0
+    assert not any(b"data:image/jpeg" in page.read_bytes() for page in pages)
+    assert vcn("verify", indexed.output).code == 0
+
+
+def test_pages_that_a_killed_run_left_are_written_by_the_next(
+    indexed: Indexed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(storage: Storage) -> None:
+        raise Killed
+
+    page = indexed.output / "index.html"
+    with monkeypatch.context() as patch:
+        patch.setattr("vcn_ray.api.renew_pages", die)
+        with pytest.raises(Killed):
+            indexed.index(*NO_CROPS)
+    assert b"data:image/jpeg" in page.read_bytes()
+    assert "nothing to do" in indexed.index(*NO_CROPS).out
+    assert b"data:image/jpeg" not in page.read_bytes()
+    kept = page.stat().st_mtime_ns
+    assert indexed.index(*NO_CROPS).code == 0
+    assert page.stat().st_mtime_ns == kept  # pages are written again only where they have to be
 
 
 def test_prune_removes_what_is_due_and_not_more(indexed: Indexed) -> None:

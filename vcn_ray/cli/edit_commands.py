@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from vcn_ray.cli.options import given_settings
 from vcn_ray.console import complain, count, misfit_words, say, show_table
 from vcn_ray.edits.record import Edit, active_undos
+from vcn_ray.edits.words import describe_edit
 from vcn_ray.errors import UsageError
 from vcn_ray.io.storage import Storage
 from vcn_ray.review.desk import Desk
@@ -18,7 +19,6 @@ from vcn_ray.run.reviewed import ReviewedTitle, read_reviewed
 from vcn_ray.run.stored import TitleReader, find_title_id, read_title
 
 MIN_PREFIX = 4  # letters of an edit's id that may stand for it
-MAX_TRACKS = 5  # ids that a line names
 
 
 def edits(options: argparse.Namespace) -> int:
@@ -30,6 +30,10 @@ def _list(options: argparse.Namespace) -> int:
     storage = _storage(options)
     title_id = find_title_id(storage, options.title)
     reviewed = read_reviewed(read_title(title_id, storage), storage)
+    if not reviewed.edits and not reviewed.damaged:
+        name, output = _name(reviewed), options.output
+        say(f"{name} has no corrections: make them with vcn review {output}, or vcn edits name")
+        return 0
     columns = ["no.", "edit", "who", "when", "what", "note", "state"]
     show_table(_name(reviewed), columns, list(_edit_rows(reviewed)))
     parts = [count(reviewed.corrections, "correction")]
@@ -63,43 +67,10 @@ def _edit_rows(reviewed: ReviewedTitle) -> Iterator[list[str]]:
             edit.edit_id,
             edit.who,
             edit.at[:19].replace("T", " "),
-            _words(edit),
+            describe_edit(edit, name_tracks=True),
             edit.note,
             state,
         ]
-
-
-def _words(edit: Edit) -> str:
-    """What an edit says, in words."""
-    whom = edit.person or _track_words([anchor.track_id for anchor in edit.subject])
-    into = edit.into_person or "a new person"
-    match edit.kind:
-        case "name":
-            return f"{whom} is called {edit.name}" if edit.name else f"{whom} has no name"
-        case "merge":
-            return f"{whom} is {into}"
-        case "apart":
-            return f"{whom} is not {into}"
-        case "move":
-            return f"{whom} to {into}"
-        case "no_face":
-            return f"{whom}: no face"
-        case "nobody":
-            return f"{whom} is nobody known"
-        case "lock":
-            return f"{whom} ({edit.name}) is locked"
-        case "unlock":
-            return f"{whom} is not locked"
-        case "undo":
-            return f"{edit.undoes} does not count"
-
-
-def _track_words(tracks: list[str]) -> str:
-    if len(tracks) == 1:
-        return f"track {tracks[0]}"
-    more = len(tracks) - MAX_TRACKS
-    named = ", ".join(tracks[:MAX_TRACKS])
-    return f"tracks {named}{f' and {more} more' if more > 0 else ''}"
 
 
 def _name_person(options: argparse.Namespace) -> int:
@@ -156,7 +127,8 @@ def _decide(options: argparse.Namespace, make: Callable[[Desk], Edit]) -> int:
     edit = make(desk)
     folder = desk.commit()
     title = _name(desk.reviewed)
-    what = _words(edit) if edit.kind != "undo" else _undo_words(edit, desk)
+    undo = edit.kind == "undo"
+    what = _undo_words(edit, desk) if undo else describe_edit(edit, name_tracks=True)
     say(f"{title}: {what} (edit {edit.edit_id} by {edit.who})")
     problems = [c.problem for c in desk.reviewed.state.conflicts if c.edit == edit]
     for problem in dict.fromkeys(problems):
@@ -171,7 +143,7 @@ def _undo_words(edit: Edit, desk: Desk) -> str:
     undone, verb = known[edit.undoes], "undone"
     if undone.kind == "undo":
         undone, verb = known[undone.undoes], "redone"
-    return f"{verb}: {_words(undone)}"
+    return f"{verb}: {describe_edit(undone, name_tracks=True)}"
 
 
 def _import(options: argparse.Namespace) -> int:

@@ -11,7 +11,11 @@ from vcn_ray.io.storage import Storage
 
 def review(options: argparse.Namespace) -> int:
     """Serve the page until it is interrupted, which is its usual end."""
-    from vcn_ray.review.serve import open_browser, serve  # a server takes a moment to import
+    from vcn_ray.review.serve import (
+        open_browser,
+        prepare_page,
+        serve,
+    )  # a server takes a moment to import
 
     settings = given_settings(options)
 
@@ -21,15 +25,15 @@ def review(options: argparse.Namespace) -> int:
         if not options.no_browser:
             open_browser(address)
 
+    page = prepare_page(
+        Storage.open(options.output, settings.s3),
+        settings,
+        title=options.title,
+        who=options.who,
+        port=options.port,
+    )
     try:
-        serve(
-            Storage.open(options.output, settings.s3),
-            settings,
-            show,
-            title=options.title,
-            who=options.who,
-            port=options.port,
-        )
+        serve(page, show)
     except KeyboardInterrupt:
         say("ended")
     return 0

@@ -23,6 +23,7 @@ from pydantic.dataclasses import dataclass
 from scipy import special
 
 from vcn_ray.bounds import STRICT, NonNegative, Positive
+from vcn_ray.core.changes import discount_changes, may_show_changes
 from vcn_ray.core.distance import Space, cosine_space, mixed_space
 from vcn_ray.core.linkage import CannotLink, Partition, agglomerate
 from vcn_ray.core.prior import FacePrior
@@ -127,13 +128,17 @@ def cut_title(
             cut.
         prior: Of the pack; None: only the title itself is known.
         constraints: What is known for certain: tracks that must link begin as one cluster, and
-            clusters with tracks that cannot link never merge. Distances are learned with them, too.
+            clusters with tracks that cannot link never merge. Distances are learned with them, too,
+            and what people in several clusters have in common counts less (see `changes`).
     """
+    two_people = cannot_link[~seen_twice(outputs, cannot_link, prior)]
+    if may_show_changes(constraints.must, len(outputs)):
+        plain = cut_title(outputs, cannot_link, config, rule, prior).partition.label
+        outputs = discount_changes(outputs, plain, constraints.must)
     centred = outputs.output - outputs.output.mean(axis=0)
     spaces = [cosine_space(rows) for rows in (outputs.pretrained, outputs.embedding, centred)]
     rows = sample_rows(len(outputs), LEARNING_TRACKS)
     sampled = [space.take(rows) for space in spaces]
-    two_people = cannot_link[~seen_twice(outputs, cannot_link, prior)]
     among = pairs_among(two_people, rows, len(outputs))
     view = view_distance(outputs)
     first = prior.cut if prior else config.view_factor * view

@@ -17,6 +17,9 @@ from vcn_ray.edits.anchor import TrackIndex
 from vcn_ray.edits.record import Anchor, Edit, Kind, active_edits
 from vcn_ray.records import I64, Constraints
 
+TEACHING_VERSION = "2"
+"""Raised whenever the same corrections give a title other rows; one without any stays as it is."""
+
 TEACHING: frozenset[Kind] = frozenset(["merge", "move", "no_face", "apart", "lock"])
 """Kinds of edits that teach."""
 

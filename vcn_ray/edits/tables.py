@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vcn_ray.edits.record import Edit
-from vcn_ray.edits.replay import PROBLEMS, Conflict, Problem, Reviewed
+from vcn_ray.edits.state import PROBLEMS, Conflict, Problem, Reviewed
 from vcn_ray.io.tables import column_array, make_table
 from vcn_ray.records import F64, I64
 from vcn_ray.rows.result_rows import CLUSTERED, NO_FACE, UNKNOWN, cover_scores, screen_seconds

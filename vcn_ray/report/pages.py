@@ -26,9 +26,9 @@ from vcn_ray.report.catalog_view import (
     read_catalog,
 )
 from vcn_ray.report.view import TitleView, build_view
+from vcn_ray.run.listed_pages import CATALOG_PAGE, PAGES, are_stale
 from vcn_ray.run.reviewed import read_reviewed
 from vcn_ray.run.stored import TitleReader
-from vcn_ray.run.verify import CATALOG_PAGE, PAGES
 
 if TYPE_CHECKING:
     import jinja2
@@ -114,6 +114,16 @@ def write_catalog_page(storage: Storage) -> bool:
     if listed is not None:
         storage.write_json(PAGES, listed | {FILES: listed[FILES] | {CATALOG_PAGE: record}})
     return True
+
+
+def renew_pages(storage: Storage) -> None:
+    """Write the pages again where they may show pictures that were removed since.
+
+    Raises:
+        StorageError: A page cannot be written; the next call tries again.
+    """
+    if are_stale(storage):
+        write_reports(storage)
 
 
 def _write_page(path: str, page: str, storage: Storage) -> dict[str, Any]:

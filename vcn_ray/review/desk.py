@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from vcn_ray.edits.constraints import MAX_APART
 from vcn_ray.edits.record import Edit, Kind, active_edits, active_undos, check_text, now
-from vcn_ray.edits.replay import ReviewedPerson
+from vcn_ray.edits.state import ReviewedPerson
 from vcn_ray.edits.store import EditLog
 from vcn_ray.edits.tables import best_faces
 from vcn_ray.errors import UsageError

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from vcn_ray.edits.record import Edit, active_edits
-from vcn_ray.edits.replay import PROBLEMS, Conflict, Reviewed, ReviewedPerson
+from vcn_ray.edits.state import PROBLEMS, Conflict, Reviewed, ReviewedPerson
 from vcn_ray.edits.tables import SURE, BestFaces
+from vcn_ray.edits.words import describe_edit
 from vcn_ray.io.paths import file_name
 from vcn_ray.io.tables import column_array
 from vcn_ray.records import F32, F64, I64
@@ -212,29 +213,6 @@ def history_json(edits: Sequence[Edit]) -> list[Json]:
         for edit in reversed(edits)
         if edit.kind != "undo"
     ]
-
-
-def describe_edit(edit: Edit) -> str:
-    """What an edit says, in a few words."""
-    tracks = f"{len(edit.subject)} track{'' if len(edit.subject) == 1 else 's'}"
-    one = edit.person or tracks
-    match edit.kind:
-        case "name":
-            return f"{one} is {edit.name}" if edit.name else f"{one} has no name"
-        case "merge":
-            return f"{one} is {edit.into_person}"
-        case "apart":
-            return f"{one} is not {edit.into_person}"
-        case "move":
-            return f"{tracks} moved to {edit.into_person or 'a new person'}"
-        case "no_face":
-            return f"{tracks} show{'s' if len(edit.subject) == 1 else ''} no face"
-        case "nobody":
-            return f"{one} is nobody known"
-        case "undo":
-            return "an edit was undone"
-        case _:
-            return f"{one} {edit.kind}ed"
 
 
 def cast_of(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from vcn_ray.config import RunConfig
+from vcn_ray.edits.constraints import TEACHING_VERSION
 from vcn_ray.errors import MediaError, Reason
 from vcn_ray.io.catalog import CatalogVideo
 from vcn_ray.io.identity import hash_part, title_id
@@ -238,7 +239,8 @@ def adapt_folder(
         teaching: Names of the corrections that it learns from.
     """
     tracks = sorted(video.track_folder for video in videos)
-    taught = [list(teaching)] if teaching else []  # without any, the key is as ever
+    # Without any, the key is as ever.
+    taught = [TEACHING_VERSION, list(teaching)] if teaching else []
     return ADAPT.folder(title_id, config, tracks, encoder_hash, *taught)
 
 

@@ -19,6 +19,7 @@ from vcn_ray.io.storage import Storage, table_bytes
 from vcn_ray.redact import one_line
 from vcn_ray.rows.without import without_pictures
 from vcn_ray.run.damage import REMOVED
+from vcn_ray.run.listed_pages import mark_stale
 from vcn_ray.run.plan import PlannedTitle, TitlePlan
 from vcn_ray.run.rewrite import manifest_before, rewrite_folder
 
@@ -75,6 +76,8 @@ def expire(
 ) -> frozenset[str]:
     """Remove pictures or embeddings of a result; after a kill, the next call finishes it.
 
+    Pages that show the pictures are marked, and it is the caller's to write them again.
+
     Args:
         folders: Of the result; of pictures, only those that no other title needs.
         what: Some of PICTURES and EMBEDDINGS.
@@ -91,6 +94,8 @@ def expire(
     if PICTURES in what:
         for folder in (*folders.track, *folders.detect):
             if _is_there(folder, PICTURES, storage):
+                if not (removed or dry_run):
+                    mark_stale(storage)
                 removed.add(PICTURES)
                 if not dry_run:
                     _rewrite(folder, PICTURES, _without_pictures(folder, storage), storage)

@@ -19,7 +19,8 @@ import numpy as np
 from vcn_ray.core.vectors import unit_rows
 from vcn_ray.edits.anchor import TrackIndex
 from vcn_ray.edits.record import Edit, active_edits
-from vcn_ray.edits.replay import REPLAY_VERSION, Reviewed, replay
+from vcn_ray.edits.replay import REPLAY_VERSION, replay
+from vcn_ray.edits.state import Reviewed
 from vcn_ray.edits.store import EditLog, edit_names
 from vcn_ray.edits.tables import BestFaces, ReviewedTables, best_faces, reviewed_tables
 from vcn_ray.errors import DamagedError, StorageError

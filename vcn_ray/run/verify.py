@@ -1,13 +1,10 @@
-"""Compares every file of an output with what was written, and makes what is damaged undone.
-
-It reads all bytes. What it uncommits, a run over the same titles does again; it runs nothing.
-"""
+"""Compares every file of an output with what was written; it reads all bytes, and changes none."""
 
 from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,17 +15,16 @@ from vcn_ray.edits.store import (
     edit_names,
     edits_folder,
     marker_path,
-    write_marker,
 )
 from vcn_ray.errors import DamagedError
-from vcn_ray.io.catalog import CatalogVideo
 from vcn_ray.io.committed import FILES, record_of
 from vcn_ray.io.storage import MANIFEST, Storage
-from vcn_ray.run.damage import Inspector, uncommit
+from vcn_ray.run.damage import Inspector
+from vcn_ray.run.listed_pages import PAGES
+from vcn_ray.run.origins import LATEST, Origin, read_origins
 from vcn_ray.run.parallel import THREADS, map_in_order
 from vcn_ray.run.record import RECORD
-from vcn_ray.run.reviewed import REVIEWED, remove_reviewed
-from vcn_ray.run.summary import ORIGIN
+from vcn_ray.run.reviewed import REVIEWED
 from vcn_ray.run.tombstones import (
     ERASURES,
     HONOURED,
@@ -38,42 +34,9 @@ from vcn_ray.run.tombstones import (
     tombstone_hashes,
 )
 
-LATEST = "latest.json"
 EDITS = "edits"
-PAGES = "pages.json"
-"""Lists the pages of the last report, by path below the output."""
-
-CATALOG_PAGE = "catalog.html"
-"""The page of the people of all titles."""
-
 FOLDERS = ("titles", "videos", "runs", EDITED, MARKERS)
 _ID = re.compile(r"-(?:[0-9a-f]{12}|[0-9a-f]{6})$")  # at the end of the id of a title, video or run
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """A result, what it was made of and how."""
-
-    title_id: str
-    folder: str  # of the result, below the output
-    changed: float  # time stamp of its last file
-    latest: bool  # whether the title's pointer names it
-    title: str
-    named: bool  # by a manifest of the catalog
-    uris: tuple[str, ...]  # of its videos, in order
-    detect: tuple[str, ...]  # folders, by video
-    track: tuple[str, ...]
-    adapt: str
-    settings: str  # TOML
-
-    @property
-    def folders(self) -> set[str]:
-        """All folders that it is made of, and its own."""
-        return {self.folder, self.adapt, *self.detect, *self.track}
-
-    def catalog(self) -> list[CatalogVideo]:
-        """Its videos as a catalog lists them."""
-        return [CatalogVideo(uri, self.title if self.named else None) for uri in self.uris]
 
 
 class Checked(NamedTuple):
@@ -243,35 +206,6 @@ def _note_missing(folder: str, inspector: Inspector, storage: Storage) -> None:
         inspector.note(storage.damaged(path, "it is missing"))
 
 
-def read_origins(
-    title_id: str, name: str, latest: bool, manifest: dict[str, Any] | None, storage: Storage
-) -> Iterator[Origin]:
-    """What a result was made of, by its manifest or else its summary; nothing if both are lost."""
-    folder = f"titles/{title_id}/{name}"
-    if manifest is None and not latest and not storage.exists(f"{folder}/{MANIFEST}"):
-        return  # a run was killed before it finished
-    content = manifest
-    for file in (MANIFEST, "result.json"):
-        if content is None:
-            content = storage.find_sound_json(f"{folder}/{file}")
-    if content is None:
-        return
-    origin = content[ORIGIN]
-    yield Origin(
-        title_id=title_id,
-        folder=folder,
-        changed=max((e.changed for e in storage.entries(folder).values()), default=0.0),
-        latest=latest,
-        title=origin["title"],
-        named=origin["named"],
-        uris=tuple(origin["uris"]),
-        detect=tuple(origin["detect"]),
-        track=tuple(origin["track"]),
-        adapt=origin["adapt"],
-        settings=origin["settings"],
-    )
-
-
 def _check_video(storage: Storage, wanted: dict[str, set[str]], video_id: str) -> Checked:
     inspector, home = Inspector(storage, mend=False, deep=True), f"videos/{video_id}"
     names = _names(home, inspector, storage)
@@ -336,112 +270,3 @@ def _check_pages(storage: Storage) -> Checked:
         if data is None or record_of(data) != record:
             damage.append(storage.damaged(path, "its bytes are not those that were written"))
     return Checked(len(listed[FILES]) + 1, tuple(damage))
-
-
-@dataclass(slots=True)
-class Repair:
-    """What has to be made again after damage was uncommitted.
-
-    Attributes:
-        rounds: Results to make again, those that become the newest of their titles last.
-        pages: Whether the pages have to be written again.
-        corrected: Ids of titles whose tables after all corrections have to be.
-    """
-
-    rounds: list[list[Origin]] = field(default_factory=list)
-    pages: bool = False
-    corrected: set[str] = field(default_factory=set)
-
-
-def uncommit_damage(found: Verified, storage: Storage) -> Repair:
-    """Uncommit all that is damaged, and say what to make again.
-
-    Whatever is made of a damaged folder directly is uncommitted too, so that a run comes to it; it
-    gives the same rows. The record of a run cannot be made again: what is damaged of it is removed.
-    """
-    repair, folders, pointers = Repair(), set(), set()
-    for path in found.damage:
-        top, _, rest = path.partition("/")
-        folder, name = posixpath.split(path)
-        if _is_of_edits(path):
-            _mend_edits(path, repair, storage)
-        elif top == MARKERS:  # its name says it all
-            storage.write_json(path, {"video_id": posixpath.splitext(name)[0]})
-        elif not posixpath.splitext(name)[1]:  # a file where a folder belongs: a run renames it
-            folders.add(path)
-        elif top == "runs":
-            _remove_record(folder, name, storage)
-        elif top not in ("videos", "titles") or name == "report.html":
-            repair.pages = True
-        elif name == LATEST:
-            storage.delete(path)
-            pointers.add(rest.partition("/")[0])
-        elif name.startswith("plan-"):
-            storage.delete(path)
-        else:
-            uncommit(path, storage)
-            folders.add(folder)
-    hurt = [o for o in found.origins if o.folders & folders or o.title_id in pointers]
-    for origin in hurt:
-        _uncommit_above(origin, folders, storage)
-    titles = {origin.title_id for origin in hurt}
-    last = {origin.folder for origin in _newest(found.origins, titles)}
-    repair.rounds = [
-        sorted(part, key=lambda origin: origin.changed)
-        for part in (
-            [origin for origin in hurt if origin.folder not in last],
-            # Also those that are sound: they become the newest of their titles again.
-            [origin for origin in found.origins if origin.folder in last],
-        )
-        if part
-    ]
-    return repair
-
-
-def _is_of_edits(path: str) -> bool:
-    parts = path.split("/")
-    below = parts[2] if len(parts) > 2 and parts[0] == "titles" else ""
-    marker = parts[0] == EDITED and len(parts) > 1
-    return marker or below == EDITS or below.startswith(REVIEWED)
-
-
-def _mend_edits(path: str, repair: Repair, storage: Storage) -> None:
-    """Make again what is known; a correction is a decision of a person, and nothing else has it."""
-    folder, name = posixpath.split(path)
-    if folder == EDITED:
-        write_marker(storage, posixpath.splitext(name)[0])
-    elif f"/{REVIEWED}" in path:
-        remove_reviewed(path if name.startswith(REVIEWED) else folder, storage)
-        repair.corrected.add(path.split("/")[1])
-
-
-def _remove_record(folder: str, name: str, storage: Storage) -> None:
-    """Remove a table of a run's record; without `run.json`, nothing of it can be trusted."""
-    storage.delete(f"{folder}/{name}")
-    record = storage.find_json(f"{folder}/{RECORD}") if name != RECORD else None
-    if record is None:
-        for file in storage.names(folder):
-            storage.delete(f"{folder}/{file}")
-        return
-    record[FILES].pop(name, None)
-    storage.write_json(f"{folder}/{RECORD}", record)
-
-
-def _uncommit_above(origin: Origin, damaged: set[str], storage: Storage) -> None:
-    """Uncommit what is made directly of damaged folders."""
-    for detect, track in zip(origin.detect, origin.track, strict=True):
-        if detect in damaged:
-            storage.delete(f"{track}/{MANIFEST}")
-    if origin.adapt in damaged:
-        storage.delete(f"{origin.folder}/{MANIFEST}")
-
-
-def _newest(origins: Iterable[Origin], titles: set[str]) -> Iterator[Origin]:
-    """The result of each title that its pointer names, or else the last one."""
-    best: dict[str, Origin] = {}
-    for origin in origins:
-        if origin.title_id in titles:
-            known = best.setdefault(origin.title_id, origin)
-            if (origin.latest, origin.changed) > (known.latest, known.changed):
-                best[origin.title_id] = origin
-    yield from best.values()

@@ -9,15 +9,15 @@ from functools import partial
 from vcn_ray.config import RetentionConfig, RunConfig
 from vcn_ray.errors import UsageError
 from vcn_ray.io.storage import MANIFEST, Storage
-from vcn_ray.report.pages import write_reports
-from vcn_ray.run.retention import LOST, PICTURES
+from vcn_ray.report.pages import renew_pages
+from vcn_ray.run.retention import LOST
 from vcn_ray.run.tombstones import ERASURES, OPEN, check_no_open_erasure
-from vcn_ray.run.verify import PAGES
 from vcn_ray.upkeep.erase import Receipt, erase
-from vcn_ray.upkeep.erase_plan import Asked, Wanted, find_person, names_of, plan_erasure
+from vcn_ray.upkeep.erase_plan import Asked, plan_erasure
 from vcn_ray.upkeep.expiry import expire_results
 from vcn_ray.upkeep.likeness import find_encoder
 from vcn_ray.upkeep.order import Order, stored_orders
+from vcn_ray.upkeep.persons import CorrectedTitles, Wanted
 from vcn_ray.upkeep.prune import find_garbage, remove_garbage
 
 
@@ -74,8 +74,8 @@ def prune_output(
     if not dry_run:
         remove_garbage(found.garbage, storage)
     expired = expire_results(found, retention or RetentionConfig(), storage, dry_run, now)
-    if expired.get(PICTURES) and not dry_run and storage.exists(PAGES):
-        write_reports(storage)  # pages repeat the pictures
+    if not dry_run:
+        renew_pages(storage)
     lines = [f"{what} of {count} titles: {LOST[what]}" for what, count in expired.items()]
     remarks = (*found.remarks, *lines)
     return PrunedOutput(storage.uri, found.totals(), remarks, dry_run, expired)
@@ -146,9 +146,10 @@ def erase_persons(storage: Storage, request: EraseRequest, dry_run: bool) -> Era
     names = list(request.names)
     orders = stored_orders(storage)
     if not request.resume:
-        wanted = [find_person(text, storage) for text in request.persons]
-        names += names_of(wanted, storage)
-        orders = list(_orders_for(storage, wanted, orders, request, remarks))
+        corrected = CorrectedTitles(storage)
+        wanted = [corrected.find(text) for text in request.persons]
+        names += corrected.names_of(wanted)
+        orders = list(_orders_for(corrected, wanted, orders, request, remarks))
     if dry_run:
         return _foretold(storage, orders, remarks)
     receipts = [erase(order, storage, names) for order in orders]
@@ -156,14 +157,14 @@ def erase_persons(storage: Storage, request: EraseRequest, dry_run: bool) -> Era
 
 
 def _orders_for(
-    storage: Storage,
+    corrected: CorrectedTitles,
     wanted: list[Wanted],
     open_orders: list[Order],
     request: EraseRequest,
     remarks: list[str],
 ) -> Iterator[Order]:
     """The erasure of some persons: one that was interrupted, or a new one, or none."""
-    persons = {tuple(each) for each in wanted}
+    storage, persons = corrected.storage, {tuple(each) for each in wanted}
     for order in open_orders:
         if not persons & set(order.persons):
             raise UsageError(
@@ -183,7 +184,8 @@ def _orders_for(
         remarks.append(f"not begun, since another erasure had to be finished: {names}")
     elif left:
         asked = Asked(left, request.by, request.reason)
-        yield plan_erasure(storage, asked, partial(find_encoder, request.config, request.pack))
+        encoders = partial(find_encoder, request.config, request.pack)
+        yield plan_erasure(storage, asked, corrected, encoders)
 
 
 def _receipts(storage: Storage) -> dict[str, set[tuple[str, ...]]]:

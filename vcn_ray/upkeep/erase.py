@@ -23,9 +23,10 @@ from vcn_ray.io.s3_objects import HiddenVersion
 from vcn_ray.io.storage import MANIFEST, Storage
 from vcn_ray.report.pages import write_reports
 from vcn_ray.rows.tombstones import Span, erased_faces, span_from_json
+from vcn_ray.run.listed_pages import CATALOG_PAGE, PAGES
+from vcn_ray.run.origins import LATEST
 from vcn_ray.run.rewrite import BEFORE, manifest_before
 from vcn_ray.run.tombstones import MARKERS, tombstone_folder
-from vcn_ray.run.verify import CATALOG_PAGE, LATEST, PAGES
 from vcn_ray.upkeep.edits import Anchor, scrub_log
 from vcn_ray.upkeep.files import files_below, files_in, remove_files, remove_folder
 from vcn_ray.upkeep.holdings import EDITS, read_holding

@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vcn_ray.edits.store import edit_names
 from vcn_ray.errors import DamagedError, UsageError
 from vcn_ray.io.committed import FILES, CommittedFolder, record_of
 from vcn_ray.io.identity import hash_part
@@ -23,71 +22,17 @@ from vcn_ray.rows.tombstones import (
     tombstone_hash,
 )
 from vcn_ray.rows.without import PICTURES, base_id, faces_in
-from vcn_ray.run.reviewed import read_reviewed
+from vcn_ray.run.listed_pages import CATALOG_PAGE, PAGES
 from vcn_ray.run.rewrite import manifest_before
-from vcn_ray.run.stored import StoredTitle, find_title_id, read_title
+from vcn_ray.run.stored import StoredTitle, read_title
 from vcn_ray.run.tombstones import tombstone_hashes
-from vcn_ray.run.verify import CATALOG_PAGE, PAGES
 from vcn_ray.upkeep.files import files_below
 from vcn_ray.upkeep.holdings import Holding, find_holdings
 from vcn_ray.upkeep.likeness import FindEncoder
 from vcn_ray.upkeep.order import Order, TitleWork, Tombstone, TrackWork
+from vcn_ray.upkeep.persons import CorrectedTitles, Wanted
 from vcn_ray.upkeep.search import sha256
 from vcn_ray.upkeep.tracing import TracedTitle, TrackedFaces, is_detections
-
-
-class Wanted(NamedTuple):
-    """A person to erase."""
-
-    title_id: str
-    person_id: str
-
-
-def find_person(text: str, storage: Storage) -> Wanted:
-    """The title and person that `TITLE:p003` or `TITLE:Ann` names; the title by its name or id.
-
-    Raises:
-        UsageError: It names none, or several.
-    """
-    title, _, person = text.rpartition(":")
-    if not title or not person:
-        raise UsageError(f"{text!r} names no person: write TITLE:p003, with a title's name or id")
-    title_id = find_title_id(storage, title)
-    named = _named_people(title_id, storage)
-    called = [person_id for person_id, name in named.items() if name == person]
-    if len(called) > 1:
-        raise UsageError(f"{len(called)} people of {title} are called so: {', '.join(called)}")
-    return Wanted(title_id, called[0] if called else person)
-
-
-def read_corrected(title_id: str, storage: Storage) -> StoredTitle:
-    """The newest result of a title, with its people and tracks after all corrections."""
-    title = read_title(title_id, storage)
-    if not edit_names(storage, title_id):
-        return title
-    tables = read_reviewed(title, storage).tables
-    return replace(title, people=tables.people, tracks=tables.tracks)
-
-
-def names_of(wanted: Sequence[Wanted], storage: Storage) -> list[str]:
-    """The names that corrections give to some people."""
-    names = []
-    for title_id in dict.fromkeys(each.title_id for each in wanted):
-        ids = {each.person_id for each in wanted if each.title_id == title_id}
-        named = _named_people(title_id, storage)
-        names += [name for person_id, name in named.items() if person_id in ids]
-    return names
-
-
-def _named_people(title_id: str, storage: Storage) -> dict[str, str]:
-    """The names of a title's people, by id; none where an erasure has left it half done."""
-    if not edit_names(storage, title_id):
-        return {}
-    try:
-        rows = read_corrected(title_id, storage).people.to_pylist()
-    except DamagedError:
-        return {}
-    return {row["person_id"]: row["name"] for row in rows if row.get("name")}
 
 
 class Asked(NamedTuple):
@@ -98,12 +43,15 @@ class Asked(NamedTuple):
     reason: str = ""
 
 
-def plan_erasure(storage: Storage, asked: Asked, find_encoder: FindEncoder) -> Order:
+def plan_erasure(
+    storage: Storage, asked: Asked, corrected: CorrectedTitles, find_encoder: FindEncoder
+) -> Order:
     """Find all that an erasure concerns.
 
     Args:
         storage: The output.
         asked: Whom to erase.
+        corrected: The titles of that output.
         find_encoder: Gives the encoder of a title, which finds faces that belong to no track.
 
     Raises:
@@ -112,7 +60,7 @@ def plan_erasure(storage: Storage, asked: Asked, find_encoder: FindEncoder) -> O
     """
     wanted = asked.wanted
     titles = {
-        title_id: read_corrected(title_id, storage)
+        title_id: corrected.read(title_id)
         for title_id in dict.fromkeys(each.title_id for each in wanted)
     }
     works: dict[str, TrackWork] = {}

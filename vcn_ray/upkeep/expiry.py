@@ -12,9 +12,9 @@ from functools import partial
 from vcn_ray.config import RetentionConfig
 from vcn_ray.errors import DamagedError
 from vcn_ray.io.storage import Storage
+from vcn_ray.run.origins import Origin
 from vcn_ray.run.parallel import THREADS, map_in_order
 from vcn_ray.run.retention import EMBEDDINGS, PICTURES, ResultFolders, due, expire
-from vcn_ray.run.verify import Origin
 from vcn_ray.upkeep.prune import Prunable
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from vcn_ray.io.storage import MANIFEST, Storage
+from vcn_ray.run.origins import LATEST
 from vcn_ray.run.parallel import THREADS, map_in_order
 from vcn_ray.run.rewrite import BEFORE
 from vcn_ray.run.summary import ORIGIN
-from vcn_ray.run.verify import LATEST
 
 EDITS = "edits"
 

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 from vcn_ray.errors import DamagedError
 from vcn_ray.io.committed import FILES
 from vcn_ray.io.storage import MANIFEST, Storage
+from vcn_ray.run.origins import LATEST, Origin, read_origins
 from vcn_ray.run.parallel import THREADS, map_in_order
 from vcn_ray.run.tombstones import HONOURED
-from vcn_ray.run.verify import LATEST, Origin, read_origins
 from vcn_ray.upkeep.files import (
     DAY_SECONDS,
     StoredFile,

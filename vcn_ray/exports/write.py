@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 from vcn_ray.config import RunConfig
 from vcn_ray.errors import UsageError
+from vcn_ray.exports.dataset import write_dataset
 from vcn_ray.exports.formats import FORMATS, Format
 from vcn_ray.exports.gather import Wanted, read_export
 from vcn_ray.exports.ranges import NO_RATE, NUMBERED, ExportVideo, labels, plain
+from vcn_ray.exports.words import DATASET, FORMAT_WORDS
 from vcn_ray.io.storage import Storage, is_remote
 from vcn_ray.registry.names import CatalogName, Place, catalog_names, named_from_catalog
 from vcn_ray.run.current import CurrentTitle, read_current
@@ -89,6 +91,8 @@ def export_output(storage: Storage, request: ExportRequest, config: RunConfig) -
             one name; or a video whose frames no timecode can name.
         StorageError: The output cannot be read, or the target not written.
     """
+    if request.format == DATASET:
+        return _export_dataset(storage, request, config)
     form = _format(request.format)
     _check_options(form, request)
     target = _open_target(request.to, storage, config)
@@ -114,6 +118,23 @@ def export_output(storage: Storage, request: ExportRequest, config: RunConfig) -
     return written.result(tuple(dict.fromkeys(reader.damaged)))
 
 
+def _export_dataset(storage: Storage, request: ExportRequest, config: RunConfig) -> Exported:
+    """Write or update the dataset of a catalog; it takes the place of other formats' files.
+
+    Raises:
+        UsageError: Something else than the whole catalog is asked for.
+    """
+    if request.title is not None or request.wanted != Wanted():
+        raise UsageError(
+            f"a {DATASET} holds the whole catalog: name only --to, and choose in your queries"
+        )
+    done = write_dataset(storage, Storage.open(request.to, config.s3))
+    note = f"{done.files:,} files, {done.bytes:,} bytes"
+    if done.copied:
+        note += f"; {done.copied} of {done.buckets} buckets were unchanged"
+    return Exported((done.place,), (note,), sum(done.rows.values()), skipped=done.damaged)
+
+
 def _check_options(form: Format, request: ExportRequest) -> None:
     """Refuse options that would do nothing."""
     wanted = request.wanted
@@ -131,7 +152,7 @@ def _check_options(form: Format, request: ExportRequest) -> None:
 
 def _format(name: str) -> Format:
     if name not in FORMATS:
-        raise UsageError(f"there is no format {name}: name one of {', '.join(FORMATS)}")
+        raise UsageError(f"there is no format {name}: name one of {', '.join(FORMAT_WORDS)}")
     return FORMATS[name]
 
 

@@ -498,7 +498,8 @@ def export(  # noqa: PLR0913 - a request in words
 
     Args:
         output: What `index` was given as output.
-        format: One of csv, resolve-edl, avid-markers, edl, otio, fcpxml, webvtt, boxes, mot, coco.
+        format: One of csv, resolve-edl, avid-markers, edl, otio, fcpxml, webvtt, boxes, mot, coco,
+            or dataset, which takes nothing but `to`.
         title: Its name or id; None: all titles.
         person: A name, or an id of one title, or several; none: everybody.
         others: Everybody but these; with boxes, faces of nobody too.

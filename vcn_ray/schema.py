@@ -30,6 +30,10 @@ def _table(name: str, sort: str, fields: list[pa.Field]) -> pa.Schema:
     return pa.schema(fields, metadata=metadata)
 
 
+def _without(schema: pa.Schema, *names: str) -> list[pa.Field]:
+    return [field for field in schema if field.name not in names]
+
+
 DETECTIONS = _table(
     "detections",
     "frame_in_segment, score descending",
@@ -396,6 +400,93 @@ CATALOG_LINKS = _table(
 )
 """`registry-<key>/catalog_links.parquet`: why people are joined, and who might be the same."""
 
+_OF_TITLE = [
+    _required("title_id", pa.string()),
+    _required("title", pa.string(), "name of the title"),
+]
+
+_OF_VIDEO = [
+    *_OF_TITLE,
+    _required("video_id", pa.string()),
+    _required("video", pa.string(), "name of the file"),
+    _required("episode", pa.int32(), "place of the video in its title, from 1"),
+]
+
+DATASET_TITLES = _table(
+    "dataset_titles",
+    "title_id",
+    [
+        *_OF_TITLE,
+        _required("videos", pa.int32(), "number of videos"),
+        _required("people", pa.int32(), "number of people"),
+        _required("tracks", pa.int32(), "number of tracks, those of nobody too"),
+        _required("corrections", pa.int32(), "number of corrections"),
+        _required("warnings", pa.string(), "codes of result.json, with spaces between"),
+    ],
+)
+"""`dataset-<key>/titles/` of a dataset: see docs/lakes.md."""
+
+DATASET_VIDEOS = _table(
+    "dataset_videos",
+    "title_id, episode",
+    [
+        *_OF_VIDEO,
+        _required("uri", pa.string()),
+        _optional("duration_seconds", pa.float64(), "null: not known"),
+    ],
+)
+
+DATASET_SHOTS = _table(
+    "dataset_shots",
+    "title_id, episode, start_frame",
+    [*_OF_VIDEO, *_without(SHOTS, "video_id")],
+)
+
+DATASET_PEOPLE = _table(
+    "dataset_people",
+    "title_id, screen_seconds descending, person_id",
+    [*_OF_TITLE, *REVIEWED_PEOPLE],
+)
+
+DATASET_TRACKS = _table(
+    "dataset_tracks",
+    "title_id, episode, start_frame, track_id",
+    [
+        *_OF_VIDEO,
+        *_without(REVIEWED_TRACKS, "video_id"),
+        _optional("name", pa.string(), "of the person; null: not named"),
+    ],
+)
+
+DATASET_APPEARANCES = _table(
+    "dataset_appearances",
+    "title_id, person_id, episode, start_seconds, track_id",
+    [
+        *_OF_VIDEO,
+        _required("person_id", pa.string()),
+        _optional("name", pa.string(), "of the person; null: not named"),
+        _required("shot_id", pa.string()),
+        _required("track_id", pa.string()),
+        _required("start_seconds", pa.float64()),
+        _required("end_seconds", pa.float64()),
+        _required("confidence", pa.float32(), "as in tracks"),
+    ],
+)
+
+DATASET_SCREEN_TIME = _table(
+    "dataset_screen_time",
+    "title_id, person_id, episode",
+    [
+        *_OF_VIDEO,
+        _required("person_id", pa.string()),
+        _optional("name", pa.string(), "of the person; null: not named"),
+        _required("screen_seconds", pa.float64(), "time in which at least one track is seen"),
+        _required("first_seconds", pa.float64(), "start of the first track"),
+        _required("appearances", pa.int32(), "number of tracks"),
+    ],
+)
+"""One row for each video in which a person is seen: sums over it count no second twice."""
+
 RUN_VIDEOS = _table(
     "videos",
     "uri",
@@ -451,6 +542,13 @@ TABLES = (
     CATALOG_MEMBERS,
     CATALOG_SECONDS,
     CATALOG_LINKS,
+    DATASET_TITLES,
+    DATASET_VIDEOS,
+    DATASET_SHOTS,
+    DATASET_PEOPLE,
+    DATASET_TRACKS,
+    DATASET_APPEARANCES,
+    DATASET_SCREEN_TIME,
     RUN_VIDEOS,
     FAILURES,
 )

@@ -19,7 +19,7 @@ from tests.helpers.s3_server import S3Server
 from vcn_ray.config import RunConfig
 from vcn_ray.errors import UsageError
 from vcn_ray.exports.formats import FORMATS
-from vcn_ray.exports.words import FORMAT_WORDS
+from vcn_ray.exports.words import DATASET, FORMAT_WORDS
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.storage import Storage
 from vcn_ray.review.desk import Desk
@@ -60,7 +60,7 @@ def out(tmp_path: Path) -> str:
 
 
 def test_every_format_has_words_and_a_writer() -> None:
-    assert list(FORMATS) == list(FORMAT_WORDS)
+    assert [*FORMATS, DATASET] == list(FORMAT_WORDS)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -72,6 +72,25 @@ def test_every_format_is_written_and_said(name: str, out: str, tmp_path: Path) -
     what = "123 boxes" if FORMATS[name].boxes else "3 ranges"
     assert ran.out.splitlines()[-1] == f"{what} in {path}"
     assert path.stat().st_size > 0
+
+
+def test_a_dataset_is_written_and_said(out: str, tmp_path: Path) -> None:
+    ran = vcn("export", out, "--format", "dataset", "--to", tmp_path / "lake")
+    assert (ran.code, ran.err) == (0, "")
+    (folder,) = (tmp_path / "lake").glob("dataset-*")
+    assert ran.out.splitlines()[-1].endswith(f"rows in {folder}")
+    people = pd.read_parquet(folder / "people")
+    assert "Ann" in people["name"].tolist()
+    again = vcn_ray.export(out, "dataset", to=tmp_path / "lake")
+    assert again.files == (str(folder),)
+
+
+@pytest.mark.parametrize("words", [["--title", "Film"], ["--person", "Ann"], ["--join", "1"]])
+def test_a_dataset_is_of_the_whole_catalog(words: list[str], out: str, tmp_path: Path) -> None:
+    ran = vcn("export", out, "--format", "dataset", "--to", tmp_path / "lake", *words)
+    assert ran.code == 2
+    assert "holds the whole catalog" in ran.err
+    assert not (tmp_path / "lake").exists()
 
 
 def test_names_and_corrections_count(out: str, tmp_path: Path) -> None:

@@ -37,7 +37,10 @@ def seen_by(title: str, cast: Sequence[int], prefix: str = "") -> list[Seen]:
 
 def write_catalog_title(storage: Storage, title: str, result: str = FIRST) -> None:
     """Commit one of CASTS as a run does."""
-    write_title(storage, seen_by(title, CASTS[title]), result, f"Film {title}", f"{title}-0")
+    seen = seen_by(title, CASTS[title])
+    video = seen[0].video
+    facts = {"detect": f"videos/{video}/detect-gone", "width": 640, "height": 360}
+    write_title(storage, seen, result, f"Film {title}", f"{title}-0", facts={video: facts})
 
 
 def write_catalog(storage: Storage) -> None:

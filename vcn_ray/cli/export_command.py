@@ -9,6 +9,7 @@ from vcn_ray.api import export as write_export
 from vcn_ray.cli.options import given_settings
 from vcn_ray.console import complain, count, say
 from vcn_ray.exports.formats import FORMATS
+from vcn_ray.exports.words import DATASET
 
 MAX_LISTED = 10  # files
 
@@ -34,7 +35,7 @@ def export(options: argparse.Namespace) -> int:
         complain(f"skipped: {title} is damaged: vcn verify {options.output} --repair")
     for note in done.notes:
         say(f"note: {note}")
-    rows = count(done.rows, *(("box", "boxes") if FORMATS[options.format].boxes else ("range",)))
+    rows = count(done.rows, *_unit(options.format))
     if len(done.files) == 1:
         say(f"{rows} in {done.files[0]}")
     else:
@@ -44,3 +45,10 @@ def export(options: argparse.Namespace) -> int:
             say(f"and {len(done.files) - MAX_LISTED} more")
         say(f"{rows} in {len(done.files)} files in {done.files[0].rpartition('/')[0]}")
     return 1 if done.refused or done.skipped else 0
+
+
+def _unit(name: str) -> tuple[str, str]:
+    """What the rows of a format are, one and several."""
+    if name == DATASET:
+        return "row", "rows"
+    return ("box", "boxes") if FORMATS[name].boxes else ("range", "ranges")

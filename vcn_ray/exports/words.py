@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+DATASET = "dataset"
+
 FORMAT_WORDS = {
     "csv": "appearances for spreadsheets and pandas",
     "resolve-edl": "markers for DaVinci Resolve",
@@ -13,4 +15,6 @@ FORMAT_WORDS = {
     "boxes": "CSV of boxes in every picture, for blurring",
     "mot": "boxes for trackers and CVAT",
     "coco": "boxes for labelling tools",
+    DATASET: "all tables of the catalog as Parquet for DuckDB, Spark and Athena",
 }
+"""Words for each of FORMATS, and for the dataset, which is a folder for the whole catalog."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import PurePath
@@ -11,10 +11,13 @@ from typing import NamedTuple
 
 from vcn_ray.config import RunConfig
 from vcn_ray.errors import UsageError
+from vcn_ray.exports.dataset import write_dataset
 from vcn_ray.exports.formats import FORMATS, Format
 from vcn_ray.exports.gather import Wanted, read_export
 from vcn_ray.exports.ranges import NO_RATE, NUMBERED, ExportVideo, labels, plain
+from vcn_ray.exports.words import DATASET, FORMAT_WORDS
 from vcn_ray.io.storage import Storage, is_remote
+from vcn_ray.registry.names import CatalogName, Place, catalog_names, named_from_catalog
 from vcn_ray.run.current import CurrentTitle, read_current
 from vcn_ray.run.stored import TitleReader, find_title_id, find_titles
 from vcn_ray.run.tombstones import check_no_open_erasure
@@ -88,6 +91,8 @@ def export_output(storage: Storage, request: ExportRequest, config: RunConfig) -
             one name; or a video whose frames no timecode can name.
         StorageError: The output cannot be read, or the target not written.
     """
+    if request.format == DATASET:
+        return _export_dataset(storage, request, config)
     form = _format(request.format)
     _check_options(form, request)
     target = _open_target(request.to, storage, config)
@@ -113,6 +118,23 @@ def export_output(storage: Storage, request: ExportRequest, config: RunConfig) -
     return written.result(tuple(dict.fromkeys(reader.damaged)))
 
 
+def _export_dataset(storage: Storage, request: ExportRequest, config: RunConfig) -> Exported:
+    """Write or update the dataset of a catalog; it takes the place of other formats' files.
+
+    Raises:
+        UsageError: Something else than the whole catalog is asked for.
+    """
+    if request.title is not None or request.wanted != Wanted():
+        raise UsageError(
+            f"a {DATASET} holds the whole catalog: name only --to, and choose in your queries"
+        )
+    done = write_dataset(storage, Storage.open(request.to, config.s3))
+    note = f"{done.files:,} files, {done.bytes:,} bytes"
+    if done.copied:
+        note += f"; {done.copied} of {done.buckets} buckets were unchanged"
+    return Exported((done.place,), (note,), sum(done.rows.values()), skipped=done.damaged)
+
+
 def _check_options(form: Format, request: ExportRequest) -> None:
     """Refuse options that would do nothing."""
     wanted = request.wanted
@@ -130,7 +152,7 @@ def _check_options(form: Format, request: ExportRequest) -> None:
 
 def _format(name: str) -> Format:
     if name not in FORMATS:
-        raise UsageError(f"there is no format {name}: name one of {', '.join(FORMATS)}")
+        raise UsageError(f"there is no format {name}: name one of {', '.join(FORMAT_WORDS)}")
     return FORMATS[name]
 
 
@@ -158,7 +180,7 @@ def _read_titles(
         ids = [find_title_id(storage, request.title)]
     else:
         ids = list(find_titles(storage))
-    read = partial(_read_title, reader, len(ids) == 1)
+    read = partial(_read_title, reader, catalog_names(storage), len(ids) == 1)
     if wanted.persons:
         ids = _titles_with(ids, wanted, read, storage.uri)
     for title_id in ids:
@@ -167,11 +189,16 @@ def _read_titles(
             yield videos
 
 
-def _read_title(reader: TitleReader, alone: bool, title_id: str) -> CurrentTitle | None:
-    """A title; None where it has to be skipped, which the only one never is."""
-    if alone:
-        return read_current(title_id, reader.storage)
-    return reader.attempt(title_id, partial(read_current, title_id, reader.storage))
+def _read_title(
+    reader: TitleReader, names: Mapping[Place, CatalogName], alone: bool, title_id: str
+) -> CurrentTitle | None:
+    """A title; None where it has to be skipped, which the only one never is.
+
+    Who is named in another title is named here, too.
+    """
+    read = partial(read_current, title_id, reader.storage)
+    title = read() if alone else reader.attempt(title_id, read)
+    return None if title is None else named_from_catalog(title, names)
 
 
 def _titles_with(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +18,7 @@ from vcn_ray.errors import DamagedError, UsageError
 from vcn_ray.io.storage import Storage
 from vcn_ray.registry.decisions import Decision, PersonMark, active_decisions, read_decisions
 from vcn_ray.registry.stored import StoredRegistry, find_registry
+from vcn_ray.run.current import CurrentTitle
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,43 @@ def catalog_names(storage: Storage) -> dict[Place, CatalogName]:
     apart = [each for each in active_decisions(read_decisions(storage)[0]) if each.kind == "apart"]
     denied = {place for decision in apart for place in _denied(decision, found, mates)}
     return {place: name for place, name in found.items() if place not in denied}
+
+
+def named_from_catalog(title: CurrentTitle, names: Mapping[Place, CatalogName]) -> CurrentTitle:
+    """A title in which the people whom it does not name have the names of the catalog.
+
+    Somebody who has become another one since the registry was built stays unnamed.
+
+    Args:
+        title: As it is known now.
+        names: From catalog_names.
+    """
+    tracks = title.tables.tracks
+    owner = dict(zip(tracks["track_id"].to_pylist(), tracks["person_id"].to_pylist(), strict=True))
+    people = title.tables.people
+    known = {
+        row["person_id"]: found.name
+        for row in people.select(["person_id", "name"]).to_pylist()
+        if row["name"] is None
+        and (found := names.get((title.title_id, row["person_id"]))) is not None
+        and owner.get(found.cover_track_id) == row["person_id"]
+    }
+    if not known:
+        return title
+    tables = replace(
+        title.tables,
+        people=_with_names(people, known),
+        appearances=_with_names(title.tables.appearances, known),
+    )
+    return replace(title, tables=tables)
+
+
+def _with_names(table: pa.Table, known: Mapping[str, str]) -> pa.Table:
+    """A table of people or appearances with the names of some."""
+    columns = (table.column(name).to_pylist() for name in ("person_id", "name"))
+    filled = [known.get(who, name) for who, name in zip(*columns, strict=True)]
+    place = table.schema.get_field_index("name")
+    return table.set_column(place, table.schema.field("name"), pa.array(filled, pa.string()))
 
 
 def _names_in(registry: StoredRegistry) -> tuple[dict[Place, CatalogName], dict[Place, set[Place]]]:

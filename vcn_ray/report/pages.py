@@ -1,6 +1,6 @@
 """The pages of an output, each one HTML file that needs nothing else; it computes nothing.
 
-One page shows a title; the index lists all titles.
+One page shows a title; the index lists all titles, and a third page the people of the catalog.
 """
 
 from __future__ import annotations
@@ -20,8 +20,13 @@ from vcn_ray.io.committed import FILES, record_of
 from vcn_ray.io.storage import Storage
 from vcn_ray.redact import page_text
 from vcn_ray.report import words
+from vcn_ray.report.catalog_view import (
+    CatalogView,
+    build_catalog_view,
+    read_catalog,
+)
 from vcn_ray.report.view import TitleView, build_view
-from vcn_ray.run.listed_pages import PAGES, are_stale
+from vcn_ray.run.listed_pages import CATALOG_PAGE, PAGES, are_stale
 from vcn_ray.run.reviewed import read_reviewed
 from vcn_ray.run.stored import TitleReader
 
@@ -66,7 +71,8 @@ class IndexEntry:
 def write_reports(storage: Storage) -> PagePaths:
     """Write `titles/<title_id>/report.html` for every title that has a result, and `index.html`.
 
-    A damaged title is skipped with a warning. `pages.json` lists what was written.
+    Where there is a registry, `catalog.html` is written, too. A damaged title is skipped with a
+    warning. `pages.json` lists what was written.
 
     Raises:
         UsageError: There is no result.
@@ -82,9 +88,32 @@ def write_reports(storage: Storage) -> PagePaths:
         files[path] = _write_page(path, render_title(view), storage)
         entries.append(index_entry(view))
         uris.append([str(video["uri"]) for video in title.summary["videos"]])
-    index = _write_page("index.html", render_index(tell_apart(entries, uris)), storage)
+    catalog = read_catalog(storage)
+    if catalog is not None:
+        page = render_catalog(build_catalog_view(catalog))
+        files[CATALOG_PAGE] = _write_page(CATALOG_PAGE, page, storage)
+    shown = render_index(tell_apart(entries, uris), catalog is not None)
+    index = _write_page("index.html", shown, storage)
     storage.write_json(PAGES, {FILES: files | {"index.html": index}})
-    return PagePaths(tuple(files), "index.html", tuple(titles.damaged))
+    titles_pages = tuple(path for path in files if path != CATALOG_PAGE)
+    return PagePaths(titles_pages, "index.html", tuple(titles.damaged))
+
+
+def write_catalog_page(storage: Storage) -> bool:
+    """Write `catalog.html` from the newest registry; False where there is no registry.
+
+    Raises:
+        DamagedError: The registry is damaged.
+        StorageError: The page cannot be written.
+    """
+    tables = read_catalog(storage)
+    if tables is None:
+        return False
+    record = _write_page(CATALOG_PAGE, render_catalog(build_catalog_view(tables)), storage)
+    listed = storage.find_sound_json(PAGES)
+    if listed is not None:
+        storage.write_json(PAGES, listed | {FILES: listed[FILES] | {CATALOG_PAGE: record}})
+    return True
 
 
 def renew_pages(storage: Storage) -> None:
@@ -163,9 +192,26 @@ def tell_apart(entries: Sequence[IndexEntry], uris: Sequence[list[str]]) -> list
     ]
 
 
-def render_index(entries: Sequence[IndexEntry]) -> str:
-    """Render the index as HTML, with the titles in the order given."""
-    return render("index.html.j2", entries=entries, words=words, covers=INDEX_COVERS)
+def render_index(entries: Sequence[IndexEntry], catalog: bool = False) -> str:
+    """Render the index as HTML, with the titles in the order given.
+
+    Args:
+        entries: Of the titles.
+        catalog: True where there is a page of the catalog to link to.
+    """
+    link = CATALOG_PAGE if catalog else None
+    return render("index.html.j2", entries=entries, words=words, covers=INDEX_COVERS, catalog=link)
+
+
+def render_catalog(view: CatalogView) -> str:
+    """Render the page of the people of the catalog as HTML; as render_title."""
+    return render(
+        "catalog.html.j2",
+        view=view,
+        words=words,
+        catalog_css=_package_text("catalog.css"),
+        js=_package_text("catalog.js"),
+    )
 
 
 def render(template: str, **values: object) -> str:

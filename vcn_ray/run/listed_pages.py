@@ -10,6 +10,9 @@ from vcn_ray.io.storage import Storage
 PAGES = "pages.json"
 """Lists the pages of the last report, by path below the output."""
 
+CATALOG_PAGE = "catalog.html"
+"""The page of the people of all titles."""
+
 STALE = "stale"
 
 

@@ -100,13 +100,22 @@ class TitleReader:
         Raises:
             UsageError: No title has a result.
         """
+        for title_id, latest in self.pointers():
+            yield TitleVideos(title_id, latest["uris"])
+
+    def pointers(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The id of each title and what names its newest result; nothing else is read.
+
+        Raises:
+            UsageError: No title has a result.
+        """
         found = False
         title_ids = self.storage.names("titles")
         pointers = map_in_order(self._read_pointer, title_ids, THREADS)
         for title_id, latest in zip(title_ids, pointers, strict=True):
             if latest is not None:
                 found = True
-                yield TitleVideos(title_id, latest["uris"])
+                yield title_id, latest
         self._check_found(found)
 
     def _read_pointer(self, title_id: str) -> dict[str, Any] | None:

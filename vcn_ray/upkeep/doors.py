@@ -12,7 +12,7 @@ from vcn_ray.errors import UsageError
 from vcn_ray.io.storage import MANIFEST, Storage
 from vcn_ray.registry.stored import REGISTRY
 from vcn_ray.report.pages import renew_pages
-from vcn_ray.run.listed_pages import PAGES
+from vcn_ray.run.listed_pages import CATALOG_PAGE, PAGES
 from vcn_ray.run.retention import LOST
 from vcn_ray.run.tombstones import ERASURES, OPEN, check_no_open_erasure
 from vcn_ray.upkeep.catalog_persons import find_wanted
@@ -23,7 +23,7 @@ from vcn_ray.upkeep.likeness import find_encoder
 from vcn_ray.upkeep.order import Order, stored_orders
 from vcn_ray.upkeep.persons import CorrectedTitles, Wanted
 from vcn_ray.upkeep.prune import find_garbage, remove_garbage
-from vcn_ray.upkeep.registry_copies import CATALOG_PAGE, expire_registry, registry_files
+from vcn_ray.upkeep.registry_copies import expire_registry, registry_files
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from vcn_ray.registry.decisions import Decision
 from vcn_ray.registry.stored import REGISTRY
 from vcn_ray.report.pages import write_reports
 from vcn_ray.rows.tombstones import Span, erased_faces, span_from_json
-from vcn_ray.run.listed_pages import PAGES
+from vcn_ray.run.listed_pages import CATALOG_PAGE, PAGES
 from vcn_ray.run.origins import LATEST
 from vcn_ray.run.rewrite import BEFORE, manifest_before
 from vcn_ray.run.tombstones import MARKERS, tombstone_folder
@@ -34,7 +34,6 @@ from vcn_ray.upkeep.files import files_below, files_in, remove_files, remove_fol
 from vcn_ray.upkeep.holdings import EDITS, read_holding
 from vcn_ray.upkeep.order import Order, order_as_json
 from vcn_ray.upkeep.registry_copies import (
-    CATALOG_PAGE,
     erased_decisions,
     is_top_page,
     remove_registry,
@@ -125,7 +124,8 @@ def _write_tombstones(order: Order, storage: Storage) -> None:
 
 def _remove_pages(order: Order, storage: Storage, names: Sequence[str]) -> None:
     """Remove the pages that show the erased; the index lists all pages, so it goes with them."""
-    for path in (PAGES, "index.html", *(f"titles/{t}/report.html" for t in order.holders)):
+    reports = (f"titles/{title_id}/report.html" for title_id in order.holders)
+    for path in (PAGES, "index.html", CATALOG_PAGE, *reports):
         storage.delete(path)
     for path in showing_pages(order, storage, names):
         storage.delete(path)

@@ -16,12 +16,9 @@ from vcn_ray.registry.copies import repeats_removed
 from vcn_ray.registry.decisions import DECISIONS, SUFFIX, Decision, read_decisions, write_decision
 from vcn_ray.registry.scrub import scrub_decisions
 from vcn_ray.registry.stored import FOLDER, POINTER, REGISTRY
-from vcn_ray.run.listed_pages import PAGES, mark_stale
+from vcn_ray.run.listed_pages import CATALOG_PAGE, PAGES, mark_stale
 from vcn_ray.run.retention import due
 from vcn_ray.upkeep.files import StoredFile, files_below, files_in, remove_files, remove_folder
-
-CATALOG_PAGE = "catalog.html"
-"""The page of all people, which `vcn report` writes where there is a registry."""
 
 Anchor = dict[str, Any]
 

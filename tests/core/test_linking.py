@@ -153,6 +153,16 @@ def test_the_same_score_says_less_in_a_larger_catalog() -> None:
     assert large.score_of(0.0) > small.score_of(0.0)
 
 
+@pytest.mark.parametrize("fraction", [1e-2, 1e-6, 1e-9])
+def test_a_good_score_joins_in_a_catalog_of_any_size(fraction: float) -> None:
+    mixture = Mixture(0.0, 1.0, 9.0, 1.5, fraction)
+    assert mixture.at(np.array(9.5)) > linking.JOINED
+    evidence = np.full((2, 2), float(mixture.evidence(np.array(9.5))))
+    none = np.full(2, -1, np.int64)
+    label = linking.join_likeliest(evidence, np.eye(2, dtype=bool), none, mixture.prior_odds)
+    assert label.tolist() == [0, 0]
+
+
 @pytest.mark.parametrize("sd", [0.4, 1.0, 3.0])
 def test_log_odds_never_fall_with_the_score(sd: float) -> None:
     assert (np.diff(Mixture(0.0, 1.0, 6.0, sd, 1e-2).log_odds) >= 0).all()

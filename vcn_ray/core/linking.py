@@ -70,7 +70,7 @@ ROUNDS = 500
 """Of expectation maximisation; it costs microseconds on bins."""
 
 CLIP = 12.0
-"""Log likelihood ratios beyond this say no more: a bad picture must not outweigh ten good ones."""
+"""Evidence beyond this says no more: a bad picture must not outweigh ten good ones."""
 
 JOINED, SUGGESTED = 2.2, -2.2
 """Log odds from which people are joined, 9 in 10, and from which that is suggested, 1 in 10.
@@ -138,9 +138,9 @@ class Mixture:
         return float(special.logit(self.same_fraction))
 
     def evidence(self, score: Floats) -> F64:
-        """Log likelihood ratios of scores of any shape, within CLIP."""
+        """Log likelihood ratios of scores of any shape; log odds that they give are within CLIP."""
         odds: F64 = np.interp(score, CENTRES, self.log_odds)
-        return np.clip(odds - self.prior_odds, -CLIP, CLIP)
+        return np.clip(odds - self.prior_odds, -CLIP, CLIP - self.prior_odds)
 
     def at(self, score: Floats) -> F64:
         """Log odds of scores of any shape."""
@@ -562,7 +562,9 @@ def _join_some(
     mates = together.sum(axis=1)
     total = (evidence * together).sum(axis=1) / np.sqrt(np.maximum(mates, 1))
     odds = np.where(mates > 0, mixture.prior_odds + total, CLIP)
-    held = sparse.csgraph.minimum_spanning_tree(np.where(together, CLIP + 1 - evidence, 0.0))
+    held = sparse.csgraph.minimum_spanning_tree(
+        np.where(together, 1 + evidence.max(initial=0) - evidence, 0.0)
+    )
     ends = held.tocoo()
     i, j = np.minimum(ends.row, ends.col), np.maximum(ends.row, ends.col)
     order = np.lexsort((j, i))

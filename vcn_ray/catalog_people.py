@@ -9,7 +9,7 @@ import getpass
 import os
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from vcn_ray.api import Display
 from vcn_ray.config import RunConfig, load_config
+from vcn_ray.console import ProgressDisplay
 from vcn_ray.core.vectors import TINY
 from vcn_ray.edits.record import check_text, now
 from vcn_ray.errors import DamagedError, UsageError
@@ -47,6 +47,7 @@ from vcn_ray.registry.search import (
     open_search_pack,
 )
 from vcn_ray.registry.stored import StoredRegistry, read_registry
+from vcn_ray.report.pages import write_catalog_page
 from vcn_ray.results import Records
 from vcn_ray.run.current import read_current
 from vcn_ray.run.parallel import map_shared
@@ -167,9 +168,9 @@ def build_registry(
     *,
     local: bool = False,
     config: RunConfig | PathLike | None = None,
-    display: Display | None = None,
+    progress: bool = False,
 ) -> BuiltRegistry:
-    """Join the people of all titles of an output into people of the catalog.
+    """Join the people of all titles of an output into people of the catalog, with a page of them.
 
     Titles that have not changed since the last call are not read again. The result does not depend
     on the order in which titles came.
@@ -178,7 +179,7 @@ def build_registry(
         output: What `index` was given as output.
         local: In this process, without Ray.
         config: How storage, packs and the cluster are reached; or a TOML file.
-        display: Shows the progress; None: nothing does.
+        progress: Whether to show progress bars on standard error.
 
     Raises:
         UsageError: The output holds no titles.
@@ -186,11 +187,15 @@ def build_registry(
     """
     config = _loaded(config)
     storage = Storage.open(os.fspath(output), config.s3)
-    with _mapper(config, local) as mapper:
-        if display is None:
-            return build(storage, config, mapper)
-        with display:
-            return build(storage, config, mapper, display.advance)
+    with ExitStack() as ending:
+        mapper = ending.enter_context(_mapper(config, local))
+        if progress:
+            display = ending.enter_context(ProgressDisplay())
+            built = build(storage, config, mapper, display.advance)
+        else:
+            built = build(storage, config, mapper)
+        write_catalog_page(storage)
+    return built
 
 
 @contextmanager

@@ -12,9 +12,9 @@ from benchmarks.result_file import FACTS, read_result
 
 PAGES = {
     name: (RESULTS.parent / name).read_text(encoding="utf-8")
-    for name in ("README.md", "findings.md")
+    for name in ("README.md", "findings.md", "costs.md")
 }
-WORDS = {"README.md": 1600, "findings.md": 2200}
+WORDS = {"README.md": 1600, "findings.md": 1800, "costs.md": 1200}
 LINK = re.compile(r"\]\((results/[\w-]+\.md)\)")
 DECIMAL = re.compile(r"\d+\.\d+")
 OF_METHOD = re.compile(r"\(?METHOD [\d.]+\)?|\(\d\.\d\)")

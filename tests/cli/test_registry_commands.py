@@ -30,7 +30,10 @@ def test_build_says_who_is_shared_and_where_it_is(
     shown = lines(capsys)
     assert "6 people in 4 titles, 5 of them in several; 0 suggestions" in shown
     content = json.loads(shown[-1])
-    assert Path(shown[-2]) == Path(output) / content["folder"]
+    assert Path(shown[-3]) == Path(output) / content["folder"]
+    page = Path(shown[-2])
+    assert page == Path(output) / "catalog.html"
+    assert "Film a" in page.read_text(encoding="utf-8")
     assert content["read"] == 4
 
 

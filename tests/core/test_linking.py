@@ -45,7 +45,7 @@ def solve(faces: Faces, known: Known | None = None) -> tuple[Joined, Mixture]:
     n = len(faces.title)
     rows = np.arange(n)
     levels = stranger_levels(faces, rows, (0.0, 0.12))
-    mixture = learn_mixture(*count_scores(faces, levels, rows), pairs=n * (n - 1) / 2)
+    mixture = learn_mixture(*count_scores(faces, levels, rows), pairs=n * (n - 1) / 2, people=n)
     pairs = find_pairs(faces, levels, mixture, slice(0, n))
     return join_people(faces, levels, mixture, pairs, known or Known.nothing(n)), mixture
 
@@ -100,7 +100,7 @@ def test_parts_of_the_rows_give_all_pairs() -> None:
     faces, _ = made(titles=6, cast=20)
     rows = np.arange(len(faces.title))
     levels = stranger_levels(faces, rows)
-    mixture = learn_mixture(*count_scores(faces, levels, rows), pairs=1e4)
+    mixture = learn_mixture(*count_scores(faces, levels, rows), pairs=1e4, people=60)
     whole = find_pairs(faces, levels, mixture, slice(0, len(rows)))
     parts = [find_pairs(faces, levels, mixture, slice(i, i + 20)) for i in range(0, len(rows), 20)]
     assert len(whole.left)
@@ -119,10 +119,31 @@ def test_a_mixture_is_learned(fraction: float) -> None:
     pairs = 1e8
     within = normal_counts(0.1, 1.1, 1e7).round().astype(np.int64)
     both = normal_counts(0.1, 1.1, pairs) + normal_counts(7.5, 1.2, fraction * pairs)
-    found = learn_mixture(within, both.round().astype(np.int64), pairs)
+    found = learn_mixture(within, both.round().astype(np.int64), pairs, people=15_000)
     assert found.stranger_sd == pytest.approx(1.1, abs=0.03)
     assert found.same_mean == pytest.approx(7.5, abs=0.1)
     assert found.same_fraction == pytest.approx(fraction, rel=0.1)
+
+
+def test_few_who_return_among_many_are_found() -> None:
+    people, pairs, returning = 500_000, 1.25e11, 140_000
+    random = np.random.default_rng(0)
+    sample = 1e9 / pairs
+    strangers = normal_counts(0.0, 1.02, 1e9)  # a little wider than titles show
+    both = random.poisson(strangers + normal_counts(7.3, 1.0, returning * sample))
+    within = random.poisson(normal_counts(0.0, 1.0, 1e6))
+    found = learn_mixture(within, both, pairs, people)
+    assert found.same_mean == pytest.approx(7.3, abs=0.2)
+    assert found.same_fraction * pairs == pytest.approx(returning, rel=0.3)
+    assert 4.5 < found.score_of(0.0) < 6.5
+
+
+def test_the_tail_of_strangers_is_not_taken_for_people() -> None:
+    people, pairs = 500_000, 1.25e11
+    strangers = normal_counts(0.0, 1.05, pairs).astype(np.int64)
+    within = normal_counts(0.0, 1.0, 1e6).round().astype(np.int64)
+    found = learn_mixture(within, strangers, pairs, people)
+    assert strangers[found.score_of(linking.JOINED) < EDGES[:-1]].sum() < 100
 
 
 def test_the_same_score_says_less_in_a_larger_catalog() -> None:
@@ -140,7 +161,9 @@ def test_log_odds_never_fall_with_the_score(sd: float) -> None:
 def test_a_title_that_holds_somebody_twice_hardly_widens_strangers() -> None:
     clean = normal_counts(0.0, 1.0, 1e5).round().astype(np.int64)
     twice = clean + normal_counts(8.0, 1.0, 500).round().astype(np.int64)
-    before, after = (learn_mixture(each, clean, 1e5).stranger_sd for each in (clean, twice))
+    before, after = (
+        learn_mixture(each, clean, 1e5, people=450).stranger_sd for each in (clean, twice)
+    )
     assert after == pytest.approx(before, rel=0.05)
 
 
@@ -238,7 +261,7 @@ def test_the_nearest_of_all_is_found() -> None:
     faces, truth = made(titles=4, cast=20, noise=0.3)
     rows = np.arange(len(truth))
     levels = stranger_levels(faces, rows)
-    mixture = learn_mixture(*count_scores(faces, levels, rows), pairs=1e3)
+    mixture = learn_mixture(*count_scores(faces, levels, rows), pairs=1e3, people=40)
     found = find_nearest(faces.codes[3], faces, levels, mixture, limit=5)
     assert found.row[0] == 3
     assert found.cosine[0] == pytest.approx(1.0)

@@ -58,6 +58,7 @@ VIDEO = VideoPlan(
             hdr=False,
             interlaced=False,
             moving_pictures=1,
+            timecode="",
         ),
     ),
     segments=(),

@@ -11,7 +11,7 @@ from tests.helpers.corrections import RIGHT, TITLE_ID, Seen, write_title
 from vcn_ray.errors import DamagedError
 from vcn_ray.io.storage import Storage
 from vcn_ray.review.desk import Desk
-from vcn_ray.run.current import read_current
+from vcn_ray.run.current import current_key, read_current
 from vcn_ray.run.reviewed import read_reviewed
 from vcn_ray.run.stored import read_title
 
@@ -57,7 +57,7 @@ def test_corrections_count_whether_their_tables_are_written_or_not(
     after = read_current(TITLE_ID, storage)
     names = after.tables.appearances.filter(pc.equal(after.tables.appearances["person_id"], "p002"))
     assert names["name"].to_pylist() == ["Ann"]
-    assert after.key != before.key
+    assert current_key(after.latest, after.edits) != current_key(before.latest, before.edits)
 
 
 def test_a_title_without_result_is_named(storage: Storage) -> None:

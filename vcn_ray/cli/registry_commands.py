@@ -8,11 +8,12 @@ from dataclasses import asdict
 
 import vcn_ray.catalog_people as door
 from vcn_ray.cli.options import given_settings
-from vcn_ray.console import ProgressDisplay, complain, count, say, say_json, show_table
+from vcn_ray.console import complain, count, say, say_json, show_table
 from vcn_ray.io.storage import Storage
 from vcn_ray.registry.build import BuiltRegistry
 from vcn_ray.registry.search import LIKELY, FoundPerson, FoundTitle
 from vcn_ray.report.words import clock_range
+from vcn_ray.run.listed_pages import CATALOG_PAGE
 
 MAX_SPANS = 3  # times that a line shows
 MAX_TITLES = 3  # titles that a table names
@@ -25,9 +26,7 @@ def registry(options: argparse.Namespace) -> int:
 
 def _build(options: argparse.Namespace) -> int:
     settings = given_settings(options)
-    built = door.build_registry(
-        options.output, local=options.local, config=settings, display=ProgressDisplay()
-    )
+    built = door.build_registry(options.output, local=options.local, config=settings, progress=True)
     for title_id, why in built.skipped.items():
         complain(f"{title_id} is left out: {why}")
     for line in _remarks(built):
@@ -36,7 +35,9 @@ def _build(options: argparse.Namespace) -> int:
         f"{count(built.people, 'person', 'people')} in {count(built.titles, 'title')}, "
         f"{built.shared} of them in several; {count(built.suggested, 'suggestion')}"
     )
-    say(Storage.open(options.output, settings.s3).locate(built.folder))
+    storage = Storage.open(options.output, settings.s3)
+    say(storage.locate(built.folder))
+    say(storage.locate(CATALOG_PAGE))
     say_json(asdict(built))
     return 1 if built.skipped else 0
 

@@ -51,7 +51,14 @@ SAME_SCORE, SAME_SD = 6.5, 1.5
 """Scores of one person in two titles; see benchmarks/method/registry.py."""
 
 SAME_FRACTION = 0.01
-"""Of the pairs of two titles that are one person, beforehand."""
+"""Of the pairs of two titles that are one person, beforehand, at most.
+
+In a large catalog everybody is expected in one other title, which is a smaller fraction."""
+
+MIN_SAME_SCORE = 4.0
+"""Mean score of one person, at least, in standard deviations of strangers.
+
+Where hardly anybody returns, the tail of strangers would else be taken for one person."""
 
 BIN = 0.05
 LOWEST, HIGHEST = -20.0, 60.0
@@ -287,7 +294,7 @@ def _counted(score: F64) -> I64:
     return np.histogram(np.clip(score, LOWEST, HIGHEST), EDGES)[0].astype(np.int64)
 
 
-def learn_mixture(within: I64, across: I64, pairs: float) -> Mixture:
+def learn_mixture(within: I64, across: I64, pairs: float, people: int) -> Mixture:
     """Separate strangers from pairs of one person, by expectation maximisation.
 
     Args:
@@ -295,37 +302,66 @@ def learn_mixture(within: I64, across: I64, pairs: float) -> Mixture:
         across: (bins,) counted scores of a sample of the people of two titles.
         pairs: How many pairs of two titles there are in all: what is known beforehand counts less
             the more there are.
+        people: How many people of titles there are.
     """
-    middle, width = _strangers(within, across)
+    usual = min(SAME_FRACTION, people / max(pairs, 1.0))
     counts = across * (pairs / max(int(across.sum()), 1))
-    mean, sd, fraction = SAME_SCORE, SAME_SD, SAME_FRACTION
-    stranger = _log_normal(CENTRES, middle, width)
+    returning = 1.0
+    for _ in range(MEASURINGS):
+        strangers = _strangers(within, across, returning)
+        same = _same_person(counts, strangers, usual)
+        returning = same[2]
+    return Mixture(*strangers, *same)
+
+
+def _same_person(
+    counts: F64, strangers: tuple[float, float], usual: float
+) -> tuple[float, float, float]:
+    """Mean and standard deviation of the scores of one person, and the fraction of such pairs."""
+    mean, sd, fraction = SAME_SCORE, SAME_SD, usual
+    stranger, pairs = _log_normal(CENTRES, *strangers), float(counts.sum())
     for _ in range(ROUNDS):
         odds = _log_normal(CENTRES, mean, sd) - stranger + special.logit(fraction)
-        same = counts * np.where(middle < CENTRES, special.expit(odds), 0.0)
+        same = counts * np.where(strangers[0] < CENTRES, special.expit(odds), 0.0)
         total = float(same.sum())
         mean = (float(same @ CENTRES) + SAME_WEIGHT * SAME_SCORE) / (total + SAME_WEIGHT)
+        mean = max(mean, strangers[0] + MIN_SAME_SCORE * strangers[1])
         spread = float(same @ np.square(CENTRES - mean)) + SAME_WEIGHT * SAME_SD**2
         sd = float(np.sqrt(spread / (total + SAME_WEIGHT)))
-        fraction = (total + 1) / (pairs + 1 / SAME_FRACTION)
-    return Mixture(middle, width, mean, sd, fraction)
+        fraction = (total + 1) / (pairs + 1 / usual)
+    return mean, sd, fraction
 
 
-def _strangers(within: I64, across: I64) -> tuple[float, float]:
+def _strangers(within: I64, across: I64, returning: float) -> tuple[float, float]:
     """Mean and standard deviation of the scores of strangers.
 
-    The upper part of the scores within titles shows the width. If titles hold somebody twice, it
-    is too wide. Then the scores of two titles are narrower: few of them are of one person, and
-    those hardly move what lies one standard deviation above the median. So the narrower counts.
+    In a large catalog nearly all pairs of two titles are strangers. Their scores are measured as
+    far up as those of one person can hardly reach, since that is where the two are told apart. In a
+    small one, the people of one title show the width. If titles hold somebody twice, it is too
+    wide; then the narrower of the two counts, one standard deviation above the median.
+
+    Args:
+        within: (bins,) counted scores of people of one title.
+        across: (bins,) counted scores of people of two titles.
+        returning: Fraction of the latter that is one person, about.
     """
     total = int(within.sum())
     if not total or not across.sum():
         return 0.0, 1.0
-    middle = _quantile(within, 0.0)
-    width = (_quantile(within, 2.0) - middle) / 2
-    width = min(width, _quantile(across, 1.0) - _quantile(across, 0.0))
+    sds = -float(special.ndtri(min(CLEAN * returning, special.ndtr(-1.0))))
+    middle, width = _quantile(across, 0.0), (_quantile(across, sds) - _quantile(across, 0.0)) / sds
+    if sds <= 1.0:
+        middle = _quantile(within, 0.0)
+        width = min(width, (_quantile(within, 2.0) - middle) / 2)
     own = total / (total + 2 * STRANGER_WEIGHT)  # every pair was counted from both sides
     return own * middle, float(np.sqrt(own * width**2 + 1 - own))
+
+
+CLEAN = 20.0
+"""Times as many pairs as are of one person lie above the place that is measured."""
+
+MEASURINGS = 3
+"""Of strangers, each knowing better than the one before how many pairs are of one person."""
 
 
 def _quantile(counts: I64, sds: float) -> float:

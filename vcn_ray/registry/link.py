@@ -137,7 +137,7 @@ def learn(faces: Faces, levels: Levels, cohort: I64) -> Mixture:
         within = count_within(faces, levels)
     n, size = len(faces.title), np.bincount(faces.title, minlength=1).astype(np.float64)
     pairs = n * (n - 1) / 2 - float((size * (size - 1) / 2).sum())
-    return learn_mixture(within, across, pairs)
+    return learn_mixture(within, across, pairs, n)
 
 
 def count_within(faces: Faces, levels: Levels) -> I64:

@@ -52,14 +52,9 @@ class CurrentTitle:
         """The content of result.json, with the present places of the videos."""
         return self.latest.summary
 
-    @property
-    def key(self) -> str:
-        """Changes whenever the result or its corrections do."""
-        return current_key(self.latest, self.edits)
-
 
 def current_key(latest: LatestResult, edits: Sequence[str]) -> str:
-    """What names a result with its corrections."""
+    """What names a result with its corrections; an erasure rewrites a result in its place."""
     return digest("current", latest.folder, list(edits))
 
 

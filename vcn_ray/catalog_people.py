@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
@@ -20,6 +21,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vcn_ray.config import RunConfig, load_config
 from vcn_ray.console import ProgressDisplay
+from vcn_ray.core.vectors import TINY
 from vcn_ray.edits.record import check_text, now
 from vcn_ray.errors import DamagedError, UsageError
 from vcn_ray.io.s3 import S3Config
@@ -57,6 +59,12 @@ MAX_TITLES = 10
 """Titles of a found person whose times are read: those with the most screen time."""
 
 MAX_PIXELS = 80_000_000  # of a photograph
+
+UNREADABLE = (
+    *(UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError),
+    *(SyntaxError, EOFError, TypeError, struct.error),  # of damaged chunks and tags
+)
+"""Errors of the library that reads pictures."""
 
 
 class CatalogPerson(NamedTuple):
@@ -260,9 +268,10 @@ def undo_decision(
     """
     storage = Storage.open(os.fspath(output), s3)
     known, _ = read_decisions(storage)
-    fits = [each.decision_id for each in known if each.decision_id.startswith(decision)]
+    names = [each.decision_id for each in known]
+    fits = [name for name in names if decision and name.startswith(decision)]
     if len(fits) != 1:
-        some = ", ".join(each.decision_id for each in known[-5:]) or "none"
+        some = ", ".join(names[-5:]) or "none"
         raise UsageError(f"no single decision is called {decision!r}; the last are: {some}")
     undo = Decision("undo", _who(who), now(), undoes=fits[0], note=_note(note))
     return write_decision(storage, undo)
@@ -330,7 +339,7 @@ def search(
     index = FaceSearch(registry)
     path = Path(os.fspath(wanted))
     own: tuple[str, str] | None = None
-    if path.is_file():
+    if os.path.isfile(path):  # a title's name may be too long for a file
         loaded = open_search_pack(pack or config.pack, index.encoder, config)
         faces = faces_of_photo(read_photo(path), loaded)
         codes = faces[_chosen(path, len(faces), face)].codes
@@ -366,12 +375,21 @@ def read_photo(path: Path) -> U8:
     """
     try:
         with Image.open(path) as stored:
-            if stored.width * stored.height > MAX_PIXELS:
-                raise UsageError(f"{path} has more than {MAX_PIXELS:,} pixels: make it smaller")
-            upright = ImageOps.exif_transpose(stored)
-            return np.asarray(upright.convert("RGB"), np.uint8).copy()
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+            small = stored.width * stored.height <= MAX_PIXELS
+            if small:
+                upright = _eight_bits(ImageOps.exif_transpose(stored))
+                return np.asarray(upright.convert("RGB"), np.uint8).copy()
+    except UNREADABLE as error:
         raise UsageError(f"{path} cannot be read as a picture: {error}") from error
+    raise UsageError(f"{path} has more than {MAX_PIXELS:,} pixels: make it smaller")
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """A picture of one channel of more bits, its largest value as white; others as they are."""
+    if picture.mode.partition(";")[0] not in ("I", "F"):
+        return picture
+    values = np.nan_to_num(np.asarray(picture, np.float64)).clip(0)
+    return Image.fromarray((values * (255 / max(values.max(), TINY))).astype(np.uint8))
 
 
 def _catalog_of(place: tuple[str, str], registry: StoredRegistry) -> str | None:

@@ -252,6 +252,21 @@ def test_a_set_that_is_too_large_is_divided_where_it_is_weakest(
         assert len(set(truth[joined.label == label].tolist())) == 1
 
 
+def test_somebody_in_more_titles_than_a_set_holds_is_few_people(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    who = unit_rows(np.random.default_rng(0).normal(size=(1 + 40, DIM)))
+    rows = np.concatenate([np.repeat(who[:1], 40, axis=0), who[1:]])  # the same face everywhere
+    faces = Faces(exact_codes(rows), np.tile(np.arange(40), 2))
+    monkeypatch.setattr(linking, "MAX_COMPONENT", 15)
+    label = solve(faces)[0].label
+    assert np.bincount(label[:40]).tolist() == [15, 15, 10]
+    group = np.concatenate([np.full(20, -1), np.zeros(20, np.int64), np.full(40, -1)])
+    label = solve(faces, Known.nothing(80)._replace(group=group))[0].label
+    assert sorted(np.bincount(label[:40]).tolist()) == [5, 15, 20]
+    assert len(set(label[20:40].tolist())) == 1
+
+
 def test_the_nearest_of_all_is_found() -> None:
     faces, truth = made(titles=4, cast=20, noise=0.3)
     rows = np.arange(len(truth))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -305,6 +306,48 @@ def test_people_of_the_catalog_come_without_their_pictures(
 def test_a_target_inside_the_output_is_refused(storage: Storage) -> None:
     with pytest.raises(UsageError, match="outside"):
         write_dataset(storage, Storage.open(f"{storage.uri}/lake"))
+
+
+def test_a_target_is_judged_by_where_it_really_is(storage: Storage, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(storage.uri)
+    for inside in (tmp_path / "link" / "lake", tmp_path / "link" / ".." / "out" / "lake"):
+        with pytest.raises(UsageError, match="write the dataset outside"):
+            write_dataset(storage, Storage.open(str(inside)))
+    beside = write_dataset(storage, Storage.open(f"{storage.uri}/../lake"))
+    assert (tmp_path / "lake").samefile(Path(beside.place).parent)
+
+
+def test_what_others_put_into_the_target_stays(storage: Storage, target: Storage) -> None:
+    kept = Path(target.uri) / "dataset-202411291230" / "people" / "notes.csv"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("mine")
+    write_dataset(storage, target)
+    assert kept.read_text() == "mine"
+
+
+def test_a_pointer_of_something_else_is_refused_and_stays(
+    storage: Storage, target: Storage
+) -> None:
+    target.write_json(LATEST, {"registry": "registry-1"})
+    with pytest.raises(UsageError, match="belongs to something else"):
+        write_dataset(storage, target)
+    assert target.read_json(LATEST) == {"registry": "registry-1"}
+    path = Path(target.locate(LATEST))
+    path.write_text('{"mine": 1}')
+    with pytest.raises(UsageError, match="belongs to something else"):
+        write_dataset(storage, target)
+    assert path.read_text() == '{"mine": 1}'
+
+
+def test_an_old_dataset_that_a_kill_left_goes_even_where_nothing_changed(
+    storage: Storage, target: Storage
+) -> None:
+    first = Path(write_dataset(storage, target).place)
+    old = first.with_name("dataset-0123456789ab")
+    shutil.copytree(first, old)
+    write_dataset(storage, target)
+    assert first.exists()
+    assert not old.exists()
 
 
 def test_nothing_is_written_while_an_erasure_is_open(storage: Storage, target: Storage) -> None:

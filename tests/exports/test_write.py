@@ -223,6 +223,28 @@ def test_the_catalog_is_one_table_or_a_file_each(tmp_path: Path) -> None:
     assert vcn_ray.export(out, "csv", person="Ann", to=tmp_path / "ann.csv").rows == 2
 
 
+def test_a_video_past_midnight_does_not_stop_the_table(tmp_path: Path) -> None:
+    out = film(tmp_path, timecode="23:59:58:00")
+    ran = vcn("export", out, "--format", "csv", "--to", tmp_path / "all.csv")
+    assert ran.code == 0
+    assert "film.mov: frames at 24 hours of timecode and behind have none" in ran.out
+    table = rows(f"{tmp_path}/all.csv")
+    ends = table[["in_timecode", "out_timecode"]].to_numpy().tolist()
+    assert ends == [["23:59:58:00", ""], ["23:59:59:00", ""], ["", ""]]
+    ran = vcn("export", out, "--format", "edl", "--to", tmp_path / "all.edl")
+    assert "film.mov: frame" in ran.err
+    assert "beyond 24 hours" in ran.err
+
+
+def test_a_video_of_two_titles_has_a_file_for_each(tmp_path: Path) -> None:
+    out = film(tmp_path)
+    write_film(Storage.open(out), seen_at(Fraction(25)), title="Two", title_id="two-0")
+    done = vcn_ray.export(out, "otio", to=tmp_path / "all")
+    assert [Path(file).name for file in done.files] == [f"{VIDEO}.otio", f"{VIDEO}.two-0.otio"]
+    timelines = [otio.adapters.read_from_file(file) for file in done.files]
+    assert [timeline.name for timeline in timelines] == ["Film", "Two"]
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [

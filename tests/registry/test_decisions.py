@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,13 @@ from tests.helpers.catalogs import (
 from tests.helpers.corrections import write_title
 from vcn_ray.errors import UsageError
 from vcn_ray.io.storage import Storage
-from vcn_ray.registry.decisions import DECISIONS, read_decisions
+from vcn_ray.registry.decisions import (
+    DECISIONS,
+    Decision,
+    active_decisions,
+    read_decisions,
+    write_decision,
+)
 from vcn_ray.registry.stored import read_registry
 from vcn_ray.review.desk import Desk
 
@@ -137,3 +144,27 @@ def test_what_cannot_be_decided_is_said(
 def test_an_unknown_decision_cannot_be_undone(storage: Storage) -> None:
     with pytest.raises(UsageError, match="the last are: none"):
         vcn_ray.undo_decision(storage.uri, "0123", who="me")
+
+
+def test_of_two_that_contradict_each_other_the_later_one_counts(storage: Storage) -> None:
+    vcn_ray.decide(storage.uri, "join", "a-0:p001", "b-0:p003", who="me")
+    time.sleep(0.005)  # decisions keep milliseconds
+    vcn_ray.decide(storage.uri, "join", "a-0:p002", "b-0:p003", who="me")
+    build_local(storage)
+    (mine,) = [group for group in catalog_groups(storage) if "b:p003" in group]
+    assert "a:p002" in mine
+
+
+def test_an_undone_undo_does_not_count_whatever_clocks_say(storage: Storage) -> None:
+    join = vcn_ray.decide(storage.uri, "join", "a-0:p001", "b-0:p003", who="me")
+    undo = vcn_ray.undo_decision(storage.uri, join, who="me")
+    assert not active_decisions(read_decisions(storage)[0])
+    write_decision(storage, Decision("undo", "you", "2020-01-01T00:00:00.000+00:00", undoes=undo))
+    (active,) = active_decisions(read_decisions(storage)[0])
+    assert active.decision_id == join
+
+
+def test_an_empty_id_undoes_nothing(storage: Storage) -> None:
+    vcn_ray.decide(storage.uri, "join", "a-0:p001", "b-0:p003", who="me")
+    with pytest.raises(UsageError, match="no single decision is called ''"):
+        vcn_ray.undo_decision(storage.uri, "", who="me")

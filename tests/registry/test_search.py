@@ -13,7 +13,9 @@ from PIL import Image
 import vcn_ray
 from benchmarks.made_titles import MadeTitle, write_made
 from tests.helpers.catalogs import build_local, write_catalog
+from tests.helpers.corrections import Seen, write_title
 from tests.helpers.photographs import actor, group, portrait
+from vcn_ray.catalog_people import read_photo
 from vcn_ray.cli.main import main
 from vcn_ray.core.vectors import unit_rows
 from vcn_ray.errors import UsageError
@@ -96,6 +98,38 @@ def test_a_person_of_a_title_is_searched_for_in_the_others(tmp_path: Path) -> No
     found = vcn_ray.search(tmp_path, "Film a:p001", limit=1)
     (title,) = found[0].titles
     assert (title.title_id, title.person_id) == ("d-0", "p001")
+
+
+def test_somebody_in_many_titles_does_not_hide_others(tmp_path: Path) -> None:
+    storage = Storage.open(str(tmp_path))
+    for n in range(20):
+        names = {"video": f"v{n}", "face": 100 + n}
+        seen = [Seen(f"t{n}", "p001", video=f"v{n}"), Seen(f"u{n}", "p002", 20.0, 24.0, **names)]
+        write_title(storage, seen, title=f"F{n}", title_id=f"f{n}-0")
+    assert build_local(storage).shared == 1
+    assert len(vcn_ray.search(tmp_path, "F3:p001", limit=2)) == 2
+
+
+def test_a_name_that_is_too_long_for_a_file_is_a_title(tmp_path: Path) -> None:
+    storage = Storage.open(str(tmp_path))
+    write_title(storage, [Seen("t", "p001")], title="x" * 300)
+    build_local(storage)
+    assert vcn_ray.search(tmp_path, "x" * 300 + ":p001") == []
+
+
+def test_pictures_of_many_kinds_are_read(tmp_path: Path) -> None:
+    grey = np.linspace(0, 255, 64 * 48).reshape(64, 48).astype(np.uint8)
+    kinds = {
+        "deep.png": Image.fromarray(grey.astype(np.uint16) * 257),
+        "float.tiff": Image.fromarray(grey.astype(np.float32) / 255),
+        "cmyk.jpg": Image.fromarray(grey).convert("RGB").convert("CMYK"),
+        "a:b.png": Image.fromarray(grey),
+    }
+    for name, picture in kinds.items():
+        picture.save(tmp_path / name)
+        read = read_photo(tmp_path / name)
+        assert read.shape == (64, 48, 3)
+        assert np.abs(read.astype(int) - grey[..., None]).max() < 8, name
 
 
 def test_the_command_shows_people_and_writes_a_page(

@@ -78,7 +78,9 @@ JOINED, SUGGESTED = 2.2, -2.2
 A wrong join hides two people in one, so it costs more than a suggestion that somebody answers."""
 
 MAX_COMPONENT = 2000
-"""People that are compared each with each; a larger set is divided where it is weakest."""
+"""People that are compared each with each; a larger set is divided where it is weakest.
+
+Where all links are as strong as links can be, it is divided by the order of rows."""
 
 CERTAIN = 1e6
 """Weight of a link that is known, in log odds."""
@@ -529,13 +531,38 @@ def _components(links: I64, weight: F64, n: int) -> Iterator[I64]:
         ends = np.cumsum(size)
         for which in np.flatnonzero(size > 1):
             rows = order[ends[which] - size[which] : ends[which]]
-            inside = number[links[:, 0]] == which if size[which] > MAX_COMPONENT else None
-            weakest = float(weight[inside].min()) if inside is not None else CERTAIN
-            if inside is None or weakest >= CERTAIN:
+            if size[which] <= MAX_COMPONENT:
                 yield np.sort(rows)
+                continue
+            inside = number[links[:, 0]] == which
+            own, held = links[inside], weight[inside]
+            unsure = held[held < CERTAIN]
+            if not len(unsure):
+                yield np.sort(rows)
+            elif unsure.min() < unsure.max():
+                # The strongest links say as much as any can: they are never cut.
+                kept = held >= min(float(unsure.min()) + 1.0, float(unsure.max()))
+                waiting.append((own[kept], held[kept]))
             else:
-                stronger = inside & (weight > weakest + 1.0)
-                waiting.append((links[stronger], weight[stronger]))
+                yield from _parts(rows, own[held >= CERTAIN], n)
+
+
+def _parts(rows: I64, certain: I64, n: int) -> Iterator[I64]:
+    """Divide a set into parts of at most MAX_COMPONENT, unless a certain link forbids it."""
+    graph = sparse.coo_array(
+        (np.ones(len(certain), np.int8), (certain[:, 0], certain[:, 1])), (n, n)
+    )
+    rows = np.sort(rows)
+    unit = renumber(sparse.csgraph.connected_components(graph, directed=False)[1][rows])
+    part: list[I64] = []
+    length = 0
+    for some in np.split(rows[np.argsort(unit, kind="stable")], np.cumsum(np.bincount(unit))[:-1]):
+        if part and length + len(some) > MAX_COMPONENT:
+            yield np.sort(np.concatenate(part))
+            part, length = [], 0
+        part.append(some)
+        length += len(some)
+    yield np.sort(np.concatenate(part))
 
 
 def _join_some(

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 
 from vcn_ray.exports.ranges import ExportVideo, Range, TrackBoxes
-from vcn_ray.exports.timecode import rate_name
+from vcn_ray.exports.timecode import Timecode, rate_name
 
 BOM = "\ufeff"  # without it, Excel takes UTF-8 for the code page of the machine
 FORMULA = ("=", "+", "-", "@", "'")  # a cell that begins so is computed, or loses its first sign
@@ -84,13 +84,18 @@ def _range_row(video: ExportVideo, seen: Range) -> tuple[object, ...]:
         seen.end_frame,
         f"{seen.start_seconds:.6f}",
         f"{seen.end_seconds:.6f}",
-        timecode.at(seen.start_frame) if timecode else "",
-        timecode.at(seen.end_frame) if timecode else "",
+        _timecode(timecode, seen.start_frame),
+        _timecode(timecode, seen.end_frame),
         rate_name(timecode.rate) if timecode else "",
         " ".join(seen.tracks),
         video.title_id,
         video.video_id,
     )
+
+
+def _timecode(timecode: Timecode | None, frame: int) -> str:
+    """The timecode of a frame; empty where it has none."""
+    return timecode.at(frame) if timecode and timecode.reaches(frame) else ""
 
 
 def _box_rows(video: ExportVideo) -> Iterator[tuple[object, ...]]:

@@ -46,6 +46,9 @@ BUCKETS = 64
 COPIES = 4  # files that are copied at once; each is in memory as a whole
 LATEST = "latest.json"
 NAME = re.compile(r"dataset-[0-9a-f]{12}")
+OURS = re.compile(rf"{MANIFEST}|[a-z_]+/(bucket=\d+/)?part-\d+\.parquet")
+"""Files of a dataset, by their path in its folder: nothing else is ever removed."""
+
 CATALOG_TABLES = {
     "catalog_people": CATALOG_PEOPLE.remove(CATALOG_PEOPLE.get_field_index("face")),
     "catalog_members": CATALOG_MEMBERS,
@@ -108,23 +111,23 @@ def write_dataset(storage: Storage, target: Storage) -> Dataset:
         target: Where the dataset is written; outside the output.
 
     Raises:
-        UsageError: The output has no result, or holds the target, an erasure is not finished, or
-            another version built the registry.
+        UsageError: The output has no result, or holds the target, an erasure is not finished,
+            another version built the registry, or something else than a dataset is in the target.
         DamagedError: The registry is damaged.
         StorageError: Something cannot be read or written.
     """
-    if f"{target.uri.rstrip('/')}/".startswith(f"{storage.uri.rstrip('/')}/"):
+    if storage.holds(target):
         raise UsageError(f"{target.uri} is inside {storage.uri}: write the dataset outside it")
     check_no_open_erasure(storage)
     titles = TitleReader(storage)
     plan = _make_plan(titles)
     before = _find_before(target)
     folder = f"dataset-{plan.key}"
+    _remove_others(target, before.folder)  # what an interrupted call left
     if before.content is not None and before.holds(plan):
         return _describe(target, before.folder, before.content, len(plan.keys), titles)
     if folder == before.folder:  # a title is missing there, or a file: the name is taken
         folder = f"dataset-{digest(plan.key, folder)}"
-    _remove_others(target, before.folder)  # what an interrupted call left
     dataset = DatasetFolder(target, folder)
     kept = _copy_buckets(dataset, plan, before)
     _write_buckets(dataset, [each for each in plan.buckets.items() if each[0] not in kept], titles)
@@ -161,14 +164,23 @@ def _title_key(title_id: str, pointer: dict[str, Any], edited: bool, storage: St
 
 
 def _find_before(target: Storage) -> _Before:
-    pointer = target.find_sound_json(LATEST)
+    try:
+        pointer = target.find_json(LATEST)
+    except DamagedError:  # as every JSON file looks that others wrote
+        pointer = {}
     if pointer is None:
         return _Before("", None)
+    folder = str(pointer.get("dataset"))
+    if not NAME.fullmatch(folder):
+        raise UsageError(
+            f"{target.locate(LATEST)} is damaged, or belongs to something else than a dataset: "
+            "remove it, or name another place by --to"
+        )
     try:
-        return _Before(pointer["dataset"], CommittedFolder.open(target, pointer["dataset"]))
+        return _Before(folder, CommittedFolder.open(target, folder))
     except DamagedError as error:
         log.warning("%s; the dataset is written from scratch", error)
-        return _Before(pointer["dataset"], None)
+        return _Before(folder, None)
 
 
 def _copy_buckets(dataset: DatasetFolder, plan: _Plan, before: _Before) -> frozenset[int]:
@@ -283,12 +295,14 @@ def _describe(
 
 
 def _remove_others(target: Storage, folder: str) -> None:
-    """Remove all datasets but one."""
+    """Remove the files of all datasets but one; what others put there stays."""
     for name in target.names(""):
         if NAME.fullmatch(name) and name != folder:
             for inner, files in _walk(name, target):
                 for file in files:
-                    target.delete(f"{inner}/{file}")
+                    path = f"{inner}/{file}"
+                    if OURS.fullmatch(path.removeprefix(f"{name}/")):
+                        target.delete(path)
                 target.tidy(inner)
 
 

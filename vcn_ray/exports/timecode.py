@@ -89,6 +89,10 @@ class Timecode:
         """Frames of 24 hours of timecode."""
         return HOURS * 6 * self._frames_of_ten
 
+    def reaches(self, frame: int) -> bool:
+        """True if a frame of the video lies within 24 hours."""
+        return 0 <= self.start + frame < self.day
+
     def at(self, frame: int) -> str:
         """The timecode of a frame of the video, from 0; `;` before the frames marks drop frame.
 
@@ -96,7 +100,7 @@ class Timecode:
             UsageError: It lies beyond 24 hours.
         """
         count = self.start + frame
-        if not 0 <= count < self.day:
+        if not self.reaches(frame):
             raise UsageError(
                 f"frame {frame} lies beyond 24 hours of timecode, which no editor takes: name an "
                 "earlier start by --start"

@@ -25,6 +25,9 @@ from vcn_ray.run.tombstones import check_no_open_erasure
 WHOLE = "appearances"  # stem of a file that holds all titles
 MAX_NAMED = 3  # videos that a note names
 MAX_LISTED = 12  # people that an error names
+PAST_MIDNIGHT = (
+    "frames at 24 hours of timecode and behind have none: name an earlier start by --start"
+)
 SHOWN = 40  # characters of a name in a note
 
 
@@ -163,7 +166,7 @@ def _open_target(to: str, storage: Storage, config: RunConfig) -> _Target:
         folder, name = to.rpartition("/")[0] or ("/" if to.startswith("/") else "."), to
         name = to.rpartition("/")[2]
     target = Storage.open(folder, config.s3)
-    if f"{target.uri.rstrip('/')}/".startswith(f"{storage.uri.rstrip('/')}/"):
+    if storage.holds(target):
         raise UsageError(
             f"{to} lies in the output itself, where vcn erase would not find what exports say of a "
             "person: name another place by --to"
@@ -258,7 +261,11 @@ def _nothing(storage: Storage, request: ExportRequest) -> str:
 
 
 def _files(form: Format, titles: Iterable[list[ExportVideo]]) -> Iterator[_File]:
-    """What belongs into each file."""
+    """What belongs into each file.
+
+    A video that is in several titles has other people in each, so it has a file for each.
+    """
+    used: set[str] = set()
     if form.each == "all":
         found = [video for videos in titles for video in videos]
         ids = {video.title_id for video in found}
@@ -269,7 +276,12 @@ def _files(form: Format, titles: Iterable[list[ExportVideo]]) -> Iterator[_File]
         if form.each == "title":
             yield _File(videos[0].title_id + form.ending, tuple(videos))
         else:
-            yield from (_File(video.video_id + form.ending, (video,)) for video in videos)
+            for video in videos:
+                stem = video.video_id
+                if stem in used:
+                    stem = f"{stem}.{video.title_id}"
+                used.add(stem)
+                yield _File(stem + form.ending, (video,))
 
 
 class _Written:
@@ -289,7 +301,8 @@ class _Written:
         try:
             data = self._form.write(file.videos)
         except UsageError as error:
-            self._refused.append(str(error))
+            name, why = file.videos[0].name, str(error)
+            self._refused.append(why if why.startswith(name) else f"{name}: {why}")
             return
         name = self._target.name or file.name
         self._target.folder.write_bytes(name, data)
@@ -301,6 +314,8 @@ class _Written:
                 self._about.setdefault(note, []).append(video.name)
             if self._form.timecode == "optional" and video.clock.timecode is None:
                 self._about.setdefault(NO_RATE, []).append(video.name)
+            elif self._form.timecode == "optional" and not video.timecode.reaches(video.frames):
+                self._about.setdefault(PAST_MIDNIGHT, []).append(video.name)
         for label in labels(file.videos):
             if (written := self._form.spell(label)) != label:
                 self._changed[label] = written

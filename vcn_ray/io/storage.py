@@ -231,6 +231,14 @@ class Storage:
         """Return the full address of `path`, for messages."""
         return f"{self.uri.rstrip('/')}/{path}" if path else self.uri
 
+    def holds(self, other: Storage) -> bool:
+        """True if another storage is this one or lies below it, also through links and `..`."""
+        mine, theirs = (
+            each.uri if is_remote(each.uri) else os.path.realpath(each.uri)
+            for each in (self, other)
+        )
+        return f"{theirs.rstrip('/')}/".startswith(f"{mine.rstrip('/')}/")
+
     def check_writable(self) -> None:
         """Write and remove a small file.
 

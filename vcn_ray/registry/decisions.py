@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -118,11 +118,17 @@ def read_decisions(storage: Storage) -> tuple[list[Decision], dict[str, str]]:
 
 def active_decisions(decisions: Sequence[Decision]) -> list[Decision]:
     """Those that count, in order of time: an undone one does not, nor does an undone undo."""
-    undone: set[str] = set()
-    for decision in reversed(decisions):
-        if decision.kind == "undo" and decision.decision_id not in undone:
-            undone.add(decision.undoes)
-    return [each for each in decisions if each.kind != "undo" and each.decision_id not in undone]
+    undos: dict[str, list[str]] = {}
+    for decision in decisions:
+        if decision.kind == "undo":
+            undos.setdefault(decision.undoes, []).append(decision.decision_id)
+
+    @cache
+    def counts(name: str) -> bool:
+        """Whether no undo of it counts; clocks differ, so times say nothing of that."""
+        return not any(counts(undo) for undo in undos.get(name, ()))
+
+    return [each for each in decisions if each.kind != "undo" and counts(each.decision_id)]
 
 
 def find_people(marks: Iterable[PersonMark], storage: Storage) -> dict[PersonMark, str]:

@@ -22,7 +22,7 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What people decided about pairs of rows."""
+    """What people decided about pairs of rows, the latest first."""
 
     one: tuple[tuple[int, int], ...] = ()  # are one person
     two: tuple[tuple[int, int], ...] = ()  # are two people
@@ -54,9 +54,10 @@ def decided_rows(
             lost.append(decision.decision_id)
             continue
         left, right = sorted(each for each in rows if each is not None)
+        latest.pop((left, right), None)
         latest[left, right] = decision.kind
     pairs = {
-        kind: tuple(pair for pair, what in latest.items() if what == kind)
+        kind: tuple(pair for pair, what in reversed(latest.items()) if what == kind)
         for kind in ("join", "apart")
     }
     return Decided(pairs["join"], pairs["apart"]), lost

@@ -124,7 +124,14 @@ class FaceSearch:
                 f"the registry compares embeddings of {self._faces.codes.shape[1]} numbers, and "
                 f"this face has {len(face)}: use the pack that the titles were indexed with"
             )
-        found = find_nearest(face, self._faces, self._levels, self._mixture, MORE * limit)
+        wanted = MORE * limit
+        while len(matches := self._nearest(face, wanted)) < limit and wanted < len(self._places):
+            wanted *= MORE  # somebody in many titles takes all places
+        return matches[:limit]
+
+    def _nearest(self, face: I8, wanted: int) -> list[Match]:
+        """The catalog people of the likest so many people of titles."""
+        found = find_nearest(face, self._faces, self._levels, self._mixture, wanted)
         near = self._places.take(pa.array(found.row)).to_pylist()
         catalog = self._catalog_of(near)
         matches: dict[str, Match] = {}
@@ -133,7 +140,7 @@ class FaceSearch:
             sure = float(special.expit(odds))
             name = self._name_of(who)
             matches.setdefault(who, Match(who, name, **place, cosine=cosine, probability=sure))
-        return list(matches.values())[:limit]
+        return list(matches.values())
 
     def codes_of(self, title_id: str, person_id: str) -> I8:
         """The codes (d,) of a person of a title.

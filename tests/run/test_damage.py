@@ -284,7 +284,7 @@ def test_a_report_leaves_a_damaged_title_out_and_says_so(output: Path, yunet_pac
     assert refused.code == 2
     assert "damaged, so there are no scores" in refused.err
     hurt(output, "titles/*/cluster-*/model.safetensors", "flip")
-    refused = vcn("export", output, output / "film.onnx", "--pack", yunet_pack)
+    refused = vcn("packs", "export", output, output / "film.onnx", "--pack", yunet_pack)
     assert refused.code == 2
     assert "model.safetensors is damaged" in refused.err
     assert refused.err.endswith(f"use vcn verify {output} --repair\n")

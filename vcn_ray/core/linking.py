@@ -305,7 +305,7 @@ def learn_mixture(within: I64, across: I64, pairs: float, people: int) -> Mixtur
         people: How many people of titles there are.
     """
     usual = min(SAME_FRACTION, people / max(pairs, 1.0))
-    counts: F64 = across * (pairs / max(int(across.sum()), 1))
+    counts: F64 = (across * (pairs / max(int(across.sum()), 1))).astype(np.float64)
     returning = 1.0
     for _ in range(MEASURINGS):
         strangers = _strangers(within, across, returning)

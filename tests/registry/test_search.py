@@ -103,8 +103,10 @@ def test_a_person_of_a_title_is_searched_for_in_the_others(tmp_path: Path) -> No
 def test_somebody_in_many_titles_does_not_hide_others(tmp_path: Path) -> None:
     storage = Storage.open(str(tmp_path))
     for n in range(20):
-        names = {"video": f"v{n}", "face": 100 + n}
-        seen = [Seen(f"t{n}", "p001", video=f"v{n}"), Seen(f"u{n}", "p002", 20.0, 24.0, **names)]
+        seen = [
+            Seen(f"t{n}", "p001", video=f"v{n}"),
+            Seen(f"u{n}", "p002", 20.0, 24.0, video=f"v{n}", face=100 + n),
+        ]
         write_title(storage, seen, title=f"F{n}", title_id=f"f{n}-0")
     assert build_local(storage).shared == 1
     assert len(vcn_ray.search(tmp_path, "F3:p001", limit=2)) == 2

@@ -244,6 +244,8 @@ def decide(  # noqa: PLR0913 - a decision in words
     Raises:
         UsageError: There is no such person, or both are of one title.
     """
+    if kind not in ("join", "apart"):
+        raise UsageError(f"a decision is join or apart, not {kind}; undo_decision takes one back")
     storage = Storage.open(os.fspath(output), s3)
     one, other = _mark(left, storage), _mark(right, storage)
     if one.title_id == other.title_id:
@@ -273,7 +275,11 @@ def undo_decision(
     if len(fits) != 1:
         some = ", ".join(names[-5:]) or "none"
         raise UsageError(f"no single decision is called {decision!r}; the last are: {some}")
-    undo = Decision("undo", _who(who), now(), undoes=fits[0], note=_note(note))
+    (name,) = fits
+    about = next(each for each in known if each.decision_id == name)
+    if about.kind != "undo" and about not in active_decisions(known):
+        raise UsageError(f"decision {name} is taken back already")
+    undo = Decision("undo", _who(who), now(), undoes=name, note=_note(note))
     return write_decision(storage, undo)
 
 
@@ -319,6 +325,8 @@ def search(
 ) -> list[FoundPerson]:
     """Find the people of a catalog who look most like a photograph, or like a person of a title.
 
+    A person of a title is found, too, with all titles of the catalog person.
+
     Args:
         output: What `index` was given as output; its registry was built.
         wanted: A picture file, or `TITLE:p003`.
@@ -338,21 +346,15 @@ def search(
     registry = read_registry(storage)
     index = FaceSearch(registry)
     path = Path(os.fspath(wanted))
-    own: tuple[str, str] | None = None
     if os.path.isfile(path):  # a title's name may be too long for a file
         loaded = open_search_pack(pack or config.pack, index.encoder, config)
         faces = faces_of_photo(read_photo(path), loaded)
         codes = faces[_chosen(path, len(faces), face)].codes
     elif ":" in os.fspath(wanted):
-        own = split_person(os.fspath(wanted), storage)
-        codes = index.codes_of(*own)
+        codes = index.codes_of(*split_person(os.fspath(wanted), storage))
     else:
         raise UsageError(f"{path} is no file: give a picture, or a person as TITLE:p003")
-    matches = index.like(codes, limit + (own is not None))
-    mine = _catalog_of(own, registry) if own else None
-    return [_found(match, registry, storage) for match in matches if match.catalog_id != mine][
-        :limit
-    ]
+    return [_found(match, registry, storage) for match in index.like(codes, limit)]
 
 
 def _chosen(path: Path, faces: int, face: int | None) -> int:
@@ -390,11 +392,6 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
         return picture
     values = np.nan_to_num(np.asarray(picture, np.float64)).clip(0)
     return Image.fromarray((values * (255 / max(values.max(), TINY))).astype(np.uint8))
-
-
-def _catalog_of(place: tuple[str, str], registry: StoredRegistry) -> str | None:
-    mine = _where(_where(registry.members, "title_id", place[0]), "person_id", place[1])
-    return str(mine["catalog_id"][0]) if mine.num_rows else None
 
 
 def _where(table: pa.Table, column: str, value: str) -> pa.Table:

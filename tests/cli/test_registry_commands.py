@@ -54,8 +54,13 @@ def test_decisions_are_made_and_taken_back(output: str, capsys: pytest.CaptureFi
     decision = capsys.readouterr().out.splitlines()[-2].rpartition(" ")[2]
     main(["registry", "build", output, "--local"])
     assert "4 of them in several" in capsys.readouterr().out
+    assert main(["registry", "decisions", output]) == 0
+    listed = capsys.readouterr().out
+    assert decision in listed
+    assert "1 decision" in listed
     assert main(["registry", "undo", output, decision[:6]]) == 0
-    capsys.readouterr()
+    assert main(["registry", "undo", output, decision[:6]]) == 2
+    assert "is taken back already" in capsys.readouterr().err
     main(["registry", "build", output, "--local"])
     assert "5 of them in several" in capsys.readouterr().out
 

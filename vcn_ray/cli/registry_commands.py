@@ -11,6 +11,7 @@ from vcn_ray.cli.options import given_settings
 from vcn_ray.console import complain, count, say, say_json, show_table
 from vcn_ray.io.storage import Storage
 from vcn_ray.registry.build import BuiltRegistry
+from vcn_ray.registry.decisions import PersonMark
 from vcn_ray.registry.search import LIKELY, FoundPerson, FoundTitle
 from vcn_ray.report.words import clock_range
 from vcn_ray.run.listed_pages import CATALOG_PAGE
@@ -116,6 +117,31 @@ def _decide(options: argparse.Namespace) -> int:
     return 0
 
 
+def _decisions(options: argparse.Namespace) -> int:
+    found = door.list_decisions(options.output, s3=given_settings(options).s3)
+    rows = [
+        [
+            each.decision_id,
+            each.kind,
+            _marked(each.left),
+            _marked(each.right),
+            each.who,
+            each.at[:19].replace("T", " "),
+            each.note,
+        ]
+        for each in found
+    ]
+    if rows:
+        columns = ["decision", "kind", "person", "person", "who", "when", "note"]
+        show_table("Decisions", columns, rows)
+    say(f"{count(len(rows), 'decision')}; undo one by vcn registry undo OUT ID")
+    return 0
+
+
+def _marked(mark: PersonMark | None) -> str:
+    return "" if mark is None else f"{mark.title_id}:{mark.person_id}"
+
+
 def _undo(options: argparse.Namespace) -> int:
     undo = door.undo_decision(
         options.output,
@@ -135,6 +161,7 @@ ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "join": _decide,
     "apart": _decide,
     "undo": _undo,
+    "decisions": _decisions,
 }
 """What runs each action."""
 
@@ -175,7 +202,8 @@ def search(options: argparse.Namespace) -> int:
 def _times(title: FoundTitle) -> str:
     if title.spans is None:
         return "see its page"
-    shown = [clock_range(start, end, tenths=True) for _, start, end in title.spans[:MAX_SPANS]]
+    ranges = [clock_range(start, end, tenths=True) for _, start, end in title.spans[:MAX_SPANS]]
+    shown = [text.replace("\u2009", "") for text in ranges]  # thin spaces are for pages
     more = len(title.spans) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
 

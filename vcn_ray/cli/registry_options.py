@@ -31,6 +31,10 @@ def _build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--local", action="store_true", help="in this process, without Ray")
 
 
+def _nothing(parser: argparse.ArgumentParser) -> None:
+    """No further options."""
+
+
 def _list(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--limit", type=_positive, default=50, metavar="N", help="people to show (default: 50)"
@@ -62,6 +66,7 @@ REGISTRY_ACTIONS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]
     "join": ("decide that two people of different titles are one", _pair),
     "apart": ("decide that two people of different titles are not one", _pair),
     "undo": ("take a decision back", _undo),
+    "decisions": ("list the decisions that count", _nothing),
 }
 """What each action does, for its help, and what adds its options."""
 

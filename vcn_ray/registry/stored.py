@@ -79,6 +79,8 @@ def find_registry(storage: Storage) -> StoredRegistry | None:
     pointer = storage.find_json(POINTER)
     if pointer is None:
         return None
+    if not {"registry", "schema_version"} <= pointer.keys():
+        raise storage.damaged(POINTER, "it names no registry")
     if pointer["schema_version"] != SCHEMA_VERSION:
         raise UsageError(
             f"the registry of {storage.uri} has schema version {pointer['schema_version']}, and "

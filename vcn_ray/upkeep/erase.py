@@ -150,10 +150,9 @@ def _clear_title(order: Order, title_id: str, storage: Storage) -> None:
     rewritten = {folder for work in works for folder in (work.cluster, work.adapt)}
     for name in holding.names:
         folder = f"{home}/{name}"
-        if name in holding.videos and folder not in rewritten:
-            if holding.holds(name, order.videos) or works or title_id in order.lost:
-                remove_folder(folder, storage)
-        elif name.startswith("reviewed-"):
+        if name not in holding.videos or folder in rewritten:
+            continue
+        if holding.holds(name, order.videos) or works or title_id in order.lost:
             remove_folder(folder, storage)
     if title_id in order.lost:
         storage.delete(f"{home}/{LATEST}")
@@ -163,7 +162,14 @@ def _clear_title(order: Order, title_id: str, storage: Storage) -> None:
     )
     for folder in rewritten:
         _remove_extras(folder, storage)
+    edits = storage.names(f"{home}/{EDITS}")
     _scrub_edits(order, f"{home}/{EDITS}", storage)
+    # Tables after corrections of a title that has nothing to do with the erased stay.
+    concerned = bool(works or title_id in order.lost or holding.touched(order.videos))
+    if concerned or storage.names(f"{home}/{EDITS}") != edits:
+        for name in holding.names:
+            if name.startswith("reviewed-"):
+                remove_folder(f"{home}/{name}", storage)
 
 
 def _clear_video(order: Order, video_id: str, storage: Storage) -> None:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pytest
 
 import vcn_ray
+from tests.helpers.corrections import Seen, write_title
 from tests.helpers.films import Ran, vcn
 from tests.helpers.s3_server import S3Server
 from tests.helpers.upkeep import Indexed, Killed, content, dying, traces_of, upload
@@ -405,3 +406,23 @@ def test_a_corrected_person_goes_by_name_with_all_its_tracks(indexed: Indexed) -
     assert vcn("verify", indexed.output).code == 0
     with pytest.raises(UsageError, match="no person 'Nora Stern'"):
         erase_persons(storage, EraseRequest(persons=["film:Nora Stern"]), dry_run=True)
+
+
+def test_a_title_that_has_nothing_to_do_with_it_keeps_everything(indexed: Indexed) -> None:
+    storage = Storage.open(str(indexed.output))
+    for page in (indexed.output / "pages.json", *indexed.output.rglob("*.html")):
+        page.unlink()  # the other title is too simple for a page
+    write_title(storage, [Seen("t1", "p001")], title="Other", title_id="other-000000000000")
+    desk = Desk(storage, "Other", "ann")
+    desk.name("p001", "Grace")
+    desk.commit()
+
+    def files() -> dict[str, bytes]:
+        home = indexed.output / "titles" / "other-000000000000"
+        return {str(path): path.read_bytes() for path in home.rglob("*") if path.is_file()}
+
+    before = files()
+    assert any("reviewed-" in path for path in before)
+    ran = vcn("erase", indexed.output, "--person", "film:p001")
+    assert ran.code == 0, ran.err
+    assert files() == before

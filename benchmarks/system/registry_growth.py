@@ -1,6 +1,6 @@
 """What do the registry and a search cost, as a catalog grows?
 
-    python -m benchmarks.system.registry [--titles 100000] [--people 5] [--faces 1000000]
+    python -m benchmarks.system.registry_growth [--titles 100000] [--people 5] [--faces 1000000]
 
 People are made up: embeddings of 128 numbers, one direction for each of the cast and noise of its
 own in each title, in which a third of the people are also in other titles. First table: an output

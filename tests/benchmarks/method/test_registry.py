@@ -11,7 +11,7 @@ from benchmarks.system import registry_growth
 
 
 def test_growth_is_measured_without_other_indexes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
 ) -> None:
     row = registry_growth.measure_links(200, 5)
     assert (row["wrong"], row["missed"]) == (0, 0)
@@ -23,10 +23,10 @@ def test_growth_is_measured_without_other_indexes(
 
 @pytest.mark.slow
 def test_titles_are_joined_and_compared_with_cuts(
-    shared: Path, yunet_pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    shared: Path, yunet_pack: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--shared", str(shared), "--pack", str(yunet_pack), "--titles", "3", "--cast", "4"]
     registry.main([*words, "--orders", "1", "--quick", "--cache", str(tmp_path)])
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| true")]
+    lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith("| true")]
     methods = [line.split("|")[2].strip() for line in lines]
     assert methods == ["registry", "one cut, apart", "one cut", "components"]

@@ -13,14 +13,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from vcn_ray.config import RetentionConfig, RunConfig, load_config, with_pack, with_settings
+from vcn_ray.config import RetentionConfig, RunConfig, given_config, with_pack, with_settings
 from vcn_ray.console import ProgressDisplay
 from vcn_ray.core.track import cannot_link_pairs
 from vcn_ray.errors import ShapeError, StorageError, UsageError
@@ -194,7 +193,7 @@ def index(
         UsageError: An input, a setting or the pack cannot be used.
         StorageError: The output cannot be read or written.
     """
-    config = _loaded(config)
+    config = given_config(config)
     request = IndexRequest(
         inputs=_as_texts(inputs),
         output=os.fspath(output),
@@ -359,7 +358,7 @@ def verify(
         UsageError: The output holds nothing, or the pack of a result cannot be used.
         StorageError: The output cannot be read or written.
     """
-    config = _loaded(config)
+    config = given_config(config)
     display = ProgressDisplay() if progress is True else _Forward(progress or None)
     return verify_with(os.fspath(output), config, display, repair=repair, local=local)
 
@@ -429,7 +428,7 @@ def prune(
         UsageError: There are no results, or an erasure is not finished.
         StorageError: The output cannot be read or written.
     """
-    config = _loaded(config)
+    config = given_config(config)
     storage = Storage.open(os.fspath(output), config.s3)
     return prune_output(storage, dry_run, config.retention)
 
@@ -467,7 +466,7 @@ def erase(  # noqa: PLR0913 - a request in words
     """
     persons = [person] if isinstance(person, str) else list(person)
     names = [name] if isinstance(name, str) else list(name)
-    config = _loaded(config)
+    config = given_config(config)
     request = EraseRequest(
         persons=persons,
         by=by,
@@ -516,7 +515,7 @@ def export(  # noqa: PLR0913 - a request in words
             can name the frames of a video.
         StorageError: The output cannot be read, or the files cannot be written.
     """
-    config = _loaded(config)
+    config = given_config(config)
     if join is not None and not 0 <= join < math.inf:
         raise UsageError(f"--join {join}: write seconds, 0 or more")
     wanted = Wanted(
@@ -548,13 +547,6 @@ def _look_at_all(storage: Storage, display: Display, quiet: bool = False) -> Ver
         if not quiet:
             display.note(line)
     return found
-
-
-def _loaded(config: RunConfig | PathLike | None) -> RunConfig:
-    """All settings: as given, or from a TOML file, or the defaults."""
-    if isinstance(config, RunConfig):
-        return config
-    return load_config(Path(config) if config else None)
 
 
 def _as_texts(inputs: PathLike | Sequence[PathLike]) -> list[str]:
@@ -594,7 +586,7 @@ def doctor(
     Raises:
         UsageError: A setting cannot be used, or the cluster cannot be joined.
     """
-    config = _loaded(config)
+    config = given_config(config)
     config = with_pack(config, pack) if pack else config
     places = _as_texts(inputs)
     target = None if output is None else os.fspath(output)
@@ -664,7 +656,7 @@ def serve_review(
         prepare_page,
     )
 
-    config = _loaded(config)
+    config = given_config(config)
     storage = Storage.open(os.fspath(output), config.s3)
     served = ServedReview(prepare_page(storage, config, title=title, who=who, port=port))
     if browser:

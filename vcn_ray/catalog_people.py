@@ -5,7 +5,6 @@ The command line and `import vcn_ray` both come through here.
 
 from __future__ import annotations
 
-import getpass
 import os
 import struct
 from collections.abc import Iterator
@@ -19,10 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from vcn_ray.config import RunConfig, load_config
+from vcn_ray.config import RunConfig, given_config
 from vcn_ray.console import ProgressDisplay
 from vcn_ray.core.vectors import TINY
-from vcn_ray.edits.record import check_text, now
+from vcn_ray.edits.record import check_text, now, user_name
 from vcn_ray.errors import DamagedError, UsageError
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.storage import Storage
@@ -185,7 +184,7 @@ def build_registry(
         UsageError: The output holds no titles.
         StorageError: It cannot be read or written.
     """
-    config = _loaded(config)
+    config = given_config(config)
     storage = Storage.open(os.fspath(output), config.s3)
     with ExitStack() as ending:
         mapper = ending.enter_context(_mapper(config, local))
@@ -207,12 +206,6 @@ def _mapper(config: RunConfig, local: bool) -> Iterator[Mapper]:
 
     with ray_mapper(config) as mapper:
         yield mapper
-
-
-def _loaded(config: RunConfig | PathLike | None) -> RunConfig:
-    if isinstance(config, RunConfig):
-        return config
-    return load_config(Path(config) if config else None)
 
 
 def decide(  # noqa: PLR0913 - a decision in words
@@ -307,7 +300,7 @@ def split_person(person: str, storage: Storage) -> tuple[str, str]:
 
 
 def _who(who: str | None) -> str:
-    return check_text(who if who is not None else getpass.getuser(), "the name of who decides")
+    return check_text(who if who is not None else user_name(), "the name of who decides")
 
 
 def _note(note: str) -> str:
@@ -341,7 +334,7 @@ def search(
     """
     if limit < 1:
         raise UsageError(f"limit must be 1 or more, got {limit}")
-    config = _loaded(config)
+    config = given_config(config)
     storage = Storage.open(os.fspath(output), config.s3)
     registry = read_registry(storage)
     index = FaceSearch(registry)

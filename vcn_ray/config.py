@@ -7,6 +7,7 @@ Bounds stand beside the fields (see `bounds`), and `steps` says which settings a
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -189,6 +190,13 @@ def load_config(path: Path | None = None, overrides: Mapping[str, str] | None = 
         where = redact(f"--set {name}={text}"[:MAX_SHOWN])
         config = _update(config, _nest(name, _parse_value(text)), where)
     return config
+
+
+def given_config(config: RunConfig | str | os.PathLike[str] | None) -> RunConfig:
+    """All settings: as given, or from a TOML file, or the defaults."""
+    if isinstance(config, RunConfig):
+        return config
+    return load_config(Path(config) if config else None)
 
 
 def profile_config(name: str) -> RunConfig:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-OUTPUT = "the --output of vcn index"
+from vcn_ray.cli.actions import OUTPUT, add_decider, add_nothing
 
 
 def add_edit_actions(
@@ -26,13 +26,8 @@ def add_edit_actions(
         add_options(action)
         action.add_argument("--title", help="its name or id (default: the only one there is)")
         if name not in ("list", "export"):
-            action.add_argument("--who", help="who decides (default: the user of this machine)")
-            action.add_argument("--note", default="", metavar="TEXT", help="for people")
+            add_decider(action)
         config(action)
-
-
-def _nothing(parser: argparse.ArgumentParser) -> None:
-    """No further options."""
 
 
 def _person(parser: argparse.ArgumentParser) -> None:
@@ -90,7 +85,7 @@ def _export(parser: argparse.ArgumentParser) -> None:
 
 
 EDIT_ACTIONS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
-    "list": ("list the corrections of a title, and what does not fit any more", _nothing),
+    "list": ("list the corrections of a title, and what does not fit any more", add_nothing),
     "name": ("name a person, or a track of nobody", _name),
     "merge": ("say that two people are one", _merge),
     "apart": ("say that two people are not one, so that no later run merges them", _merge),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-OUTPUT = "the --output of vcn index"
+from vcn_ray.cli.actions import OUTPUT, add_decider, add_nothing
 
 
 def add_registry_actions(
@@ -31,10 +31,6 @@ def _build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--local", action="store_true", help="in this process, without Ray")
 
 
-def _nothing(parser: argparse.ArgumentParser) -> None:
-    """No further options."""
-
-
 def _list(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--limit", type=_positive, default=50, metavar="N", help="people to show (default: 50)"
@@ -47,17 +43,12 @@ def _list(parser: argparse.ArgumentParser) -> None:
 def _pair(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("left", metavar="TITLE:p003", help="a person, by the title's name or id")
     parser.add_argument("right", metavar="OTHER:p001", help="a person of another title")
-    _decision(parser)
+    add_decider(parser)
 
 
 def _undo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("decision", metavar="ID", help="as join and apart print it")
-    _decision(parser)
-
-
-def _decision(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--who", help="who decides (default: the user of this machine)")
-    parser.add_argument("--note", default="", metavar="TEXT", help="for people")
+    add_decider(parser)
 
 
 REGISTRY_ACTIONS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
@@ -66,7 +57,7 @@ REGISTRY_ACTIONS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]
     "join": ("decide that two people of different titles are one", _pair),
     "apart": ("decide that two people of different titles are not one", _pair),
     "undo": ("take a decision back", _undo),
-    "decisions": ("list the decisions that count", _nothing),
+    "decisions": ("list the decisions that count", add_nothing),
 }
 """What each action does, for its help, and what adds its options."""
 

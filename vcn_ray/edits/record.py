@@ -8,6 +8,7 @@ never change; an undo is an edit too. It knows no storage and no result.
 from __future__ import annotations
 
 import base64
+import getpass
 import hashlib
 import json
 import re
@@ -209,6 +210,14 @@ def unpack_embedding(text: str) -> F32:
     norm = float(np.linalg.norm(steps))
     result: F32 = steps / np.float32(norm if norm > 0 else 1)
     return result
+
+
+def user_name() -> str:
+    """The user of this process; empty where the system knows no name."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # as in a container
+        return ""
 
 
 def check_text(text: str, what: str) -> str:

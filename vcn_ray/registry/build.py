@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vcn_ray.config import RunConfig, with_pack, with_settings
+from vcn_ray.config import RunConfig, with_pack
 from vcn_ray.errors import DamagedError, PackError, StorageError, UsageError
 from vcn_ray.io.committed import FolderWriter
 from vcn_ray.io.identity import digest
@@ -29,7 +29,7 @@ from vcn_ray.registry.stored import FOLDER, POINTER, REGISTRY, TABLES, StoredReg
 from vcn_ray.registry.tables import RegistryTables, registry_tables
 from vcn_ray.run.damage import Inspector
 from vcn_ray.run.stored import find_titles, read_result
-from vcn_ray.run.summary import ORIGIN
+from vcn_ray.run.summary import used_pack
 from vcn_ray.run.tombstones import ERASURES, check_no_open_erasure
 from vcn_ray.schema import CATALOG_FACES, SCHEMA_VERSION
 
@@ -180,16 +180,9 @@ def _read(reader: _Reader, title_id: str) -> _Seen:
         known = (title_id, state.key) in reader.known
         card = None if known else read_card(state, reader.storage)
         encoder = str(summary["pack"]["encoder_hash"])
-        return _Seen(title_id, state.key, card, encoder, _pack_place(summary))
+        return _Seen(title_id, state.key, card, encoder, used_pack(summary))
     except (DamagedError, UsageError) as error:
         return _Seen(title_id, "", None, "", "", str(error))
-
-
-def _pack_place(summary: Mapping[str, Any]) -> str:
-    """The pack that a title was indexed with, as its settings name it."""
-    if ORIGIN not in summary:
-        return str(summary["pack"]["name"])
-    return with_settings(RunConfig(), summary[ORIGIN]["settings"], "the result").pack
 
 
 def _gather(

@@ -14,6 +14,7 @@ from vcn_ray.config import RunConfig, with_pack
 from vcn_ray.core.linking import I8, Faces, Levels, Mixture, exact_codes, find_nearest
 from vcn_ray.core.vectors import unit_rows
 from vcn_ray.errors import PackError, UsageError
+from vcn_ray.models.backbones import Backbone
 from vcn_ray.packs.accuracy import with_border
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.find import open_pack, resolve_pack
@@ -231,7 +232,7 @@ def faces_of_photo(picture: U8, pack: FacePack) -> list[PhotoFace]:
         return []
     found = found[np.argsort(-_areas(found), kind="stable")]
     crops = pack.aligner.align(picture, found)
-    codes = exact_codes(embed_both(crops, pack))
+    codes = exact_codes(embed_both(crops, pack.load_encoder()))
     return [
         PhotoFace((box - width).astype(np.float32), crop, code)
         for box, crop, code in zip(found.boxes, crops, codes, strict=True)
@@ -244,9 +245,8 @@ def _areas(found: Detections) -> F32:
     return areas
 
 
-def embed_both(crops: U8, pack: FacePack) -> F32:
+def embed_both(crops: U8, encoder: Backbone) -> F32:
     """Unit embeddings (n, d) of crops (n, p, p, 3), each the mean with its mirror image."""
-    encoder = pack.load_encoder()
     both = [encoder.embed(torch.from_numpy(part.copy())) for part in (crops, crops[:, :, ::-1])]
     plain, mirrored = (np.asarray(part, np.float32) for part in both)
     unit: F32 = unit_rows(plain + mirrored).astype(np.float32)

@@ -6,12 +6,11 @@ replayed at once. It knows neither the page nor the command line.
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Sequence
 from dataclasses import replace
 
 from vcn_ray.edits.constraints import MAX_APART
-from vcn_ray.edits.record import Edit, Kind, active_edits, active_undos, check_text, now
+from vcn_ray.edits.record import Edit, Kind, active_edits, active_undos, check_text, now, user_name
 from vcn_ray.edits.state import ReviewedPerson
 from vcn_ray.edits.store import EditLog
 from vcn_ray.edits.tables import best_faces
@@ -42,7 +41,7 @@ class Desk:
     def __init__(self, storage: Storage, title: str | None = None, who: str | None = None) -> None:
         self.title_id = find_title_id(storage, title)
         self._storage = storage
-        self.who = check_text(who if who is not None else _user(), "the reviewer")
+        self.who = check_text(who if who is not None else user_name(), "the reviewer")
         if not self.who:
             raise UsageError("say who makes the corrections: a name is missing")
         self._log = EditLog(storage, self.title_id)
@@ -285,11 +284,3 @@ class Desk:
 
     def _replay(self, edits: list[Edit]) -> ReviewedTitle:
         return review(self._title, self._index, edits, self._log.damaged, self.best)
-
-
-def _user() -> str:
-    """The user of this process; empty where the system knows no name."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # as in a container
-        return ""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from vcn_ray.config import RunConfig, dump_config, select
+from vcn_ray.config import RunConfig, dump_config, select, with_settings
 from vcn_ray.io.identity import title_id
 from vcn_ray.io.paths import file_name
 from vcn_ray.io.tables import column_array
@@ -110,6 +110,13 @@ class Manifests(NamedTuple):
 
     tracks: list[dict[str, Any]]  # of step `track`, of each video of the title
     adapted: dict[str, Any]  # of step `adapt`
+
+
+def used_pack(summary: Mapping[str, Any]) -> str:
+    """The pack that a title was indexed with, as its settings name it."""
+    if ORIGIN not in summary:
+        return str(summary["pack"]["name"])
+    return with_settings(RunConfig(), summary[ORIGIN]["settings"], "the result").pack
 
 
 def build_summary(

@@ -10,9 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from vcn_ray.config import RunConfig, with_pack, with_settings
+from vcn_ray.config import RunConfig, with_pack
 from vcn_ray.core.prior import FacePrior
 from vcn_ray.core.vectors import unit_rows
 from vcn_ray.errors import DamagedError, StorageError, UsageError
@@ -22,10 +21,11 @@ from vcn_ray.io.tables import decode_image, load_outputs
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.packs.find import open_pack, resolve_pack
 from vcn_ray.records import F32, Mask
+from vcn_ray.registry.search import embed_both
 from vcn_ray.rows.result_rows import CLUSTERED
 from vcn_ray.run.commit import OUTPUTS
 from vcn_ray.run.stored import StoredTitle
-from vcn_ray.run.summary import ORIGIN
+from vcn_ray.run.summary import used_pack
 
 MIN_SDS = 2.0  # above the mean cosine of strangers
 MIN_COSINE = 0.35  # where the pack has no prior
@@ -55,8 +55,8 @@ def find_encoder(config: RunConfig, pack: str | None, title: StoredTitle) -> Fac
         None where the pack is not on this machine, or is another one.
     """
     try:
-        used = with_settings(config, title.summary[ORIGIN]["settings"], "the result").pack
-        found = open_pack(with_pack(config, resolve_pack(pack or used, config.s3)))
+        used = pack or used_pack(title.summary)
+        found = open_pack(with_pack(config, resolve_pack(used, config.s3)))
     except (UsageError, StorageError):
         return None
     if found.encoder_hash != title.summary["pack"]["encoder_hash"]:
@@ -85,9 +85,7 @@ class Likeness:
         if self.encoder is None or not pictures:
             return np.zeros(len(pictures), np.bool_)
         crops = np.stack([decode_image(data) for data in pictures])
-        both = (self.encoder.embed(torch.from_numpy(c.copy())) for c in (crops, crops[:, :, ::-1]))
-        plain, mirrored = (np.asarray(part, np.float32) for part in both)
-        return self.of(unit_rows(plain + mirrored).astype(np.float32))
+        return self.of(embed_both(crops, self.encoder))
 
 
 def track_embeddings(title: StoredTitle, storage: Storage) -> F32 | None:

@@ -125,6 +125,14 @@ def test_a_mixture_is_learned(fraction: float) -> None:
     assert found.same_fraction == pytest.approx(fraction, rel=0.1)
 
 
+@pytest.mark.parametrize("people", [0, 1])
+def test_nothing_is_learned_of_nobody(people: int) -> None:
+    nothing = np.zeros(len(CENTRES), np.int64)
+    found = learn_mixture(nothing, nothing, 0.0, people)
+    assert found.same_mean == pytest.approx(linking.SAME_SCORE)
+    assert np.isfinite(found.log_odds).all()
+
+
 def test_few_who_return_among_many_are_found() -> None:
     people, pairs, returning = 500_000, 1.25e11, 140_000
     random = np.random.default_rng(0)

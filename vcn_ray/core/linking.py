@@ -304,7 +304,7 @@ def learn_mixture(within: I64, across: I64, pairs: float, people: int) -> Mixtur
             the more there are.
         people: How many people of titles there are.
     """
-    usual = min(SAME_FRACTION, people / max(pairs, 1.0))
+    usual = min(SAME_FRACTION, max(people, 1) / max(pairs, 1.0))
     counts: F64 = (across * (pairs / max(int(across.sum()), 1))).astype(np.float64)
     returning = 1.0
     for _ in range(MEASURINGS):

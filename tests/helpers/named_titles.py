@@ -20,3 +20,11 @@ def write_second(storage: Storage, name: str = "Grace") -> str:
 def join(storage: Storage, title: str, person: str, other: str, their: str) -> str:
     """Decide that two people of two titles are one; returns the decision's id."""
     return decide(storage.uri, "join", f"{title}:{person}", f"{other}:{their}", s3=storage.s3)
+
+
+def write_both(storage: Storage) -> str:
+    """Write two titles of the same six people, p002 of both joined; returns the first one's id."""
+    title = write_title(storage, small_title())
+    write_second(storage)
+    join(storage, title, "p002", SECOND, "p002")
+    return title

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.catalogs import build_local
-from tests.helpers.named_titles import SECOND, join, write_second
-from tests.helpers.review_data import small_title, write_title
+from tests.helpers.named_titles import SECOND, write_both
 from vcn_ray.catalog_people import decide, undo_decision
 from vcn_ray.io.storage import Storage
 from vcn_ray.registry.names import CatalogName, catalog_names
@@ -23,10 +22,7 @@ def storage(tmp_path: Path) -> Storage:
 
 @pytest.fixture
 def title(storage: Storage) -> str:
-    title = write_title(storage, small_title())
-    write_second(storage)
-    join(storage, title, "p002", SECOND, "p002")
-    return title
+    return write_both(storage)
 
 
 def test_who_has_no_name_gets_that_of_the_catalog(storage: Storage, title: str) -> None:

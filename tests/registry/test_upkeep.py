@@ -11,7 +11,7 @@ import pytest
 
 import vcn_ray
 from tests.helpers.catalogs import build_local
-from tests.helpers.named_titles import SECOND, join, write_second
+from tests.helpers.named_titles import SECOND, write_both
 from tests.helpers.review_data import small_title, write_title
 from tests.helpers.s3_server import S3Server
 from tests.helpers.upkeep import Killed, content, dying
@@ -45,10 +45,7 @@ def storage(tmp_path: Path) -> Storage:
 @pytest.fixture
 def title(storage: Storage) -> str:
     """Two titles of the same six people; p002 of the second has a name."""
-    title = write_title(storage, small_title())
-    write_second(storage)
-    join(storage, title, "p002", SECOND, "p002")
-    return title
+    return write_both(storage)
 
 
 def remove(title_id: str, what: str, storage: Storage) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 import vcn_ray.review.known as known_module
 from tests.helpers.catalogs import build_local
-from tests.helpers.named_titles import SECOND, join, write_second
+from tests.helpers.named_titles import SECOND, join, write_both, write_second
 from tests.helpers.review_data import small_title, write_title
 from tests.helpers.review_server import Served, running_review
 from vcn_ray.catalog_people import list_decisions
@@ -29,9 +29,7 @@ def storage(tmp_path: Path) -> Storage:
 
 @pytest.fixture
 def title(storage: Storage) -> str:
-    title = write_title(storage, small_title())
-    write_second(storage)
-    join(storage, title, "p002", SECOND, "p002")
+    title = write_both(storage)
     build_local(storage)
     return title
 

@@ -39,6 +39,7 @@ class AdaptConfig:
     # prior
     min_tracks: Natural = 60  # a title of fewer core tracks is not trained on, if the pack has a
     # prior: on real clips of 4 to 47 tracks, training changes scores by as much as chance does
+    trained_crops: Count = 8192  # of a title, at most: more make training dearer, not better
     rounds: Count = 2  # METHOD 2.6, head alone, at most; a third confirms its own mistakes
     epochs: Count = 4  # per round; each visits every crop once
     batch_pairs: Count = 128

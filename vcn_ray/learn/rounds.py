@@ -23,6 +23,7 @@ from vcn_ray.learn.loss import is_collapsed
 from vcn_ray.learn.outputs import CropEmbeddings
 from vcn_ray.learn.pairs import (
     NO_MATCHES,
+    Augmented,
     Matches,
     PairSampler,
     RatedTitle,
@@ -150,10 +151,12 @@ class Rounds:
 
     def _head_phase(self) -> Phase:
         embeddings, config = self.encoded.pretrained.embeddings, self.config
-        steps = -(-self.encoded.views.crops // config.batch_pairs)
+        steps = -(-len(self.encoded.views.trained) // config.batch_pairs)
         return Phase(
             name="head",
-            learner=head_learner(embeddings, config, self.generator, self.ranks),
+            learner=head_learner(
+                embeddings[:, self.encoded.views.trained], config, self.generator, self.ranks
+            ),
             inputs=lambda rows, views: embeddings[views, rows],
             views=len(embeddings),
             rounds=config.rounds,
@@ -205,15 +208,17 @@ class Rounds:
         self.timer.report("match", 0.0)
         with self.timer.phase("match"):
             crops = self.crops(self._known(OUTPUT_VIEWS))
-            augmented = self.encoded.pretrained.embeddings[FIRST_AUGMENTED:]
-            found = find_matches(student, crops, augmented, self.title, self.config, self.cut)
+            rows = self.encoded.views.trained
+            augmented = self.encoded.pretrained.embeddings[FIRST_AUGMENTED:, rows]
+            seen = Augmented(augmented, self.title.crops.track[rows.numpy()])
+            found = find_matches(student, crops, seen, self.title, self.config, self.cut)
             matches = self.ranks.agree(found)
         self.timer.report("match", 1.0)
         return matches
 
     def _run(self, phase: Phase) -> bool:
         """Train the rest of the round that started last; false as soon as an epoch collapses."""
-        track = self.title.crops.track
+        track = self.title.crops.track[self.encoded.views.trained.numpy()]
         sampler = PairSampler(track, self.matches[-1].pairs, self.title.core[track])
         for epoch in range(self._epochs_done(), phase.epochs):
             with self.timer.phase(phase.name):
@@ -229,7 +234,7 @@ class Rounds:
         number = len(self.matches) - 1
         past = number % phase.rounds * phase.epochs + epoch
         fraction, limit = self.config.matched_fraction, phase.crops_per_track
-        pairs = sampler.epoch(self.generator, fraction, limit)
+        pairs = self.encoded.views.trained[sampler.epoch(self.generator, fraction, limit)]
         views = draw_views(pairs, phase.views, self.generator)
 
         def tick(progress: float) -> None:

@@ -21,9 +21,10 @@ from vcn_ray.learn.adapt_config import AdaptConfig
 from vcn_ray.learn.augment import Augmentation, AugmentConfig, augment, draw, plain
 from vcn_ray.learn.encoder import encode_tail, mixed_precision, repeatable
 from vcn_ray.learn.hooks import ALONE, NO_HOOKS, Hooks, Ranks, Tick, Timer
+from vcn_ray.learn.pairs import choose_trained
 from vcn_ray.learn.stability import StabilityMeter
 from vcn_ray.models.backbones import Backbone
-from vcn_ray.records import U8, TitleCrops
+from vcn_ray.records import I64, U8, TitleCrops
 
 PLAIN = 0
 FIRST_AUGMENTED = 2
@@ -75,9 +76,16 @@ class CropViews:
         augmented: Number of augmented views.
         generator: On the CPU.
         ranks: The processes that encode together.
+        trained: (r,) rows of the crops that are trained on, rising; None: all. Of the others there
+            are no augmented views, and no activations are kept.
+
+    Attributes:
+        crops: m.
+        count: Number of views.
+        trained: (r,) int64, on the CPU.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is drawn, by what, and for whom
         self,
         crops: U8,
         encoder: Backbone,
@@ -85,6 +93,7 @@ class CropViews:
         augmented: int,
         generator: torch.Generator,
         ranks: Ranks = ALONE,
+        trained: I64 | None = None,
     ) -> None:
         self._crops = torch.from_numpy(crops)
         self._prepare = encoder.prepare
@@ -93,11 +102,15 @@ class CropViews:
         self._batch = CPU_BATCH if self.device.type == "cpu" else GPU_BATCH
         self.crops = len(crops)
         self.count = FIRST_AUGMENTED + augmented
+        self.trained = torch.arange(len(crops)) if trained is None else torch.from_numpy(trained)
+        self._others = _rows_without(self.trained, len(crops))
+        self._place = torch.full((len(crops),), -1)  # of each crop among the trained ones
+        self._place[self.trained] = torch.arange(len(self.trained))
         drawn = [plain(self.crops), plain(self.crops, mirrored=True)]
         drawn += [draw(self.crops, config, generator) for _ in range(augmented)]
         self._changes = Augmentation(*(torch.stack(parts) for parts in zip(*drawn, strict=True)))
         self._ranks = ranks
-        self._kept: Tensor | None = None  # (v, m, ...) activations of the first v views
+        self._kept: Tensor | None = None  # (v, r, ...) activations of the first v views
         self._filled = 0  # number of views whose activations are in the cache
         self._seen = 0  # number of views that were encoded: again, they are rounded as if cached
 
@@ -121,9 +134,10 @@ class CropViews:
 
         They come from the cache where they are there, and are computed otherwise.
         """
-        known = views < self._filled
+        place = self._place[rows]
+        known = (views < self._filled) & (place >= 0)
         if self._kept is not None and bool(known.all()):
-            return self._kept[views, rows].float()
+            return self._kept[views, place].float()
         missing = (~known).nonzero().flatten()
         computed = self._computed(rows[missing], views[missing])
         if self._kept is None or len(missing) == len(rows):
@@ -131,7 +145,7 @@ class CropViews:
         result = computed.new_empty((len(rows), *computed.shape[1:]))
         result[missing] = computed
         there = known.nonzero().flatten()
-        result[there] = self._kept[views[there], rows[there]].float()
+        result[there] = self._kept[views[there], place[there]].float()
         return result
 
     def _computed(self, rows: Tensor, views: Tensor) -> Tensor:
@@ -154,7 +168,7 @@ class CropViews:
             The number of views that fit.
         """
         first = torch.zeros(1, dtype=torch.int64)
-        shape = (self.crops, *self.activations(first, first).shape[1:])
+        shape = (len(self.trained), *self.activations(first, first).shape[1:])
         kept = min(views, room // (torch.Size(shape).numel() * CACHE_TYPE.itemsize))
         self._kept = torch.empty((kept, *shape), dtype=CACHE_TYPE, device=self.device)
         return kept
@@ -167,7 +181,7 @@ class CropViews:
         tick: Tick,
         meter: StabilityMeter | None = None,
     ) -> EncodedCrops:
-        """Run some views of every crop through an encoder.
+        """Run some views of every crop through an encoder, augmented ones of the trained crops.
 
         Args:
             encoder: The one given at the start, or one that differs in its tail only.
@@ -177,39 +191,63 @@ class CropViews:
 
         Returns:
             Lengths and stability are 0 where they are not known: without the plain view or a meter.
+            So are embeddings of views that a crop does not have.
         """
-        facts = [torch.zeros(self.crops, device=self.device)] * 2
-        embeddings: list[Tensor] = []
-        own = range(self.crops)[self._ranks.part(self.crops)]
-        for done, view in enumerate(views):
-            parts: list[tuple[Tensor, ...]] = []
-            for rows in batches(len(own), self._batch):
-                rows += own.start
-                activations = self.activations(rows, torch.full_like(rows, view))
-                if self._kept is not None and self._filled <= view < len(self._kept):
-                    self._kept[view, rows] = activations.to(CACHE_TYPE)
-                with mixed_precision(self.device):
-                    features, embedded, lengths = encode_tail(encoder, activations)
-                rated = torch.zeros_like(lengths)
-                if view == PLAIN and meter is not None:
-                    rated = meter.rate(encoder, features)
-                parts.append((embedded, lengths, rated))
-                tick((done + (int(rows[-1]) + 1 - own.start) / len(own)) / len(views))
-            joined = [torch.cat(part) for part in zip(*parts, strict=True)]
-            if view == PLAIN:
-                facts = [self._ranks.all_gather(part, self.crops) for part in joined[1:]]
-            embeddings.append(self._ranks.all_gather(joined[0], self.crops))
-            self._keep(view, own)
-        self._seen = max(self._seen, *(view + 1 for view in views))
-        return EncodedCrops(torch.stack(embeddings), *facts)
+        embeddings = torch.zeros(len(views), self.crops, encoder.dim, device=self.device)
+        lengths, stability = torch.zeros(2, self.crops, device=self.device)
+        parts = [(n, view, rows) for n, view in enumerate(views) for rows in self._rows_of(view)]
+        total, done = sum(len(rows) for *_, rows in parts), 0
+        for number, view, rows in parts:
 
-    def _keep(self, view: int, own: range) -> None:
+            def report(progress: float, before: int = done, count: int = len(rows)) -> None:
+                tick((before + progress * count) / total)
+
+            found = self._encode_rows(encoder, view, rows, report, meter)
+            embeddings[number, rows] = found.embeddings[0]
+            if view == PLAIN:
+                lengths[rows], stability[rows] = found.lengths, found.stability
+            done += len(rows)
+        self._seen = max(self._seen, *(view + 1 for view in views))
+        return EncodedCrops(embeddings, lengths, stability)
+
+    def _rows_of(self, view: int) -> Iterator[Tensor]:
+        """The crops that have a view: first those that are trained on, whose activations stay."""
+        yield self.trained
+        if view < FIRST_AUGMENTED and len(self._others):
+            yield self._others
+
+    def _encode_rows(
+        self, encoder: Backbone, view: int, rows: Tensor, tick: Tick, meter: StabilityMeter | None
+    ) -> EncodedCrops:
+        """Encode one view of some crops, shared among the ranks."""
+        own = rows[self._ranks.part(len(rows))]
+        none = torch.zeros(0, device=self.device)
+        parts: list[tuple[Tensor, ...]] = [(none.new_zeros(0, encoder.dim), none, none)]
+        keeps = self._kept is not None and self._filled <= view < len(self._kept)
+        keeps &= rows is self.trained
+        for places in batches(len(own), self._batch):
+            chosen = own[places]
+            activations = self.activations(chosen, torch.full_like(chosen, view))
+            if self._kept is not None and keeps:
+                self._kept[view, self._place[chosen]] = activations.to(CACHE_TYPE)
+            with mixed_precision(self.device):
+                features, embedded, lengths = encode_tail(encoder, activations)
+            rated = torch.zeros_like(lengths)
+            if view == PLAIN and meter is not None:
+                rated = meter.rate(encoder, features)
+            parts.append((embedded, lengths, rated))
+            tick((int(places[-1]) + 1) / len(own))
+        joined = [torch.cat(part) for part in zip(*parts, strict=True)]
+        embedded, lengths, rated = (self._ranks.all_gather(part, len(rows)) for part in joined)
+        if keeps:
+            self._keep(view)
+        return EncodedCrops(embedded[None], lengths, rated)
+
+    def _keep(self, view: int) -> None:
         """Count a view as cached, once it has the activations of all ranks."""
-        if self._kept is None or not self._filled <= view < len(self._kept):
-            return
-        if self._ranks.count > 1:
-            mine = self._kept[view, own.start : own.stop]
-            self._kept[view] = self._ranks.all_gather(mine, self.crops)
+        if self._kept is not None and self._ranks.count > 1:
+            mine = self._kept[view, self._ranks.part(len(self.trained))]
+            self._kept[view] = self._ranks.all_gather(mine, len(self.trained))
         self._filled = view + 1
 
     def with_encoder(self, encoder: Backbone) -> CropViews:
@@ -218,6 +256,13 @@ class CropViews:
         views._prepare, views._trunk = encoder.prepare, encoder.frozen_trunk()
         views._kept, views._filled, views._seen = None, 0, 0
         return views
+
+
+def _rows_without(rows: Tensor, count: int) -> Tensor:
+    """The rows of 0..count-1 that are not among `rows`."""
+    left = torch.ones(count, dtype=torch.bool)
+    left[rows] = False
+    return left.nonzero().flatten()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -257,7 +302,13 @@ def encode_views(
     ranks = hooks.ranks_for(len(title.crops))
     with repeatable(device), timer.phase("views"):
         views = CropViews(
-            title.crops, encoder, config.augment, config.augmented_views, generator, ranks
+            title.crops,
+            encoder,
+            config.augment,
+            config.augmented_views,
+            generator,
+            ranks,
+            choose_trained(title.track, config.trained_crops),
         )
         if config.encoder == "tail":
             views.reserve(TAIL_VIEWS, config.cache_bytes)

@@ -91,9 +91,9 @@ class Runs:
         usual = self.usual.adapt
         if config == usual and film.name in self._adapted:
             return self._adapted[film.name]
-        same_views = (config.augment, config.augmented_views) == (
-            usual.augment,
-            usual.augmented_views,
+        same_views = all(
+            getattr(config, name) == getattr(usual, name)
+            for name in ("augment", "augmented_views", "trained_crops")
         )
         encode = partial(self._usual_views if same_views else self._other_views, film, config)
         outputs = adapt_film(film, self._bench, config, encode=encode).adapted.outputs

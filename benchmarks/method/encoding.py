@@ -18,6 +18,7 @@ from benchmarks.method.cache import code_digest, digest, load, store
 from benchmarks.method.films import Film
 from benchmarks.method.running import Bench
 from benchmarks.report import say
+from vcn_ray.core.track import thin_crops
 from vcn_ray.learn.adapt_config import AdaptConfig
 from vcn_ray.learn.hooks import Hooks
 from vcn_ray.learn.views import (
@@ -26,11 +27,10 @@ from vcn_ray.learn.views import (
     CropViews,
     EncodedCrops,
     EncodedViews,
-    batches,
     encode_views,
 )
 from vcn_ray.models.backbones import Backbone
-from vcn_ray.records import U8
+from vcn_ray.records import TitleCrops
 
 AT_ONCE = 256
 """Crops whose activations are read in one batch."""
@@ -40,18 +40,26 @@ class StoredViews(CropViews):
     """Views that an earlier run encoded; their first activations come from a file.
 
     Args:
-        crops: As for CropViews.
+        title: Its crops, and their tracks.
         encoder: As for CropViews.
-        config: Sets the augmentations and the number of views.
+        config: Sets the augmentations, the number of views and that of trained crops.
         seed: Seed of the augmentations.
     """
 
-    def __init__(self, crops: U8, encoder: Backbone, config: AdaptConfig, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        super().__init__(crops, encoder, config.augment, config.augmented_views, generator)
+    def __init__(
+        self, title: TitleCrops, encoder: Backbone, config: AdaptConfig, seed: int
+    ) -> None:
+        super().__init__(
+            title.crops,
+            encoder,
+            config.augment,
+            config.augmented_views,
+            torch.Generator().manual_seed(seed),
+            trained=thin_crops(title.track, config.trained_crops),
+        )
 
     def restore(self, activations: Tensor) -> None:
-        """Use these activations (v, m, ...) as those of the first v views."""
+        """Use these activations (v, r, ...) as those of the first v views."""
         self._kept = activations.to(self.device)
         self._filled, self._seen = len(activations), self.count
 
@@ -69,8 +77,9 @@ def encoding_key(film: Film, bench: Bench, config: AdaptConfig) -> str:
     code = code_digest("vcn_ray.learn.views", type(bench.encoder).__module__)
     how = (inspect.getsource(encode_views), torch.__version__, torch.get_num_threads())
     settings = (astuple(config.augment), config.augmented_views, bench.seed, bench.machine)
+    trained = thin_crops(film.title.track, config.trained_crops)
     rating = (config.quality_passes, config.quality_dropout)
-    return digest(film.content, bench.encoder_hash, code, how, settings, rating)
+    return digest(film.content, bench.encoder_hash, code, how, settings, rating, len(trained))
 
 
 def encode_film(film: Film, bench: Bench, config: AdaptConfig, keep: bool = True) -> EncodedFilm:
@@ -113,7 +122,9 @@ def _write(encoded: EncodedFilm, places: tuple[Path, Path]) -> None:
     if encoded.kept:
         views = encoded.views.views
         kept = [
-            torch.cat([_activations(views, rows, n) for rows in batches(views.crops, AT_ONCE)])
+            torch.cat(
+                [_activations(views, rows, n) for rows in torch.split(views.trained, AT_ONCE)]
+            )
             for n in range(encoded.kept)
         ]
         store(places[1], {"activations": torch.stack(kept).numpy()}, {})
@@ -130,8 +141,7 @@ def _read(
     found = load(places[0])
     if found is None:
         return None
-    crops, seed = film.title.crops, bench.seed
-    views = StoredViews(crops, bench.encoder, config, seed)
+    views = StoredViews(film.title, bench.encoder, config, bench.seed)
     if config.encoder == "tail":
         activations = torch.zeros(0, dtype=CACHE_TYPE)
         if kept := views.reserve(TAIL_VIEWS, config.cache_bytes):

@@ -1,6 +1,7 @@
 """How well does the method cluster film-like tracks against baselines, and where does time go?
 
     python -m benchmarks.method.film_tracks FILE.npz ... --pack DIR [--profile NAME ...]
+        [--trained-crops N]
 
 FILE.npz holds crops (m, p, p, 3) uint8 RGB, track (m,), frame (m,), label (k,), scene (k,), as
 ../shared/bench/make_tracks.py makes them. Labels are used for scores only; "oracle" is the one row
@@ -20,8 +21,10 @@ that one cluster holds. "floor" is the seconds that the encoder alone needs for 
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -65,6 +68,13 @@ COLUMNS = {
 def main(argv: Sequence[str] | None = None) -> None:
     parser = film_parser(__doc__, __file__)
     parser.add_argument("--profile", action="append", choices=PROFILES)
+    parser.add_argument(
+        "--trained-crops",
+        type=int,
+        action="append",
+        metavar="N",
+        help="train on N crops of a film at most; a row for each N",
+    )
     parser.add_argument("--floor", action="store_true", help="measure it on a CPU, too")
     options = read_options(parser, argv)
     bench = open_bench(options)
@@ -80,15 +90,18 @@ def run_film(film: Film, bench: Bench, options: argparse.Namespace) -> Iterator[
     """All methods on one film."""
     names = options.profile or ("head-only", "default")
     yield from run_baselines(film, bench, bench.profile(names[-1]).adapt)
-    for name in names:
+    limits = options.trained_crops or (AdaptConfig().trained_crops,)
+    for name, limit in itertools.product(names, limits):
         config = bench.profile(name)
+        config = replace(config, adapt=replace(config.adapt, trained_crops=limit))
+        method = f"{name}, {limit:,} crops" if options.trained_crops else name
         found = adapt_film(film, bench, config.adapt)
         began = time.perf_counter()
         result = cluster_film(
             found.adapted.outputs, film.title.cannot_link, config, prior=bench.prior
         )
         seconds = time.perf_counter() - began
-        row = row_of(film, name, result.label, seconds)
+        row = row_of(film, method, result.label, seconds)
         row |= adaptation_cells(film, found)
         row["note"] = "; ".join(found.adapted.warnings + result.warnings)
         if options.floor or bench.device.type == "cuda":

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.method.running import Bench
+from vcn_ray.core.track import thin_crops
 from vcn_ray.learn.adapt_config import AdaptConfig
 from vcn_ray.learn.encoder import encode_tail, mixed_precision
 from vcn_ray.learn.stability import REPEATED_BYTES
@@ -47,10 +48,10 @@ def count_passes(
         history: Its epochs.
         kept: Views with cached activations, on which only the tail runs again.
     """
-    crops = len(title.track)
-    views = crops * (FIRST_AUGMENTED + config.augmented_views)
+    crops, trained = len(title.track), thin_crops(title.track, config.trained_crops)
+    views = crops * FIRST_AUGMENTED + len(trained) * config.augmented_views
     epochs = sum(record.phase == "encoder" for record in history)
-    first = np.minimum(np.bincount(title.track), config.encoder_crops).sum()
+    first = np.minimum(np.bincount(title.track[trained]), config.encoder_crops).sum()
     pictures = 2 * int(first) * epochs  # both sides of each pair, once by student and by teacher
     outputs = OUTPUT_VIEWS if epochs else ()
     again = crops * len(outputs)
@@ -58,7 +59,8 @@ def count_passes(
     # Student and teacher share one pass through the trunk where no activations are cached; a
     # picture is any of TAIL_VIEWS.
     drawn = pictures * (TAIL_VIEWS - kept) // TAIL_VIEWS
-    trunk = drawn + crops * sum(view >= kept for view in outputs)
+    known = sum(view < kept for view in outputs) * len(trained)
+    trunk = drawn + again - known
     return Passes(
         trunk=views + trunk,
         tail=views + pictures + again,

@@ -117,6 +117,38 @@ def sample_crops(seconds: F64, track: I64, sharpness: F32, config: TrackerConfig
     return chosen
 
 
+def thin_crops(track: I64, limit: int) -> I64:
+    """Choose crops of tracks, as many of each track as there is room for (METHOD 2.2).
+
+    Args:
+        track: (m,) track of each crop, from 0, in order of time within a track.
+        limit: Maximum number of crops, at least 2.
+
+    Returns:
+        (r,) rows, rising: all, if there are no more than `limit`; else up to n crops of each
+        track, evenly spaced. Where two of each are too many, some tracks have none.
+    """
+    if len(track) <= limit:
+        return np.arange(len(track))
+    order = np.argsort(track, kind="stable")
+    present, start, counts = np.unique(track[order], return_index=True, return_counts=True)
+    totals = np.cumsum(len(counts) - np.cumsum(np.bincount(counts))[:-1])  # at most 1, 2, ... each
+    each = max(2, int(np.searchsorted(totals, limit, side="right")))
+    taken = np.minimum(counts, each)
+    if taken.sum() > limit:
+        chosen = _spread(len(present), limit // each)
+        start, counts, taken = start[chosen], counts[chosen], taken[chosen]
+    parts = [
+        first + _spread(count, n) for first, count, n in zip(start, counts, taken, strict=True)
+    ]
+    return np.sort(order[np.concatenate(parts)])
+
+
+def _spread(count: int, chosen: int) -> I64:
+    """Choose some of 0..count-1, evenly spaced."""
+    return ((np.arange(chosen) + 0.5) * count / chosen).astype(np.int64)
+
+
 def cannot_link_pairs(frame: I64, track: I64) -> I64:
     """Find the pairs of tracks that share a frame, so are two people.
 

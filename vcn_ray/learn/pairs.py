@@ -25,39 +25,6 @@ EACH_WAY = 16
 """Neighbours on either side that a track of a large group is paired with, instead of with all."""
 
 
-def choose_trained(track: I64, limit: int) -> I64:
-    """Choose the crops of a title that are trained on: as many of each track as there is room for.
-
-    A title of 35,000 crops learns no more from all of them than from some of every track.
-
-    Args:
-        track: (m,) track of each crop, in order of time within a track.
-        limit: Maximum number of crops, at least 2.
-
-    Returns:
-        (r,) rows, rising: all, if there are no more than `limit`; else up to n crops of each
-        track, with equal steps between them. Where two of each are too many, some tracks, with
-        equal steps between them too, have none.
-    """
-    if len(track) <= limit:
-        return np.arange(len(track))
-    order = np.argsort(track, kind="stable")
-    present, start, counts = np.unique(track[order], return_index=True, return_counts=True)
-    totals = np.cumsum(len(counts) - np.cumsum(np.bincount(counts))[:-1])  # at most 1, 2, ... each
-    each = max(2, int(np.searchsorted(totals, limit, side="right")))
-    taken = np.minimum(counts, each)
-    if taken.sum() > limit:
-        chosen = spread(len(present), limit // each)
-        start, counts, taken = start[chosen], counts[chosen], taken[chosen]
-    parts = [first + spread(count, n) for first, count, n in zip(start, counts, taken, strict=True)]
-    return np.sort(order[np.concatenate(parts)])
-
-
-def spread(count: int, chosen: int) -> I64:
-    """Choose some of 0..count-1 with equal steps between them, in the middle of each step."""
-    return ((np.arange(chosen) + 0.5) * count / chosen).astype(np.int64)
-
-
 class PairSampler:
     """Samples the pairs of an epoch, from a seed (METHOD 2.2).
 

@@ -17,11 +17,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vcn_ray.core.track import thin_crops
 from vcn_ray.learn.adapt_config import AdaptConfig
 from vcn_ray.learn.augment import Augmentation, AugmentConfig, augment, draw, plain
 from vcn_ray.learn.encoder import encode_tail, mixed_precision, repeatable
 from vcn_ray.learn.hooks import ALONE, NO_HOOKS, Hooks, Ranks, Tick, Timer
-from vcn_ray.learn.pairs import choose_trained
 from vcn_ray.learn.stability import StabilityMeter
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.records import I64, U8, TitleCrops
@@ -308,7 +308,7 @@ def encode_views(
             config.augmented_views,
             generator,
             ranks,
-            choose_trained(title.track, config.trained_crops),
+            thin_crops(title.track, config.trained_crops),
         )
         if config.encoder == "tail":
             views.reserve(TAIL_VIEWS, config.cache_bytes)

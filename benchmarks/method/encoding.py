@@ -121,6 +121,7 @@ def _write(encoded: EncodedFilm, places: tuple[Path, Path]) -> None:
     store(places[0], arrays, {"seconds": encoded.views.seconds})
     if encoded.kept:
         views = encoded.views.views
+        parts = torch.split(views.trained, AT_ONCE)
         kept = [
             torch.cat(
                 [_activations(views, rows, n) for rows in torch.split(views.trained, AT_ONCE)]

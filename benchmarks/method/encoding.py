@@ -123,8 +123,7 @@ def _write(encoded: EncodedFilm, places: tuple[Path, Path]) -> None:
         views = encoded.views.views
         parts = torch.split(views.trained, AT_ONCE)
         kept = [
-            torch.cat([_activations(views, rows, n) for rows in parts])
-            for n in range(encoded.kept)
+            torch.cat([_activations(views, rows, n) for rows in parts]) for n in range(encoded.kept)
         ]
         store(places[1], {"activations": torch.stack(kept).numpy()}, {})
 

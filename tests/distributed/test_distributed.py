@@ -118,6 +118,10 @@ def test_a_large_title_gets_a_train_job_with_the_same_rows(
     assert _tables(tmp_path / "actor") == _tables(tmp_path / "job")
     written = {name: ran[name].record["work"]["adapt"]["bytes_written"] for name in ran}
     assert written["actor"] > 0 == written["job"]  # other processes than the caller of a job write
+    computed = {name: ran[name].record["work"]["adapt"]["cpu_seconds"] for name in ran}
+    assert (
+        computed["job"] > computed["actor"] > 0
+    )  # it imports torch, too
     assert not (tmp_path / "job" / "train").exists()
 
 
@@ -230,6 +234,8 @@ def test_two_processes_train_a_title_together(
     assert ran.code == 0, ran.err
     assert [title["people"] for title in ran.record["titles"]] == [3]
     assert not list(tmp_path.rglob("checkpoint.safetensors"))
+    work = ran.record["work"]["adapt"]
+    assert 0 < work["cpu_seconds"] != pytest.approx(2 * work["seconds"])  # computed, not reserved
 
 
 def test_the_cluster_of_this_process_is_left_alone(here: None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import tempfile
+import time
 import uuid
 from collections import deque
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 
 import ray
 import torch
+import torch.distributed
 from ray.train import FailureConfig, ScalingConfig, TrainingFailedError
 from ray.train import RunConfig as TrainRunConfig
 from ray.train.torch import TorchTrainer, get_device
@@ -139,8 +141,9 @@ def train_large(title: TitlePlan, config: RunConfig, output: str, board: Any) ->
     are left, and resumes from the title's checkpoint in our storage.
 
     Returns:
-        The work of the whole job, its start included; bytes are not counted, as other processes
-        read and write them.
+        The work of the whole job, its start included: seconds, and CPU time of the processes that
+        trained. A try that failed counts in seconds alone. Bytes are not counted, as other
+        processes read and write them.
 
     Raises:
         DamagedError: A file of its tracks is damaged; it is uncommitted.
@@ -154,7 +157,7 @@ def train_large(title: TitlePlan, config: RunConfig, output: str, board: Any) ->
     job = {"title": title, "config": config, "output": output, "board": board}
     for restarts in itertools.count():
         try:
-            _run_job(job, resources)
+            computed = _run_job(job, resources)
             break
         except TrainingFailedError as error:
             refusal = refusal_of(error)
@@ -165,8 +168,7 @@ def train_large(title: TitlePlan, config: RunConfig, output: str, board: Any) ->
             log.warning("the job of %s starts again: %s", title.title_id, one_line(error, 200))
     workers = resources.adapt_job_workers
     work = watch.done(ADAPT.name, title.title_id, title.seconds, ADAPT.gpus(resources) * workers)
-    # What other processes compute is not known here, only what they reserve.
-    return replace(work, cpu_seconds=ADAPT.cpus(resources) * workers * work.seconds)
+    return replace(work, cpu_seconds=work.cpu_seconds + computed)
 
 
 def refusal_of(error: Exception) -> VcnError | None:
@@ -180,8 +182,8 @@ def refusal_of(error: Exception) -> VcnError | None:
     )
 
 
-def _run_job(job: dict[str, Any], resources: ResourceConfig) -> None:
-    """Run a title's job once.
+def _run_job(job: dict[str, Any], resources: ResourceConfig) -> float:
+    """Run a title's job once, and return the CPU seconds of its processes.
 
     Ray Train's own restarts cannot tell a process that died from one that refused its work, so each
     restart is a new job here.
@@ -202,7 +204,7 @@ def _run_job(job: dict[str, Any], resources: ResourceConfig) -> None:
                 failure_config=FailureConfig(max_failures=0),
             ),
         )
-        trainer.fit()
+        return float(trainer.fit().return_value or 0.0)
 
 
 def _scaling(resources: ResourceConfig) -> ScalingConfig:
@@ -216,7 +218,8 @@ def _scaling(resources: ResourceConfig) -> ScalingConfig:
     )
 
 
-def _train_loop(job: dict[str, Any]) -> None:
+def _train_loop(job: dict[str, Any]) -> float:
+    """What each process of a job does; return the CPU seconds of all."""
     config: RunConfig = job["config"]
     prepare_process(config.threads)
     several = config.resources.adapt_job_workers > 1
@@ -230,6 +233,12 @@ def _train_loop(job: dict[str, Any]) -> None:
         job["board"],
         ProcessRanks() if several else ALONE,
     )
+    own = time.process_time()  # since the process was started
+    spent = [own]
+    if several:
+        spent = [0.0] * config.resources.adapt_job_workers
+        torch.distributed.all_gather_object(spent, own)
+    return sum(spent)
 
 
 def _adapt(

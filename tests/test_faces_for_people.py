@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -13,13 +15,14 @@ import pytest
 from vcn_ray.config import RunConfig
 from vcn_ray.core.pictures import MAX_PICTURES
 from vcn_ray.core.signals import SignalReader
+from vcn_ray.errors import ShapeError
 from vcn_ray.io.frames import DecodedFrame
 from vcn_ray.io.tables import decode_image, make_table
 from vcn_ray.records import F32, Clustering, Detections, TrackOutputs
 from vcn_ray.rows.result_rows import ResultTables, result_tables
 from vcn_ray.rows.segment_rows import FaceRows, FrameFaces, SegmentTables, segment_tables
 from vcn_ray.rows.title_rows import gather_tracks
-from vcn_ray.rows.video_rows import VideoTables
+from vcn_ray.rows.video_rows import PICTURES, VideoTables
 from vcn_ray.run.summary import count_tracks
 from vcn_ray.schema import CROPS, RESULT_TRACKS, VIDEO_TRACKS
 from vcn_ray.steps import track_video
@@ -57,7 +60,8 @@ def segment() -> SegmentTables:
 
 @pytest.fixture(scope="module")
 def video() -> VideoTables:
-    return track_video("v-000000000000", [segment()], RunConfig())
+    tables = segment()
+    return track_video("v-000000000000", [tables], RunConfig(), [tables.detections])
 
 
 def test_a_segment_keeps_about_one_picture_a_second() -> None:
@@ -193,3 +197,29 @@ def test_tracks_and_their_seconds_are_counted_by_what_they_show() -> None:
         "seconds": {"tracks": 4.0, "people": 2.0, "unknown": 1.0, "no_face": 1.0},
     }
     assert count_tracks(RESULT_TRACKS.empty_table())["seconds"]["tracks"] == 0
+
+
+def test_pictures_are_read_one_segment_at_a_time_and_only_the_chosen_stay() -> None:
+    tables = [segment()] * 3
+    alive: list[weakref.ref[pa.Table]] = []
+
+    def one_by_one() -> Iterator[pa.Table]:
+        for part in tables:
+            assert not any(ref() for ref in alive[:-1]), "earlier pictures are still in memory"
+            table = part.detections.select(PICTURES)
+            alive.append(weakref.ref(table))
+            yield table
+            del table
+
+    found = track_video("v-000000000000", tables, RunConfig(), one_by_one())
+    assert len(alive) == 3
+    whole = pa.concat_tables([part.detections for part in tables])
+    for name in PICTURES:
+        chosen = found.crops[name].drop_null().to_pylist()
+        assert 0 < len(chosen) < len(whole) - whole[name].null_count
+        assert set(chosen) <= set(whole[name].to_pylist())
+
+
+def test_segments_that_do_not_belong_together_are_refused() -> None:
+    with pytest.raises(ShapeError, match="faces need as many pictures"):
+        track_video("v-000000000000", [segment()], RunConfig(), [])

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow.compute as pc
+import pyarrow as pa
 
 from vcn_ray.config import ResourceConfig, RunConfig, part_of, select
 from vcn_ray.core.cluster import UNKNOWN, cluster_tracks
@@ -205,13 +205,20 @@ def _detect_decoded(
     )
 
 
-def track_video(video_id: str, segments: list[SegmentTables], config: RunConfig) -> VideoTables:
+def track_video(
+    video_id: str,
+    segments: Iterable[SegmentTables],
+    config: RunConfig,
+    pictures: Iterable[pa.Table],
+) -> VideoTables:
     """Join a video's segments, cut it into shots and link its faces to tracks.
 
     Args:
         video_id: Of the video; ids of shots and tracks hold its hash.
-        segments: In order of time; unreadable ones are missing.
+        segments: In order of time; unreadable ones are missing. Each is used once.
         config: Settings of the run.
+        pictures: The columns PICTURES of the faces of each segment again, in the same order: first
+            it is chosen which ones are needed, and only these are kept in memory.
     """
     video = join_segments(segments)
     seconds = video.signals.seconds[video.faces.frame]  # (n,)
@@ -221,15 +228,14 @@ def track_video(video_id: str, segments: list[SegmentTables], config: RunConfig)
     track = track_faces(video.faces, shots, video.signals, config.track)  # (n,), METHOD 1.4
     sampled = sample_crops(seconds, track, sharpness, config.track)  # (n,), METHOD 1.5
     links = Links(track, sampled, _pictures(video, seconds, sharpness, track))
-    return video_tables(video_id, video, shots, links)
+    return video_tables(video_id, video, shots, links, pictures)
 
 
 def _pictures(video: JoinedVideo, seconds: F64, sharpness: F32, track: I64) -> Mask:
     """The faces (n,) whose picture their track keeps, for people."""
     frontal = column_array(video.rows, "frontality").astype(np.float32)
     value = picture_value(video.faces.boxes, video.faces.scores, sharpness, frontal)
-    pictured = pc.is_valid(video.rows.column("face")).to_numpy(zero_copy_only=False)
-    return best_pictures(seconds, track, value, pictured)
+    return best_pictures(seconds, track, value, video.pictured)
 
 
 def adapt_title(

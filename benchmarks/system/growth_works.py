@@ -34,6 +34,8 @@ from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.find import open_pack
 from vcn_ray.records import TitleCrops
 from vcn_ray.report.pages import write_reports
+from vcn_ray.rows.segment_rows import SegmentTables
+from vcn_ray.rows.video_rows import PICTURES, VideoTables
 from vcn_ray.run.commit import commit_detect, commit_track
 from vcn_ray.run.events import RunLog
 from vcn_ray.run.local import LocalExecutor
@@ -99,13 +101,18 @@ def faces_a_frame(faces: int, pack: str) -> list[Cost]:
         return detect_and_track(film, Path(name), loaded, config)
 
 
+def _track(segments: list[SegmentTables], config: RunConfig) -> VideoTables:
+    pictures = [segment.detections.select(PICTURES) for segment in segments]
+    return track_video("film-0123456789ab", segments, config, pictures)
+
+
 def tables_of_tracks(tracks: int, _: str) -> list[Cost]:
     """Join a video's tables and track its faces, without storage."""
     config, meter = RunConfig(), Meter()
-    track_video("film-0123456789ab", list(made_segments(10)), config)
+    _track(list(made_segments(10)), config)
     segments = list(made_segments(tracks))
     with meter.part("track") as found:
-        tables = track_video("film-0123456789ab", segments, config)
+        tables = _track(segments, config)
         found.append(f"{tables.tracks.num_rows} tracks")
     return meter.costs
 

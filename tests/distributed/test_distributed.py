@@ -119,9 +119,7 @@ def test_a_large_title_gets_a_train_job_with_the_same_rows(
     written = {name: ran[name].record["work"]["adapt"]["bytes_written"] for name in ran}
     assert written["actor"] > 0 == written["job"]  # other processes than the caller of a job write
     computed = {name: ran[name].record["work"]["adapt"]["cpu_seconds"] for name in ran}
-    assert (
-        computed["job"] > computed["actor"] > 0
-    )  # it imports torch, too
+    assert computed["job"] > computed["actor"] > 0  # it imports torch, too
     assert not (tmp_path / "job" / "train").exists()
 
 

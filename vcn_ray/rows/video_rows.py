@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vcn_ray.core.signals import LAYOUT_SIDE, UNKNOWN_MOTION, SegmentSignals, join_signals
+from vcn_ray.errors import ShapeError
 from vcn_ray.io.identity import hash_part
 from vcn_ray.io.tables import column_array, decode_image, make_table, read_boxes
 from vcn_ray.records import F64, I64, KEPT, U8, Faces, FrameSignals, Mask, Shots
@@ -18,6 +20,7 @@ from vcn_ray.schema import CROPS, DETECTIONS, SHOTS, VIDEO_TRACKS
 
 TURNED_DEGREES = 60  # from here on, neither detectors nor encoders know faces
 SHOWN_COLUMNS = ("width_pixels", "height_pixels")
+PICTURES = ["image", "face"]  # columns of DETECTIONS that are nearly all of its bytes
 SHORT = "short"  # why a face of a track with too few faces is left out
 
 
@@ -35,7 +38,8 @@ class JoinedVideo:
 
     signals: FrameSignals
     faces: Faces
-    rows: pa.Table  # (n) DETECTIONS of the same faces
+    rows: pa.Table  # (n) DETECTIONS of the same faces, without PICTURES
+    pictured: Mask  # (n,) true where the face has a picture for people
     ends: F64  # (t,) seconds until which each frame stands
 
 
@@ -50,23 +54,33 @@ class VideoTables(NamedTuple):
     end_seconds: float  # at which the picture ends
 
 
-def join_segments(segments: list[SegmentTables]) -> JoinedVideo:
+class _Part(NamedTuple):
+    """What is needed of a segment at once: all but its pictures."""
+
+    signals: SegmentSignals
+    rows: pa.Table
+    pictured: Mask
+
+
+def join_segments(segments: Iterable[SegmentTables]) -> JoinedVideo:
     """Put a video's segments together and number its frames.
 
     Args:
-        segments: In order of time; unreadable ones are missing.
+        segments: In order of time; unreadable ones are missing. Of each, the pictures are dropped
+            before the next one is asked for.
     """
-    if not segments:
+    parts = [_without_pictures(segment) for segment in segments]
+    if not parts:
         return _empty_video()
-    signals = join_signals([_read_signals(s.frames) for s in segments])
-    starts = np.cumsum([0] + [s.frames.num_rows for s in segments[:-1]])
+    signals = join_signals([part.signals for part in parts])
+    starts = np.cumsum([0] + [len(part.signals) for part in parts[:-1]])
     frame = np.concatenate(
         [
-            column_array(s.detections, "frame_in_segment").astype(np.int64) + start
-            for s, start in zip(segments, starts, strict=True)
+            column_array(part.rows, "frame_in_segment").astype(np.int64) + start
+            for part, start in zip(parts, starts, strict=True)
         ]
     )
-    rows = pa.concat_tables([s.detections for s in segments])
+    rows = pa.concat_tables([part.rows for part in parts])
     kept = pc.equal(rows.column("status"), KEPT).to_numpy(zero_copy_only=False)
     faces = Faces(
         frame=frame,
@@ -75,7 +89,13 @@ def join_segments(segments: list[SegmentTables]) -> JoinedVideo:
         kept=kept.astype(np.bool_),
     )
     ends = signals.seconds if signals.ends is None else signals.ends
-    return JoinedVideo(signals, faces, rows, ends)
+    return JoinedVideo(signals, faces, rows, np.concatenate([p.pictured for p in parts]), ends)
+
+
+def _without_pictures(segment: SegmentTables) -> _Part:
+    rows = segment.detections
+    pictured = pc.is_valid(rows.column("face")).to_numpy(zero_copy_only=False)
+    return _Part(_read_signals(segment.frames), rows.drop_columns(PICTURES), pictured)
 
 
 def _empty_video() -> JoinedVideo:
@@ -89,8 +109,10 @@ def _empty_video() -> JoinedVideo:
         motion_known=none.astype(np.bool_),
     )
     boxes = np.zeros((0, 4), np.float32)
-    faces = Faces(none, boxes, none.astype(np.float32), none.astype(np.bool_))
-    return JoinedVideo(signals, faces, DETECTIONS.empty_table(), none.astype(np.float64))
+    nothing = none.astype(np.bool_)
+    faces = Faces(none, boxes, none.astype(np.float32), nothing)
+    rows = DETECTIONS.empty_table().drop_columns(PICTURES)
+    return JoinedVideo(signals, faces, rows, nothing, none.astype(np.float64))
 
 
 def _read_signals(frames: pa.Table) -> SegmentSignals:
@@ -119,7 +141,9 @@ def _byte_rows(frames: pa.Table, name: str) -> U8:
     return np.frombuffer(values, np.uint8).reshape(frames.num_rows, -1)
 
 
-def video_tables(video_id: str, joined: JoinedVideo, shots: Shots, links: Links) -> VideoTables:
+def video_tables(
+    video_id: str, joined: JoinedVideo, shots: Shots, links: Links, pictures: Iterable[pa.Table]
+) -> VideoTables:
     """Write down the shots and tracks of a video.
 
     Args:
@@ -127,6 +151,7 @@ def video_tables(video_id: str, joined: JoinedVideo, shots: Shots, links: Links)
         joined: The video; n faces.
         shots: Of it.
         links: Of the faces.
+        pictures: The columns PICTURES of each segment, in the same order.
     """
     short_id = hash_part(video_id)
     shot_ids = [f"{short_id}-s{number:04d}" for number in range(len(shots))]
@@ -135,7 +160,7 @@ def video_tables(video_id: str, joined: JoinedVideo, shots: Shots, links: Links)
     return VideoTables(
         shots=make_table(_shot_rows(video_id, joined, shots, shot_ids), SHOTS),
         tracks=make_table(tracks, VIDEO_TRACKS),
-        crops=_crops_table(joined, links, names),
+        crops=_crops_table(joined, links, names, pictures),
         rejected=rejected,
         turned=_count_turned(joined, links),
         end_seconds=round(float(joined.ends.max(initial=0.0)), 6),
@@ -198,14 +223,17 @@ def _track_rows(
     return rows, names
 
 
-def _crops_table(joined: JoinedVideo, links: Links, names: dict[int, str]) -> pa.Table:
+def _crops_table(
+    joined: JoinedVideo, links: Links, names: dict[int, str], pictures: Iterable[pa.Table]
+) -> pa.Table:
     linked = np.flatnonzero(links.track >= 0)
     order = linked[np.lexsort((joined.faces.frame[linked], links.track[linked]))]
+    image, face = _chosen_pictures(links, pictures)
     columns: dict[str, Any] = {
         "track_id": [names[int(number)] for number in links.track[order]],
         "frame": joined.faces.frame[order],
-        "image": _pictures_of(joined.rows.column("image"), links.sampled, order),
-        "face": _pictures_of(joined.rows.column("face"), links.pictured, order),
+        "image": _in_order(image, links.sampled, order),
+        "face": _in_order(face, links.pictured, order),
     }
     rows = joined.rows.select([name for name in CROPS.names if name not in columns])
     rows = rows.take(pa.array(order))
@@ -213,14 +241,32 @@ def _crops_table(joined: JoinedVideo, links: Links, names: dict[int, str]) -> pa
     return pa.table({name: columns[name] for name in CROPS.names}, schema=CROPS)
 
 
-def _pictures_of(column: pa.ChunkedArray, chosen: Mask, order: I64) -> pa.ChunkedArray:
-    """The pictures of the chosen faces in a new order, and null for the others.
+def _chosen_pictures(
+    links: Links, pictures: Iterable[pa.Table]
+) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+    """The crops of sampled faces, and the pictures of those that people see, in order of time.
 
-    A long film has gigabytes of pictures, most of which are not chosen: these are never copied.
+    A long film has gigabytes of pictures, most of which are not chosen: of these, one segment's are
+    in memory at a time.
     """
+    wanted = dict(zip(PICTURES, (links.sampled, links.pictured), strict=True))
+    chosen: dict[str, list[pa.Array]] = {name: [] for name in PICTURES}
+    start = 0
+    for table in pictures:
+        rows = slice(start, start + table.num_rows)
+        for name, kept in wanted.items():
+            chosen[name] += table.column(name).filter(pa.array(kept[rows])).chunks
+        start = rows.stop
+    if start != len(links.track):
+        raise ShapeError(f"{len(links.track)} faces need as many pictures, got {start}")
+    image, face = (pa.chunked_array(chosen[n], CROPS.field(n).type) for n in PICTURES)
+    return image, face
+
+
+def _in_order(column: pa.ChunkedArray, chosen: Mask, order: I64) -> pa.ChunkedArray:
+    """What chosen faces have in a column of theirs, in a new order, and null for the others."""
     place = np.cumsum(chosen) - 1  # of a chosen face among the chosen ones
-    kept = column.filter(pa.array(chosen))
-    return kept.take(pa.array(place[order], mask=~chosen[order]))
+    return column.take(pa.array(place[order], mask=~chosen[order]))
 
 
 def _count_rejected(joined: JoinedVideo, links: Links) -> dict[str, int]:

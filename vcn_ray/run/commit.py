@@ -38,6 +38,7 @@ from vcn_ray.rows.title_rows import (
     split_tracks,
 )
 from vcn_ray.rows.tombstones import Span, without_erased
+from vcn_ray.rows.video_rows import PICTURES
 from vcn_ray.run.checkpoint_file import StoredCheckpoint
 from vcn_ray.run.damage import open_usable, segment_file, segment_name, uncommitting
 from vcn_ray.run.devices import device_for
@@ -234,14 +235,17 @@ def video_decoded_on(markers: list[dict[str, Any]]) -> str:
 def _write_tracks(
     video: VideoPlan, detected: CommittedFolder, config: RunConfig, writer: FolderWriter
 ) -> dict[str, Any]:
-    parts = [
+    read = detected.manifest["read"]
+    # Read one by one, and their pictures once more: those of a whole film do not fit in memory.
+    parts = (
         SegmentTables(
             detections=detected.read_table(segment_name(index, "seg")),
             frames=detected.read_table(segment_name(index, "frames")),
         )
-        for index in detected.manifest["read"]
-    ]
-    tables = track_video(video.video_id, parts, config)
+        for index in read
+    )
+    pictures = (detected.read_table(segment_name(index, "seg"), PICTURES) for index in read)
+    tables = track_video(video.video_id, parts, config, pictures)
     for name in VIDEO_TABLES:
         writer.write_table(f"{name}.parquet", getattr(tables, name))
     return {

@@ -60,7 +60,9 @@ def test_a_crowd_has_its_faces_in_places_of_their_own() -> None:
 
 
 def test_made_tables_have_as_many_tracks_as_they_should() -> None:
-    tables = track_video("film-0123456789ab", list(made_segments(700)), RunConfig())
+    segments = list(made_segments(700))
+    pictures = [segment.detections for segment in segments]
+    tables = track_video("film-0123456789ab", segments, RunConfig(), pictures)
     assert tables.tracks.num_rows == 700
     assert set(tables.tracks.column("faces").to_pylist()) == {4}
     assert tables.shots.num_rows == 70

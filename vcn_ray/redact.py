@@ -115,7 +115,7 @@ def page_text(text: str) -> str:
 
     Credentials are no matter of pages: what stores a text hides them.
     """
-    if text.isprintable():
+    if all(line.isprintable() for line in text.split("\n")):  # as most are
         return text
     return "".join(UNPRINTABLE if _is_code(letter) else letter for letter in text)
 

@@ -18,6 +18,7 @@ from vcn_ray.core.track import (
     cannot_link_pairs,
     carry_box,
     sample_crops,
+    thin_crops,
     track_faces,
 )
 from vcn_ray.errors import ShapeError
@@ -197,6 +198,35 @@ def test_tracks_are_sampled_each_by_itself() -> None:
         == np.flatnonzero(alone).tolist()
     )
     assert not found[2::3].any()
+
+
+def test_crops_are_thinned_alike_on_all_tracks() -> None:
+    track = np.repeat(np.arange(4), [10, 1, 4, 10])
+    assert thin_crops(track, 25).tolist() == list(range(25))
+    found = thin_crops(track, 13)  # 4 and 1 and 4 and 4
+    assert np.bincount(track[found]).tolist() == [4, 1, 4, 4]
+    assert found[:4].tolist() == [1, 3, 6, 8]
+    assert np.bincount(track[thin_crops(track, 12)]).tolist() == [3, 1, 3, 3]
+
+
+@pytest.mark.parametrize("limit", [2, 3, 9, 50, 399, 400, 1999, 2000])
+def test_thinned_crops_are_as_many_as_there_is_room_for(limit: int) -> None:
+    rng = np.random.default_rng(limit)
+    track = rng.permutation(np.repeat(np.arange(300), rng.integers(1, 9, 300)))
+    found = thin_crops(track, limit)
+    assert (np.diff(found) > 0).all()
+    assert min(limit, len(track)) - 300 <= len(found) <= limit
+    counts = np.bincount(track[found], minlength=300)
+    if limit < 2 * 300:  # pairs within a track need two crops of it
+        chosen = np.flatnonzero(counts)
+        assert counts.max() == 2
+        assert np.diff(chosen).max(initial=0) <= 2 * 300 / len(chosen)
+    else:
+        assert counts.min() > 0
+
+
+def test_no_crops_are_thinned_to_none() -> None:
+    assert thin_crops(np.zeros(0, np.int64), 5).tolist() == []
 
 
 def test_tracks_that_share_a_frame() -> None:

@@ -21,6 +21,7 @@ from tests.helpers.synth import (
     title_of,
 )
 from vcn_ray.core.cut import CutConfig
+from vcn_ray.core.track import thin_crops
 from vcn_ray.errors import ShapeError
 from vcn_ray.learn.adapt import Adapted, adapt
 from vcn_ray.learn.adapt_config import AdaptConfig, Trained
@@ -218,6 +219,32 @@ def test_room_to_keep_some_activations_gives_the_same_result(views: int) -> None
     title = title_of(PEOPLE)
     room = views * len(title.crops) * ACTIVATION_BYTES
     kept, computed = ran(), run(title, replace(QUICK, cache_bytes=room))
+    np.testing.assert_allclose(kept.outputs.embedding, computed.outputs.embedding, atol=1e-5)
+    np.testing.assert_allclose(kept.outputs.output, computed.outputs.output, atol=1e-4)
+
+
+@pytest.mark.parametrize("part", ["frozen", "tail", "all"])
+def test_a_large_title_is_trained_on_some_crops_of_each_track(part: Trained) -> None:
+    title = title_of(PEOPLE, 8)
+    config = replace(QUICK, encoder=part, trained_crops=24)
+    some = run(title, config)
+    trained = thin_crops(title.track, 24)
+    changed = title.crops.copy()  # what training does not see changes nothing of it
+    changed[np.setdiff1d(np.arange(64), trained)] = 128
+    other = run(replace(title, crops=changed), replace(config, matcher="none"))
+    alone = run(title, replace(config, matcher="none"))
+    assert [epoch.loss for epoch in other.history] == [epoch.loss for epoch in alone.history]
+    whole = run(title, replace(config, trained_crops=64, matcher="none"))
+    assert alone.history[0].loss != whole.history[0].loss
+    check_outputs(some.outputs, 8)
+    assert some.outputs.crops.tolist() == [8] * 8  # all crops say who is seen
+
+
+@pytest.mark.parametrize("views", [0, 1, 3, 4])
+def test_what_is_kept_of_a_large_title_does_not_matter(views: int) -> None:
+    title, config = title_of(PEOPLE, 8), replace(TAIL, trained_crops=24)
+    kept = run(title, config)
+    computed = run(title, replace(config, cache_bytes=views * 24 * ACTIVATION_BYTES))
     np.testing.assert_allclose(kept.outputs.embedding, computed.outputs.embedding, atol=1e-5)
     np.testing.assert_allclose(kept.outputs.output, computed.outputs.output, atol=1e-4)
 

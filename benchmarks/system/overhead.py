@@ -1,7 +1,7 @@
 """How much time does Ray add to a segment, and are two workers twice as fast as one?
 
     python -m benchmarks.system.overhead [--segments 10000]
-    python -m benchmarks.system.overhead --pack DIR --workers 1 2 VIDEO ...
+    python -m benchmarks.system.overhead --pack DIR --workers 1 2 [--pin] VIDEO ...
 
 Without videos: --segments planned segments pass through workers that do nothing, on a local Ray, as
 a run sends them. The rows show, after each tenth of the segments, the milliseconds a segment since
@@ -15,8 +15,9 @@ first segment, so without the start of actors, models and decoders, until one fi
 partly finished segment counts in part. The rows show segments a minute, their ratio to the first
 number of workers, the cores that workers and decoders kept busy, and the CPU seconds of a segment.
 Where one worker takes more than a core, because its decoder runs in parallel, two workers cannot be
-twice as fast on two cores; where the workers together take fewer cores than their number, other
-programs took the cores, and the rate shows little.
+twice as fast on two cores. With --pin each worker and its decoder have one core to themselves, so
+that two workers on two cores are compared with one on one. Where the workers together take fewer
+cores than their number, other programs took the cores, and the rate shows little.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -85,12 +88,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--segments", type=int, default=10_000)
     add_pack(parser, required=False)
     parser.add_argument("--workers", nargs="+", type=int, default=[1, 2], metavar="N")
+    parser.add_argument("--pin", action="store_true", help="one core for a worker and its decoder")
     options = read_options(parser, argv)
     if options.videos and not options.pack:
         parser.error("videos need a --pack whose detector finds their faces")
     with cluster(ResourceConfig()):
         if options.videos:
-            report = compare_workers(options.videos, options.pack, options.workers)
+            worker = PinnedWorker if options.pin else TimedWorker
+            report = compare_workers(options.videos, options.pack, options.workers, worker)
         else:
             report = send_idle(options.segments)
     save(options, report)
@@ -158,6 +163,20 @@ class TimedWorker(SegmentWorker):
         return pa.Table.from_pylist([row | {"message": row["message"] or json.dumps(span)}])
 
 
+class PinnedWorker(TimedWorker):
+    """A TimedWorker that has a core to itself, on which its decoder runs, too."""
+
+    def __init__(self, config: RunConfig, output: str, run_id: str) -> None:
+        for core in sorted(os.sched_getaffinity(0)):
+            with suppress(FileExistsError):
+                Path(output, f"core-{core}").touch(exist_ok=False)  # taken by this worker
+                os.sched_setaffinity(0, {core})
+                break
+        else:
+            raise SystemExit("there are more workers than cores")
+        super().__init__(config, output, run_id)
+
+
 class Span(NamedTuple):
     """The time in which a worker processed a segment."""
 
@@ -180,7 +199,9 @@ class Pace(NamedTuple):
     cpu_seconds: float
 
 
-def compare_workers(videos: list[str], pack: str, workers: list[int]) -> Report:
+def compare_workers(
+    videos: list[str], pack: str, workers: list[int], kind: type[TimedWorker]
+) -> Report:
     """Decode and detect the same videos with each number of workers."""
     report = Report(WORKER_COLUMNS)
     for isolate, name in ((True, "in child processes"), (False, "in the workers")):
@@ -193,7 +214,7 @@ def compare_workers(videos: list[str], pack: str, workers: list[int]) -> Report:
                 resources=ResourceConfig(detect_workers_min=count, detect_workers_max=count),
                 isolation=IsolationConfig(isolate=isolate),
             )
-            seconds, segments, cpu_seconds = steady_pace(_spans(videos, config), count)
+            seconds, segments, cpu_seconds = steady_pace(_spans(videos, config, kind), count)
             pace = 60 * segments / seconds
             first = first or pace
             row: dict[str, Cell] = {
@@ -226,7 +247,7 @@ def steady_pace(spans: list[Span], workers: int) -> Pace:
     )
 
 
-def _spans(videos: list[str], config: RunConfig) -> list[Span]:
+def _spans(videos: list[str], config: RunConfig, kind: type[TimedWorker]) -> list[Span]:
     """Process all segments of videos, and return when each was processed."""
     pack = load_pack(config.pack)
     hashes = PackHashes(pack.detector_hash, pack.encoder_hash)
@@ -235,7 +256,7 @@ def _spans(videos: list[str], config: RunConfig) -> list[Span]:
     with tempfile.TemporaryDirectory() as output:
         found = [planned.title for planned in titles if planned.title]
         todo = (job for title in found for video in title.videos for job in video.jobs())
-        stream = SegmentStream(config, output, "overhead", TimedWorker)
+        stream = SegmentStream(config, output, "overhead", kind)
         for row in pass_through(todo, stream):
             if row.reason:
                 raise SystemExit(f"{row.uri}, segment {row.segment}: {row.message}")

@@ -16,6 +16,7 @@ from tests.helpers.catalogs import (
     write_catalog_title,
 )
 from tests.helpers.corrections import write_title
+from tests.helpers.upkeep import Killed, content, dying
 from vcn_ray.errors import UsageError
 from vcn_ray.io.storage import Storage
 from vcn_ray.registry.stored import POINTER, REGISTRY, read_registry
@@ -106,6 +107,41 @@ def test_a_damaged_registry_is_built_from_the_titles(storage: Storage) -> None:
     assert build_local(storage).read == 4
     for name, table in registry_tables(storage).items():
         assert table.equals(whole[name]), name
+
+
+@pytest.mark.slow
+def test_killed_before_any_change_it_ends_alike(tmp_path: Path) -> None:
+    whole = Storage.open(str(tmp_path / "whole"))
+    _one_title_after_another(whole, whole)
+    expected, changes = content(whole), 0
+    while True:
+        storage = Storage.open(str(tmp_path / f"killed-{changes}"))
+        try:
+            _one_title_after_another(storage, dying(storage, changes))
+        except Killed:
+            if storage.exists(POINTER):  # what it names is whole, and is searched
+                assert read_registry(storage).people.num_rows
+            build_local(storage)
+        else:
+            break
+        # The title that was written last is missing where the first build was killed.
+        missing = [title for title in CASTS if not storage.names(f"titles/{title}-0")]
+        for title in missing:
+            write_catalog_title(storage, title)
+        build_local(storage)
+        assert content(storage) == expected, f"killed before change {changes + 1}"
+        changes += 1
+    assert changes > 10
+
+
+def _one_title_after_another(storage: Storage, builder: Storage) -> None:
+    """Build the registry of some titles, and again when the last one was added."""
+    *first, last = CASTS
+    for title in first:
+        write_catalog_title(storage, title)
+    build_local(builder)
+    write_catalog_title(storage, last)
+    build_local(builder)
 
 
 def registry_tables_after_build(storage: Storage) -> dict[str, object]:

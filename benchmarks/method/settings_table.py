@@ -39,7 +39,10 @@ FROM_ONE = {
 """Fractions that are varied by their distance to one: how much a step moves, how many matches may
 still change, how many features are kept. All other values are varied by their distance to zero."""
 
-NO_CONSTANTS = {"adapt.cache_bytes": "memory; cached activations only round a result"}
+NO_CONSTANTS = {
+    "adapt.cache_bytes": "memory; cached activations only round a result",
+    "adapt.trained_crops": "time; see film_tracks --trained-crops",
+}
 """Settings of those sections that are not chosen for accuracy, and why."""
 
 UNUSED = {

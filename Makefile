@@ -38,7 +38,7 @@ $(VENV)/.installed: $(VENV)/.python pyproject.toml $(LOCKS)
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint cluster_configs/constraints.txt \
-	  --no-build-isolation --editable '.[test]'
+	  --editable '.[test]'
 	touch $@
 
 clean:

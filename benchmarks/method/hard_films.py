@@ -31,6 +31,7 @@ from benchmarks.method.cache import code_digest, digest, load, store
 from benchmarks.method.hard_config import HardConfig
 from benchmarks.method.hard_tracks import HardTitle, Maker
 from benchmarks.method.photographs import PARTS
+from benchmarks.method.props import SearchConfig, find_props
 from benchmarks.method.real import COUNTS, CUTS, baseline_cells, score_cells
 from benchmarks.report import Cell, Report, say, total_cells
 from vcn_ray.cli.options import given_settings
@@ -63,6 +64,9 @@ COLUMNS = {
     "note": "",
 }
 
+SMALL = HardConfig(tracks=(6, 6), lines=(240,))
+SHORT = SearchConfig(patches=64, rounds=3, min_score=0.06)
+
 
 class Outcome(NamedTuple):
     """What the method makes of a title, whose tracks it may split: of k tracks and parts."""
@@ -79,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--faces", type=Path, required=True, metavar="DIR")
     add_pack(parser, required=False)
     parser.add_argument("--titles", type=int, default=12, metavar="N")
+    parser.add_argument("--quick", action="store_true", help="small titles: rows mean nothing")
     parser.add_argument("--part", choices=PARTS, default="dev", help="half of the people")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="keep titles and results here")
     parser.add_argument(
@@ -103,8 +108,10 @@ def run_titles(options: argparse.Namespace) -> Iterator[dict[str, Cell]]:
     """The rows of all titles."""
     pack = load_pack(options.pack or DEFAULT)
     config = given_settings(options)
-    hard = HardConfig(wrong_pairs=options.wrong_pairs)
-    maker = Maker(options.faces, pack, options.part, config=hard, cache=options.cache)
+    cache = options.cache
+    hard = replace(SMALL if options.quick else HardConfig(), wrong_pairs=options.wrong_pairs)
+    props = find_props(SHORT, cache) if options.quick else None
+    maker = Maker(options.faces, pack, options.part, config=hard, cache=cache, props=props)
     if len(maker.people) < 2:
         raise SystemExit(f"{options.faces} needs a sub-folder of photographs for each person")
     for number in range(options.titles):

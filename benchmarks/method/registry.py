@@ -67,6 +67,7 @@ from vcn_ray.run.stored import find_titles, read_title
 MAX_TITLES = 8  # of a person
 PHOTOGRAPHS = 3  # of a person in a title
 TRACKS = 100  # of a title, about
+QUICK = {"titles": 3, "cast": 6, "orders": 2, "tracks": 20}
 CROPS = 3  # of a track
 CUTS = np.arange(0.1, 0.95, 0.01)
 NO_VIEWS, NO_PAIRS = np.zeros(0), np.zeros((0, 2), np.int64)
@@ -128,10 +129,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--cache", type=Path, metavar="DIR", help="keep titles and embeddings here")
     parser.add_argument("--output", metavar="OUT", help="an output of labelled clips")
     parser.add_argument("--labels", type=Path, metavar="DIR", help="their labels")
-    parser.add_argument("--quick", action="store_true", help="4 titles: rows mean nothing")
+    parser.add_argument("--quick", action="store_true", help="3 titles: rows mean nothing")
+    parser.set_defaults(tracks=TRACKS)
     options = read_options(parser, argv)
     if options.quick:
-        options.titles, options.cast, options.orders = 4, 8, 2
+        vars(options).update(QUICK)
     place = str(options.pack or DEFAULT)
     used = Used(load_pack(place, threads=1), place)
     with tempfile.TemporaryDirectory() as folder:
@@ -175,7 +177,7 @@ def make_titles(options: argparse.Namespace, pack: FacePack, cache: Path) -> lis
         }
         chosen = {name: [str(p) for p in some[:PHOTOGRAPHS]] for name, some in pictures.items()}
         seed = 100 * options.seed + number
-        film = film_of(options.shared.resolve(), chosen, seed, cache)
+        film = film_of(options.shared.resolve(), chosen, seed, options.tracks, cache)
         order = np.random.default_rng(seed).permutation(len(people))  # as make_tracks.py does
         identity = np.array([cast.index(sorted(people)[i]) for i in order], np.int64)
         means, views = embed(film, pack, cache)
@@ -184,9 +186,11 @@ def make_titles(options: argparse.Namespace, pack: FacePack, cache: Path) -> lis
     return titles
 
 
-def film_of(shared: Path, chosen: dict[str, list[str]], seed: int, cache: Path) -> Film:
+def film_of(
+    shared: Path, chosen: dict[str, list[str]], seed: int, tracks: int, cache: Path
+) -> Film:
     """Make a film of some photographs: the script is given a folder with these alone."""
-    out = cache / f"title-{digest(chosen, seed, TRACKS)}.npz"
+    out = cache / f"title-{digest(chosen, seed, tracks)}.npz"
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -197,7 +201,7 @@ def film_of(shared: Path, chosen: dict[str, list[str]], seed: int, cache: Path) 
             home.mkdir(parents=True)
             for picture in pictures:
                 os.symlink(shared / "data" / "faces" / person / picture, home / picture)
-        make_film(root, out, seed=seed, cast=len(chosen), tracks=TRACKS, extras=0)
+        make_film(root, out, seed=seed, cast=len(chosen), tracks=tracks, extras=0)
     return thin_crops(load_film(out), CROPS)
 
 

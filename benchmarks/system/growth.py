@@ -35,8 +35,9 @@ continues; --plot draws the curves.
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,6 +50,7 @@ from benchmarks.machine import cpu_seconds
 from benchmarks.report import Cell, Report, say
 from benchmarks.system import growth_works
 from benchmarks.system.growth_plot import Curve, draw
+from benchmarks.system.growth_works import Setup
 from vcn_ray.packs.embedded import DEFAULT as DEFAULT_PACK
 
 LINEAR, SQUARE = 1.1, 2.1
@@ -143,24 +145,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--keep", type=Path, metavar="FILE", help="measurements, as JSON lines")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the curves")
-    parser.add_argument("--quick", action="store_true", help="little material, for a test")
+    parser.add_argument("--quick", action="store_true", help="for a test: little, in one process")
     options = read_options(parser, argv)
     pack = options.pack or DEFAULT_PACK
-    kept = Kept(options.keep, Path(pack).name)
-    largest = {name: int(size) for name, _, size in (e.partition("=") for e in options.largest)}
-    rows: list[Row] = []
-    for axis in (AXES[name] for name in options.axes):
-        sizes = axis.quick if options.quick else axis.sizes
-        for work in axis.works:
-            name = work.__name__
-            for size in (size for size in sizes if size <= largest.get(name, size)):
-                say(f"{size} {axis.words}: {name}")
-                rows += kept.get(name, size, _measure, axis.words, work, size, pack)
-    segments = []
-    if "minutes" in options.axes:
-        minutes = (AXES["minutes"].quick if options.quick else AXES["minutes"].sizes)[-1]
-        repeats = 1 if options.quick else REPEATS
-        segments = kept.get("segments", minutes, _compare_segments, minutes, pack, repeats)
+    with start_pool(reuse=options.quick) as pool:
+        rows, segments = measure(options, Kept(options.keep, Path(pack).name, pool), pack)
     reports = [Report(FITS), Report(POINTS), Report(SEGMENTS)]
     curves = curves_of(rows)
     tables = [[fit_row(curve) for curve in curves], rows, segments]
@@ -172,26 +161,50 @@ def main(argv: Sequence[str] | None = None) -> None:
         options.plot.write_text(draw(curves, legend_of(reports[0].rows)), encoding="utf-8")
 
 
+def start_pool(reuse: bool) -> ProcessPoolExecutor:
+    """A process for each measurement: its memory at its peak is that of one; or one for all."""
+    tasks = None if reuse else 1
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=tasks)
+
+
+def measure(options: Namespace, kept: Kept, pack: str) -> tuple[list[Row], list[Row]]:
+    """The rows of all works, and those of the first and the last segment."""
+    setup = Setup.quick(pack) if options.quick else Setup(pack)
+    largest = {name: int(size) for name, _, size in (e.partition("=") for e in options.largest)}
+    rows: list[Row] = []
+    for axis in (AXES[name] for name in options.axes):
+        sizes = axis.quick if options.quick else axis.sizes
+        for work in axis.works:
+            name = work.__name__
+            for size in (size for size in sizes if size <= largest.get(name, size)):
+                say(f"{size} {axis.words}: {name}")
+                rows += kept.get(name, size, _measure, axis.words, work, size, setup)
+    if "minutes" not in options.axes:
+        return rows, []
+    minutes = (AXES["minutes"].quick if options.quick else AXES["minutes"].sizes)[-1]
+    repeats = 1 if options.quick else REPEATS
+    return rows, kept.get("segments", minutes, _compare_segments, minutes, setup, repeats)
+
+
 class Kept:
     """Rows that were measured, in a file if there is one.
 
     Args:
         path: The file, with a JSON line for each measurement; None: nothing is kept.
         pack: Name of the pack that is measured.
+        pool: Measures.
     """
 
-    def __init__(self, path: Path | None, pack: str) -> None:
-        self._path, self._pack = path, pack
+    def __init__(self, path: Path | None, pack: str, pool: Executor) -> None:
+        self._path, self._pack, self._pool = path, pack, pool
         lines = path.read_text(encoding="utf-8").splitlines() if path and path.exists() else []
         self._rows = {tuple(key): rows for key, rows in map(json.loads, lines)}
 
     def get(self, work: str, size: int, measure: Any, *args: Any) -> list[Row]:
-        """The rows of a work at a size, which are measured in a new process if need be."""
+        """The rows of a work at a size, which are measured if need be."""
         key = (work, size, self._pack)
         if key not in self._rows:
-            # A process for each: its memory at its peak is that of one measurement.
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                self._rows[key] = pool.submit(measure, *args).result()
+            self._rows[key] = self._pool.submit(measure, *args).result()
             if self._path:
                 with self._path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps([key, self._rows[key]]) + "\n")
@@ -199,8 +212,8 @@ class Kept:
         return rows
 
 
-def _measure(words: str, work: growth_works.Work, size: int, pack: str) -> list[Row]:
-    costs = work(size, pack)
+def _measure(words: str, work: growth_works.Work, size: int, setup: Setup) -> list[Row]:
+    costs = work(size, setup)
     start_up = cpu_seconds() - sum(cost.cpu_seconds for cost in costs)
     return [
         {
@@ -216,8 +229,8 @@ def _measure(words: str, work: growth_works.Work, size: int, pack: str) -> list[
     ]
 
 
-def _compare_segments(minutes: int, pack: str, repeats: int) -> list[Row]:
-    first, last = growth_works.first_and_last(minutes, pack, repeats)
+def _compare_segments(minutes: int, setup: Setup, repeats: int) -> list[Row]:
+    first, last = growth_works.first_and_last(minutes, setup, repeats)
     return [
         {
             "minutes": minutes,

@@ -15,13 +15,15 @@ from vcn_ray.records import U8
 from vcn_ray.sample.cutouts import picture_pixels
 from vcn_ray.sample.film import write_sample
 from vcn_ray.sample.portraits import PORTRAITS, Portrait
-from vcn_ray.sample.script import FRAME_RATE, SHOTS
+from vcn_ray.sample.script import FRAME_RATE, SHOTS, Shot
 
 SMALL = (160, 90)  # width and height of the long film
-LOOP = SHOTS[:13]  # half a minute of the sample film, as long as a segment
+LOOP = SHOTS[:13]  # half a minute of the sample film
+SHORT_LOOP = SHOTS[:2]
 CROWD = (960, 540)
 GRID = (5, 4)  # places for faces in a picture of CROWD
 CROWD_SECONDS = 20
+SHORT_CROWD_SECONDS = 2
 FACE_PIXELS = 116  # height of a picture of a face, in a place of 192 by 135
 DRIFT_PIXELS = 6
 
@@ -41,9 +43,9 @@ def write_film(path: Path, frames: Iterable[U8], rate: int) -> Path:
     return path
 
 
-def write_loop(folder: Path) -> Path:
-    """The first half minute of the sample film, in a small picture."""
-    sample = write_sample(folder, shots=LOOP).video
+def write_loop(folder: Path, shots: tuple[Shot, ...]) -> Path:
+    """Some shots of the sample film, in a small picture."""
+    sample = write_sample(folder, shots=shots).video
     return write_film(folder / "loop.mp4", _shrunk(sample), FRAME_RATE)
 
 
@@ -53,11 +55,11 @@ def _shrunk(film: Path) -> Iterator[U8]:
             yield frame.reformat(*SMALL, format="rgb24").to_ndarray()
 
 
-def crowd_frames(faces: int) -> Iterator[U8]:
+def crowd_frames(faces: int, seconds: int) -> Iterator[U8]:
     """Pictures of CROWD with so many faces, which drift a little, each in a place of its own."""
     shown = [face_picture(PORTRAITS[n % len(PORTRAITS)]) for n in range(faces)]
     across, down = CROWD[0] // GRID[0], CROWD[1] // GRID[1]
-    for number in range(CROWD_SECONDS * FRAME_RATE):
+    for number in range(seconds * FRAME_RATE):
         angle = 2 * math.pi * number / (4 * FRAME_RATE)
         dx, dy = round(DRIFT_PIXELS * math.cos(angle)), round(DRIFT_PIXELS * math.sin(angle))
         picture = np.full((CROWD[1], CROWD[0], 3), 96, np.uint8)

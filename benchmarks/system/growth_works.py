@@ -21,7 +21,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.machine import cpu_seconds, forget_peak, peak_of_children, peak_resident
-from benchmarks.system.growth_films import crowd_frames, write_film, write_loop
+from benchmarks.system.growth_films import (
+    CROWD_SECONDS,
+    LOOP,
+    SHORT_CROWD_SECONDS,
+    SHORT_LOOP,
+    crowd_frames,
+    write_film,
+    write_loop,
+)
 from benchmarks.system.growth_tables import made_segments
 from benchmarks.system.reels import repeat_film
 from benchmarks.system.scale import made_title, whole_of
@@ -44,7 +52,8 @@ from vcn_ray.run.planning import group_titles, look_up, plan_titles, skip_finish
 from vcn_ray.run.process import prepare_process
 from vcn_ray.run.record import RunClock, make_record
 from vcn_ray.run.sources import PlanCache
-from vcn_ray.sample.script import FRAME_RATE
+from vcn_ray.sample.render import film_length
+from vcn_ray.sample.script import FRAME_RATE, Shot
 from vcn_ray.steps import adapt_title, track_video
 
 CROPS = 2  # of each made track
@@ -81,23 +90,41 @@ class Meter:
         self.costs.append(Cost(name, took, peak_resident() + peak_of_children(), *found))
 
 
-Work = Callable[[int, str], list[Cost]]
+class Setup(NamedTuple):
+    """What all sizes of a work have in common."""
+
+    pack: str
+    loop: tuple[Shot, ...] = LOOP  # repeated twice a minute, and as long as a segment
+    crowd_seconds: int = CROWD_SECONDS
+
+    @classmethod
+    def quick(cls, pack: str) -> Setup:
+        """Films of seconds, for a test: their minutes are shorter."""
+        return cls(pack, SHORT_LOOP, SHORT_CROWD_SECONDS)
 
 
-def minutes_of_video(minutes: int, pack: str) -> list[Cost]:
+Work = Callable[[int, Setup], list[Cost]]
+
+
+def minutes_of_video(minutes: int, setup: Setup) -> list[Cost]:
     """Detect and track a film of so many minutes."""
-    config, loaded = _prepare(pack)
+    config, loaded = _prepare(setup)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        film = repeat_film(write_loop(folder), folder / "film.mp4", 2 * minutes)
-        return detect_and_track(film, folder, loaded, config)
+        film = write_minutes(minutes, setup, Path(name))
+        return detect_and_track(film, Path(name), loaded, config)
 
 
-def faces_a_frame(faces: int, pack: str) -> list[Cost]:
+def write_minutes(minutes: int, setup: Setup, folder: Path) -> Path:
+    """A film of so many minutes: two loops each."""
+    return repeat_film(write_loop(folder, setup.loop), folder / "film.mp4", 2 * minutes)
+
+
+def faces_a_frame(faces: int, setup: Setup) -> list[Cost]:
     """Detect and track a film of pictures with so many faces each."""
-    config, loaded = _prepare(pack)
+    config, loaded = _prepare(setup)
     with tempfile.TemporaryDirectory() as name:
-        film = write_film(Path(name, "film.mp4"), crowd_frames(faces), FRAME_RATE)
+        frames = crowd_frames(faces, setup.crowd_seconds)
+        film = write_film(Path(name, "film.mp4"), frames, FRAME_RATE)
         return detect_and_track(film, Path(name), loaded, config)
 
 
@@ -106,7 +133,7 @@ def _track(segments: list[SegmentTables], config: RunConfig) -> VideoTables:
     return track_video("film-0123456789ab", segments, config, pictures)
 
 
-def tables_of_tracks(tracks: int, _: str) -> list[Cost]:
+def tables_of_tracks(tracks: int, _: Setup) -> list[Cost]:
     """Join a video's tables and track its faces, without storage."""
     config, meter = RunConfig(), Meter()
     _track(list(made_segments(10)), config)
@@ -117,7 +144,7 @@ def tables_of_tracks(tracks: int, _: str) -> list[Cost]:
     return meter.costs
 
 
-def adaptation(tracks: int, _: str) -> list[Cost]:
+def adaptation(tracks: int, _: Setup) -> list[Cost]:
     """Adapt to a title, with an encoder that costs next to nothing."""
     config, meter, encoder = RunConfig(), Meter(), TinyEncoder(TINY_PIXELS)
     prepare_process(config.threads)
@@ -129,7 +156,7 @@ def adaptation(tracks: int, _: str) -> list[Cost]:
     return meter.costs
 
 
-def clustering(tracks: int, _: str) -> list[Cost]:
+def clustering(tracks: int, _: Setup) -> list[Cost]:
     """Cluster made-up outputs of so many tracks."""
     meter = Meter()
     with threadpool_limits(1):
@@ -141,16 +168,16 @@ def clustering(tracks: int, _: str) -> list[Cost]:
     return meter.costs[-1:]
 
 
-def titles_of_a_catalog(titles: int, pack: str) -> list[Cost]:
+def titles_of_a_catalog(titles: int, setup: Setup) -> list[Cost]:
     """Index a catalog of pictures with a face, again when it is finished, and report it."""
-    config, loaded = _prepare(pack)
+    config, loaded = _prepare(setup)
     # A small head: 10,000 models must find room in memory.
     config = replace(config, adapt=replace(config.adapt, outputs=OUTPUTS))
     side = loaded.aligner.input_pixels
     loaded = replace(loaded, make_encoder=lambda: TinyEncoder(side), prior=None)
     meter = Meter()
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:
-        frame = next(crowd_frames(1))
+        frame = next(crowd_frames(1, setup.crowd_seconds))
         clip = write_film(Path(name, "clip.mp4"), [frame[: CLIP[0], : CLIP[1]]], 1).read_bytes()
         for count in (1, titles):
             folder = Path(name, f"{count}-{len(meter.costs)}")
@@ -166,12 +193,12 @@ def titles_of_a_catalog(titles: int, pack: str) -> list[Cost]:
     return meter.costs[3:]
 
 
-def first_and_last(minutes: int, pack: str, repeats: int) -> tuple[float, float]:
+def first_and_last(minutes: int, setup: Setup, repeats: int) -> tuple[float, float]:
     """CPU seconds of the first and of the last segment of a film; the two have equal frames."""
-    config, loaded = _prepare(pack)
+    config, loaded = _prepare(setup)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        film = repeat_film(write_loop(folder), folder / "film.mp4", 2 * minutes)
+        film = write_minutes(minutes, setup, folder)
         jobs = list(_plan(film, loaded, config).jobs())
         took: list[list[float]] = [[], []]
         for number in range(repeats + 1):  # the first round warms up
@@ -275,8 +302,9 @@ def made_crops(tracks: int) -> TitleCrops:
     return TitleCrops(crops, track, pairs[person[pairs[:, 0]] != person[pairs[:, 1]]])
 
 
-def _prepare(pack: str) -> tuple[RunConfig, FacePack]:
-    config = with_pack(load_config(None, {}), pack)
+def _prepare(setup: Setup) -> tuple[RunConfig, FacePack]:
+    seconds = film_length(setup.loop) / FRAME_RATE
+    config = with_pack(load_config(None, {"detect.segment_seconds": str(seconds)}), setup.pack)
     prepare_process(config.threads)
     return config, open_pack(config)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,55 @@ class DyingPlace:
 def dying(storage: Storage, after: int) -> Storage:
     """The same storage, for a process that dies after so many changes."""
     return replace(storage, _place=DyingPlace(storage._place, after))
+
+
+class KeptStates:
+    """A place that copies an output before each change, as a process that dies there leaves it.
+
+    Files are never changed, but replaced, so a copy has links to them.
+
+    Args:
+        place: The real one.
+        output: The output's folder.
+        folder: For the copies, which are named by the number of changes before.
+    """
+
+    def __init__(self, place: Any, output: Path, folder: Path) -> None:
+        self._place, self._output, self._folder = place, output, folder
+        self.count = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._place, name)
+
+    def _keep(self) -> None:
+        copy = self._folder / str(self.count)
+        shutil.copytree(self._output, copy, copy_function=os.link)
+        self.count += 1
+
+    def write(self, key: str, data: bytes) -> None:
+        """Copy, and write."""
+        self._keep()
+        self._place.write(key, data)
+
+    def delete(self, key: str) -> None:
+        """Copy, and delete."""
+        self._keep()
+        self._place.delete(key)
+
+    def purge(self, prefix: str) -> Any:
+        """Copy, and purge."""
+        self._keep()
+        return self._place.purge(prefix)
+
+
+def states_before_changes(
+    output: Path, folder: Path, change: Callable[[Storage], object]
+) -> list[Path]:
+    """Copies of an output before each change that an action makes: what any kill would leave."""
+    storage = Storage.open(str(output))
+    place = KeptStates(storage._place, output, folder)
+    change(replace(storage, _place=place))
+    return [folder / str(number) for number in range(place.count)]
 
 
 def content(storage: Storage) -> dict[str, bytes]:

@@ -8,6 +8,7 @@ import socket
 from dataclasses import fields, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -41,50 +42,72 @@ class Memory:
         self.saves += bool(data)
 
 
-def _one_rank(number: int, count: int, port: int, part: Trained, answer: Connection) -> None:
+PARTS: tuple[Trained, ...] = ("tail", "all")
+
+
+class Ended(NamedTuple):
+    """What a rank ends with."""
+
+    arrays: dict[str, np.ndarray]
+    losses: list[float]
+    saves: int
+
+
+def _one_rank(number: int, count: int, port: int, answer: Connection) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     rounds.MIN_STEPS = 1  # as for the process that starts this one
     distributed.init_process_group("gloo", rank=number, world_size=count)
-    memory = Memory()
-    hooks = Hooks(checkpoints=memory, ranks=ProcessRanks())
-    config = replace(ODD, encoder=part, trained_crops=TRAINED[part])
-    adapted = adapt(title_of(PEOPLE, 5), TinyBackbone(), config, NEAR, seed=0, hooks=hooks)
-    arrays = {field.name: getattr(adapted.outputs, field.name) for field in fields(TrackOutputs)}
-    answer.send((arrays, [epoch.loss for epoch in adapted.history], memory.saves))
+    for part in PARTS:
+        memory = Memory()
+        hooks = Hooks(checkpoints=memory, ranks=ProcessRanks())
+        config = replace(ODD, encoder=part, trained_crops=TRAINED[part])
+        adapted = adapt(title_of(PEOPLE, 5), TinyBackbone(), config, NEAR, seed=0, hooks=hooks)
+        names = [field.name for field in fields(TrackOutputs)]
+        arrays = {name: getattr(adapted.outputs, name) for name in names}
+        answer.send(Ended(arrays, [epoch.loss for epoch in adapted.history], memory.saves))
     distributed.destroy_process_group()
 
 
-def together(count: int, part: Trained) -> list[tuple[dict[str, np.ndarray], list[float], int]]:
-    """What each of so many ranks ends with."""
+def together(count: int) -> dict[Trained, list[Ended]]:
+    """What each of so many ranks ends with, for each part of the encoder that is trained."""
     context = multiprocessing.get_context("spawn")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     pipes = [context.Pipe(duplex=False) for _ in range(count)]
     processes = [
-        context.Process(target=_one_rank, args=(number, count, port, part, pipes[number][1]))
+        context.Process(target=_one_rank, args=(number, count, port, pipes[number][1]))
         for number in range(count)
     ]
     for process in processes:
         process.start()
-    ended = []
-    for receiver, _ in pipes:
-        assert receiver.poll(120), "a rank does not answer"
-        ended.append(receiver.recv())
+    ended: dict[Trained, list[Ended]] = {}
+    for part in PARTS:
+        for receiver, _ in pipes:
+            assert receiver.poll(120), "a rank does not answer"
+            ended.setdefault(part, []).append(receiver.recv())
     for process in processes:
         process.join(30)
         assert process.exitcode == 0
     return ended
 
 
+@pytest.fixture(scope="module")
+def three() -> dict[Trained, list[Ended]]:
+    """What three ranks end with."""
+    return together(3)
+
+
 @pytest.mark.slow
 @pytest.mark.network
-@pytest.mark.parametrize("part", ["tail", "all"])
-def test_ranks_end_in_the_same_bits_and_near_one_alone(part: Trained) -> None:
+@pytest.mark.parametrize("part", PARTS)
+def test_ranks_end_in_the_same_bits_and_near_one_alone(
+    three: dict[Trained, list[Ended]], part: Trained
+) -> None:
     config = replace(ODD, encoder=part, trained_crops=TRAINED[part])
     alone = adapt(title_of(PEOPLE, 5), TinyBackbone(), config, NEAR, seed=0)
-    (first, losses, saves), (other, other_losses, other_saves), _ = together(3, part)
+    (first, losses, saves), (other, other_losses, other_saves), _ = three[part]
     assert losses == other_losses == pytest.approx([e.loss for e in alone.history], abs=1e-3)
     for field in fields(TrackOutputs):
         assert np.array_equal(first[field.name], other[field.name]), field.name

@@ -185,7 +185,9 @@ def test_no_credential_is_in_anything_that_is_kept_or_said(
 ) -> None:
     storage = _storage(s3_server)
     said = [first.out, first.err]
-    pages = s3_server.client.get_paginator("list_objects_v2").paginate(Bucket="results")
+    pages = s3_server.client.get_paginator("list_objects_v2").paginate(
+        Bucket="results", Prefix="out/"
+    )
     keys = [entry["Key"] for page in pages for entry in page["Contents"]]
     said += [
         storage.read_bytes(key.removeprefix("out/")).decode(errors="replace")

@@ -17,7 +17,15 @@ import vcn_ray
 from tests.helpers.corrections import Seen, write_title
 from tests.helpers.films import Ran, vcn
 from tests.helpers.s3_server import S3Server
-from tests.helpers.upkeep import Indexed, Killed, content, dying, traces_of, upload
+from tests.helpers.upkeep import (
+    Indexed,
+    Killed,
+    content,
+    dying,
+    states_before_changes,
+    traces_of,
+    upload,
+)
 from vcn_ray.edits.record import active_edits
 from vcn_ray.edits.store import EditLog
 from vcn_ray.errors import UsageError
@@ -280,17 +288,14 @@ def test_a_kill_between_any_two_changes_is_made_good(indexed: Indexed, tmp_path:
     assert erase(wanted).code == 0
     goal = final_state(Storage.open(str(wanted)))
     request = EraseRequest(persons=["film:p002"])
-    place, count = tmp_path / "killed", 0
-    while True:
-        shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(indexed.output, place)
+
+    def change(storage: Storage) -> None:
+        erase_persons(storage, request, dry_run=False)
+
+    states = states_before_changes(indexed.output, tmp_path / "killed", change)
+    assert len(states) > 50
+    for count, place in enumerate(states):
         storage = Storage.open(str(place))
-        try:
-            erase_persons(dying(storage, count), request, dry_run=False)
-        except Killed:
-            pass
-        else:
-            break
         if count % 10 == 5 and open_erasures(storage):  # the last change is after its end
             assert indexed.at(place).index().code == 2
             assert "is not finished" in vcn("verify", place).err
@@ -298,8 +303,6 @@ def test_a_kill_between_any_two_changes_is_made_good(indexed: Indexed, tmp_path:
         again = request if by_name else EraseRequest(resume=True)
         erase_persons(storage, again, dry_run=False)
         assert final_state(storage) == goal, count
-        count += 1
-    assert count > 50
 
 
 def test_one_kill_after_another_still_ends(indexed: Indexed, tmp_path: Path) -> None:

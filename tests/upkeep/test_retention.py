@@ -15,8 +15,8 @@ from tests.helpers.upkeep import (
     Indexed,
     Killed,
     arrays_in,
-    dying,
     pictures_in,
+    states_before_changes,
 )
 from vcn_ray.config import RetentionConfig
 from vcn_ray.io.committed import FILES
@@ -158,21 +158,19 @@ def test_a_kill_while_pictures_are_removed(indexed: Indexed, tmp_path: Path) -> 
     limits = RetentionConfig(crops_days=0, embeddings_days=0)
     wanted = Storage.open(str(shutil.copytree(indexed.output, tmp_path / "wanted")))
     prune_output(wanted, False, limits)
-    goal, place, changes = rows_in(wanted), tmp_path / "killed", 0
-    while True:
-        shutil.rmtree(place, ignore_errors=True)
-        storage = Storage.open(str(shutil.copytree(indexed.output, place)))
-        try:
-            prune_output(dying(storage, changes), False, limits)
-        except Killed:
-            prune_output(storage, False, limits)
-            assert (pictures_in(storage), arrays_in(storage)) == (0, [])
-            assert rows_in(storage) == goal
-            changes += 1
-        else:
-            break
-    assert changes > 30
-    assert vcn("verify", place).code == 0
+    goal = rows_in(wanted)
+
+    def change(storage: Storage) -> None:
+        prune_output(storage, False, limits)
+
+    states = states_before_changes(indexed.output, tmp_path / "killed", change)
+    assert len(states) > 30
+    for place in states:
+        storage = Storage.open(str(place))
+        prune_output(storage, False, limits)
+        assert (pictures_in(storage), arrays_in(storage)) == (0, [])
+        assert rows_in(storage) == goal
+    assert vcn("verify", indexed.output).code == 0
 
 
 def nulls_in_registry(storage: Storage) -> tuple[float, float]:

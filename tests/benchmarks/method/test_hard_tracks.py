@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.method import hard_films, hard_tracks
 from benchmarks.method.hard_config import HardConfig, Script
+from benchmarks.method.hard_films import SHORT, SMALL
 from benchmarks.method.hard_frames import reencode, smear, turned
 from benchmarks.method.hard_script import GENRES, cast_weights, write_script
 from benchmarks.method.hard_tracks import (
@@ -23,15 +24,13 @@ from benchmarks.method.hard_tracks import (
 )
 from benchmarks.method.hard_watch import best_match
 from benchmarks.method.photographs import PARTS, Gallery
-from benchmarks.method.props import Props, SearchConfig, find_props
+from benchmarks.method.props import Props, find_props
 from benchmarks.result_file import read_result
 from vcn_ray.evaluation.labels import NO_FACE, UNIDENTIFIED, is_person
 from vcn_ray.packs.load import load_pack
 from vcn_ray.records import I64
 
 PEOPLE = [f"person {n}" for n in range(40)]
-SHORT = SearchConfig(patches=64, rounds=3, min_score=0.06)
-SMALL = HardConfig(tracks=(6, 6), lines=(240,))
 
 
 def script_of(seed: int, config: HardConfig | None = None) -> Script:
@@ -146,6 +145,17 @@ def test_props_are_sorted_by_score(props: Props) -> None:
     assert (np.diff(props.scores) <= 0).all()
 
 
+def test_props_are_searched_for_when_they_are_needed(
+    shared: Path, props: Props, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(hard_tracks, "SearchConfig", lambda: SHORT)
+    maker = Maker(shared / "data/faces", load_pack("centerface-sface"), cache=tmp_path)
+    assert not list(tmp_path.iterdir())
+    np.testing.assert_array_equal(maker.props.cells, props.cells)
+    assert maker.props is maker.props
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 @pytest.fixture(scope="module")
 def maker(shared: Path, props: Props) -> Callable[..., Maker]:
     """Makes makers with a short search for props."""
@@ -222,8 +232,9 @@ def test_a_missing_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture
 
 @pytest.mark.slow
 def test_the_script_writes_a_row_for_each_title(shared: Path, tmp_path: Path) -> None:
-    words = ["--faces", str(shared / "data/faces"), "--titles", "2", "--cache", str(tmp_path)]
-    words += ["--set", "adapt.rounds=1", "--set", "adapt.epochs=1", "--results", str(tmp_path)]
+    words = ["--quick", "--faces", str(shared / "data/faces"), "--cache", str(tmp_path)]
+    words += ["--titles", "2", "--set", "adapt.rounds=1", "--set", "adapt.epochs=1"]
+    words += ["--results", str(tmp_path)]
     for variant in ("first", "again"):
         hard_films.main([*words, "--variant", variant])
     first, again = (

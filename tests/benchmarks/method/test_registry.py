@@ -25,8 +25,8 @@ def test_growth_is_measured_without_other_indexes(
 def test_titles_are_joined_and_compared_with_cuts(
     shared: Path, yunet_pack: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--shared", str(shared), "--pack", str(yunet_pack), "--titles", "3", "--cast", "4"]
-    registry.main([*words, "--orders", "1", "--quick", "--cache", str(tmp_path)])
+    words = ["--shared", str(shared), "--pack", str(yunet_pack)]
+    registry.main([*words, "--quick", "--cache", str(tmp_path)])
     lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith("| true")]
     methods = [line.split("|")[2].strip() for line in lines]
     assert methods == ["registry", "one cut, apart", "one cut", "components"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.result_file import read_result
-from benchmarks.system.growth import Kept, fit_growth, fit_row, main
+from benchmarks.system.growth import Kept, fit_growth, fit_row, main, start_pool
 from benchmarks.system.growth_films import (
     CROWD,
     crowd_frames,
@@ -53,7 +54,7 @@ def test_a_film_is_repeated_frame_by_frame(tmp_path: Path) -> None:
 
 
 def test_a_crowd_has_its_faces_in_places_of_their_own() -> None:
-    few, many = next(crowd_frames(1)), next(crowd_frames(20))
+    few, many = next(crowd_frames(1, 1)), next(crowd_frames(20, 1))
     assert few.shape == many.shape == (CROWD[1], CROWD[0], 3)
     drawn = [(picture != picture[0, 0]).any(axis=2).mean() for picture in (few, many)]
     assert 15 < drawn[1] / drawn[0] < 25
@@ -70,9 +71,18 @@ def test_made_tables_have_as_many_tracks_as_they_should() -> None:
 
 def test_what_was_measured_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "kept.jsonl"
-    first = Kept(path, "pack").get("work", 3, dict.fromkeys, ["CPU s"], 1.5)
-    assert Kept(path, "pack").get("work", 3, dict.fromkeys, ["CPU s"], 2.5) == first
-    assert Kept(path, "other").get("work", 3, dict.fromkeys, ["CPU s"], 2.5) != first
+    with start_pool(reuse=True) as pool:
+        first = Kept(path, "pack", pool).get("work", 3, dict.fromkeys, ["CPU s"], 1.5)
+        assert Kept(path, "pack", pool).get("work", 3, dict.fromkeys, ["CPU s"], 2.5) == first
+        assert Kept(path, "other", pool).get("work", 3, dict.fromkeys, ["CPU s"], 2.5) != first
+
+
+@pytest.mark.parametrize(("reuse", "processes"), [(False, 3), (True, 1)])
+def test_each_measurement_has_a_process_of_its_own_unless_it_is_a_test(
+    reuse: bool, processes: int
+) -> None:
+    with start_pool(reuse) as pool:
+        assert len({pool.submit(os.getpid).result() for _ in range(3)}) == processes
 
 
 def test_the_plot_is_svg_with_a_line_for_each_work() -> None:
@@ -100,7 +110,7 @@ def test_all_works_are_measured(yunet_pack: Path, tmp_path: Path) -> None:
     assert len(points) == 18
     assert all(float(row["CPU s"]) >= 0 < float(row["peak MiB"]) for row in points)
     found = {(row["work"], row["size"]): row["found"] for row in points}
-    assert found["detect", "2"] == "320 faces"
+    assert found["detect", "2"] == "32 faces"
     assert found["track", "200"] == "200 tracks"
     assert found["report", "3"] == "3 pages"
     assert float(segments[0]["last / first"]) > 0

@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 from vcn_ray.config import RunConfig
-from vcn_ray.errors import UsageError
+from vcn_ray.errors import UsageError, listed
 from vcn_ray.exports.dataset import write_dataset
 from vcn_ray.exports.formats import FORMATS, Format
 from vcn_ray.exports.gather import Wanted, read_export
@@ -229,10 +229,9 @@ def _titles_with(
             missing.pop(name, None)
             people[name] = None
     if missing:
-        some = ", ".join(list(people)[:MAX_LISTED]) or "nobody"
-        more = ", ..." if len(people) > MAX_LISTED else ""
+        some = listed(people, MAX_LISTED) or "nobody"
         what = next(iter(missing.values()))
-        raise UsageError(f"{uri} has no person {what!r} there, only {some}{more}")
+        raise UsageError(f"{uri} has no person {what!r} there, only {some}")
     return found
 
 
@@ -330,7 +329,7 @@ class _Written:
             rest = len(self._refused) - 1
             more = f" (and {rest} more videos)" if rest else ""
             raise UsageError(self._refused[0] + more)
-        notes = [f"{_some(videos)}: {note}" for note, videos in self._about.items()]
+        notes = [f"{listed(videos, MAX_NAMED)}: {note}" for note, videos in self._about.items()]
         notes += [
             f"the name {label[:SHOWN]} is written as {written[:SHOWN]}: the format needs one of its"
             " signs for itself"
@@ -338,8 +337,3 @@ class _Written:
         ]
         refused = tuple(self._refused)
         return Exported(tuple(self._files), tuple(notes), self._rows, refused, skipped)
-
-
-def _some(names: list[str]) -> str:
-    rest = len(names) - MAX_NAMED
-    return ", ".join(names[:MAX_NAMED]) + (f" and {rest} more" if rest > 0 else "")

@@ -10,6 +10,7 @@ from functools import partial
 from vcn_ray.config import RetentionConfig, RunConfig
 from vcn_ray.errors import UsageError
 from vcn_ray.io.storage import MANIFEST, Storage
+from vcn_ray.registry.persons import PersonOfTitle
 from vcn_ray.registry.stored import REGISTRY
 from vcn_ray.report.pages import renew_pages
 from vcn_ray.run.listed_pages import CATALOG_PAGE, PAGES
@@ -21,7 +22,7 @@ from vcn_ray.upkeep.erase_plan import Asked, plan_erasure
 from vcn_ray.upkeep.expiry import expire_results
 from vcn_ray.upkeep.likeness import find_encoder
 from vcn_ray.upkeep.order import Order, stored_orders
-from vcn_ray.upkeep.persons import CorrectedTitles, Wanted
+from vcn_ray.upkeep.persons import CorrectedTitles
 from vcn_ray.upkeep.prune import find_garbage, remove_garbage
 from vcn_ray.upkeep.registry_copies import expire_registry, registry_files
 
@@ -168,7 +169,7 @@ def erase_persons(storage: Storage, request: EraseRequest, dry_run: bool) -> Era
 
 def _orders_for(
     corrected: CorrectedTitles,
-    wanted: list[Wanted],
+    wanted: list[PersonOfTitle],
     open_orders: list[Order],
     request: EraseRequest,
     remarks: list[str],

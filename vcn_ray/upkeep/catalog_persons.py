@@ -49,7 +49,7 @@ def find_members(catalog_id: str, storage: Storage) -> list[PersonOfTitle]:
     registry = read_registry(storage)
     mine = members_of(catalog_id, registry, storage)
     _check_unchanged({row["title_id"] for row in mine}, registry, storage)
-    return [PersonOfTitle(row["title_id"], row["person_id"]) for row in mine]
+    return sorted(PersonOfTitle(row["title_id"], row["person_id"]) for row in mine)
 
 
 def _check_unchanged(titles: set[str], registry: StoredRegistry, storage: Storage) -> None:

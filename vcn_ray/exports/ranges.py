@@ -17,8 +17,9 @@ from vcn_ray.rows.spans import is_joined
 NUMBERED = re.compile(r"p(\d+)")  # the ids that clustering gives
 ACTS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 NO_RATE = (
-    "has no constant frame rate that editing tools know, so it has no exact timecode: name the "
-    "rate of your timeline, such as --rate 25, and frames are counted in it from seconds; csv and "
+    "has no constant frame rate that editing tools know, so it has no exact timecode: make a copy "
+    "that has one by ffmpeg -i VIDEO -vf fps=25 -c:a copy COPY, and index that; or name the rate "
+    "of your timeline, such as --rate 25, and frames are counted in it from seconds; csv and "
     "webvtt hold seconds without it"
 )
 

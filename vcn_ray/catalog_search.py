@@ -6,21 +6,17 @@ The command line and `import vcn_ray` both come through here.
 from __future__ import annotations
 
 import os
-import struct
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vcn_ray.config import RunConfig, given_config
-from vcn_ray.core.vectors import TINY
 from vcn_ray.errors import DamagedError, UsageError
+from vcn_ray.io.photos import read_photo
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import encode_jpeg
-from vcn_ray.records import U8
 from vcn_ray.registry.cards import read_covers
 from vcn_ray.registry.persons import (
     NamedPerson,
@@ -52,14 +48,6 @@ MAX_TITLES = 10
 
 JOIN_SECONDS = 1.0
 """Times with at most so much between them are one, as `vcn export --join 1` has it."""
-
-MAX_PIXELS = 80_000_000  # of a photograph
-
-UNREADABLE = (
-    *(UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError),
-    *(SyntaxError, EOFError, TypeError, struct.error),  # of damaged chunks and tags
-)
-"""Errors of the library that reads pictures."""
 
 
 class FoundPeople(NamedTuple):
@@ -166,31 +154,6 @@ def _chosen(path: Path, faces: int, face: int | None) -> int:
     if face is not None and not 1 <= face <= faces:
         raise UsageError(f"{path} shows {faces} faces: --face must be 1 to {faces}, got {face}")
     return (face or 1) - 1
-
-
-def read_photo(path: Path) -> U8:
-    """Read a photograph (h, w, 3) uint8 RGB, turned upright as its camera says.
-
-    Raises:
-        UsageError: It is no picture that can be read.
-    """
-    try:
-        with Image.open(path) as stored:
-            small = stored.width * stored.height <= MAX_PIXELS
-            if small:
-                upright = _eight_bits(ImageOps.exif_transpose(stored))
-                return np.asarray(upright.convert("RGB"), np.uint8).copy()
-    except UNREADABLE as error:
-        raise UsageError(f"{path} cannot be read as a picture: {error}") from error
-    raise UsageError(f"{path} has more than {MAX_PIXELS:,} pixels: make it smaller")
-
-
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """A picture of one channel of more bits, its largest value as white; others as they are."""
-    if picture.mode.partition(";")[0] not in ("I", "F"):
-        return picture
-    values = np.nan_to_num(np.asarray(picture, np.float64)).clip(0)
-    return Image.fromarray((values * (255 / max(values.max(), TINY))).astype(np.uint8))
 
 
 def _where(table: pa.Table, column: str, value: str) -> pa.Table:

@@ -93,7 +93,7 @@ def recipe(page: str, heading: str) -> str:
     """The Python of a section of a page."""
     text = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
     section = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    return re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)[0]
+    return str(re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)[0])
 
 
 def pictures(path: Path) -> list[U8]:
@@ -113,7 +113,7 @@ def test_the_recipe_blurs_whom_it_is_told_to(
     film: Path, yunet_pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    path = shutil.copy(film, tmp_path / "film.mp4")
+    path = Path(shutil.copy(film, tmp_path / "film.mp4"))
     ran = vcn("index", path, "--output", out, "--pack", yunet_pack, "--local", *SMALL)
     assert ran.code == 0, ran.err
     everybody = pd.read_csv(vcn_ray.export(out, "boxes", to=tmp_path / "all.csv").files[0])

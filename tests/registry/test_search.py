@@ -17,7 +17,7 @@ from benchmarks.made_titles import MadeTitle, write_made
 from tests.helpers.catalogs import build_local, write_catalog
 from tests.helpers.corrections import Seen, write_title
 from tests.helpers.photographs import actor, group, portrait
-from vcn_ray.catalog_search import MAX_TITLES, find_faces, read_photo
+from vcn_ray.catalog_search import MAX_TITLES, find_faces
 from vcn_ray.cli.main import main
 from vcn_ray.core.vectors import unit_rows
 from vcn_ray.errors import UsageError
@@ -123,21 +123,6 @@ def test_a_name_that_is_too_long_for_a_file_is_a_title(tmp_path: Path) -> None:
     build_local(storage)
     (found,) = vcn_ray.search(tmp_path, "x" * 300 + ":p001")
     assert found.titles[0].person_id == "p001"
-
-
-def test_pictures_of_many_kinds_are_read(tmp_path: Path) -> None:
-    grey = np.linspace(0, 255, 64 * 48).reshape(64, 48).astype(np.uint8)
-    kinds = {
-        "deep.png": Image.fromarray(grey.astype(np.uint16) * 257),
-        "float.tiff": Image.fromarray(grey.astype(np.float32) / 255),
-        "cmyk.jpg": Image.fromarray(grey).convert("RGB").convert("CMYK"),
-        "a:b.png": Image.fromarray(grey),
-    }
-    for name, picture in kinds.items():
-        picture.save(tmp_path / name)
-        read = read_photo(tmp_path / name)
-        assert read.shape == (64, 48, 3)
-        assert np.abs(read.astype(int) - grey[..., None]).max() < 8, name
 
 
 def test_the_command_shows_people_and_writes_a_page(

@@ -438,7 +438,8 @@ class _Found:
             order = np.lexsort((pairs.right[rows], sign * strength[1], sign * strength[0], left))
             place = np.arange(len(rows)) - np.searchsorted(left[order], left[order])
             keep[rows[order[place < KEPT]]] = True
-        return Pairs(*(column[keep] for column in pairs))
+        left, right, cosine, log_odds = pairs
+        return Pairs(left[keep], right[keep], cosine[keep], log_odds[keep])
 
 
 HELD = 1 << 20
@@ -664,7 +665,7 @@ def _one_group(rows: I64, faces: Faces, levels: Levels, mixture: Mixture) -> tup
     dots = np.einsum("nd,nd->n", some.codes[:-1].astype(np.int32), some.codes[1:].astype(np.int32))
     cosine = dots / (some.length[:-1] * some.length[1:])
     one, other = ((levels.mean[part], levels.sd[part]) for part in (rows[:-1], rows[1:]))
-    seen = some.codes.any(axis=1)
+    seen: Mask = np.asarray(some.codes.any(axis=1))
     evidence = np.where(seen[:-1] & seen[1:], mixture.evidence(_score(cosine, one, other)), 0.0)
     tree = Pairs(rows[:-1], rows[1:], cosine, mixture.prior_odds + evidence)
     return np.zeros(len(rows), np.int64), tree, np.full(len(rows), CLIP)

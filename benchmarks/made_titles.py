@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -37,33 +38,53 @@ def write_made(storage: Storage, title: MadeTitle) -> None:
     """Commit a title as a run does."""
     home, video = f"titles/{title.title_id}", f"{title.title_id}-video"
     track, adapt = f"videos/{video}/track-{'0' * 12}", f"{home}/adapt-{'0' * 12}"
-    source = FolderWriter(storage, track)
-    source.write_table("crops.parquet", CROPS.empty_table())
-    source.write_table("shots.parquet", SHOTS.empty_table())
-    source.commit({})
+    commit_tables(storage, track, {"crops": CROPS.empty_table(), "shots": SHOTS.empty_table()})
     adapted = FolderWriter(storage, adapt)
     adapted.write_bytes("outputs.safetensors", save_outputs(_outputs(title.embedding)))
     adapted.commit({})
-    result = FolderWriter(storage, f"{home}/{RESULT}")
-    for name, table in made_tables(title, video).items():
-        result.write_table(f"{name}.parquet", table)
-    result.write_json(
-        "result.json",
-        {
-            "schema_version": SCHEMA_VERSION,
-            "title": title.title_id,
-            "videos": [{"video_id": video, "uri": f"{video}.mp4"}],
-            "splits": {},
-            "keys": {"detect": [], "track": [track], "adapt": adapt},
-            "pack": {"name": title.pack, "encoder_hash": title.encoder},
-            "counts": {"tracks": len(title.embedding)},
-            "warnings": [],
-        },
-    )
-    result.commit({})
-    storage.write_json(
-        f"{home}/latest.json", {"result": RESULT, "title": title.title_id, "uris": {}}
-    )
+    summary = {
+        "title": title.title_id,
+        "videos": [{"video_id": video, "uri": f"{video}.mp4"}],
+        "splits": {},
+        "keys": {"detect": [], "track": [track], "adapt": adapt},
+        "pack": {"name": title.pack, "encoder_hash": title.encoder},
+        "counts": {"tracks": len(title.embedding)},
+        "warnings": [],
+    }
+    commit_result(storage, home, RESULT, made_tables(title, video), summary)
+
+
+def commit_tables(storage: Storage, folder: str, tables: Mapping[str, pa.Table]) -> None:
+    """Commit a folder of tables, by their names."""
+    writer = FolderWriter(storage, folder)
+    for name, table in tables.items():
+        writer.write_table(f"{name}.parquet", table)
+    writer.commit({})
+
+
+def commit_result(
+    storage: Storage,
+    home: str,
+    result: str,
+    tables: Mapping[str, pa.Table],
+    summary: Mapping[str, Any],
+) -> None:
+    """Commit a result of a title, and point to it.
+
+    Args:
+        storage: The output.
+        home: Folder of the title.
+        result: Name of the result's folder in it.
+        tables: By name.
+        summary: What `result.json` says, but for the schema version.
+    """
+    writer = FolderWriter(storage, f"{home}/{result}")
+    for name, table in tables.items():
+        writer.write_table(f"{name}.parquet", table)
+    writer.write_json("result.json", {"schema_version": SCHEMA_VERSION, **summary})
+    writer.commit({})
+    pointer = {"result": result, "title": summary["title"], "uris": {}}
+    storage.write_json(f"{home}/latest.json", pointer)
 
 
 def made_tables(title: MadeTitle, video: str) -> dict[str, pa.Table]:

@@ -65,6 +65,7 @@ def test_results_go_to_one_stream_and_troubles_to_the_other(
     assert told.out == title_line(STATUS) + "\n"
     assert told.err == (
         "detecting faces a [/b]: 50%\nfailed: /b.mp4 (segment 3): decode_error: bad\n"
+        "detecting faces a [/b]: 100%\n"
     )
 
 
@@ -83,4 +84,5 @@ def test_a_log_gets_a_line_for_each_step_and_then_one_now_and_again(
         "detecting faces film: 25%",
         "adapting the encoder film?[2K: 50%",
         "detecting faces film: 75%",
+        "detecting faces film: 100%",
     ]

@@ -40,9 +40,9 @@ if TYPE_CHECKING:
         decide,
         list_decisions,
         open_registry,
-        search,
         undo_decision,
     )
+    from vcn_ray.catalog_search import search
     from vcn_ray.exports.write import Exported
     from vcn_ray.health.finding import Finding
     from vcn_ray.registry.build import BuiltRegistry
@@ -107,7 +107,7 @@ _HOMES = {
     "decide": "vcn_ray.catalog_people",
     "list_decisions": "vcn_ray.catalog_people",
     "open_registry": "vcn_ray.catalog_people",
-    "search": "vcn_ray.catalog_people",
+    "search": "vcn_ray.catalog_search",
     "undo_decision": "vcn_ray.catalog_people",
     "BuiltRegistry": "vcn_ray.registry.build",
     "Decision": "vcn_ray.registry.decisions",

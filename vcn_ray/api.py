@@ -486,11 +486,12 @@ def export(  # noqa: PLR0913 - a request in words
     title: str | None = None,
     person: str | Sequence[str] = (),
     others: bool = False,
-    to: PathLike = ".",
+    to: PathLike | None = None,
     join: float | None = None,
     start: str | None = None,
     rate: str | Fraction | float | None = None,
     drop_frame: bool | None = None,
+    separator: str | None = None,
     config: RunConfig | PathLike | None = None,
 ) -> Exported:
     """Write who is seen where as files for other tools.
@@ -502,12 +503,14 @@ def export(  # noqa: PLR0913 - a request in words
         title: Its name or id; None: all titles.
         person: A name, or an id of one title, or several; none: everybody.
         others: Everybody but these; with boxes, faces of nobody too.
-        to: A folder or S3 prefix, or one file.
+        to: A folder or S3 prefix, or one file; None: the present folder, and for a dataset
+            `vcn-dataset` in it.
         join: Ranges of a person with at most so many seconds between them are joined; None: a range
             for each track.
         start: Timecode of the first frame; None: what the file states.
         rate: Frames per second of the timeline; None: the video's own.
         drop_frame: How 30000/1001 and 60000/1001 are counted; None: as the start is written.
+        separator: Between the cells of csv and boxes: `,` `;` or `tab`; None: a comma.
         config: How S3 and videos are reached; or a TOML file.
 
     Raises:
@@ -526,7 +529,7 @@ def export(  # noqa: PLR0913 - a request in words
         drop=drop_frame,
         join_seconds=join,
     )
-    request = ExportRequest(format, wanted, title, os.fspath(to))
+    request = ExportRequest(format, wanted, title, None if to is None else os.fspath(to), separator)
     return export_output(Storage.open(os.fspath(output), config.s3), request, config)
 
 

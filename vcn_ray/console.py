@@ -208,6 +208,7 @@ class ProgressDisplay:
         self._tasks: dict[tuple[str, str], TaskID] = {}
         self._told = monotonic()
         self._begun: set[str] = set()  # steps that a log has heard of
+        self._unfinished: set[tuple[str, str]] = set()  # with subjects, and not heard to end
 
     def __enter__(self) -> ProgressDisplay:
         self._progress.start()
@@ -256,12 +257,19 @@ class ProgressDisplay:
             self._log(step, subject, done / total)
 
     def _log(self, step: str, subject: str, fraction: float) -> None:
-        """A plain line where a step is heard of for the first time, and then now and again."""
-        now = monotonic()
-        if step in self._begun and now - self._told < LOG_SECONDS:
+        """A plain line where a step is heard of for the first time, and then now and again.
+
+        What a log has heard of is also heard to end.
+        """
+        now, ends = monotonic(), fraction >= 1 and (step, subject) in self._unfinished
+        if step in self._begun and now - self._told < LOG_SECONDS and not ends:
             return
         self._begun.add(step)
         self._told = now
+        if fraction < 1:
+            self._unfinished.add((step, subject))
+        else:
+            self._unfinished.discard((step, subject))
         words = f"{DOING.get(step, step)} {subject}".strip()
         complain(clean(f"{words}: {fraction:.0%}{self._about(', ')}"))
 

@@ -14,6 +14,7 @@ VcnError
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, get_args
 
 from vcn_ray.redact import clean
@@ -35,6 +36,13 @@ Reason = Literal[
 """Why a video or a part of it failed: the closed list of the `failures` table."""
 
 REASONS: tuple[str, ...] = get_args(Reason)
+
+
+def listed(words: Iterable[str], limit: int) -> str:
+    """The first words of a list, and how many more there are."""
+    every = list(words)
+    more = len(every) - limit
+    return ", ".join(every[:limit]) + (f" and {more:,} more" if more > 0 else "")
 
 
 class VcnError(Exception):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
 
 import pyarrow as pa
 
-from vcn_ray.errors import UsageError
+from vcn_ray.errors import UsageError, listed
 from vcn_ray.io.committed import CommittedFolder
 from vcn_ray.io.s3 import S3Config
 from vcn_ray.io.storage import Storage
@@ -235,7 +235,7 @@ class Title:
         """
         people = self.people.to_arrow().column("person_id").to_pylist()
         if person_id not in people:
-            some = ", ".join(people) or "nobody"
+            some = listed(people, MAX_SHOWN) or "nobody"
             raise UsageError(f"{self.name} has no person {person_id!r}, only {some}")
         table = self.appearances.to_arrow()
         keep = [who == person_id for who in table.column("person_id").to_pylist()]

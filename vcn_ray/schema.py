@@ -383,7 +383,7 @@ CATALOG_LINKS = _table(
         _required("left_person_id", pa.string()),
         _required("right_title_id", pa.string()),
         _required("right_person_id", pa.string()),
-        _required("cosine", pa.float32(), "of the two, pretrained encoder; nan: unknown"),
+        _optional("cosine", pa.float32(), "of the two, pretrained encoder; null: not compared"),
         _required("probability", pa.float32(), "that the two faces are one person's"),
         _required(
             "answer",

@@ -32,15 +32,14 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.command import PROJECT, make_parser, read_options, save
+from benchmarks.made_titles import commit_result, commit_tables
 from benchmarks.report import Report, say
 from vcn_ray.exports.dataset import Dataset, write_dataset
-from vcn_ray.io.committed import FolderWriter
 from vcn_ray.io.storage import Storage
 from vcn_ray.schema import (
     APPEARANCES,
     PEOPLE,
     RESULT_TRACKS,
-    SCHEMA_VERSION,
     SHOTS,
 )
 
@@ -154,24 +153,15 @@ def write_title(storage: Storage, number: int, size: Size, result: str) -> None:
     people, tracks, appearances = made_tables(videos, size, seed=number)
     last = float(tracks.column("end_seconds").to_numpy().max())
     for video, folder in zip(videos, folders, strict=True):
-        writer = FolderWriter(storage, folder)
-        writer.write_table("shots.parquet", made_shots(video, last))
-        writer.commit({})
-    writer = FolderWriter(storage, f"titles/{title_id}/{result}")
-    writer.write_table("people.parquet", people)
-    writer.write_table("tracks.parquet", tracks)
-    writer.write_table("appearances.parquet", appearances)
+        commit_tables(storage, folder, {"shots": made_shots(video, last)})
+    tables = {"people": people, "tracks": tracks, "appearances": appearances}
     summary = {
-        "schema_version": SCHEMA_VERSION,
         "title": f"Title {number}",
         "videos": [{"video_id": video, "uri": f"s3://films/{video}.mp4"} for video in videos],
         "keys": {"track": folders},
         "warnings": [],
     }
-    writer.write_json("result.json", summary)
-    writer.commit({})
-    pointer = {"result": result, "title": summary["title"], "uris": {}}
-    storage.write_json(f"titles/{title_id}/latest.json", pointer)
+    commit_result(storage, f"titles/{title_id}", result, tables, summary)
 
 
 def made_tables(videos: Sequence[str], size: Size, seed: int) -> tuple[pa.Table, ...]:

@@ -1,6 +1,7 @@
 """What do the registry and a search cost, as a catalog grows?
 
     python -m benchmarks.system.registry_growth [--titles 100000] [--people 5] [--faces 1000000]
+    python -m benchmarks.system.registry_growth --shared 3000 [--strangers 2000]
 
 People are made up: embeddings of 128 numbers, one direction for each of the cast and noise of its
 own in each title, in which a third of the people are also in other titles. First table: an output
@@ -11,6 +12,9 @@ person, "missed" those of one person in several. Third table: a search among man
 product with all of them (the registry's way), by float32 products alone, and by two indexes that
 look at a part of them, if faiss and usearch are installed. "recall" is how often an index finds the
 person whom the product finds.
+
+With --shared, only the second table: one person in so many titles, such as a presenter, with one
+stranger in each of the first titles; "catalog people" should be as many as are "true".
 """
 
 from __future__ import annotations
@@ -100,11 +104,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--people", type=int, default=5, metavar="N", help="of each title")
     parser.add_argument("--faces", type=int, default=1_000_000, metavar="N", help="to search")
     parser.add_argument("--stored", type=int, default=STORED, metavar="N", help="titles on disk")
+    parser.add_argument("--shared", type=int, metavar="N", help="titles of one person")
+    parser.add_argument("--strangers", type=int, default=2000, metavar="N", help="beside them")
     parser.add_argument("--quick", action="store_true", help="small: rows mean nothing")
     options = read_options(parser, argv)
     if options.quick:
         options.titles, options.faces, options.stored = 200, 2000, 5
     builds, links, searches = Report(BUILDS), Report(LINKS), Report(SEARCHES)
+    if options.shared is not None:
+        links.add(apart(measure_shared, options.shared, options.strangers))
+        save(options, links)
+        return
     with tempfile.TemporaryDirectory() as folder:
         for row in measure_builds(Path(folder), options.stored):
             builds.add(row)
@@ -180,16 +190,37 @@ def build(output: str, what: str) -> dict[str, Cell]:
     }
 
 
+def make_shared(titles: int, strangers: int, seed: int = 0) -> Made:
+    """One person in many titles, and a stranger in each of the first ones."""
+    random = np.random.default_rng(seed)
+    title = np.concatenate([np.arange(titles), np.arange(strangers) % titles])
+    truth = np.concatenate([np.zeros(titles, np.int64), np.arange(1, strangers + 1)])
+    who = unit_rows(random.normal(size=(strangers + 1, DIM)))
+    own = random.normal(size=(len(truth), DIM)) * NOISE / np.sqrt(DIM)
+    order = np.argsort(title, kind="stable")
+    embedding = unit_rows(who[truth] + own).astype(np.float32)
+    return Made(title[order], truth[order], embedding[order])
+
+
 def measure_links(titles: int, people: int) -> dict[str, Cell]:
     """Join the people of many titles in memory."""
-    made = make_people(titles, people)
+    return join_made(make_people(titles, people), titles)
+
+
+def measure_shared(titles: int, strangers: int) -> dict[str, Cell]:
+    """Join one person of many titles, among strangers."""
+    return join_made(make_shared(titles, strangers), titles)
+
+
+def join_made(made: Made, titles: int) -> dict[str, Cell]:
+    """Join made-up people in memory."""
     n = len(made.title)
     codes = exact_codes(made.embedding)
     names = np.char.add("t", np.char.zfill(made.title.astype(str), 8))
     table = pa.table(
         {
             "title_id": pa.array(names),
-            "person_id": pa.array([f"p{row % people:03d}" for row in range(n)]),
+            "person_id": pa.array([f"p{row:08d}" for row in range(n)]),
             "encoder": pa.array(["made"] * n),
             "codes": pa.array([row.tobytes() for row in codes], pa.binary()),
         }

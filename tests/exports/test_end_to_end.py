@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
+import cv2
+import numpy as np
 import opentimelineio as otio
+import pandas as pd
 import pytest
 
 import vcn_ray
@@ -16,6 +22,7 @@ from vcn_ray.exports.frame_clock import find_rate
 from vcn_ray.exports.gather import Wanted, read_export
 from vcn_ray.io.decoding import probe
 from vcn_ray.io.storage import Storage
+from vcn_ray.records import U8
 from vcn_ray.run.current import read_current
 
 START = "10:00:00:05"
@@ -80,3 +87,46 @@ def test_markers_are_at_the_frames_of_the_file(
     (found,) = read_export(current, Wanted(), storage, RunConfig())
     assert find_rate(found.clock.times, 0.0) == found.rate == stated
     assert path.as_uri().encode() in write_fcpxml([found])
+
+
+def recipe(page: str, heading: str) -> str:
+    """The Python of a section of a page."""
+    text = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
+    section = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return str(re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)[0])
+
+
+def pictures(path: Path) -> list[U8]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def detail(picture: U8, box: Sequence[float]) -> float:
+    """How much a region differs from what a twentieth of its width smooths away."""
+    x0, y0, x1, y1 = (round(side) for side in box)
+    region = picture[y0:y1, x0:x1].astype(np.float32)
+    return float((region - cv2.GaussianBlur(region, (0, 0), (x1 - x0) / 20)).std())
+
+
+@pytest.mark.slow
+def test_the_recipe_blurs_whom_it_is_told_to(
+    film: Path, yunet_pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    path = Path(shutil.copy(film, tmp_path / "film.mp4"))
+    ran = vcn("index", path, "--output", out, "--pack", yunet_pack, "--local", *SMALL)
+    assert ran.code == 0, ran.err
+    everybody = pd.read_csv(vcn_ray.export(out, "boxes", to=tmp_path / "all.csv").files[0])
+    vcn_ray.export(out, "boxes", person="p001", title="film", to=tmp_path / "boxes.csv")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(recipe("exports.md", "Blur people"), "exports.md", "exec"), {})
+    before, after = pictures(path), pictures(tmp_path / "blurred.mp4")
+    assert len(after) == len(before)
+    kept: dict[bool, list[float]] = {True: [], False: []}
+    for row in everybody.to_dict("records"):
+        box = [row[side] for side in ("x0_pixels", "y0_pixels", "x1_pixels", "y1_pixels")]
+        here = detail(after[row["frame"]], box) / detail(before[row["frame"]], box)
+        kept[row["person_id"] == "p001"].append(here)
+    assert min(map(len, kept.values())) > 20
+    assert max(kept[True]) < 0.15
+    assert min(kept[False]) > 0.9

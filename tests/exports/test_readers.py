@@ -37,7 +37,8 @@ each_rate = pytest.mark.parametrize(("rate", "drop"), RATES)
 each_start = pytest.mark.parametrize("start", STARTS)
 CLOCK = r"(\d+):(\d\d):(\d\d\.\d{3}) (\d+):(\d\d):(\d\d\.\d{3})"
 LOCATOR = re.compile(r"\* LOC: (\S{11}) (GREEN|RED)\s+(.*)")
-RESOLVE = re.compile(r"[^\d*|][^|]*\|C:ResolveColor\w+ \|M:([^|]*) \|D:(\d+)")
+LENGTHS = re.compile(r"p\d+ (\d+) frames?")
+RESOLVE = re.compile(r"([^\d*|][^|]*)\|C:ResolveColor\w+ \|M:([^|]*) \|D:(\d+)")
 
 
 def frame_of(found: ExportVideo, text: str) -> int:
@@ -81,8 +82,11 @@ def read_resolve(found: ExportVideo) -> tuple[Spans, list[str]]:
         assert frame_of(found, edit.record_out) == first + 1
         read = RESOLVE.fullmatch(marker)
         assert read is not None, marker
-        spans.append((first, first + int(read[2])))
-        names.append(read[1])
+        lengths = [int(each) for each in LENGTHS.findall(read[1])] or [int(read[3])]
+        assert max(lengths) == int(read[3])
+        spans += [(first, first + length) for length in lengths]
+        names.append(read[2])
+    assert len(dict(spans)) == len(events)  # Resolve keeps one marker on a frame
     return spans, names
 
 
@@ -201,6 +205,33 @@ def test_hostile_names_survive_or_are_written_as_the_format_allows(name: str) ->
     guard = KEEPS_TO_A_GUARD.get(name)
     changed = {"csv": "=1+1", "resolve-edl": "Ann | Lee |D:7"}.get(name)
     assert names == [guard if label == changed else label for label in labels]
+
+
+def test_people_who_come_in_together_share_a_marker_in_resolve() -> None:
+    spans = [(10, 40), (10, 11), (10, 25), (50, 60)]
+    found = video(Fraction(25), spans=spans, names=["Ann", "", "Lee", "Ann"])
+    read, names = read_resolve(found)
+    assert (read, names) == (spans, ["Ann + p002 + Lee", "Ann"])
+    text = text_of(write_resolve([found]))
+    assert "p001 30 frames, p002 1 frame, p003 15 frames |C:ResolveColorBlue" in text
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.parametrize("write", [write_ranges, write_boxes])
+def test_a_csv_has_the_separator_that_is_asked_for(
+    separator: str, write: Callable[..., bytes]
+) -> None:
+    found = (
+        with_boxes()
+        if write is write_boxes
+        else video(Fraction(25), spans=[(0, 9), (10, 12)], names=["Lee; Ann, \u201cx\u201d", "Bob"])
+    )
+    usual = pd.read_csv(io.BytesIO(write([found])), keep_default_na=False)
+    other = pd.read_csv(
+        io.BytesIO(write([found], separator=separator)), sep=separator, keep_default_na=False
+    )
+    pd.testing.assert_frame_equal(usual, other)
+    assert len(usual.columns) > 10
 
 
 def test_a_tab_in_a_name_is_a_space() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from benchmarks.made_titles import MadeTitle, write_made
 from tests.helpers.catalogs import build_local, write_catalog
 from tests.helpers.corrections import Seen, write_title
 from tests.helpers.photographs import actor, group, portrait
-from vcn_ray.catalog_people import read_photo
+from vcn_ray.catalog_search import MAX_TITLES, find_faces
 from vcn_ray.cli.main import main
 from vcn_ray.core.vectors import unit_rows
 from vcn_ray.errors import UsageError
@@ -23,6 +25,9 @@ from vcn_ray.io.storage import Storage
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.load import load_pack
 from vcn_ray.records import F32, U8
+from vcn_ray.report.found import FoundPage, write_found_page
+
+DASH = "\u2013"
 
 
 @pytest.fixture(scope="module")
@@ -120,21 +125,6 @@ def test_a_name_that_is_too_long_for_a_file_is_a_title(tmp_path: Path) -> None:
     assert found.titles[0].person_id == "p001"
 
 
-def test_pictures_of_many_kinds_are_read(tmp_path: Path) -> None:
-    grey = np.linspace(0, 255, 64 * 48).reshape(64, 48).astype(np.uint8)
-    kinds = {
-        "deep.png": Image.fromarray(grey.astype(np.uint16) * 257),
-        "float.tiff": Image.fromarray(grey.astype(np.float32) / 255),
-        "cmyk.jpg": Image.fromarray(grey).convert("RGB").convert("CMYK"),
-        "a:b.png": Image.fromarray(grey),
-    }
-    for name, picture in kinds.items():
-        picture.save(tmp_path / name)
-        read = read_photo(tmp_path / name)
-        assert read.shape == (64, 48, 3)
-        assert np.abs(read.astype(int) - grey[..., None]).max() < 8, name
-
-
 def test_the_command_shows_people_and_writes_a_page(
     output: Path, yunet_pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -180,3 +170,80 @@ def test_what_cannot_be_searched_for_is_said(
     assert "another encoder" in capsys.readouterr().err
     assert main(["search", str(tmp_path), str(blank)]) == 2
     assert "run vcn registry build" in capsys.readouterr().err
+
+
+def stored_face(page: str, alt: str) -> bool:
+    return f'alt="{alt}" src="data:image/jpeg;base64,/9j/' in page
+
+
+def test_the_page_shows_the_face_and_links_to_reports(
+    output: Path, yunet_pack: Path, tmp_path: Path
+) -> None:
+    path = photo(tmp_path, portrait())
+    found = find_faces(output, path, pack=str(yunet_pack), limit=2)
+    title_id = found.people[0].titles[0].title_id
+    report = output / "titles" / title_id / "report.html"
+    page = FoundPage(found.people, str(path), found.face, str(output))
+    target = tmp_path / "found.html"
+    text = write_found_page(page, target).read_text(encoding="utf-8")
+    assert stored_face(text, "The face that was searched for")
+    assert "<a href" not in text  # no report was written
+    report.write_text("a report", encoding="utf-8")
+    try:
+        text = write_found_page(page, target).read_text(encoding="utf-8")
+        (link,) = re.findall(r'<a href="([^"#]+)#(?:p\d+)"', text)
+        assert (tmp_path / link).resolve() == report.resolve()
+    finally:
+        report.unlink()
+
+
+def test_short_gaps_are_joined_and_a_deleted_title_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = Storage.open(str(tmp_path))
+    spans = [(0.0, 4.0), (4.5, 8.0), (9.0, 12.0), (13.5, 20.0), (30, 31), (40, 41), (50, 51)]
+    write_title(
+        storage,
+        [Seen(f"t{n}", "p001", *span) for n, span in enumerate(spans)],
+        title="Long",
+        title_id="long-0",
+    )
+    write_title(storage, [Seen("u", "p001", video="other")], title="Gone", title_id="gone-0")
+    vcn_ray.decide(tmp_path, "join", "Long:p001", "Gone:p001", who="me")
+    assert build_local(storage).shared == 1
+    (found,) = vcn_ray.search(tmp_path, "Long:p001", limit=1)
+    long, gone = sorted(found.titles, key=lambda title: title.title != "Long")
+    assert long.spans is not None
+    assert [span[1:] for span in long.spans] == [(0, 12), (13.5, 20), (30, 31), (40, 41), (50, 51)]
+    assert gone.missing is None
+    assert main(["search", str(tmp_path), "Long:p001", "--limit", "1"]) == 0
+    times = ("0:00.0", "0:12.0"), ("0:13.5", "0:20.0"), ("0:30.0", "0:31.0")
+    shown = ", ".join(f"{start}{DASH}{end}" for start, end in times)
+    assert f"{shown} and 2 more" in capsys.readouterr().out
+    shutil.rmtree(tmp_path / "titles" / "gone-0")
+    page = tmp_path / "found.html"
+    words = ["search", str(tmp_path), "Long:p001", "--limit", "1", "--page", str(page)]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "not in the output any more" in out
+    assert "not in the output any more" in page.read_text(encoding="utf-8")
+    found_json = json.loads(out.splitlines()[-1])["found"]
+    assert {title["title"]: title["missing"] for title in found_json[0]["titles"]} == {
+        "Long": None,
+        "Gone": "deleted",
+    }
+
+
+def test_somebody_in_many_titles_is_summed_up_on_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = Storage.open(str(tmp_path))
+    for n in range(MAX_TITLES + 4):
+        other = Seen(f"u{n}", "p002", 20.0, 24.0, video=f"v{n}", face=100 + n)
+        seen = [Seen(f"t{n}", "p001", video=f"v{n}"), other]
+        write_title(storage, seen, title=f"F{n}", title_id=f"f{n}-0")
+    assert build_local(storage).shared == 1
+    assert main(["search", str(tmp_path), "F0:p001", "--limit", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert "and 4 more titles" in shown
+    assert shown.count(f"0:00.0{DASH}0:04.0") == MAX_TITLES

@@ -24,12 +24,13 @@ from vcn_ray.registry.build import build_registry
 from vcn_ray.registry.check import check_registry
 from vcn_ray.registry.copies import repeats_removed
 from vcn_ray.registry.decisions import DECISIONS, Decision, PersonMark, read_decisions
+from vcn_ray.registry.persons import is_catalog_id
 from vcn_ray.registry.scrub import scrub_decisions
 from vcn_ray.registry.stored import POINTER, REGISTRY, read_registry
 from vcn_ray.run.parallel import map_shared
 from vcn_ray.run.retention import EMBEDDINGS, PICTURES, ResultFolders, expire
 from vcn_ray.run.stored import read_result
-from vcn_ray.upkeep.catalog_persons import find_members, is_catalog_person
+from vcn_ray.upkeep.catalog_persons import find_members
 from vcn_ray.upkeep.files import DAY_SECONDS
 from vcn_ray.upkeep.prune import find_garbage, remove_garbage
 from vcn_ray.upkeep.registry_copies import expire_registry, remove_registry
@@ -144,20 +145,24 @@ def test_prune_removes_older_registries_and_no_decisions(storage: Storage, title
     assert not [each for each in found.garbage if each.folder.startswith(REGISTRY)]
 
 
-@pytest.mark.parametrize("what", ["table", "manifest", "pointer", "no pointer", "no table"])
+@pytest.mark.parametrize(
+    "what", ["table", "manifest", "pointer", "empty pointer", "no pointer", "no table"]
+)
 def test_verify_finds_damage_of_the_registry_and_builds_it_again(
     storage: Storage, title: str, what: str
 ) -> None:
     build_local(storage)
     before = {p: d for p, d in content(storage).items() if p.startswith(REGISTRY)}
     folder = f"{REGISTRY}/{read_registry(storage).name}"
-    path = {"pointer": POINTER, "no pointer": POINTER, "manifest": f"{folder}/manifest.json"}.get(
-        what, f"{folder}/catalog_links.parquet"
+    path = {"table": f"{folder}/catalog_links.parquet", "manifest": f"{folder}/manifest.json"}.get(
+        what.removeprefix("no "), POINTER
     )
     assert check_registry(storage).damage == ()
     assert check_registry(storage).files == 8
     if what.startswith("no "):
         storage.delete(path)
+    elif what == "empty pointer":
+        storage.write_json(path, {"checksum_of": "nothing"})
     else:
         data = storage.read_bytes(path)
         storage.write_bytes(path, data[:-9] + bytes(9))
@@ -211,8 +216,8 @@ def test_people_of_the_catalog_are_found_as_long_as_titles_are_the_same(
     build_local(storage)
     rows = read_registry(storage).members.to_pylist()
     who = next(row["catalog_id"] for row in rows if row["name"] == "Grace")
-    assert is_catalog_person(who)
-    assert not is_catalog_person(f"{title}:p002")
+    assert is_catalog_id(who)
+    assert not is_catalog_id(f"{title}:p002")
     found = {tuple(each) for each in find_members(who, storage)}
     assert found == {(title, "p002"), (SECOND, "p002")}
     remove(title, EMBEDDINGS, storage)

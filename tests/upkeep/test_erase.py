@@ -244,8 +244,37 @@ def test_a_dry_run_changes_nothing(indexed: Indexed) -> None:
     ran = erase(indexed.output, "--dry-run")
     assert ran.code == 0
     assert content(storage) == before
-    assert len(ran.record["rewritten"]) == 6  # the film's four, and two of the season
-    assert "index.html" in ran.record["removed"]
+    title_id = title_of(indexed.output, "film-").title_id
+    assert f"would erase p002 of film ({title_id})" in ran.out.splitlines()
+    desk = Desk(storage, title_id, "ann")
+    desk.name("p002", "Nora Stern")
+    desk.commit()
+    ran = erase(indexed.output, "--dry-run")
+    assert f"would erase Nora Stern, p002 of film ({title_id})" in ran.out.splitlines()
+
+
+def agree(told: dict[str, Any], done: dict[str, Any]) -> None:
+    """A dry run has listed exactly what the run then did."""
+    for what in ("removed", "rewritten", "found", "remarks"):
+        assert told[what] == done[what]
+    assert told["removed"]
+    assert told["rewritten"]
+    assert (told["receipts"], len(done["receipts"])) == ([], 1)
+
+
+def test_a_dry_run_lists_what_the_run_does(indexed: Indexed) -> None:
+    storage = Storage.open(str(indexed.output))
+    desk = Desk(storage, title_of(indexed.output, "film-").title_id, "ann")
+    desk.name("p002", "Nora Stern")  # corrections and their tables are concerned, too
+    desk.commit()
+    before = content(storage)
+    told = erase(indexed.output, "--dry-run").record
+    assert content(storage) == before
+    done = erase(indexed.output).record
+    agree(told, done)
+    after = content(storage)
+    assert set(done["removed"]) == {path for path in before if path not in after}
+    assert set(done["rewritten"]) == {p for p in before if p in after and before[p] != after[p]}
 
 
 @pytest.mark.parametrize(
@@ -356,8 +385,12 @@ def test_hidden_versions_of_a_bucket_go_too(
     upload(indexed.output, bucket)
     upload(indexed.output, bucket)  # so that there are hidden versions from before
     words = ("--person", "film:p002", *s3_server.settings)
+    stored = versions_in(bucket, s3_server)
+    told = vcn("erase", bucket.uri, *words, "--dry-run")
+    assert versions_in(bucket, s3_server) == stored
     ran = vcn("erase", bucket.uri, *words)
     assert ran.code == 0, ran.err
+    agree(told.record, ran.record)
     kept = versions_in(bucket, s3_server)
     files = {f"{path} {version} {path}": data for (path, version), data in kept.items()}
     assert traces_of(needles, files, bucket) == []

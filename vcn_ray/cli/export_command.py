@@ -27,6 +27,7 @@ def export(options: argparse.Namespace) -> int:
         start=options.start,
         rate=options.rate,
         drop_frame=options.drop_frame,
+        separator=options.separator,
         config=given_settings(options),
     )
     for line in done.refused:

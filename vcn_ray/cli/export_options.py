@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from vcn_ray.exports.words import FORMAT_WORDS
+from vcn_ray.exports.words import DATASET_FOLDER, FORMAT_WORDS, SEPARATORS
 
 
 def add_export_options(parser: argparse.ArgumentParser) -> None:
@@ -29,9 +29,15 @@ def add_export_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--to",
-        default=".",
         metavar="PLACE",
-        help="a folder or s3:// prefix for files, or one file (default: this folder)",
+        help="a folder or s3:// prefix for files, or one file (default: this folder; for a "
+        f"dataset, {DATASET_FOLDER} in it)",
+    )
+    parser.add_argument(
+        "--separator",
+        choices=list(SEPARATORS),
+        metavar="SIGN",
+        help="between the cells of csv and boxes: , or ; or tab (default: ,)",
     )
     parser.add_argument(
         "--join",

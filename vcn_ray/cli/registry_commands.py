@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 import vcn_ray.catalog_people as door
+from vcn_ray.catalog_search import find_faces
 from vcn_ray.cli.options import given_settings
 from vcn_ray.console import complain, count, say, say_json, show_table
+from vcn_ray.errors import listed
 from vcn_ray.io.storage import Storage
 from vcn_ray.registry.build import BuiltRegistry
 from vcn_ray.registry.decisions import PersonMark
 from vcn_ray.registry.search import LIKELY, FoundPerson, FoundTitle
-from vcn_ray.report.words import clock_range
+from vcn_ray.report.words import clock_range, missing_words
 from vcn_ray.run.listed_pages import CATALOG_PAGE
 
 MAX_SPANS = 3  # times that a line shows
 MAX_TITLES = 3  # titles that a table names
+REFERENCES = "ids, names that are unique, and TITLE:p003"  # of people
 
 
 def registry(options: argparse.Namespace) -> int:
@@ -65,44 +68,61 @@ def _list(options: argparse.Namespace) -> int:
     if options.suggested:
         links = [link for link in found.links if link.answer == "suggested"]
         links.sort(key=lambda link: -link.probability)
-        rows = [
-            [
-                f"{link.left_title_id}:{link.left_person_id}",
-                f"{link.right_title_id}:{link.right_person_id}",
-                f"{link.probability:.0%}",
-            ]
-            for link in links[: options.limit]
-        ]
-        if rows:
-            show_table("Perhaps the same person", ["person", "person", "probability"], rows)
-        say(f"{count(len(links), 'suggestion')}; decide by vcn registry join or apart")
+        _show_suggestions(found, links[: options.limit])
+        more = len(links) - options.limit
+        say(
+            f"{count(len(links), 'suggestion')}{_not_shown(more)}; decide by vcn registry join or "
+            f"apart, which take {REFERENCES}"
+        )
         return 0
     titles: dict[str, list[str]] = {}
     for member in found.members:
-        titles.setdefault(member.catalog_id, []).append(f"{member.title}:{member.person_id}")
+        title = found.labels[member.title_id]
+        titles.setdefault(member.catalog_id, []).append(f"{title}:{member.person_id}")
     rows = [
         [
             person.catalog_id,
             person.name or "",
             f"{person.screen_seconds:.1f}",
             str(person.titles),
-            _some(titles[person.catalog_id]),
+            listed(titles[person.catalog_id], MAX_TITLES),
         ]
         for person in found.people[: options.limit]
     ]
-    show_table("People", ["person", "name", "seconds", "titles", "seen as"], rows)
-    more = len(found.people) - len(rows)
-    say(f"{count(len(found.people), 'person', 'people')}" + (f", {more} not shown" if more else ""))
+    show_table("People", ["id", "name", "seconds", "titles", "seen as"], rows)
+    more = _not_shown(len(found.people) - len(rows))
+    say(f"{count(len(found.people), 'person', 'people')}{more}; commands take {REFERENCES}")
     return 0
 
 
-def _some(names: list[str]) -> str:
-    more = len(names) - MAX_TITLES
-    return ", ".join(names[:MAX_TITLES]) + (f" and {more} more" if more > 0 else "")
+def _show_suggestions(found: door.Registry, links: Sequence[door.CatalogLink]) -> None:
+    if not links:
+        return
+    catalog_id = {(each.title_id, each.person_id): each.catalog_id for each in found.members}
+    name = {person.catalog_id: person.name or "" for person in found.people}
+
+    def cells(title_id: str, person_id: str) -> list[str]:
+        who = catalog_id[title_id, person_id]
+        return [who, name[who], f"{found.labels[title_id]}:{person_id}"]
+
+    rows = [
+        [
+            *cells(link.left_title_id, link.left_person_id),
+            *cells(link.right_title_id, link.right_person_id),
+            f"{link.probability:.0%}",
+        ]
+        for link in links
+    ]
+    columns = ["id", "name", "seen as"]
+    show_table("Perhaps the same person", [*columns, *columns, "probability"], rows)
+
+
+def _not_shown(more: int) -> str:
+    return f", {more} not shown" if more > 0 else ""
 
 
 def _decide(options: argparse.Namespace) -> int:
-    decision = door.decide(
+    done = door.decide_pair(
         options.output,
         options.action,
         options.left,
@@ -112,7 +132,12 @@ def _decide(options: argparse.Namespace) -> int:
         s3=given_settings(options).s3,
     )
     words = "one person" if options.action == "join" else "two people"
-    say(f"{options.left} and {options.right} are {words}: decision {decision}")
+    say(f"{options.left} and {options.right} are {words}: decision {done.decision}")
+    for person, text in ((done.left, options.left), (done.right, options.right)):
+        if not text.endswith(f":{person.person_id}"):
+            say(f"{text} is {person.title_id}:{person.person_id}")
+    for line in done.remarks:
+        complain(f"note: {line}")
     say(f"it counts from the next vcn registry build {options.output}")
     return 0
 
@@ -168,7 +193,7 @@ ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 def search(options: argparse.Namespace) -> int:
     """Show who looks most like a face."""
-    found = door.search(
+    face, found = find_faces(
         options.output,
         options.wanted,
         limit=options.limit,
@@ -177,35 +202,40 @@ def search(options: argparse.Namespace) -> int:
         config=given_settings(options),
     )
     rows = [
-        [
-            str(place),
-            person.name or person.catalog_id,
-            f"{person.probability:.0%}",
-            f"{title.title}:{title.person_id}",
-            f"{title.screen_seconds:.1f}",
-            _times(title),
-        ]
-        for place, person in enumerate(found, start=1)
-        for title in person.titles
+        row for place, person in enumerate(found, start=1) for row in _found_rows(place, person)
     ]
     if not found or found[0].probability < LIKELY:
         say("nobody in the catalog is likely this person; the nearest are shown")
-    show_table("Who it may be", ["", "person", "probability", "seen as", "seconds", "when"], rows)
+    columns = ["", "id", "name", "probability", "seen as", "seconds", "when"]
+    show_table("Who it may be", columns, rows)
+    say(f"commands take {REFERENCES}")
     if options.page is not None:
-        from vcn_ray.report.found import write_found_page
+        from vcn_ray.report.found import FoundPage, write_found_page
 
-        say(str(write_found_page(found, options.wanted, options.page)))
+        page = FoundPage(found, options.wanted, face, options.output)
+        say(str(write_found_page(page, options.page)))
     say_json({"found": [_as_json(person) for person in found]})
     return 0
 
 
+def _found_rows(place: int, person: FoundPerson) -> list[list[str]]:
+    """The lines of a table about a found person, one for each title whose times were read."""
+    about = [str(place), person.catalog_id, person.name or "", f"{person.probability:.0%}"]
+    rows = [
+        [*about, title.reference, f"{title.screen_seconds:.1f}", _times(title)]
+        for title in person.titles
+        if title.missing != "unread"
+    ]
+    if more := len(person.titles) - len(rows):
+        rows.append([*about, f"and {count(more, 'more title')}", "", ""])
+    return rows
+
+
 def _times(title: FoundTitle) -> str:
     if title.spans is None:
-        return "see its page"
-    ranges = [clock_range(start, end, tenths=True) for _, start, end in title.spans[:MAX_SPANS]]
-    shown = [text.replace("\u2009", "") for text in ranges]  # thin spaces are for pages
-    more = len(title.spans) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
+        return missing_words(title.missing)
+    ranges = [clock_range(start, end, tenths=True) for _, start, end in title.spans]
+    return listed((text.replace("\u2009", "") for text in ranges), MAX_SPANS)  # for pages alone
 
 
 def _as_json(person: FoundPerson) -> dict[str, object]:

@@ -41,8 +41,13 @@ def _list(parser: argparse.ArgumentParser) -> None:
 
 
 def _pair(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("left", metavar="TITLE:p003", help="a person, by the title's name or id")
-    parser.add_argument("right", metavar="OTHER:p001", help="a person of another title")
+    parser.add_argument(
+        "left",
+        metavar="PERSON",
+        help="TITLE:p003, the title by its name or id; or an id or a name as vcn registry list "
+        "shows it",
+    )
+    parser.add_argument("right", metavar="OTHER", help="a person of another title")
     add_decider(parser)
 
 
@@ -66,7 +71,10 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `vcn search`."""
     parser.add_argument("output", metavar="OUT", help=OUTPUT)
     parser.add_argument(
-        "wanted", metavar="PHOTO", help="a picture of a face, or a person as TITLE:p003"
+        "wanted",
+        metavar="PHOTO",
+        help="a picture of a face; or a person as TITLE:p003, or by an id or a name that vcn "
+        "registry list shows",
     )
     parser.add_argument(
         "--limit", type=_positive, default=5, metavar="N", help="people to find (default: 5)"

@@ -46,13 +46,15 @@ def erase(options: argparse.Namespace) -> int:
         config=given_settings(options),
     )
     if done.dry_run:
+        for person in done.persons:
+            say(f"would erase {person}")
         for verb, paths in (("rewrite", done.rewritten), ("remove", done.removed)):
             for path in paths:
                 say(f"would {verb} {path}")
     for line in done.remarks:
         say(line)
-    if not done.dry_run:
-        say(f"{count(len(done.rewritten), 'file')} rewritten, {len(done.removed)} removed")
+    verb = "would be " if done.dry_run else ""
+    say(f"{count(len(done.rewritten), 'file')} {verb}rewritten, {len(done.removed)} {verb}removed")
     for path in done.receipts:
         say(f"receipt: {path}")
     for line in done.found:
@@ -63,7 +65,7 @@ def erase(options: argparse.Namespace) -> int:
         {"receipts": list(done.receipts), "rewritten": list(done.rewritten)}
         | {"removed": list(done.removed), "found": list(done.found)}
         | {"versions_left": list(done.versions_left), "remarks": list(done.remarks)}
-        | {"dry_run": done.dry_run}
+        | {"dry_run": done.dry_run, "persons": list(done.persons)}
     )
     return 1 if done.found or done.versions_left else 0
 

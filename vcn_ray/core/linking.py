@@ -80,7 +80,8 @@ A wrong join hides two people in one, so it costs more than a suggestion that so
 MAX_COMPONENT = 2000
 """People that are compared each with each; a larger set is divided where it is weakest.
 
-Where all links are as strong as links can be, it is divided by the order of rows."""
+Where all links are as strong as links can be, it is divided by the order of rows. What belongs
+together of it is joined again by rejoin_people."""
 
 CERTAIN = 1e6
 """Weight of a link that is known, in log odds."""
@@ -388,11 +389,64 @@ def find_pairs(faces: Faces, levels: Levels, mixture: Mixture, rows: slice) -> P
     parts = []
     for tall in row_blocks(rows.stop - rows.start, BLOCK):
         top = slice(rows.start + tall.start, rows.start + tall.stop)
+        found = _Found(top.start, top.stop - top.start)
         for start in range(top.start, len(faces.codes), BLOCK):
             wide = slice(start, min(start + BLOCK, len(faces.codes)))
-            parts.append(_pairs_of(faces, levels, mixture, top, wide, lowest))
+            found.add(_pairs_of(faces, levels, mixture, top, wide, lowest))
+        parts.append(found.pairs())
     return Pairs.join(parts)
 
+
+class _Found:
+    """Pairs of some left people, of whom those with too many keep the strongest and the weakest.
+
+    Who is linked to more than MAX_COMPONENT others is in a set that is divided in any case. The
+    strongest pairs hold it together, and the weakest are those that are suggested.
+
+    Args:
+        first: The first left person.
+        count: How many left people there are.
+    """
+
+    def __init__(self, first: int, count: int) -> None:
+        self._first = first
+        self._count = np.zeros(count, np.int64)
+        self._parts: list[Pairs] = []
+        self._held = 0
+
+    def add(self, pairs: Pairs) -> None:
+        """Add pairs with people further to the right."""
+        self._count += np.bincount(pairs.left - self._first, minlength=len(self._count))
+        self._parts.append(pairs)
+        self._held += len(pairs.left)
+        if self._held > HELD:
+            self._parts = [self._thinned(Pairs.join(self._parts))]
+            self._held = len(self._parts[0].left)
+
+    def pairs(self) -> Pairs:
+        """All that are kept, in the order in which they came."""
+        return self._thinned(Pairs.join(self._parts))
+
+    def _thinned(self, pairs: Pairs) -> Pairs:
+        many = self._count[pairs.left - self._first] > MAX_COMPONENT
+        if not many.any():
+            return pairs
+        rows = np.flatnonzero(many)
+        keep = ~many
+        left, strength = pairs.left[rows], (pairs.log_odds[rows], pairs.cosine[rows])
+        for sign in (-1.0, 1.0):
+            order = np.lexsort((pairs.right[rows], sign * strength[1], sign * strength[0], left))
+            place = np.arange(len(rows)) - np.searchsorted(left[order], left[order])
+            keep[rows[order[place < KEPT]]] = True
+        left, right, cosine, log_odds = pairs
+        return Pairs(left[keep], right[keep], cosine[keep], log_odds[keep])
+
+
+HELD = 1 << 20
+"""Pairs of some left people that are held before the superfluous ones are dropped."""
+
+KEPT = 100
+"""Strongest and weakest pairs of somebody with more than MAX_COMPONENT."""
 
 BLOCK = 4096
 """People on the right of a block: their codes stay in the cache of a processor."""
@@ -497,7 +551,7 @@ def join_people(
         known: Constraints, which hold whatever faces say.
     """
     n = len(faces.codes)
-    links = [np.stack([pairs.left, pairs.right], axis=1), _chains(known.group)]
+    links = [np.stack([pairs.left, pairs.right], axis=1), chains(known.group)]
     weight = np.concatenate([pairs.log_odds, np.full(len(links[1]), CERTAIN)])
     label = np.arange(n, dtype=np.int64)
     mean = np.full(n, CLIP)
@@ -510,7 +564,7 @@ def join_people(
     return Joined(renumber(label), Pairs.join(trees), mean)
 
 
-def _chains(group: I64) -> I64:
+def chains(group: I64) -> I64:
     """Pairs (m, 2) of rows that hold the members of each group together."""
     order = np.argsort(group, kind="stable")
     order = order[group[order] >= 0]
@@ -574,6 +628,8 @@ def _join_some(
         (m,) place of the first member of each one's person, the pairs that hold them together, and
         (m,) log odds of each with all other members.
     """
+    if len(rows) > MAX_COMPONENT:
+        return _one_group(rows, faces, levels, mixture)
     some, mine = take(faces, rows), Levels(levels.mean[rows], levels.sd[rows])
     cosine = cosine_block(some, some)
     evidence = mixture.evidence(scores(cosine, mine, mine))
@@ -598,6 +654,21 @@ def _join_some(
     i, j = i[order], j[order]
     tree = Pairs(rows[i], rows[j], cosine[i, j], mixture.prior_odds + evidence[i, j])
     return first, tree, odds
+
+
+def _one_group(rows: I64, faces: Faces, levels: Levels, mixture: Mixture) -> tuple[I64, Pairs, F64]:
+    """The same for a group that is known to be one, and is too large to compare each with each.
+
+    Each member is compared with the one before it.
+    """
+    some = take(faces, rows)
+    dots = np.einsum("nd,nd->n", some.codes[:-1].astype(np.int32), some.codes[1:].astype(np.int32))
+    cosine = dots / (some.length[:-1] * some.length[1:])
+    one, other = ((levels.mean[part], levels.sd[part]) for part in (rows[:-1], rows[1:]))
+    seen: Mask = np.asarray(some.codes.any(axis=1))
+    evidence = np.where(seen[:-1] & seen[1:], mixture.evidence(_score(cosine, one, other)), 0.0)
+    tree = Pairs(rows[:-1], rows[1:], cosine, mixture.prior_odds + evidence)
+    return np.zeros(len(rows), np.int64), tree, np.full(len(rows), CLIP)
 
 
 def join_likeliest(evidence: F64, apart: Mask, group: I64, prior_odds: float) -> I64:

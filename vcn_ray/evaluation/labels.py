@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from vcn_ray.errors import UsageError
+from vcn_ray.errors import UsageError, listed
 from vcn_ray.io.storage import one_line
 from vcn_ray.io.tables import column_array
 from vcn_ray.records import F32, F64, I64
@@ -94,7 +94,7 @@ def read_labels(path: Path) -> dict[str, Labels]:
     table = _read_table(path)
     _check_columns(table, path, ("video", "identity", *BOX_COLUMNS))
     if not {"frame", "seconds"} & set(table.column_names):
-        found = ", ".join(table.column_names[:20])
+        found = listed(table.column_names, 20)
         raise UsageError(f"{path} lacks frame or seconds; it has {found}")
     return _labels_by_video(table, path)
 

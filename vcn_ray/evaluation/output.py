@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from vcn_ray.core.metrics import match_times
-from vcn_ray.errors import StorageError, UsageError
+from vcn_ray.errors import StorageError, UsageError, listed
 from vcn_ray.evaluation.labels import Labels, Truth, is_person, rows_by_name
 from vcn_ray.evaluation.matching import (
     DEFAULT_FRAME_SECONDS,
@@ -99,7 +99,7 @@ def evaluate_output(storage: Storage, truth: Truth) -> list[TitleScores]:
     scores = [_score(title, reader, truth) for title in labelled]
     found = [score for score in scores if score is not None]
     if not found:
-        names = ", ".join(sorted(truth.labels)[:3])
+        names = listed(sorted(truth.labels), 3)
         raise UsageError(f"the labels name {names}; no such video is in {storage.uri}")
     return found
 

@@ -53,20 +53,20 @@ def guarded(text: str) -> str:
     return GUARD + text if text.startswith(FORMULA) else text
 
 
-def write_ranges(videos: Sequence[ExportVideo]) -> bytes:
+def write_ranges(videos: Sequence[ExportVideo], separator: str = ",") -> bytes:
     """One row for each range of each person."""
     rows = (_range_row(video, seen) for video in videos for seen in video.ranges)
-    return _csv(RANGE_COLUMNS, rows)
+    return _csv(RANGE_COLUMNS, rows, separator)
 
 
-def write_boxes(videos: Sequence[ExportVideo]) -> bytes:
+def write_boxes(videos: Sequence[ExportVideo], separator: str = ",") -> bytes:
     """One row for each box in each picture, by picture."""
-    return _csv(BOX_COLUMNS, (row for video in videos for row in _box_rows(video)))
+    return _csv(BOX_COLUMNS, (row for video in videos for row in _box_rows(video)), separator)
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]], separator: str) -> bytes:
     text = io.StringIO(newline="")
-    writer = csv.writer(text)
+    writer = csv.writer(text, delimiter=separator)
     writer.writerow(columns)
     writer.writerows(rows)
     return (BOM + text.getvalue()).encode()

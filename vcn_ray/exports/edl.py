@@ -6,7 +6,9 @@ so one marker is a range; a `* LOC:` of a CMX 3600 list has none, so a range is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import attrgetter
 
 from vcn_ray.exports.ranges import ExportVideo, Range
 
@@ -46,20 +48,34 @@ def without_bars(label: str) -> str:
 
 
 def write_resolve(videos: Sequence[ExportVideo]) -> bytes:
-    """A list whose import adds a marker with a length for each range."""
+    """A list whose import adds a marker with a length for each range.
+
+    Resolve keeps one marker on a frame, so those that begin together are one: with all names, the
+    length of the longest, and the length of each in its note.
+    """
     (video,) = videos
     lines = _head(video)
-    for number, seen in enumerate(video.ranges, start=1):
-        marker = _event(video, number, seen.start_frame, seen.start_frame + 1)
-        colour = RESOLVE_COLOURS[(seen.person.number - 1) % len(RESOLVE_COLOURS)]
-        label = without_bars(seen.person.label)
-        lines += [
-            marker,
-            # The note comes first; an id begins with a letter, as a note has to.
-            f"{seen.person.person_id} |C:ResolveColor{colour} |M:{label} |D:{seen.frames}",
-            "",
-        ]
+    for number, seen in enumerate(by_frame(video.ranges), start=1):
+        first = seen[0]
+        marker = _event(video, number, first.start_frame, first.start_frame + 1)
+        colour = RESOLVE_COLOURS[(first.person.number - 1) % len(RESOLVE_COLOURS)]
+        label = without_bars(" + ".join(dict.fromkeys(each.person.label for each in seen)))
+        frames = max(each.frames for each in seen)
+        # The note comes first; an id begins with a letter, as a note has to.
+        note = first.person.person_id
+        if len(seen) > 1:
+            note = ", ".join(_length(each) for each in seen)
+        lines += [marker, f"{note} |C:ResolveColor{colour} |M:{label} |D:{frames}", ""]
     return _text(lines)
+
+
+def _length(seen: Range) -> str:
+    return f"{seen.person.person_id} {seen.frames} {'frame' if seen.frames == 1 else 'frames'}"
+
+
+def by_frame(ranges: Iterable[Range]) -> list[list[Range]]:
+    """Ranges, which are in order, together with others that begin at the same frame."""
+    return [list(each) for _, each in groupby(ranges, key=attrgetter("start_frame"))]
 
 
 def write_locators(videos: Sequence[ExportVideo]) -> bytes:

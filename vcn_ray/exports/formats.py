@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, NamedTuple
 
 from vcn_ray.exports import box_files, csv_files, edl, webvtt
 from vcn_ray.exports.fcpxml import without_commas, write_fcpxml
 from vcn_ray.exports.ranges import ExportVideo
+
+Write = Callable[[Sequence[ExportVideo]], bytes]
 
 
 def _as_it_is(label: str) -> str:
@@ -24,18 +27,27 @@ class Format(NamedTuple):
     """A format of export."""
 
     ending: str  # of its files
-    write: Callable[[Sequence[ExportVideo]], bytes]
+    write: Write
     each: Literal["video", "title", "all"] = "video"  # what gets a file of its own
     timecode: Literal["needed", "optional", "none"] = "needed"
     boxes: bool = False  # holds boxes in pictures, and not ranges of time
     spell: Callable[[str], str] = _as_it_is  # a label as the format can hold it
+    one_a_frame: bool = False  # ranges that begin at one frame share a marker
+    separated: Callable[[str], Write] | None = None  # what writes with another separator
 
 
 FORMATS = {
     "csv": Format(
-        ".csv", csv_files.write_ranges, each="all", timecode="optional", spell=csv_files.guarded
+        ".csv",
+        csv_files.write_ranges,
+        each="all",
+        timecode="optional",
+        spell=csv_files.guarded,
+        separated=lambda sign: partial(csv_files.write_ranges, separator=sign),
     ),
-    "resolve-edl": Format(".resolve.edl", edl.write_resolve, spell=edl.without_bars),
+    "resolve-edl": Format(
+        ".resolve.edl", edl.write_resolve, spell=edl.without_bars, one_a_frame=True
+    ),
     "avid-markers": Format(".avid.txt", edl.write_avid),
     "edl": Format(".edl", edl.write_locators),
     "otio": Format(".otio", _write_otio),
@@ -47,6 +59,7 @@ FORMATS = {
         timecode="none",
         boxes=True,
         spell=csv_files.guarded,
+        separated=lambda sign: partial(csv_files.write_boxes, separator=sign),
     ),
     "mot": Format(".mot.txt", box_files.write_mot, timecode="none", boxes=True),
     "coco": Format(".coco.json", box_files.write_coco, each="title", timecode="none", boxes=True),

@@ -12,15 +12,16 @@ from vcn_ray.errors import UsageError
 from vcn_ray.exports.frame_clock import FrameClock
 from vcn_ray.exports.timecode import Timecode
 from vcn_ray.records import F32, F64, I64, Mask
+from vcn_ray.rows.spans import is_joined
 
 NUMBERED = re.compile(r"p(\d+)")  # the ids that clustering gives
 ACTS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 NO_RATE = (
-    "has no constant frame rate that editing tools know, so it has no exact timecode: name the "
-    "rate of your timeline, such as --rate 25, and frames are counted in it from seconds; csv and "
+    "has no constant frame rate that editing tools know, so it has no exact timecode: make a copy "
+    "that has one by ffmpeg -i VIDEO -vf fps=25 -c:a copy COPY, and index that; or name the rate "
+    "of your timeline, such as --rate 25, and frames are counted in it from seconds; csv and "
     "webvtt hold seconds without it"
 )
-JOIN_SLACK = 1e-6  # seconds; ends are sums of rounded numbers
 
 
 def plain(text: str) -> str:
@@ -89,7 +90,7 @@ def join_ranges(ranges: Iterable[Range], gap_seconds: float) -> list[Range]:
     open_ranges: dict[str, Range] = {}  # the last one of each person
     for seen in sorted(ranges, key=attrgetter("start_seconds")):
         last = open_ranges.get(seen.person.person_id)
-        if last and seen.start_seconds - last.end_seconds <= gap_seconds + JOIN_SLACK:
+        if last and is_joined(last.end_seconds, seen.start_seconds, gap_seconds):
             seen = _join(last, seen)
         elif last:
             joined.append(last)

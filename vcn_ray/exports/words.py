@@ -4,6 +4,12 @@ from __future__ import annotations
 
 DATASET = "dataset"
 
+DATASET_FOLDER = "vcn-dataset"
+"""Where a dataset goes if no place is named: it is a folder of many files."""
+
+SEPARATORS = {",": ",", ";": ";", "tab": "\t"}
+"""What may stand between the cells of a CSV, by its name on the command line."""
+
 FORMAT_WORDS = {
     "csv": "appearances for spreadsheets and pandas",
     "resolve-edl": "markers for DaVinci Resolve",

@@ -10,12 +10,13 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 from vcn_ray.config import RunConfig
-from vcn_ray.errors import UsageError
+from vcn_ray.errors import UsageError, listed
 from vcn_ray.exports.dataset import write_dataset
+from vcn_ray.exports.edl import by_frame
 from vcn_ray.exports.formats import FORMATS, Format
 from vcn_ray.exports.gather import Wanted, read_export
 from vcn_ray.exports.ranges import NO_RATE, NUMBERED, ExportVideo, labels, plain
-from vcn_ray.exports.words import DATASET, FORMAT_WORDS
+from vcn_ray.exports.words import DATASET, DATASET_FOLDER, FORMAT_WORDS, SEPARATORS
 from vcn_ray.io.storage import Storage, is_remote
 from vcn_ray.registry.names import CatalogName, Place, catalog_names, named_from_catalog
 from vcn_ray.run.current import CurrentTitle, read_current
@@ -28,6 +29,10 @@ MAX_LISTED = 12  # people that an error names
 PAST_MIDNIGHT = (
     "frames at 24 hours of timecode and behind have none: name an earlier start by --start"
 )
+ONE_A_FRAME = (
+    "several people come in on one frame, where Resolve keeps only one marker: it has all names, "
+    "the length of the longest, and in its note the length of each; --person exports one by one"
+)
 SHOWN = 40  # characters of a name in a note
 
 
@@ -39,13 +44,16 @@ class ExportRequest:
         format: One of FORMATS.
         wanted: Who, and how frames are counted.
         title: Name or id; None: all titles.
-        to: A folder, a file, or either on S3.
+        to: A folder, a file, or either on S3; None: the present folder, and for a dataset
+            DATASET_FOLDER in it.
+        separator: Of the cells of a CSV, one of SEPARATORS; None: a comma.
     """
 
     format: str
     wanted: Wanted
     title: str | None = None
-    to: str = "."
+    to: str | None = None
+    separator: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,9 @@ def export_output(storage: Storage, request: ExportRequest, config: RunConfig) -
         return _export_dataset(storage, request, config)
     form = _format(request.format)
     _check_options(form, request)
-    target = _open_target(request.to, storage, config)
+    if request.separator is not None and form.separated is not None:
+        form = form._replace(write=form.separated(SEPARATORS[request.separator]))
+    target = _open_target("." if request.to is None else request.to, storage, config)
     check_no_open_erasure(storage)
     reader = TitleReader(storage)
     timed = form.timecode != "none"
@@ -127,11 +137,12 @@ def _export_dataset(storage: Storage, request: ExportRequest, config: RunConfig)
     Raises:
         UsageError: Something else than the whole catalog is asked for.
     """
-    if request.title is not None or request.wanted != Wanted():
+    if request.title is not None or request.separator or request.wanted != Wanted():
         raise UsageError(
             f"a {DATASET} holds the whole catalog: name only --to, and choose in your queries"
         )
-    done = write_dataset(storage, Storage.open(request.to, config.s3))
+    place = DATASET_FOLDER if request.to is None else request.to
+    done = write_dataset(storage, Storage.open(place, config.s3))
     note = f"{done.files:,} files, {done.bytes:,} bytes"
     if done.copied:
         note += f"; {done.copied} of {done.buckets} buckets were unchanged"
@@ -146,6 +157,14 @@ def _check_options(form: Format, request: ExportRequest) -> None:
     if given and form.timecode == "none":
         raise UsageError(
             f"{given[0]} is about timecode, and {request.format} has none: leave it out"
+        )
+    if request.separator is not None and form.separated is None:
+        raise UsageError(
+            f"--separator is about csv and boxes, and {request.format} has none: leave it out"
+        )
+    if request.separator is not None and request.separator not in SEPARATORS:
+        raise UsageError(
+            f"there is no separator {request.separator!r}: name one of {' '.join(SEPARATORS)}"
         )
     if wanted.join_seconds is not None and form.boxes:
         raise UsageError(f"--join is about ranges, and {request.format} has none: leave it out")
@@ -229,10 +248,9 @@ def _titles_with(
             missing.pop(name, None)
             people[name] = None
     if missing:
-        some = ", ".join(list(people)[:MAX_LISTED]) or "nobody"
-        more = ", ..." if len(people) > MAX_LISTED else ""
+        some = listed(people, MAX_LISTED) or "nobody"
         what = next(iter(missing.values()))
-        raise UsageError(f"{uri} has no person {what!r} there, only {some}{more}")
+        raise UsageError(f"{uri} has no person {what!r} there, only {some}")
     return found
 
 
@@ -312,6 +330,8 @@ class _Written:
             self._rows += boxes if self._form.boxes else len(video.ranges)
             for note in video.clock.notes:
                 self._about.setdefault(note, []).append(video.name)
+            if self._form.one_a_frame and len(by_frame(video.ranges)) < len(video.ranges):
+                self._about.setdefault(ONE_A_FRAME, []).append(video.name)
             if self._form.timecode == "optional" and video.clock.timecode is None:
                 self._about.setdefault(NO_RATE, []).append(video.name)
             elif self._form.timecode == "optional" and not video.timecode.reaches(video.frames):
@@ -330,7 +350,7 @@ class _Written:
             rest = len(self._refused) - 1
             more = f" (and {rest} more videos)" if rest else ""
             raise UsageError(self._refused[0] + more)
-        notes = [f"{_some(videos)}: {note}" for note, videos in self._about.items()]
+        notes = [f"{listed(videos, MAX_NAMED)}: {note}" for note, videos in self._about.items()]
         notes += [
             f"the name {label[:SHOWN]} is written as {written[:SHOWN]}: the format needs one of its"
             " signs for itself"
@@ -338,8 +358,3 @@ class _Written:
         ]
         refused = tuple(self._refused)
         return Exported(tuple(self._files), tuple(notes), self._rows, refused, skipped)
-
-
-def _some(names: list[str]) -> str:
-    rest = len(names) - MAX_NAMED
-    return ", ".join(names[:MAX_NAMED]) + (f" and {rest} more" if rest > 0 else "")

@@ -82,7 +82,7 @@ class Decoder:
                 stdin=subprocess.PIPE,  # never written to: it closes when this process ends
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
-                env=_environment(os.environ),
+                env=decoder_environment(os.environ),
                 cwd="/",
                 pass_fds=(theirs.fileno(), ring),
                 start_new_session=True,
@@ -277,7 +277,7 @@ def _keep(decoder: Decoder) -> bool:
         return kept
 
 
-def _environment(ours: Mapping[str, str]) -> dict[str, str]:
+def decoder_environment(ours: Mapping[str, str]) -> dict[str, str]:
     """The environment of a decoder, with the import path of this process."""
     passed = {name: ours[name] for name in PASSED_ON if name in ours}
     path = os.pathsep.join(os.path.abspath(folder) for folder in sys.path)

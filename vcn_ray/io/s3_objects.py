@@ -279,6 +279,17 @@ class S3Objects:
             left.append(HiddenVersion(prefix, "", str(error)))
         return Purged(tuple(deleted), tuple(left))
 
+    def hidden(self, prefix: str) -> Purged:
+        """What `purge` would try to delete."""
+        if not self.has_versions():
+            return Purged()
+        try:
+            return Purged(tuple(self._hidden(prefix)))
+        except S3Error as error:
+            if error.kind != "denied":
+                raise
+            return Purged(left=(HiddenVersion(prefix, "", str(error)),))
+
     def _hidden(self, prefix: str) -> Iterator[HiddenVersion]:
         """The versions below a prefix that a plain listing does not show."""
         options: dict[str, Any] = {"Prefix": prefix, "MaxKeys": PAGE_KEYS} | self.config.payer

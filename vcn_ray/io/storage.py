@@ -93,6 +93,12 @@ class Place(Protocol):
     def purge(self, prefix: str, /) -> Purged:
         """Delete what is kept of files that were replaced or removed."""
 
+    def hidden(self, prefix: str, /) -> Purged:
+        """What `purge` would find; nothing is deleted."""
+
+    def has_versions(self) -> bool:
+        """False if it certainly keeps nothing of what is replaced or removed."""
+
 
 class LocalPlace:
     """Files of this machine; a key is an absolute path.
@@ -185,6 +191,14 @@ class LocalPlace:
     def purge(self, prefix: str, /) -> Purged:
         """Nothing: a local disk keeps no versions, and of its snapshots it says nothing."""
         return Purged()
+
+    def hidden(self, prefix: str, /) -> Purged:
+        """Nothing, as `purge`."""
+        return Purged()
+
+    def has_versions(self) -> bool:
+        """False."""
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,12 @@ from vcn_ray.edits.store import edit_names
 from vcn_ray.io.committed import CommittedFolder
 from vcn_ray.io.identity import digest
 from vcn_ray.io.storage import MANIFEST, Storage
-from vcn_ray.io.tables import column_array, load_outputs, make_table
+from vcn_ray.io.tables import column_array, make_table
 from vcn_ray.records import F64, TrackOutputs
 from vcn_ray.rows.result_rows import screen_seconds
 from vcn_ray.rows.title_rows import split_faces
-from vcn_ray.run.commit import OUTPUTS
 from vcn_ray.run.current import CurrentTitle, current_key, read_current
+from vcn_ray.run.outputs import kept_outputs, read_outputs
 from vcn_ray.run.retention import PICTURES, removed_from
 from vcn_ray.run.stored import LatestResult, read_result
 from vcn_ray.schema import CATALOG_FACES
@@ -54,19 +54,13 @@ def read_state(title_id: str, storage: Storage) -> TitleState:
     """
     latest = read_result(title_id, storage)
     edits = edit_names(storage, title_id)
-    embeddings = _outputs_folder(latest, storage) is not None
+    embeddings = kept_outputs(latest, storage) is not None
     pictures = list(_pictured_videos(latest, storage))
     # An erasure rewrites a result in its place: the counts tell it from the one before.
     counts = latest.summary["counts"]
     kept = [embeddings, pictures]
     key = digest("card", CARD_VERSION, current_key(latest, edits), counts, kept)
     return TitleState(title_id, latest, key, embeddings, any(pictures))
-
-
-def _outputs_folder(latest: LatestResult, storage: Storage) -> CommittedFolder | None:
-    """The folder with the embeddings of a title's tracks; None where they are not kept."""
-    adapted = CommittedFolder.find(storage, latest.summary["keys"]["adapt"])
-    return adapted if adapted is not None and OUTPUTS in adapted.files else None
 
 
 def _pictured_videos(latest: LatestResult, storage: Storage) -> Iterator[bool]:
@@ -84,8 +78,7 @@ def read_card(state: TitleState, storage: Storage) -> pa.Table:
         StorageError: It cannot be read.
     """
     title = read_current(state.title_id, storage, state.latest)
-    adapted = _outputs_folder(state.latest, storage)
-    outputs = None if adapted is None else load_outputs(adapted.read_bytes(OUTPUTS))
+    outputs = read_outputs(state.latest, title.tables.tracks.num_rows, storage)
     rows = card_rows(title, outputs)
     return make_table([row | {"key": state.key} for row in rows], CATALOG_FACES)
 
@@ -104,8 +97,6 @@ def card_rows(title: CurrentTitle, outputs: TrackOutputs | None) -> list[dict[st
         [column_array(tracks, name) for name in ("start_seconds", "end_seconds")], axis=1
     )
     order = [each["video_id"] for each in title.summary["videos"]]
-    if outputs is not None and len(outputs) != tracks.num_rows:
-        outputs = None
     rows = []
     for about in title.tables.people.to_pylist():
         mine = np.flatnonzero(person == about["person_id"])

@@ -11,7 +11,7 @@ import posixpath
 from vcn_ray.errors import DamagedError
 from vcn_ray.io.storage import MANIFEST, Storage
 from vcn_ray.registry.decisions import DECISIONS, SUFFIX, read_decisions
-from vcn_ray.registry.stored import FOLDER, POINTER, REGISTRY
+from vcn_ray.registry.stored import FOLDER, NAMES_NONE, POINTER, REGISTRY
 from vcn_ray.run.damage import Inspector
 from vcn_ray.run.verify import Checked
 
@@ -49,6 +49,9 @@ def _pointed(inspector: Inspector, storage: Storage) -> str | None:
     if pointer is None:
         return None
     inspector.files += 1
+    if not {"registry", "schema_version"} <= pointer.keys():
+        inspector.note(storage.damaged(POINTER, NAMES_NONE))
+        return None
     return str(pointer["registry"])
 
 

@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass
 
 from vcn_ray.bounds import STRICT
 from vcn_ray.edits.record import Anchor, Text, content_id
-from vcn_ray.errors import DamagedError, UsageError
+from vcn_ray.errors import DamagedError, UsageError, listed
 from vcn_ray.io.storage import Storage
 from vcn_ray.run.current import CurrentTitle, read_current
 from vcn_ray.run.reviewed import index_tracks
@@ -27,6 +27,7 @@ from vcn_ray.run.stored import read_title
 
 DECISIONS = "registry/decisions"
 SUFFIX = ".json"
+MAX_LISTED = 10  # people that an error names
 MAX_ANCHORS = 8  # of a person: the longest tracks
 
 Kind = Literal["join", "apart", "undo"]
@@ -75,8 +76,8 @@ def mark_person(title: CurrentTitle, person_id: str, storage: Storage) -> Person
     """
     tracks = [row for row in title.tables.tracks.to_pylist() if row["person_id"] == person_id]
     if not tracks:
-        people = ", ".join(title.tables.people.column("person_id").to_pylist()[:10])
-        raise UsageError(f"{title.name} has no person {person_id!r}, only {people or 'nobody'}")
+        some = listed(title.tables.people.column("person_id").to_pylist(), MAX_LISTED) or "nobody"
+        raise UsageError(f"{title.name} has no person {person_id!r}, only {some}")
     tracks.sort(key=lambda row: (row["start_seconds"] - row["end_seconds"], row["track_id"]))
     index = index_tracks(read_title(title.title_id, storage), storage)
     ids = [row["track_id"] for row in tracks[:MAX_ANCHORS]]

@@ -71,7 +71,7 @@ def gather_known(faces: pa.Table, decided: Decided) -> Known:
         decided: Decisions about pairs of rows.
     """
     title = _numbers(faces.column("title_id").to_pylist())
-    names = [_plain(name) for name in faces.column("name").to_pylist()]
+    names = [plain_name(name) for name in faces.column("name").to_pylist()]
     name = _numbers(names)
     groups = _Groups(title, decided.two)
     for left, right in decided.one:
@@ -89,7 +89,7 @@ def gather_known(faces: pa.Table, decided: Decided) -> Known:
     return Known(group, name, cannot)
 
 
-def _plain(name: str | None) -> str | None:
+def plain_name(name: str | None) -> str | None:
     """A name without what nobody means by it: case and white space."""
     return " ".join(name.casefold().split()) or None if name else None
 

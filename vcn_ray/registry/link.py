@@ -29,6 +29,7 @@ from vcn_ray.core.linking import (
     stranger_levels,
     take,
 )
+from vcn_ray.core.rejoining import rejoin_people
 from vcn_ray.records import I64, Mask
 
 S = TypeVar("S")
@@ -123,6 +124,7 @@ def link_people(
     spread = Levels(np.zeros(len(there)), np.ones(len(there)))
     spread.mean[rows], spread.sd[rows] = levels
     joined = join_people(faces, spread, mixture, pairs, known)
+    joined = rejoin_people(joined, faces, spread, mixture, pairs, known)
     return Linked(joined, pairs, known, mixture, spread, there)
 
 

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from vcn_ray.errors import DamagedError, UsageError
 from vcn_ray.io.storage import Storage
 from vcn_ray.registry.decisions import Decision, PersonMark, active_decisions, read_decisions
+from vcn_ray.registry.persons import person_of_track
 from vcn_ray.registry.stored import StoredRegistry, find_registry
 from vcn_ray.run.current import CurrentTitle
 
@@ -83,15 +84,13 @@ def named_from_catalog(title: CurrentTitle, names: Mapping[Place, CatalogName]) 
         title: As it is known now.
         names: From catalog_names.
     """
-    tracks = title.tables.tracks
-    owner = dict(zip(tracks["track_id"].to_pylist(), tracks["person_id"].to_pylist(), strict=True))
     people = title.tables.people
     known = {
         row["person_id"]: found.name
         for row in people.select(["person_id", "name"]).to_pylist()
         if row["name"] is None
         and (found := names.get((title.title_id, row["person_id"]))) is not None
-        and owner.get(found.cover_track_id) == row["person_id"]
+        and person_of_track(title, found.cover_track_id) == row["person_id"]
     }
     if not known:
         return title

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +21,9 @@ from vcn_ray.packs.accuracy import with_border
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.find import open_pack, resolve_pack
 from vcn_ray.records import F32, U8, Detections
+from vcn_ray.registry.persons import PersonOfTitle
 from vcn_ray.registry.stored import StoredRegistry
+from vcn_ray.rows.spans import Span
 
 MORE = 8
 """Times as many people of titles are looked at as catalog people are wanted."""
@@ -41,6 +45,14 @@ class Match:
     probability: float  # that it is the same person, by the likest face
 
 
+Spans = tuple[Span, ...]
+"""Video, start and end in seconds of each time that somebody is seen, in order."""
+
+Missing = Literal["unread", "deleted", "changed"]
+"""Why times are not known: the person is in many titles; the output does not hold the title any
+more; or it, or who is who in it, is not as it was when the registry was built."""
+
+
 @dataclass(frozen=True, slots=True)
 class FoundTitle:
     """A title in which a found person is seen.
@@ -50,15 +62,18 @@ class FoundTitle:
         title: Its name.
         person_id: The person there.
         screen_seconds: On screen in it.
-        spans: Video, start and end in seconds of each appearance, in order; None: not read, since
-            the person is in many titles.
+        spans: When, with gaps of at most a second joined; None: not known.
+        missing: Why not; None: it is.
+        reference: What commands accept for the person: `TITLE:p003`.
     """
 
     title_id: str
     title: str
     person_id: str
     screen_seconds: float
-    spans: tuple[tuple[str, float, float], ...] | None
+    spans: Spans | None
+    missing: Missing | None = None
+    reference: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,21 +158,24 @@ class FaceSearch:
             matches.setdefault(who, Match(who, name, **place, cosine=cosine, probability=sure))
         return list(matches.values())
 
-    def codes_of(self, title_id: str, person_id: str) -> I8:
-        """The codes (d,) of a person of a title.
+    def codes_of(self, members: Sequence[PersonOfTitle]) -> tuple[I8, PersonOfTitle]:
+        """The codes (d,) of the first of some people of titles who has any, and who that is.
 
         Raises:
-            UsageError: The registry has no face of such a person.
+            UsageError: The registry has no face of them.
         """
-        here = pc.and_(
-            pc.equal(self._places.column("title_id"), title_id),
-            pc.equal(self._places.column("person_id"), person_id),
-        )
-        rows = np.flatnonzero(here.to_numpy(zero_copy_only=False))
-        if not len(rows):
-            raise UsageError(f"the registry has no face of {person_id} of {title_id}")
-        codes: I8 = self._faces.codes[rows[0]]
-        return codes
+        titles = pa.array([member.title_id for member in members], pa.string())
+        near = np.flatnonzero(pc.is_in(self._places["title_id"], titles).to_numpy())
+        row = {
+            PersonOfTitle(**place): int(number)
+            for place, number in zip(self._places.take(near).to_pylist(), near, strict=True)
+        }
+        for member in members:
+            if member in row:
+                codes: I8 = self._faces.codes[row[member]]
+                return codes, member
+        first = members[0]
+        raise UsageError(f"the registry has no face of {first.person_id} of {first.title_id}")
 
     def _catalog_of(self, places: list[dict[str, str]]) -> dict[tuple[str, str], str]:
         """Catalog ids of people of titles."""

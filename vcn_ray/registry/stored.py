@@ -20,6 +20,7 @@ from vcn_ray.schema import SCHEMA_VERSION
 REGISTRY = "registry"
 POINTER = f"{REGISTRY}/latest.json"
 FOLDER = "registry-"
+NAMES_NONE = "it names no registry"  # what is wrong with a pointer without its keys
 TABLES = ("catalog_faces", "catalog_people", "catalog_members", "catalog_seconds", "catalog_links")
 
 
@@ -80,7 +81,7 @@ def find_registry(storage: Storage) -> StoredRegistry | None:
     if pointer is None:
         return None
     if not {"registry", "schema_version"} <= pointer.keys():
-        raise storage.damaged(POINTER, "it names no registry")
+        raise storage.damaged(POINTER, NAMES_NONE)
     if pointer["schema_version"] != SCHEMA_VERSION:
         raise UsageError(
             f"the registry of {storage.uri} has schema version {pointer['schema_version']}, and "

@@ -17,6 +17,7 @@ from vcn_ray.io.tables import make_table
 from vcn_ray.records import I64
 from vcn_ray.registry.known import Decided
 from vcn_ray.registry.link import Linked
+from vcn_ray.registry.pairs import shown_name
 from vcn_ray.schema import CATALOG_LINKS, CATALOG_MEMBERS, CATALOG_PEOPLE, CATALOG_SECONDS
 
 
@@ -71,12 +72,9 @@ def _members(label: I64) -> Iterator[list[int]]:
 def _person(
     catalog_id: str, rows: Sequence[dict[str, Any]], lead: dict[str, Any]
 ) -> dict[str, Any]:
-    named = sorted(
-        (-row["screen_seconds"], row["title_id"], row["name"]) for row in rows if row["name"]
-    )
     return {
         "catalog_id": catalog_id,
-        "name": named[0][2] if named else None,
+        "name": shown_name(rows),
         "titles": len({row["title_id"] for row in rows}),
         "episodes": sum(len(row["video_ids"]) for row in rows),
         "screen_seconds": sum(row["screen_seconds"] for row in rows),
@@ -137,14 +135,14 @@ def _joined(
             why = "name"
         seen = linked.compared[left] and linked.compared[right]
         sure = float(special.expit(odds)) if seen else 1.0
-        yield _link(rows, left, right, float(cosine) if seen else np.nan, sure) | {
+        yield _link(rows, left, right, float(cosine) if seen else None, sure) | {
             "answer": "joined",
             "why": why,
         }
 
 
 def _link(
-    rows: Sequence[dict[str, Any]], left: int, right: int, cosine: float, sure: float
+    rows: Sequence[dict[str, Any]], left: int, right: int, cosine: float | None, sure: float
 ) -> dict[str, Any]:
     return {
         "left_title_id": rows[left]["title_id"],

@@ -80,7 +80,7 @@
     const how = { joined: `joined by the face, confidence ${confidence.toFixed(2)}`, named: "joined by the name", decided: "joined by a decision" }[link];
     return make("li", {},
       make("a", { href: address(title) + `#${personId}` }, titles[title][1]),
-      make("span", { class: "muted" }, [name || personId, length(seconds), how].filter(Boolean).join(" · ")));
+      make("span", { class: "muted" }, [name, personId, length(seconds), how].filter(Boolean).join(" · ")));
   };
   const fill = (details, number) => {
     const person = people[number];
@@ -97,7 +97,7 @@
   };
   const card = (number) => {
     const person = people[number];
-    const facts = [length(person.seconds), count(person.titles.length, "title", "titles")];
+    const facts = [person.id, length(person.seconds), count(person.titles.length, "title", "titles")];
     if (person.seen.length > person.titles.length) facts.push(count(person.seen.length, "episode", "episodes"));
     const about = make("span", {}, make("strong", {}, nameOf(number)), make("span", { class: "muted" }, facts.join(" · ")));
     if (person.maybe.length) about.append(make("span", { class: "muted" }, "perhaps the same as another"));

@@ -33,6 +33,13 @@ REASON_WORDS = {
 }
 """Reason why a track is of nobody -> how it looks."""
 
+MISSING_WORDS = {
+    "unread": "not read here",
+    "deleted": "not in the output any more",
+    "changed": "changed since the registry was built",
+}
+"""Why times of a found person are not known -> in words."""
+
 MARK_WORDS = {"locked": "locked", "nobody": "nobody you know"}
 """What corrections say of a person -> as a mark on the page."""
 
@@ -97,6 +104,11 @@ def number(value: float) -> str:
 def count(value: int, singular: str, plural: str | None = None) -> str:
     """Write a count with its noun: `1 track`, `2,310 tracks`."""
     return f"{value:,} {singular if value == 1 else plural or singular + 's'}"
+
+
+def missing_words(why: str | None) -> str:
+    """Say why the times of a found person are not shown."""
+    return MISSING_WORDS.get(why or "", "")
 
 
 def readable(code: str) -> str:

@@ -14,10 +14,12 @@ from vcn_ray.edits.record import Edit, Kind, active_edits, active_undos, check_t
 from vcn_ray.edits.state import ReviewedPerson
 from vcn_ray.edits.store import EditLog
 from vcn_ray.edits.tables import best_faces
-from vcn_ray.errors import UsageError
+from vcn_ray.errors import UsageError, listed
 from vcn_ray.io.storage import Storage
 from vcn_ray.run.reviewed import ReviewedTitle, commit_reviewed, index_tracks, review
 from vcn_ray.run.stored import find_title_id, read_result, read_title
+
+MAX_LISTED = 10  # people that an error names
 
 
 class Desk:
@@ -221,7 +223,7 @@ class Desk:
         """
         people = self._people()
         if person not in people:
-            some = ", ".join(sorted(people)[:10]) or "nobody"
+            some = listed(sorted(people), MAX_LISTED) or "nobody"
             raise UsageError(f"{self._name} has no person {person!r}: there are {some}")
         return self._reviewed.state.people.get(person, ReviewedPerson(person))
 

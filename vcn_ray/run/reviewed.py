@@ -14,21 +14,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
-from vcn_ray.core.vectors import unit_rows
 from vcn_ray.edits.anchor import TrackIndex
 from vcn_ray.edits.record import Edit, active_edits
 from vcn_ray.edits.replay import REPLAY_VERSION, replay
 from vcn_ray.edits.state import Reviewed
 from vcn_ray.edits.store import EditLog, edit_names
 from vcn_ray.edits.tables import BestFaces, ReviewedTables, best_faces, reviewed_tables
-from vcn_ray.errors import DamagedError, StorageError
-from vcn_ray.io.committed import CommittedFolder, FolderWriter
+from vcn_ray.errors import StorageError
+from vcn_ray.io.committed import FolderWriter
 from vcn_ray.io.identity import digest
 from vcn_ray.io.storage import MANIFEST, Storage
-from vcn_ray.io.tables import load_outputs
-from vcn_ray.records import F32
+from vcn_ray.run.outputs import track_embeddings
 from vcn_ray.run.stored import StoredTitle
 from vcn_ray.schema import SCHEMA_VERSION
 
@@ -123,22 +119,7 @@ def find_reviewed(
 def index_tracks(title: StoredTitle, storage: Storage) -> TrackIndex:
     """The tracks of a result as anchors are made of them and found among them."""
     encoder = str(title.summary["pack"]["encoder_hash"])
-    return TrackIndex(title.tracks, title.crops, _embeddings(title, storage), encoder)
-
-
-def _embeddings(title: StoredTitle, storage: Storage) -> F32 | None:
-    """Unit embeddings (k, d) of the pretrained encoder; None where they are not kept."""
-    try:
-        adapted = CommittedFolder.find(storage, title.summary["keys"]["adapt"])
-        if adapted is None:
-            return None
-        outputs = load_outputs(adapted.read_bytes("outputs.safetensors"))
-    except DamagedError:
-        return None  # boxes alone find nearly all
-    if len(outputs) != title.tracks.num_rows:
-        return None
-    rows: F32 = unit_rows(outputs.pretrained).astype(np.float32)
-    return rows
+    return TrackIndex(title.tracks, title.crops, track_embeddings(title, storage), encoder)
 
 
 def review(

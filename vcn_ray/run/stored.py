@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from vcn_ray.errors import DamagedError, UsageError
+from vcn_ray.errors import DamagedError, UsageError, listed
 from vcn_ray.io.committed import CommittedFolder
 from vcn_ray.io.storage import Storage
 from vcn_ray.io.tables import column_array, read_boxes
@@ -238,10 +238,9 @@ def find_title_id(storage: Storage, wanted: str | None) -> str:
     fits = [title_id for title_id, name in names.items() if wanted in (None, name)]
     if len(fits) != 1:
         shown = {title_id: names[title_id] for title_id in fits or names}
-        some = ", ".join([f"{name} ({title_id})" for title_id, name in shown.items()][:MAX_NAMED])
-        more = ", ..." if len(shown) > MAX_NAMED else ""
+        some = listed((f"{name} ({title_id})" for title_id, name in shown.items()), MAX_NAMED)
         what = "" if wanted is None else f" and {len(fits)} called {wanted!r}"
-        raise UsageError(f"{storage.uri} holds {len(names)} titles{what}: name one of {some}{more}")
+        raise UsageError(f"{storage.uri} holds {len(names)} titles{what}: name one of {some}")
     return fits[0]
 
 

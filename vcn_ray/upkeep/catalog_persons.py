@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-
-import pyarrow.compute as pc
 
 from vcn_ray.errors import DamagedError, UsageError
 from vcn_ray.io.storage import Storage
 from vcn_ray.registry.cards import read_state
+from vcn_ray.registry.persons import PersonOfTitle, is_catalog_id, members_of
 from vcn_ray.registry.stored import StoredRegistry, read_registry
 from vcn_ray.run.tombstones import check_no_open_erasure
-from vcn_ray.upkeep.persons import CorrectedTitles, Wanted
-
-_CATALOG_ID = re.compile(r"c-[0-9a-f]{12}")
+from vcn_ray.upkeep.persons import CorrectedTitles
 
 
-def is_catalog_person(text: str) -> bool:
-    """True for the id of a person of the registry; a person of a title has a colon."""
-    return _CATALOG_ID.fullmatch(text) is not None
-
-
-def find_wanted(persons: Iterable[str], titles: CorrectedTitles) -> tuple[list[Wanted], list[str]]:
+def find_wanted(
+    persons: Iterable[str], titles: CorrectedTitles
+) -> tuple[list[PersonOfTitle], list[str]]:
     """Whom texts name, and lines for people that say who a person of the catalog is.
 
     Args:
@@ -32,10 +25,10 @@ def find_wanted(persons: Iterable[str], titles: CorrectedTitles) -> tuple[list[W
     Raises:
         UsageError: One names nobody, or several.
     """
-    wanted: list[Wanted] = []
+    wanted: list[PersonOfTitle] = []
     lines = []
     for text in persons:
-        if not is_catalog_person(text):
+        if not is_catalog_id(text):
             wanted.append(titles.find(text))
             continue
         members = find_members(text, titles.storage)
@@ -45,7 +38,7 @@ def find_wanted(persons: Iterable[str], titles: CorrectedTitles) -> tuple[list[W
     return wanted, lines
 
 
-def find_members(catalog_id: str, storage: Storage) -> list[Wanted]:
+def find_members(catalog_id: str, storage: Storage) -> list[PersonOfTitle]:
     """The people of titles who are a person of the catalog.
 
     Raises:
@@ -54,15 +47,9 @@ def find_members(catalog_id: str, storage: Storage) -> list[Wanted]:
     """
     check_no_open_erasure(storage)  # which has removed the registry
     registry = read_registry(storage)
-    members = registry.members
-    mine = members.filter(pc.equal(members.column("catalog_id"), catalog_id)).to_pylist()
-    if not mine:
-        raise UsageError(
-            f"the registry of {storage.uri} has no person {catalog_id!r}: vcn registry list shows "
-            "them"
-        )
+    mine = members_of(catalog_id, registry, storage)
     _check_unchanged({row["title_id"] for row in mine}, registry, storage)
-    return [Wanted(row["title_id"], row["person_id"]) for row in mine]
+    return sorted(PersonOfTitle(row["title_id"], row["person_id"]) for row in mine)
 
 
 def _check_unchanged(titles: set[str], registry: StoredRegistry, storage: Storage) -> None:

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import posixpath
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from vcn_ray.config import RetentionConfig, RunConfig
 from vcn_ray.errors import UsageError
-from vcn_ray.io.storage import MANIFEST, Storage
-from vcn_ray.registry.stored import REGISTRY
+from vcn_ray.io.rehearsal import rehearsal
+from vcn_ray.io.storage import Storage
+from vcn_ray.registry.persons import PersonOfTitle
 from vcn_ray.report.pages import renew_pages
-from vcn_ray.run.listed_pages import CATALOG_PAGE, PAGES
+from vcn_ray.run.origins import LATEST
 from vcn_ray.run.retention import LOST
 from vcn_ray.run.tombstones import ERASURES, OPEN, check_no_open_erasure
 from vcn_ray.upkeep.catalog_persons import find_wanted
-from vcn_ray.upkeep.erase import Receipt, erase, order_decisions, showing_pages
+from vcn_ray.upkeep.erase import Receipt, erase
 from vcn_ray.upkeep.erase_plan import Asked, plan_erasure
 from vcn_ray.upkeep.expiry import expire_results
 from vcn_ray.upkeep.likeness import find_encoder
 from vcn_ray.upkeep.order import Order, stored_orders
-from vcn_ray.upkeep.persons import CorrectedTitles, Wanted
+from vcn_ray.upkeep.persons import CorrectedTitles
 from vcn_ray.upkeep.prune import find_garbage, remove_garbage
-from vcn_ray.upkeep.registry_copies import expire_registry, registry_files
+from vcn_ray.upkeep.registry_copies import expire_registry
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,6 @@ class PrunedOutput:
     def bytes(self) -> int:
         """Their bytes."""
         return sum(each["bytes"] for each in self.removed.values())
-
-
-MADE_PAGES = (PAGES, "index.html", CATALOG_PAGE)
 
 
 def prune_output(
@@ -120,8 +117,9 @@ class ErasedPersons:
     Attributes:
         output: Where the results are.
         receipts: Paths of the receipts, below the output.
-        rewritten: Files that were written without the erased; folders, of a dry run.
-        removed: Files that were removed; folders and files, of a dry run.
+        persons: Whom, in words; only of a dry run, since the record of an erasure names nobody.
+        rewritten: Files that were written without the erased.
+        removed: Files that were removed.
         found: What a search at the end has found: nothing, if all is well.
         versions_left: Hidden versions of objects that could not be deleted.
         remarks: Lines for people.
@@ -136,6 +134,7 @@ class ErasedPersons:
     versions_left: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     dry_run: bool = False
+    persons: tuple[str, ...] = ()
 
 
 def erase_persons(storage: Storage, request: EraseRequest, dry_run: bool) -> ErasedPersons:
@@ -161,14 +160,15 @@ def erase_persons(storage: Storage, request: EraseRequest, dry_run: bool) -> Era
         names += corrected.names_of(wanted)
         orders = list(_orders_for(corrected, wanted, orders, request, remarks))
     if dry_run:
-        return _foretold(storage, orders, remarks, names)
+        told = _foretold(storage, orders, remarks, names)
+        return replace(told, persons=tuple(_in_words(orders, CorrectedTitles(storage))))
     receipts = [erase(order, storage, names) for order in orders]
     return _summed_up(storage, receipts, remarks)
 
 
 def _orders_for(
     corrected: CorrectedTitles,
-    wanted: list[Wanted],
+    wanted: list[PersonOfTitle],
     open_orders: list[Order],
     request: EraseRequest,
     remarks: list[str],
@@ -198,6 +198,15 @@ def _orders_for(
         yield plan_erasure(storage, asked, corrected, encoders)
 
 
+def _in_words(orders: Iterable[Order], titles: CorrectedTitles) -> Iterator[str]:
+    """The persons of erasures with their names and titles."""
+    for title_id, person_id in dict.fromkeys(each for order in orders for each in order.persons):
+        latest = titles.storage.find_sound_json(f"titles/{title_id}/{LATEST}")
+        title = f"{latest['title']} ({title_id})" if latest else title_id
+        name = titles.name_of(PersonOfTitle(title_id, person_id))
+        yield f"{name}, {person_id} of {title}" if name else f"{person_id} of {title}"
+
+
 def _receipts(storage: Storage) -> dict[str, set[tuple[str, ...]]]:
     """The persons of all finished erasures, by the path of the receipt."""
     found: dict[str, set[tuple[str, ...]]] = {}
@@ -212,49 +221,11 @@ def _receipts(storage: Storage) -> dict[str, set[tuple[str, ...]]]:
 def _foretold(
     storage: Storage, orders: list[Order], remarks: list[str], names: Sequence[str]
 ) -> ErasedPersons:
-    """What erasures would do."""
-    rewritten: dict[str, None] = {}
-    removed: dict[str, None] = {}
-    for order in orders:
-        folders = [f for work in order.tracks for f in (work.detect, work.track)]
-        folders += [f for work in order.titles for f in (work.adapt, work.cluster)]
-        rewritten |= dict.fromkeys(f for f in folders if f"{f}/{MANIFEST}" in order.before)
-        removed |= dict.fromkeys(_removed(order, set(folders)))
-        removed |= dict.fromkeys(_removed_of_catalog(order, storage, names))
-        remarks += order.remarks
-    return ErasedPersons(
-        storage.uri, (), tuple(rewritten), tuple(removed), remarks=tuple(remarks), dry_run=True
-    )
-
-
-def _removed_of_catalog(order: Order, storage: Storage, names: Sequence[str]) -> Iterator[str]:
-    """The registry, decisions that name the erased, and pages of searches that show them."""
-    for file in registry_files(storage):
-        folder = posixpath.dirname(file.path)
-        yield file.path if folder == REGISTRY else folder
-    yield from order_decisions(order, storage)
-    yield from showing_pages(order, storage, names)
-
-
-def _removed(order: Order, rewritten: set[str]) -> Iterator[str]:
-    """Folders of steps that are removed, and the pages."""
-    for path in order.before:
-        top, _, rest = path.partition("/")
-        subject, _, name = rest.partition("/")
-        folder = name.partition("/")[0]
-        step = folder.partition("-")[0]
-        if path in MADE_PAGES or name == "report.html":
-            yield path  # a page; written again where there is anything left to show
-        elif step in ("cluster", "adapt", "reviewed", "track", "detect"):
-            home = f"{top}/{subject}/{folder}"
-            untouched = top == "titles" and not _clears(order, subject)
-            if home not in rewritten and not untouched:
-                yield home
-
-
-def _clears(order: Order, title_id: str) -> bool:
-    """True where all other results of a title are removed."""
-    return title_id in order.lost or title_id in {work.title_id for work in order.titles}
+    """What erasures would do: they are carried out where nobody sees it."""
+    with rehearsal(storage) as rehearsed:
+        receipts = [erase(order, rehearsed, names) for order in orders]
+        done = _summed_up(storage, receipts, remarks)
+    return replace(done, receipts=(), dry_run=True)
 
 
 def _summed_up(storage: Storage, receipts: list[Receipt], remarks: list[str]) -> ErasedPersons:

@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vcn_ray.errors import DamagedError, UsageError
+from vcn_ray.errors import DamagedError, UsageError, listed
 from vcn_ray.io.committed import FILES, CommittedFolder, record_of
 from vcn_ray.io.identity import hash_part
 from vcn_ray.io.storage import MANIFEST, Storage
+from vcn_ray.registry.persons import PersonOfTitle
 from vcn_ray.registry.stored import REGISTRY
 from vcn_ray.rows.tombstones import (
     Span,
@@ -31,7 +32,7 @@ from vcn_ray.upkeep.files import files_below
 from vcn_ray.upkeep.holdings import Holding, find_holdings
 from vcn_ray.upkeep.likeness import FindEncoder
 from vcn_ray.upkeep.order import Order, TitleWork, Tombstone, TrackWork
-from vcn_ray.upkeep.persons import CorrectedTitles, Wanted
+from vcn_ray.upkeep.persons import CorrectedTitles
 from vcn_ray.upkeep.registry_copies import (
     built_again,
     known_records,
@@ -41,11 +42,13 @@ from vcn_ray.upkeep.registry_copies import (
 from vcn_ray.upkeep.search import sha256
 from vcn_ray.upkeep.tracing import TracedTitle, TrackedFaces, is_detections
 
+MAX_LISTED = 10  # people that an error names
+
 
 class Asked(NamedTuple):
     """An erasure as it is asked for."""
 
-    wanted: Sequence[Wanted]
+    wanted: Sequence[PersonOfTitle]
     by: str = ""  # who asks for it
     reason: str = ""
 
@@ -135,7 +138,7 @@ def _check_people(title: StoredTitle, people: Sequence[str]) -> None:
     there = title.people.column("person_id").to_pylist()
     for person in people:
         if person not in there:
-            some = ", ".join(there[:8]) or "nobody"
+            some = listed(there, MAX_LISTED) or "nobody"
             name = title.summary["title"]
             raise UsageError(f"{name} has no person {person!r}, only {some}")
 

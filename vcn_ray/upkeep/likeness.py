@@ -13,17 +13,13 @@ import numpy as np
 
 from vcn_ray.config import RunConfig, with_pack
 from vcn_ray.core.prior import FacePrior
-from vcn_ray.core.vectors import unit_rows
-from vcn_ray.errors import DamagedError, StorageError, UsageError
-from vcn_ray.io.committed import CommittedFolder
-from vcn_ray.io.storage import Storage
-from vcn_ray.io.tables import decode_image, load_outputs
+from vcn_ray.errors import StorageError, UsageError
+from vcn_ray.io.tables import decode_image
 from vcn_ray.models.backbones import Backbone
 from vcn_ray.packs.find import open_pack, resolve_pack
 from vcn_ray.records import F32, Mask
 from vcn_ray.registry.search import embed_both
 from vcn_ray.rows.result_rows import CLUSTERED
-from vcn_ray.run.commit import OUTPUTS
 from vcn_ray.run.stored import StoredTitle
 from vcn_ray.run.summary import used_pack
 
@@ -86,19 +82,6 @@ class Likeness:
             return np.zeros(len(pictures), np.bool_)
         crops = np.stack([decode_image(data) for data in pictures])
         return self.of(embed_both(crops, self.encoder))
-
-
-def track_embeddings(title: StoredTitle, storage: Storage) -> F32 | None:
-    """Unit embeddings (k, d) of a title's tracks, pretrained encoder; None: they are not kept."""
-    try:
-        adapted = CommittedFolder.find(storage, title.summary["keys"]["adapt"])
-        if adapted is None or OUTPUTS not in adapted.files:
-            return None
-        outputs = load_outputs(adapted.read_bytes(OUTPUTS))
-    except DamagedError:
-        return None
-    fits = len(outputs) == title.tracks.num_rows
-    return unit_rows(outputs.pretrained).astype(np.float32) if fits else None
 
 
 def likeness_of(

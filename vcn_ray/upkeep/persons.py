@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 from vcn_ray.edits.store import edit_names
-from vcn_ray.errors import DamagedError, UsageError
+from vcn_ray.errors import DamagedError
 from vcn_ray.io.storage import Storage
+from vcn_ray.registry.persons import PersonOfTitle, pick_person, split_person
 from vcn_ray.run.reviewed import read_reviewed
-from vcn_ray.run.stored import StoredTitle, find_title_id, read_title
-
-
-class Wanted(NamedTuple):
-    """A person to erase."""
-
-    title_id: str
-    person_id: str
+from vcn_ray.run.stored import StoredTitle, read_title
 
 
 class CorrectedTitles:
@@ -48,31 +41,23 @@ class CorrectedTitles:
             self._read[title_id] = title
         return self._read[title_id]
 
-    def find(self, text: str) -> Wanted:
+    def find(self, text: str) -> PersonOfTitle:
         """The person that `TITLE:p003` or `TITLE:Ann` names; the title by its name or id.
 
         Raises:
             UsageError: It names none, or several.
         """
-        title, _, person = text.rpartition(":")
-        if not title or not person:
-            raise UsageError(
-                f"{text!r} names no person: write TITLE:p003, with a title's name or id"
-            )
-        title_id = find_title_id(self.storage, title)
-        called = [who for who, name in self._named(title_id).items() if name == person]
-        if len(called) > 1:
-            raise UsageError(f"{len(called)} people of {title} are called so: {', '.join(called)}")
-        return Wanted(title_id, called[0] if called else person)
+        title_id, person = split_person(text, self.storage)
+        names = self._named(title_id)
+        return PersonOfTitle(title_id, pick_person(names, person, text.rpartition(":")[0]))
 
-    def names_of(self, wanted: Sequence[Wanted]) -> list[str]:
+    def name_of(self, person: PersonOfTitle) -> str:
+        """The name that corrections give to somebody; empty: none."""
+        return self._named(person.title_id).get(person.person_id, "")
+
+    def names_of(self, wanted: Sequence[PersonOfTitle]) -> list[str]:
         """The names that corrections give to some people."""
-        names = []
-        for title_id in dict.fromkeys(each.title_id for each in wanted):
-            ids = {each.person_id for each in wanted if each.title_id == title_id}
-            named = self._named(title_id)
-            names += [name for person_id, name in named.items() if person_id in ids]
-        return names
+        return [name for name in map(self.name_of, wanted) if name]
 
     def _named(self, title_id: str) -> dict[str, str]:
         """The names of a title's people, by id; none where an erasure has left it half done."""

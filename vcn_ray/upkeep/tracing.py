@@ -20,8 +20,9 @@ from vcn_ray.records import F32, Mask
 from vcn_ray.rows.result_rows import CLUSTERED
 from vcn_ray.rows.tombstones import MARGIN_SECONDS, Span, erased_faces
 from vcn_ray.rows.without import FrameRange, base_id, face_keys, faces_in, overlaps
+from vcn_ray.run.outputs import track_embeddings
 from vcn_ray.run.stored import StoredTitle
-from vcn_ray.upkeep.likeness import FindEncoder, Likeness, likeness_of, track_embeddings
+from vcn_ray.upkeep.likeness import FindEncoder, Likeness, likeness_of
 from vcn_ray.upkeep.order import TrackWork
 
 MIN_OVERLAP = 0.5

@@ -232,8 +232,8 @@ class _Pieces:
         odds = np.zeros(len(rows))
         for block in row_blocks(len(rows), len(standing)):
             evidence = self._evidence(rows[block], standing)[1]
-            himself = rows[block][:, None] == standing[None]
-            evidence[himself] = 0.0
-            mean = evidence.sum(axis=1) / np.maximum(len(standing) - himself.sum(axis=1), 1)
+            same = rows[block][:, None] == standing[None]
+            evidence[same] = 0.0
+            mean = evidence.sum(axis=1) / np.maximum(len(standing) - same.sum(axis=1), 1)
             odds[block] = self._mixture.prior_odds + mean * np.sqrt(len(rows) - 1)
         return odds

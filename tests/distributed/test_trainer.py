@@ -15,6 +15,7 @@ from vcn_ray.distributed.session import cluster
 from vcn_ray.distributed.trainer import MAX_RESTARTS, refusal_of, train_large
 from vcn_ray.errors import PackError, StorageError, VcnError
 
+CPU_SECONDS = 1234.5
 REFUSED = PackError("pack x differs between this machine and the one that planned the run")
 
 
@@ -23,9 +24,10 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Exception]:
     """Errors of the next jobs, in order; a job without one ends well."""
     errors: list[Exception] = []
 
-    def run(job: dict[str, Any], resources: ResourceConfig) -> None:
+    def run(job: dict[str, Any], resources: ResourceConfig) -> float:
         if errors:
             raise errors.pop(0)
+        return CPU_SECONDS
 
     monkeypatch.setattr(trainer, "_run_job", run)
     return errors
@@ -57,7 +59,9 @@ def test_a_refusal_is_not_tried_again(jobs: list[Exception]) -> None:
 
 def test_a_process_that_died_is_tried_again(jobs: list[Exception]) -> None:
     jobs += [died(ConnectionError("gone"))] * MAX_RESTARTS
-    assert train_large(title("t"), RunConfig(), "out", None).step == "adapt"
+    work = train_large(title("t"), RunConfig(), "out", None)
+    assert work.step == "adapt"
+    assert work.cpu_seconds >= CPU_SECONDS > work.seconds
     assert not jobs
 
 
@@ -77,9 +81,9 @@ def test_a_job_with_another_pack_runs_once(
     runs = []
     once = trainer._run_job
 
-    def run(job: dict[str, Any], resources: ResourceConfig) -> None:
+    def run(job: dict[str, Any], resources: ResourceConfig) -> float:
         runs.append(job)
-        once(job, resources)
+        return once(job, resources)
 
     monkeypatch.setattr(trainer, "_run_job", run)
     config = RunConfig(pack=str(yunet_pack))

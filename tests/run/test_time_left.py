@@ -66,6 +66,24 @@ def test_steps_side_by_side_end_sooner() -> None:
     assert run.left.seconds() == pytest.approx(20 * 8 / 4, rel=0.2)
 
 
+def test_a_title_that_is_adapted_has_less_and_less_left() -> None:
+    run = Run(side_by_side=2)
+    run.plan("a", 100.0)
+    for _ in range(10):
+        run.work("detect", "a-video", 8.0, 10.0, faces=10)
+    run.work("track", "a-video", 0.0, 100.0, faces=0)
+    before = run.left.seconds()
+    assert before is not None
+    assert before == pytest.approx(80 * ASSUMED_ADAPT, rel=0.1)  # one title: one step at a time
+    run.time += 30
+    assert run.left.seconds() == pytest.approx(before - 30)
+    run.time += 70  # later than expected, but not at its end
+    assert run.left.seconds() == pytest.approx(10)
+    run.work("adapt", "a", 100.0, 100.0, faces=0)
+    run.finish("a")
+    assert run.left.seconds() == 0.0
+
+
 def test_an_unread_part_of_the_catalog_counts() -> None:
     run = Run()
     run.left(StepProgress("plan", "", 1, 4))

@@ -16,6 +16,9 @@ from vcn_ray.run.ledger import Work
 ASSUMED_ADAPT = 0.5
 """What the steps of a title take, over what those of its videos take, until one was measured."""
 
+LATE = 0.1
+"""What is left of a step that takes longer than expected, over the time that it has taken."""
+
 
 @dataclass(slots=True)
 class _Open:
@@ -24,6 +27,7 @@ class _Open:
     seconds: float  # of video
     detected: float = 0.0  # of these
     faces: int = 0
+    tracked: bool = False  # one of its videos, at least
 
 
 class TimeLeft:
@@ -39,6 +43,8 @@ class TimeLeft:
         self._title: dict[str, str] = {}  # of each video
         self._planned = 1.0  # fraction of the catalog
         self._first: float | None = None  # when the first step began
+        self._last = 0.0  # when the last step ended
+        self._adapts_since = 0.0  # when the title could begin that is adapted now, if there is one
         self._worked = 0.0  # seconds of all steps, which may run in parallel
         self._detecting = self._detected = 0.0  # seconds of work, and of video
         self._found = 0  # faces
@@ -61,17 +67,23 @@ class TimeLeft:
         began = self._now() - work.seconds
         self._first = began if self._first is None else min(self._first, began)
         self._worked += work.seconds
+        self._last = began + work.seconds
         title = self._open.get(self._title.get(work.subject, work.subject))
         if work.step in ("detect", "track"):
             self._detecting += work.seconds
         else:
             self._adapting += work.seconds
+            self._adapts_since = self._last
         if work.step == "detect":
             self._detected += work.video_seconds
             self._found += work.faces
             if title:
                 title.detected += work.video_seconds
                 title.faces += work.faces
+        elif work.step == "track" and title:
+            if not self._any_tracked():
+                self._adapts_since = self._last
+            title.tracked = True
         elif work.step == "adapt" and title:
             self._adapted += title.faces
 
@@ -85,9 +97,21 @@ class TimeLeft:
             each = self._adapting / self._adapted  # for a face
         else:
             each = ASSUMED_ADAPT * pace / faces if faces else 0.0
-        left = 0.0
+        detect = adapt = 0.0
         for title in self._open.values():
             undetected = max(0.0, title.seconds - title.detected)
-            left += undetected * pace + (title.faces + undetected * faces) * each
-        passed = max(self._now() - self._first, 1e-9)
-        return left / max(self._planned, 1e-9) / max(1.0, self._worked / passed)
+            detect += undetected * pace
+            adapt += (title.faces + undetected * faces) * each
+        parallel = max(1.0, self._worked / max(self._last - self._first, 1e-9))
+        left = detect / parallel + self._adapt_left(adapt) / min(parallel, max(1, len(self._open)))
+        return left / max(self._planned, 1e-9)
+
+    def _adapt_left(self, seconds: float) -> float:
+        """What is left of the steps of all titles, of which one has begun if a title is ready."""
+        if not self._any_tracked():
+            return seconds
+        spent = self._now() - self._adapts_since
+        return max(seconds - spent, LATE * spent)
+
+    def _any_tracked(self) -> bool:
+        return any(title.tracked for title in self._open.values())

@@ -9,7 +9,6 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from vcn_ray.config import RunConfig, given_config
@@ -24,6 +23,7 @@ from vcn_ray.registry.persons import (
     cover_of,
     find_person,
     is_still,
+    members_of,
     title_labels,
 )
 from vcn_ray.registry.search import (
@@ -115,17 +115,16 @@ def find_faces(
         chosen = faces[_chosen(path, len(faces), face)]
         codes, picture = chosen.codes, encode_jpeg(chosen.crop)
     else:
-        person = _find_person(os.fspath(wanted), storage)
+        person = _find_person(os.fspath(wanted), registry, storage)
         codes, member = index.codes_of(person.members)
         picture = _picture_of(member, registry, storage)
-    there = set(storage.names("titles"))
-    people = [_found(match, registry, storage, there) for match in index.like(codes, limit)]
-    return FoundPeople(picture, people)
+    here = _Here(storage, registry, set(storage.names("titles")), title_labels(registry))
+    return FoundPeople(picture, [_found(match, here) for match in index.like(codes, limit)])
 
 
-def _find_person(text: str, storage: Storage) -> NamedPerson:
+def _find_person(text: str, registry: StoredRegistry, storage: Storage) -> NamedPerson:
     try:
-        return find_person(text, storage)
+        return find_person(text, storage, registry)
     except UsageError as error:
         if os.sep not in text and not Path(text).suffix:
             raise
@@ -156,34 +155,29 @@ def _chosen(path: Path, faces: int, face: int | None) -> int:
     return (face or 1) - 1
 
 
-def _where(table: pa.Table, column: str, value: str) -> pa.Table:
-    return table.filter(pc.equal(table.column(column), value))
+class _Here(NamedTuple):
+    """Where people were found."""
+
+    storage: Storage  # the output
+    registry: StoredRegistry
+    titles: set[str]  # ids of those that the output still holds
+    label: dict[str, str]  # of all titles, by id
 
 
-def _found(
-    match: Match, registry: StoredRegistry, storage: Storage, there: set[str]
-) -> FoundPerson:
-    """A found person with titles and times.
-
-    Args:
-        match: Who.
-        registry: In which.
-        storage: The output.
-        there: Ids of the titles that it still holds.
-    """
-    members = _where(registry.members, "catalog_id", match.catalog_id).to_pylist()
-    members.sort(key=lambda row: (-row["screen_seconds"], row["title_id"]))
-    face = _where(registry.people, "catalog_id", match.catalog_id)["face"][0].as_py()
-    titles, label = [], title_labels(registry)
-    for place, row in enumerate(members):
+def _found(match: Match, here: _Here) -> FoundPerson:
+    """A found person with titles and times."""
+    people = here.registry.people
+    face = people["face"][pc.index(people["catalog_id"], match.catalog_id).as_py()].as_py()
+    titles = []
+    for place, row in enumerate(members_of(match.catalog_id, here.registry, here.storage)):
         member = PersonOfTitle(row["title_id"], row["person_id"])
-        if member.title_id not in there:
+        if member.title_id not in here.titles:
             times: Spans | Missing = "deleted"
         elif place < MAX_TITLES:
-            times = _times(member, registry, storage)
+            times = _times(member, here.registry, here.storage)
         else:
             times = "unread"
-        titles.append(_found_title(row, times, label[member.title_id]))
+        titles.append(_found_title(row, times, here.label[member.title_id]))
     return FoundPerson(
         match.catalog_id, match.name, match.probability, match.cosine, face, tuple(titles)
     )

@@ -42,7 +42,40 @@ class Killed(BaseException):
     """The process died."""
 
 
-class DyingPlace:
+class WatchedPlace:
+    """A place that does something before each change.
+
+    Args:
+        place: The real one.
+    """
+
+    def __init__(self, place: Any) -> None:
+        self._place = place
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._place, name)
+
+    def before_change(self) -> None:
+        """What is done."""
+        raise NotImplementedError
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write."""
+        self.before_change()
+        self._place.write(key, data)
+
+    def delete(self, key: str) -> None:
+        """Delete."""
+        self.before_change()
+        self._place.delete(key)
+
+    def purge(self, prefix: str) -> Any:
+        """Purge."""
+        self.before_change()
+        return self._place.purge(prefix)
+
+
+class DyingPlace(WatchedPlace):
     """A place that dies before a change of a certain number.
 
     Args:
@@ -51,31 +84,14 @@ class DyingPlace:
     """
 
     def __init__(self, place: Any, after: int) -> None:
-        self._place = place
+        super().__init__(place)
         self.left = after
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._place, name)
-
-    def _count(self) -> None:
+    def before_change(self) -> None:
+        """Die, or count."""
         if self.left == 0:
             raise Killed
         self.left -= 1
-
-    def write(self, key: str, data: bytes) -> None:
-        """Write, or die."""
-        self._count()
-        self._place.write(key, data)
-
-    def delete(self, key: str) -> None:
-        """Delete, or die."""
-        self._count()
-        self._place.delete(key)
-
-    def purge(self, prefix: str) -> Any:
-        """Purge, or die."""
-        self._count()
-        return self._place.purge(prefix)
 
 
 def dying(storage: Storage, after: int) -> Storage:
@@ -83,7 +99,7 @@ def dying(storage: Storage, after: int) -> Storage:
     return replace(storage, _place=DyingPlace(storage._place, after))
 
 
-class KeptStates:
+class KeptStates(WatchedPlace):
     """A place that copies an output before each change, as a process that dies there leaves it.
 
     Files are never changed, but replaced, so a copy has links to them.
@@ -95,31 +111,15 @@ class KeptStates:
     """
 
     def __init__(self, place: Any, output: Path, folder: Path) -> None:
-        self._place, self._output, self._folder = place, output, folder
+        super().__init__(place)
+        self._output, self._folder = output, folder
         self.count = 0
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._place, name)
-
-    def _keep(self) -> None:
+    def before_change(self) -> None:
+        """Copy the output."""
         copy = self._folder / str(self.count)
         shutil.copytree(self._output, copy, copy_function=os.link)
         self.count += 1
-
-    def write(self, key: str, data: bytes) -> None:
-        """Copy, and write."""
-        self._keep()
-        self._place.write(key, data)
-
-    def delete(self, key: str) -> None:
-        """Copy, and delete."""
-        self._keep()
-        self._place.delete(key)
-
-    def purge(self, prefix: str) -> Any:
-        """Copy, and purge."""
-        self._keep()
-        return self._place.purge(prefix)
 
 
 def states_before_changes(

@@ -51,28 +51,30 @@ def is_catalog_id(text: str) -> bool:
     return _CATALOG_ID.fullmatch(text) is not None
 
 
-def find_person(text: str, storage: Storage) -> NamedPerson:
+def find_person(text: str, storage: Storage, registry: StoredRegistry | None = None) -> NamedPerson:
     """The person that a text names.
 
     Args:
         text: `c-...`; `TITLE:p003` or `TITLE:Ann`, the title by its name or id; or the name that
             a person has in any title. Of names, case and spaces do not count.
         storage: The output; its registry was built, unless the text names a title.
+        registry: The same, if it was read; None: it is read where it is needed.
 
     Raises:
         UsageError: It names nobody, or several people.
         DamagedError: The title or the registry is damaged.
     """
     if is_catalog_id(text):
-        rows = members_of(text, read_registry(storage), storage)
+        rows = members_of(text, registry or read_registry(storage), storage)
         return NamedPerson(text, _places(rows), text)
     if ":" in text:
         try:
             return NamedPerson(text, (find_person_of_title(text, storage),))
         except UsageError:
-            if not _is_name(text, storage):  # a name may have a colon, too
+            registry = registry or find_registry(storage)
+            if registry is None or not _called(text, registry):  # a name may have a colon, too
                 raise
-    registry = find_registry(storage)
+    registry = registry or find_registry(storage)
     if registry is None:
         raise UsageError(
             f"{text!r} names no person: write TITLE:p003; an id or a name needs vcn registry build "
@@ -191,11 +193,6 @@ def person_of_track(title: CurrentTitle, track_id: str) -> str | None:
     row = pc.index(tracks["track_id"], track_id).as_py()
     who: str | None = tracks["person_id"][row].as_py() if row >= 0 else None
     return who
-
-
-def _is_name(text: str, storage: Storage) -> bool:
-    registry = find_registry(storage)
-    return registry is not None and bool(_called(text, registry))
 
 
 def _called(text: str, registry: StoredRegistry) -> list[str]:

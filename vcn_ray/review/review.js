@@ -36,6 +36,7 @@
   let questions = [];
   let question = null;
   let entered = false; // the question was read out
+  let acted = false; // what was done is still to be read with the question that follows
   const skipped = new Set();
 
   /* The server */
@@ -372,6 +373,7 @@
     const { state: next } = await send(`${home()}/decisions`, decision);
     take(next);
     say(words);
+    acted = true;
     return true;
   });
   const ids = (rows) => rows.map((row) => title.track[row]);
@@ -428,7 +430,7 @@
       const was = entered;
       entered = false;
       showQuestion();
-      if (was && question) enter();
+      if (was && question) enter(acted ? `${$("said").textContent}. ` : "");
     }), 60);
   };
   const done = new Set(); // answered on this page
@@ -516,10 +518,11 @@
       showPicked();
     }
   };
-  const enter = () => {
+  const enter = (before = "") => {
     entered = true;
+    acted = false;
     const [text, yes, no] = wording(question);
-    say(`${text} Y: ${yes}. A: ${no}.`);
+    say(`${before}${text} Y: ${yes}. A: ${no}.`);
   };
   const skip = () => {
     if (question && !entered) { enter(); return; }

@@ -37,14 +37,9 @@ from benchmarks.command import make_parser, read_options, save
 from benchmarks.made_titles import MadeTitle, write_made
 from benchmarks.report import Cell, Report, say
 from vcn_ray.config import RunConfig
-from vcn_ray.core.linking import (
-    Faces,
-    Known,
-    Levels,
-    Mixture,
-    exact_codes,
-    find_nearest,
-)
+from vcn_ray.core.linking import Known, find_nearest
+from vcn_ray.core.mixture import Mixture
+from vcn_ray.core.strangers import Faces, Levels, exact_codes
 from vcn_ray.core.vectors import unit_rows
 from vcn_ray.io.storage import Storage
 from vcn_ray.records import F32, I64

@@ -1,4 +1,4 @@
-"""People of different titles: exact comparisons, a learned mixture, and constraints that hold."""
+"""People of different titles are joined as faces say, and as constraints demand."""
 
 from __future__ import annotations
 
@@ -8,25 +8,11 @@ import numpy as np
 import pytest
 
 from vcn_ray.core import linking
-from vcn_ray.core.linking import (
-    CENTRES,
-    EDGES,
-    Faces,
-    Joined,
-    Known,
-    Levels,
-    Mixture,
-    count_scores,
-    exact_codes,
-    find_nearest,
-    find_pairs,
-    join_people,
-    learn_mixture,
-    stranger_levels,
-)
+from vcn_ray.core.linking import Joined, Known, find_nearest, find_pairs, join_people
+from vcn_ray.core.mixture import Mixture, count_scores, learn_mixture
+from vcn_ray.core.strangers import Faces, Levels, exact_codes, stranger_levels
 from vcn_ray.core.vectors import unit_rows
-from vcn_ray.errors import ShapeError
-from vcn_ray.records import F64, I64
+from vcn_ray.records import I64
 
 DIM = 64
 
@@ -52,24 +38,6 @@ def solve(faces: Faces, known: Known | None = None) -> tuple[Joined, Mixture]:
 
 def is_same(label: I64, other: I64) -> bool:
     return bool(((label[:, None] == label) == (other[:, None] == other)).all())
-
-
-@pytest.mark.parametrize("length", [2, 128, 512, 2048])
-def test_products_of_codes_are_exact_in_any_order(length: int) -> None:
-    rows = unit_rows(np.random.default_rng(0).normal(size=(40, length)))
-    codes = exact_codes(rows)
-    exact = codes.astype(np.int64) @ codes.astype(np.int64).T
-    order = np.random.default_rng(1).permutation(length)
-    for columns in (np.arange(length), order):
-        some = codes[:, columns].astype(np.float32)
-        assert np.array_equal((some @ some.T).astype(np.int64), exact)
-    unit = unit_rows(codes.astype(np.float64))
-    assert np.abs(unit @ unit.T - rows @ rows.T).max() < 0.02
-
-
-def test_embeddings_that_are_too_long_are_refused() -> None:
-    with pytest.raises(ShapeError, match="too long"):
-        exact_codes(np.ones((1, 70_000)))
 
 
 def test_people_are_found_again_in_other_titles() -> None:
@@ -108,59 +76,6 @@ def test_parts_of_the_rows_give_all_pairs() -> None:
         assert np.array_equal(np.sort(one), np.sort(other))
 
 
-def normal_counts(mean: float, sd: float, pairs: float) -> F64:
-    density = np.exp(-0.5 * np.square((CENTRES - mean) / sd)) / (sd * np.sqrt(2 * np.pi))
-    counts: F64 = density * pairs * (EDGES[1] - EDGES[0])
-    return counts
-
-
-@pytest.mark.parametrize("fraction", [0.02, 1e-3, 1e-5])
-def test_a_mixture_is_learned(fraction: float) -> None:
-    pairs = 1e8
-    within = normal_counts(0.1, 1.1, 1e7).round().astype(np.int64)
-    both = normal_counts(0.1, 1.1, pairs) + normal_counts(7.5, 1.2, fraction * pairs)
-    found = learn_mixture(within, both.round().astype(np.int64), pairs, people=15_000)
-    assert found.stranger_sd == pytest.approx(1.1, abs=0.03)
-    assert found.same_mean == pytest.approx(7.5, abs=0.1)
-    assert found.same_fraction == pytest.approx(fraction, rel=0.1)
-
-
-@pytest.mark.parametrize("people", [0, 1])
-def test_nothing_is_learned_of_nobody(people: int) -> None:
-    nothing = np.zeros(len(CENTRES), np.int64)
-    found = learn_mixture(nothing, nothing, 0.0, people)
-    assert found.same_mean == pytest.approx(linking.SAME_SCORE)
-    assert np.isfinite(found.log_odds).all()
-
-
-def test_few_who_return_among_many_are_found() -> None:
-    people, pairs, returning = 500_000, 1.25e11, 140_000
-    random = np.random.default_rng(0)
-    sample = 1e9 / pairs
-    strangers = normal_counts(0.0, 1.02, 1e9)  # a little wider than titles show
-    both = random.poisson(strangers + normal_counts(7.3, 1.0, returning * sample))
-    within = random.poisson(normal_counts(0.0, 1.0, 1e6))
-    found = learn_mixture(within, both, pairs, people)
-    assert found.same_mean == pytest.approx(7.3, abs=0.2)
-    assert found.same_fraction * pairs == pytest.approx(returning, rel=0.3)
-    assert 4.5 < found.score_of(0.0) < 6.5
-
-
-def test_the_tail_of_strangers_is_not_taken_for_people() -> None:
-    people, pairs = 500_000, 1.25e11
-    strangers = normal_counts(0.0, 1.05, pairs).astype(np.int64)
-    within = normal_counts(0.0, 1.0, 1e6).round().astype(np.int64)
-    found = learn_mixture(within, strangers, pairs, people)
-    assert strangers[found.score_of(linking.JOINED) < EDGES[:-1]].sum() < 100
-
-
-def test_the_same_score_says_less_in_a_larger_catalog() -> None:
-    small = Mixture(0.0, 1.0, 7.0, 1.5, 1e-2)
-    large = replace(small, same_fraction=1e-6)
-    assert large.at(np.array(5.0)) < small.at(np.array(5.0))
-    assert large.score_of(0.0) > small.score_of(0.0)
-
-
 @pytest.mark.parametrize("fraction", [1e-2, 1e-6, 1e-9])
 def test_a_good_score_joins_in_a_catalog_of_any_size(fraction: float) -> None:
     mixture = Mixture(0.0, 1.0, 9.0, 1.5, fraction)
@@ -169,20 +84,6 @@ def test_a_good_score_joins_in_a_catalog_of_any_size(fraction: float) -> None:
     none = np.full(2, -1, np.int64)
     label = linking.join_likeliest(evidence, np.eye(2, dtype=bool), none, mixture.prior_odds)
     assert label.tolist() == [0, 0]
-
-
-@pytest.mark.parametrize("sd", [0.4, 1.0, 3.0])
-def test_log_odds_never_fall_with_the_score(sd: float) -> None:
-    assert (np.diff(Mixture(0.0, 1.0, 6.0, sd, 1e-2).log_odds) >= 0).all()
-
-
-def test_a_title_that_holds_somebody_twice_hardly_widens_strangers() -> None:
-    clean = normal_counts(0.0, 1.0, 1e5).round().astype(np.int64)
-    twice = clean + normal_counts(8.0, 1.0, 500).round().astype(np.int64)
-    before, after = (
-        learn_mixture(each, clean, 1e5, people=450).stranger_sd for each in (clean, twice)
-    )
-    assert after == pytest.approx(before, rel=0.05)
 
 
 class Alike:

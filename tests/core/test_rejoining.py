@@ -8,20 +8,10 @@ import numpy as np
 import pytest
 
 from vcn_ray.core import linking
-from vcn_ray.core.linking import (
-    Faces,
-    Joined,
-    Known,
-    Levels,
-    Mixture,
-    Pairs,
-    count_scores,
-    exact_codes,
-    find_pairs,
-    join_people,
-    learn_mixture,
-)
+from vcn_ray.core.linking import Joined, Known, Pairs, find_pairs, join_people
+from vcn_ray.core.mixture import Mixture, count_scores, learn_mixture
 from vcn_ray.core.rejoining import rejoin_people
+from vcn_ray.core.strangers import Faces, Levels, exact_codes
 from vcn_ray.core.vectors import unit_rows
 from vcn_ray.records import I64
 

@@ -1,76 +1,32 @@
 """Which people of different titles are one person, by their faces, without a threshold to choose.
 
-People of one title are different people, so their cosines show how alike strangers are. How alike
-strangers are to somebody differs from person to person: a blurred face resembles everybody. So a
-cosine is counted in standard deviations above what is usual with strangers for the two faces
-(adaptive score normalisation, as in speaker recognition), and called a score. The scores of people
-of different titles are a mixture of two normal distributions: strangers, whose width the people of
-one title show, and pairs of one person. Expectation maximisation separates them, beginning with
-what is known beforehand; the more titles there are, the less that counts. The mixture says how
-likely two people are one. The probability falls as a catalog grows, as it must: among a million
-people, somebody looks alike by chance. The likeliest are joined first, and never two of one title.
-Between sets of people, the evidence of all pairs counts: their mean log likelihood ratio, times the
-geometric mean of the sizes, since pairs that share a face are no independent witnesses.
-
-Embeddings are compared as whole numbers, whose products are exact in any order. So neither the
-order of titles nor blocks nor threads change a result. It knows no ids, names or storage.
+The likeliest are joined first, and never two of one title. Between sets of people, the evidence of
+all pairs counts: their mean log likelihood ratio, times the geometric mean of the sizes, since
+pairs that share a face are no independent witnesses. It knows no ids, names or storage.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from math import isqrt
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from scipy import sparse, special
+from scipy import sparse
 
-from vcn_ray.core.vectors import Floats, renumber, row_blocks
-from vcn_ray.errors import ShapeError
+from vcn_ray.core.mixture import CLIP, Mixture
+from vcn_ray.core.strangers import (
+    I8,
+    LOWER_SD,
+    MIN_SD,
+    Faces,
+    Levels,
+    cosine_block,
+    scores,
+    take,
+    to_scores,
+)
+from vcn_ray.core.vectors import renumber, row_blocks
 from vcn_ray.records import F32, F64, I64, Mask
-
-I8 = npt.NDArray[np.int8]
-
-EXACT = 2**24
-"""Whole numbers up to here are exact in float32."""
-
-COHORT = 2048
-"""People with whom everybody is compared to see how alike strangers are to him."""
-
-COHORT_WEIGHT = 100.0
-"""The levels of a single person weigh as much as the usual ones at so many strangers."""
-
-STRANGER_WEIGHT = 100.0
-SAME_WEIGHT = 20.0
-"""What is known beforehand weighs as much as so many pairs of strangers, or of one person."""
-
-SAME_SCORE, SAME_SD = 6.5, 1.5
-"""Scores of one person in two titles; see benchmarks/method/registry.py."""
-
-SAME_FRACTION = 0.01
-"""Of the pairs of two titles that are one person, beforehand, at most.
-
-In a large catalog everybody is expected in one other title, which is a smaller fraction."""
-
-MIN_SAME_SCORE = 4.0
-"""Mean score of one person, at least, in standard deviations of strangers.
-
-Where hardly anybody returns, the tail of strangers would else be taken for one person."""
-
-BIN = 0.05
-LOWEST, HIGHEST = -20.0, 60.0
-EDGES = np.arange(LOWEST, HIGHEST + BIN / 2, BIN)
-CENTRES = (EDGES[:-1] + EDGES[1:]) / 2
-"""Scores are counted in bins, so that the sums of a catalog take no memory."""
-
-ROUNDS = 500
-"""Of expectation maximisation; it costs microseconds on bins."""
-
-CLIP = 12.0
-"""Evidence beyond this says no more: a bad picture must not outweigh ten good ones."""
 
 JOINED, SUGGESTED = 2.2, -2.2
 """Log odds from which people are joined, 9 in 10, and from which that is suggested, 1 in 10.
@@ -86,73 +42,17 @@ together of it is joined again by rejoin_people."""
 CERTAIN = 1e6
 """Weight of a link that is known, in log odds."""
 
+HELD = 1 << 20
+"""Pairs of some left people that are held before the superfluous ones are dropped."""
 
-@dataclass(frozen=True, eq=False)
-class Faces:
-    """The people of a catalog, as far as their faces go."""
+KEPT = 100
+"""Strongest and weakest pairs of somebody with more than MAX_COMPONENT."""
 
-    codes: I8  # (n, d) embeddings as whole numbers, see exact_codes
-    title: I64  # (n,) number of the title of each
+BLOCK = 4096
+"""People on the right of a block: their codes stay in the cache of a processor."""
 
-    @cached_property
-    def length(self) -> F64:
-        """Norms (n,) of the codes; 1 where there is no face."""
-        squares = np.zeros(len(self.codes))
-        for rows in row_blocks(*self.codes.shape):
-            some = self.codes[rows].astype(np.float32)
-            squares[rows] = np.einsum("nd,nd->n", some, some)
-        result: F64 = np.maximum(np.sqrt(squares), 1.0)
-        return result
-
-
-class Levels(NamedTuple):
-    """How alike strangers are to each of n people."""
-
-    mean: F64  # (n,) cosine
-    sd: F64  # (n,) its standard deviation
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """How likely two people are one, by their score."""
-
-    stranger_mean: float
-    stranger_sd: float
-    same_mean: float
-    same_sd: float
-    same_fraction: float  # of the pairs of two titles
-
-    @cached_property
-    def log_odds(self) -> F64:
-        """Log odds at CENTRES; they never fall, as those of the wider distribution would."""
-        odds = (
-            _log_normal(CENTRES, self.same_mean, self.same_sd)
-            - _log_normal(CENTRES, self.stranger_mean, self.stranger_sd)
-            + special.logit(self.same_fraction)
-        )
-        lowest = int(np.argmin(np.where(self.same_mean > CENTRES, odds, np.inf)))
-        odds[:lowest] = odds[lowest]
-        rising: F64 = np.maximum.accumulate(odds)
-        return rising
-
-    @property
-    def prior_odds(self) -> float:
-        """Log odds before anything is seen."""
-        return float(special.logit(self.same_fraction))
-
-    def evidence(self, score: Floats) -> F64:
-        """Log likelihood ratios of scores of any shape; log odds that they give are within CLIP."""
-        odds: F64 = np.interp(score, CENTRES, self.log_odds)
-        return np.clip(odds - self.prior_odds, -CLIP, CLIP - self.prior_odds)
-
-    def at(self, score: Floats) -> F64:
-        """Log odds of scores of any shape."""
-        return self.prior_odds + self.evidence(score)
-
-    def score_of(self, log_odds: float) -> float:
-        """The lowest score of at least these log odds; infinite where none has them."""
-        place = int(np.searchsorted(self.log_odds, log_odds))
-        return float(EDGES[place]) if place < len(CENTRES) else np.inf
+MARGIN = 1e-4
+"""Of a rounded cosine below the lowest that is looked at."""
 
 
 class Pairs(NamedTuple):
@@ -179,201 +79,26 @@ class Joined(NamedTuple):
     log_odds: F64  # (n,) of each with all other members; CLIP where it is alone
 
 
-def exact_codes(embedding: Floats) -> I8:
-    """Round embeddings (n, d) to whole numbers whose products are exact in float32.
+class Known(NamedTuple):
+    """What is known of n people without looking at their faces."""
 
-    The cosine of two embeddings changes by less than 0.002.
+    group: I64  # (n,) number of people who are one, never two of one title; negative: none
+    name: I64  # (n,) number of the name; two names are two people; negative: not named
+    cannot: I64  # (c, 2) further pairs of rows that are two people
 
-    Raises:
-        ShapeError: They are too long for that.
-    """
-    steps = min(127, isqrt(EXACT // max(embedding.shape[1], 1)))
-    if steps < 16:
-        raise ShapeError(f"embeddings of {embedding.shape[1]} numbers are too long to compare")
-    largest = np.abs(embedding).max(axis=1, keepdims=True, initial=0)
-    scaled = embedding.astype(np.float64) / np.where(largest > 0, largest, 1) * steps
-    codes: I8 = np.round(scaled).astype(np.int8)
-    return codes
+    @classmethod
+    def nothing(cls, n: int) -> Known:
+        """Nothing is known."""
+        none = np.full(n, -1, np.int64)
+        return cls(none, none, np.zeros((0, 2), np.int64))
 
 
-def cosine_block(left: Faces, right: Faces) -> F64:
-    """Cosines (a, b) of people, exact but for the rounding of one product and one quotient."""
-    dots = left.codes.astype(np.float32) @ right.codes.astype(np.float32).T
-    lengths = left.length[:, None] * right.length[None]
-    cosine: F64 = dots.astype(np.float64) / lengths
-    return cosine
+class Nearest(NamedTuple):
+    """The people who look most like a face, the likeliest first."""
 
-
-def take(faces: Faces, rows: I64 | slice) -> Faces:
-    """Some people."""
-    return Faces(faces.codes[rows], faces.title[rows])
-
-
-def stranger_levels(faces: Faces, cohort: I64, known: tuple[float, float] | None = None) -> Levels:
-    """See how alike strangers are to everybody.
-
-    Nearly all people of a catalog are strangers to somebody, and those who are not are above the
-    median. So the median and the lower half are looked at.
-
-    Args:
-        faces: n people.
-        cohort: (c,) rows of the people to compare with; chosen without regard to titles.
-        known: Mean and standard deviation of the cosine of strangers to the encoder, beforehand.
-    """
-    n = len(faces.codes)
-    mean, sd = np.zeros(n), np.zeros(n)
-    if len(cohort) > 1:
-        others = take(faces, cohort)
-        place = np.full(n, len(cohort) - 1)
-        place[cohort] = np.arange(len(cohort))
-        for rows in row_blocks(n, len(cohort)):
-            cosine = cosine_block(take(faces, rows), others)
-            # Nobody is a stranger to himself: the last of the cohort takes his place.
-            cosine[np.arange(len(cosine)), place[rows]] = cosine[:, -1]
-            mean[rows], low = np.quantile(cosine[:, :-1], (0.5, LOWER_SD), axis=1)
-            sd[rows] = mean[rows] - low
-    return _shrunk(Levels(mean, sd), max(len(cohort) - 1, 0), known)
-
-
-LOWER_SD = float(special.ndtr(-1.0))
-"""Quantile one standard deviation below the median."""
-
-MIN_SD = 1e-3
-
-
-def _shrunk(levels: Levels, cohort: int, known: tuple[float, float] | None) -> Levels:
-    """Draw levels towards the usual ones, and these towards what is known beforehand."""
-    own = cohort / (cohort + COHORT_WEIGHT)
-    usual, spread = (
-        (float(np.median(levels.mean)), float(np.mean(np.square(levels.sd))))
-        if len(levels.mean)
-        else (0.0, 1.0)
-    )
-    if known is not None:
-        usual = own * usual + (1 - own) * known[0]
-        spread = own * spread + (1 - own) * known[1] ** 2
-    mean = own * levels.mean + (1 - own) * usual
-    sd = np.sqrt(own * np.square(levels.sd) + (1 - own) * spread)
-    return Levels(mean, np.maximum(sd, MIN_SD))
-
-
-def scores(cosine: F64, left: Levels, right: Levels) -> F64:
-    """Count cosines (a, b) in standard deviations above strangers, the mean for both faces."""
-    return _score(cosine, (left.mean[:, None], left.sd[:, None]), right)
-
-
-def _score(cosine: F64, left: tuple[Any, Any], right: tuple[F64, F64]) -> F64:
-    """The same for means and standard deviations of any shapes that fit."""
-    score: F64 = ((cosine - left[0]) / left[1] + (cosine - right[0]) / right[1]) / 2
-    return score
-
-
-def count_scores(faces: Faces, levels: Levels, rows: I64) -> tuple[I64, I64]:
-    """Count the scores of some people with all others, in bins.
-
-    Args:
-        faces: n people.
-        levels: Of strangers.
-        rows: (r,) of the people to count.
-
-    Returns:
-        (bins,) of pairs of one title, and of pairs of two.
-    """
-    within, across = np.zeros(len(CENTRES), np.int64), np.zeros(len(CENTRES), np.int64)
-    for block in row_blocks(len(rows), len(faces.codes)):
-        some = rows[block]
-        left, mine = take(faces, some), Levels(levels.mean[some], levels.sd[some])
-        score = scores(cosine_block(left, faces), mine, levels)
-        one = left.title[:, None] == faces.title[None]
-        across += _counted(score[~one])
-        one[np.arange(len(some)), some] = False  # nobody is compared with himself
-        within += _counted(score[one])
-    return within, across
-
-
-def _counted(score: F64) -> I64:
-    return np.histogram(np.clip(score, LOWEST, HIGHEST), EDGES)[0].astype(np.int64)
-
-
-def learn_mixture(within: I64, across: I64, pairs: float, people: int) -> Mixture:
-    """Separate strangers from pairs of one person, by expectation maximisation.
-
-    Args:
-        within: (bins,) counted scores of people of one title.
-        across: (bins,) counted scores of a sample of the people of two titles.
-        pairs: How many pairs of two titles there are in all: what is known beforehand counts less
-            the more there are.
-        people: How many people of titles there are.
-    """
-    usual = min(SAME_FRACTION, max(people, 1) / max(pairs, 1.0))
-    counts: F64 = (across * (pairs / max(int(across.sum()), 1))).astype(np.float64)
-    returning = 1.0
-    for _ in range(MEASURINGS):
-        strangers = _strangers(within, across, returning)
-        same = _same_person(counts, strangers, usual)
-        returning = same[2]
-    return Mixture(*strangers, *same)
-
-
-def _same_person(
-    counts: F64, strangers: tuple[float, float], usual: float
-) -> tuple[float, float, float]:
-    """Mean and standard deviation of the scores of one person, and the fraction of such pairs."""
-    mean, sd, fraction = SAME_SCORE, SAME_SD, usual
-    stranger, pairs = _log_normal(CENTRES, *strangers), float(counts.sum())
-    for _ in range(ROUNDS):
-        odds = _log_normal(CENTRES, mean, sd) - stranger + special.logit(fraction)
-        same = counts * np.where(strangers[0] < CENTRES, special.expit(odds), 0.0)
-        total = float(same.sum())
-        mean = (float(same @ CENTRES) + SAME_WEIGHT * SAME_SCORE) / (total + SAME_WEIGHT)
-        mean = max(mean, strangers[0] + MIN_SAME_SCORE * strangers[1])
-        spread = float(same @ np.square(CENTRES - mean)) + SAME_WEIGHT * SAME_SD**2
-        sd = float(np.sqrt(spread / (total + SAME_WEIGHT)))
-        fraction = (total + 1) / (pairs + 1 / usual)
-    return mean, sd, fraction
-
-
-def _strangers(within: I64, across: I64, returning: float) -> tuple[float, float]:
-    """Mean and standard deviation of the scores of strangers.
-
-    In a large catalog nearly all pairs of two titles are strangers. Their scores are measured as
-    far up as those of one person can hardly reach, since that is where the two are told apart. In a
-    small one, the people of one title show the width. If titles hold somebody twice, it is too
-    wide; then the narrower of the two counts, one standard deviation above the median.
-
-    Args:
-        within: (bins,) counted scores of people of one title.
-        across: (bins,) counted scores of people of two titles.
-        returning: Fraction of the latter that is one person, about.
-    """
-    total = int(within.sum())
-    if not total or not across.sum():
-        return 0.0, 1.0
-    sds = -float(special.ndtri(min(CLEAN * returning, special.ndtr(-1.0))))
-    middle, width = _quantile(across, 0.0), (_quantile(across, sds) - _quantile(across, 0.0)) / sds
-    if sds <= 1.0:
-        middle = _quantile(within, 0.0)
-        width = min(width, (_quantile(within, 2.0) - middle) / 2)
-    own = total / (total + 2 * STRANGER_WEIGHT)  # every pair was counted from both sides
-    return own * middle, float(np.sqrt(own * width**2 + 1 - own))
-
-
-CLEAN = 20.0
-"""Times as many pairs as are of one person lie above the place that is measured."""
-
-MEASURINGS = 3
-"""Of strangers, each knowing better than the one before how many pairs are of one person."""
-
-
-def _quantile(counts: I64, sds: float) -> float:
-    """The score so many standard deviations above the median, if the scores were normal."""
-    below = np.cumsum(counts) / int(counts.sum())
-    return float(np.interp(special.ndtr(sds), below, EDGES[1:]))
-
-
-def _log_normal(at: F64, mean: float, sd: float) -> F64:
-    density: F64 = -0.5 * np.square((at - mean) / sd) - np.log(sd)
-    return density
+    row: I64  # (k,)
+    cosine: F64  # (k,)
+    log_odds: F64  # (k,)
 
 
 def find_pairs(faces: Faces, levels: Levels, mixture: Mixture, rows: slice) -> Pairs:
@@ -442,19 +167,6 @@ class _Found:
         return Pairs(left[keep], right[keep], cosine[keep], log_odds[keep])
 
 
-HELD = 1 << 20
-"""Pairs of some left people that are held before the superfluous ones are dropped."""
-
-KEPT = 100
-"""Strongest and weakest pairs of somebody with more than MAX_COMPONENT."""
-
-BLOCK = 4096
-"""People on the right of a block: their codes stay in the cache of a processor."""
-
-MARGIN = 1e-4
-"""Of a rounded cosine below the lowest that is looked at."""
-
-
 def _pairs_of(
     faces: Faces, levels: Levels, mixture: Mixture, top: slice, wide: slice, lowest: float
 ) -> Pairs:
@@ -467,7 +179,7 @@ def _pairs_of(
     i, j = i[kept], j[kept]
     dots = np.einsum("pd,pd->p", left.codes[i].astype(np.int32), right.codes[j].astype(np.int32))
     cosine = dots / (left.length[i] * right.length[j])
-    score = _score(cosine, (mine.mean[i], mine.sd[i]), (theirs.mean[j], theirs.sd[j]))
+    score = to_scores(cosine, (mine.mean[i], mine.sd[i]), (theirs.mean[j], theirs.sd[j]))
     high = score >= lowest
     i, j = i[high], j[high]
     return Pairs(i + top.start, j + wide.start, cosine[high], mixture.at(score[high]))
@@ -487,14 +199,6 @@ def _lowest_cosines(mine: Levels, theirs: Levels, lowest: float) -> F64:
     tightest = np.where(offset > 0, 1 / theirs.sd.min(initial=1), 1 / theirs.sd.max(initial=MIN_SD))
     bound: F64 = offset / (1 / mine.sd + tightest)
     return bound
-
-
-class Nearest(NamedTuple):
-    """The people who look most like a face, the likeliest first."""
-
-    row: I64  # (k,)
-    cosine: F64  # (k,)
-    log_odds: F64  # (k,)
 
 
 def find_nearest(face: I8, faces: Faces, levels: Levels, mixture: Mixture, limit: int) -> Nearest:
@@ -520,24 +224,10 @@ def find_nearest(face: I8, faces: Faces, levels: Levels, mixture: Mixture, limit
         return Nearest(np.zeros(0, np.int64), cosine, cosine)
     middle, low = np.quantile(cosine, (0.5, LOWER_SD))
     usual = (np.float64(middle), np.float64(max(middle - low, MIN_SD)))
-    score = _score(cosine, usual, (levels.mean, levels.sd))
+    score = to_scores(cosine, usual, (levels.mean, levels.sd))
     few = np.argpartition(-score, min(limit, n) - 1)[:limit]
     best = few[np.lexsort((few, -score[few]))]
     return Nearest(best, cosine[best], mixture.at(score[best]))
-
-
-class Known(NamedTuple):
-    """What is known of n people without looking at their faces."""
-
-    group: I64  # (n,) number of people who are one, never two of one title; negative: none
-    name: I64  # (n,) number of the name; two names are two people; negative: not named
-    cannot: I64  # (c, 2) further pairs of rows that are two people
-
-    @classmethod
-    def nothing(cls, n: int) -> Known:
-        """Nothing is known."""
-        none = np.full(n, -1, np.int64)
-        return cls(none, none, np.zeros((0, 2), np.int64))
 
 
 def join_people(
@@ -668,7 +358,7 @@ def _one_group(rows: I64, faces: Faces, levels: Levels, mixture: Mixture) -> tup
     cosine = dots / (some.length[:-1] * some.length[1:])
     one, other = ((levels.mean[part], levels.sd[part]) for part in (rows[:-1], rows[1:]))
     seen: Mask = np.asarray(some.codes.any(axis=1))
-    evidence = np.where(seen[:-1] & seen[1:], mixture.evidence(_score(cosine, one, other)), 0.0)
+    evidence = np.where(seen[:-1] & seen[1:], mixture.evidence(to_scores(cosine, one, other)), 0.0)
     tree = Pairs(rows[:-1], rows[1:], cosine, mixture.prior_odds + evidence)
     return np.zeros(len(rows), np.int64), tree, np.full(len(rows), CLIP)
 

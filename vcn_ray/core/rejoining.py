@@ -13,20 +13,9 @@ import heapq
 import numpy as np
 from scipy import sparse
 
-from vcn_ray.core.linking import (
-    JOINED,
-    MAX_COMPONENT,
-    Faces,
-    Joined,
-    Known,
-    Levels,
-    Mixture,
-    Pairs,
-    chains,
-    cosine_block,
-    scores,
-    take,
-)
+from vcn_ray.core.linking import JOINED, MAX_COMPONENT, Joined, Known, Pairs, chains
+from vcn_ray.core.mixture import Mixture
+from vcn_ray.core.strangers import Faces, Levels, cosine_block, scores, take
 from vcn_ray.core.vectors import renumber, row_blocks
 from vcn_ray.records import F64, I64, Mask
 

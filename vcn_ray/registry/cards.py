@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vcn_ray.core.linking import exact_codes
+from vcn_ray.core.strangers import exact_codes
 from vcn_ray.core.vectors import TINY
 from vcn_ray.edits.store import edit_names
 from vcn_ray.io.committed import CommittedFolder

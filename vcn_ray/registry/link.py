@@ -14,22 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vcn_ray.core.linking import (
-    COHORT,
-    Faces,
-    Joined,
-    Known,
-    Levels,
-    Mixture,
-    Pairs,
-    count_scores,
-    find_pairs,
-    join_people,
-    learn_mixture,
-    stranger_levels,
-    take,
-)
+from vcn_ray.core.linking import Joined, Known, Pairs, find_pairs, join_people
+from vcn_ray.core.mixture import Mixture, count_scores, learn_mixture
 from vcn_ray.core.rejoining import rejoin_people
+from vcn_ray.core.strangers import COHORT, Faces, Levels, stranger_levels, take, thin_cohort
 from vcn_ray.records import I64, Mask
 
 S = TypeVar("S")
@@ -115,8 +103,9 @@ def link_people(
     faces, there = catalog_faces(table, most_used_encoder(table))
     rows, cohort = np.flatnonzero(there), choose_cohort(table, there)
     seen = take(faces, rows)
-    levels = stranger_levels(seen, np.searchsorted(rows, cohort), prior)
-    mixture = learn(seen, levels, np.searchsorted(rows, cohort))
+    sample = thin_cohort(seen, np.searchsorted(rows, cohort), prior)
+    levels = stranger_levels(seen, sample, prior)
+    mixture = learn(seen, levels, sample)
     shared = _Compared(seen, levels, mixture)
     slices = [slice(start, min(start + ROWS, len(rows))) for start in range(0, len(rows), ROWS)]
     found = Pairs.join(list(mapper(_find, shared, slices)))

@@ -13,7 +13,9 @@ import torch
 from scipy import special
 
 from vcn_ray.config import RunConfig, with_pack
-from vcn_ray.core.linking import I8, Faces, Levels, Mixture, exact_codes, find_nearest
+from vcn_ray.core.linking import find_nearest
+from vcn_ray.core.mixture import Mixture
+from vcn_ray.core.strangers import I8, Faces, Levels, exact_codes
 from vcn_ray.core.vectors import unit_rows
 from vcn_ray.errors import PackError, UsageError
 from vcn_ray.models.backbones import Backbone

@@ -272,11 +272,12 @@ Search = Callable[[F32], int]
 
 
 def by_registry(embedding: F32) -> Search:
-    faces = Faces(exact_codes(embedding), np.arange(len(embedding)))
+    rows = np.arange(len(embedding))
+    faces = Faces(exact_codes(embedding), rows)
     levels = Levels(np.full(len(embedding), KNOWN[0]), np.full(len(embedding), KNOWN[1]))
     mixture = Mixture(0.0, 1.0, 7.0, 1.5, 1e-6)
     return lambda query: int(
-        find_nearest(exact_codes(query[None])[0], faces, levels, mixture, 40).row[0]
+        find_nearest(exact_codes(query[None])[0], faces, levels, mixture, rows, 40).row[0]
     )
 
 

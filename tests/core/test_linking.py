@@ -10,7 +10,7 @@ import pytest
 from vcn_ray.core import linking
 from vcn_ray.core.linking import Joined, Known, find_nearest, find_pairs, join_people
 from vcn_ray.core.mixture import Mixture, count_scores, learn_mixture
-from vcn_ray.core.strangers import Faces, Levels, exact_codes, stranger_levels
+from vcn_ray.core.strangers import Faces, Levels, exact_codes, stranger_levels, take
 from vcn_ray.core.vectors import unit_rows
 from vcn_ray.records import I64
 
@@ -50,7 +50,7 @@ def test_people_are_found_again_in_other_titles() -> None:
 def test_strangers_are_not_joined() -> None:
     faces, truth = made(titles=20, cast=200)
     alone = np.unique(truth, return_index=True)[1]
-    joined, _ = solve(linking.take(faces, alone))
+    joined, _ = solve(take(faces, alone))
     assert len(set(joined.label.tolist())) == len(alone)
 
 
@@ -59,7 +59,7 @@ def test_the_order_of_people_and_blocks_change_nothing(monkeypatch: pytest.Monke
     joined, mixture = solve(faces)
     order = np.random.default_rng(3).permutation(len(faces.title))
     monkeypatch.setattr(linking, "BLOCK", 7)
-    other, again = solve(linking.take(faces, order))
+    other, again = solve(take(faces, order))
     assert again == mixture
     assert is_same(other.label, joined.label[order])
 
@@ -181,7 +181,7 @@ def test_the_nearest_of_all_is_found() -> None:
     rows = np.arange(len(truth))
     levels = stranger_levels(faces, rows)
     mixture = learn_mixture(*count_scores(faces, levels, rows), pairs=1e3, people=40)
-    found = find_nearest(faces.codes[3], faces, levels, mixture, limit=5)
+    found = find_nearest(faces.codes[3], faces, levels, mixture, rows, limit=5)
     assert found.row[0] == 3
     assert found.cosine[0] == pytest.approx(1.0)
     assert (np.diff(found.log_odds) <= 0).all()

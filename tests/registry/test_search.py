@@ -19,12 +19,15 @@ from tests.helpers.corrections import Seen, write_title
 from tests.helpers.photographs import actor, group, portrait
 from vcn_ray.catalog_search import MAX_TITLES, find_faces
 from vcn_ray.cli.main import main
+from vcn_ray.core.strangers import exact_codes
 from vcn_ray.core.vectors import unit_rows
 from vcn_ray.errors import UsageError
 from vcn_ray.io.storage import Storage
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.load import load_pack
 from vcn_ray.records import F32, U8
+from vcn_ray.registry.search import FaceSearch
+from vcn_ray.registry.stored import read_registry
 from vcn_ray.report.found import FoundPage, write_found_page
 
 DASH = "\u2013"
@@ -73,6 +76,25 @@ def test_a_photograph_finds_the_person_and_the_times(
     (title,) = found[0].titles
     assert title.title == "space"
     assert title.spans == (("space-video", 0.0, 2.0),)
+
+
+def test_a_presenter_of_most_titles_is_known_for_sure(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    storage = Storage.open(str(tmp_path / "out"))
+    presenter = random.normal(size=128)
+    for number in range(40):
+        others = random.normal(size=(number % 2, 128))
+        look = presenter + 0.7 * random.normal(size=128)
+        rows = unit_rows(np.vstack([look, others])).astype(np.float32)
+        write_made(storage, MadeTitle(f"title-{number:02d}", np.arange(len(rows)), rows))
+    build_local(storage)
+    registry = read_registry(storage)
+    assert registry.people.num_rows == 21
+    query = exact_codes(unit_rows(presenter[None] + 0.7 * random.normal(size=(1, 128))))[0]
+    first, second = FaceSearch(registry).like(query, 2)
+    assert first.catalog_id == registry.people.column("catalog_id")[0].as_py()
+    assert first.probability > 0.99
+    assert second.probability < 0.1
 
 
 def test_one_face_of_several_has_to_be_chosen(

@@ -201,7 +201,9 @@ def _lowest_cosines(mine: Levels, theirs: Levels, lowest: float) -> F64:
     return bound
 
 
-def find_nearest(face: I8, faces: Faces, levels: Levels, mixture: Mixture, limit: int) -> Nearest:
+def find_nearest(
+    face: I8, faces: Faces, levels: Levels, mixture: Mixture, each_once: I64, limit: int
+) -> Nearest:
     """Find who looks most like a face; everybody is compared.
 
     Args:
@@ -209,6 +211,7 @@ def find_nearest(face: I8, faces: Faces, levels: Levels, mixture: Mixture, limit
         faces: n people.
         levels: Of strangers, for these people.
         mixture: What scores mean.
+        each_once: Rows with one look of each person of the catalog, who are nearly all strangers.
         limit: How many to find.
     """
     n = len(faces.codes)
@@ -222,7 +225,7 @@ def find_nearest(face: I8, faces: Faces, levels: Levels, mixture: Mixture, limit
     cosine /= faces.length * length
     if not n:
         return Nearest(np.zeros(0, np.int64), cosine, cosine)
-    middle, low = np.quantile(cosine, (0.5, LOWER_SD))
+    middle, low = np.quantile(cosine[each_once], (0.5, LOWER_SD))
     usual = (np.float64(middle), np.float64(max(middle - low, MIN_SD)))
     score = to_scores(cosine, usual, (levels.mean, levels.sd))
     few = np.argpartition(-score, min(limit, n) - 1)[:limit]

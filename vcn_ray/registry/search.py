@@ -22,7 +22,7 @@ from vcn_ray.models.backbones import Backbone
 from vcn_ray.packs.accuracy import with_border
 from vcn_ray.packs.face_pack import FacePack
 from vcn_ray.packs.find import open_pack, resolve_pack
-from vcn_ray.records import F32, U8, Detections
+from vcn_ray.records import F32, I64, U8, Detections
 from vcn_ray.registry.persons import PersonOfTitle
 from vcn_ray.registry.stored import StoredRegistry
 from vcn_ray.rows.spans import Span
@@ -126,6 +126,7 @@ class FaceSearch:
             kept.column("stranger_mean").to_numpy(), kept.column("stranger_sd").to_numpy()
         )
         self._mixture = Mixture(**registry.manifest["mixture"])
+        self._each_once = rows_with_each_once(self._places, self._members)
 
     def like(self, face: I8, limit: int) -> list[Match]:
         """The people who look most like a face, the likeliest first.
@@ -149,7 +150,9 @@ class FaceSearch:
 
     def _nearest(self, face: I8, wanted: int) -> list[Match]:
         """The catalog people of the likest so many people of titles."""
-        found = find_nearest(face, self._faces, self._levels, self._mixture, wanted)
+        found = find_nearest(
+            face, self._faces, self._levels, self._mixture, self._each_once, wanted
+        )
         near = self._places.take(pa.array(found.row)).to_pylist()
         catalog = self._catalog_of(near)
         matches: dict[str, Match] = {}
@@ -190,6 +193,19 @@ class FaceSearch:
         row = pc.index(self._people.column("catalog_id"), catalog_id).as_py()
         name: str | None = self._people.column("name")[row].as_py()
         return name
+
+
+def rows_with_each_once(places: pa.Table, members: pa.Table) -> I64:
+    """Rows of places (title_id, person_id): one of each person of the catalog who has any."""
+    where = pc.index_in(_keys(members), value_set=_keys(places))
+    who = members.column("catalog_id").filter(pc.is_valid(where))
+    first = np.unique(who.to_numpy(), return_index=True)[1]
+    rows: I64 = pc.drop_null(where).to_numpy()[first].astype(np.int64)
+    return rows
+
+
+def _keys(table: pa.Table) -> pa.ChunkedArray:
+    return pc.binary_join_element_wise(table.column("title_id"), table.column("person_id"), ":")
 
 
 def packed_codes(column: pa.ChunkedArray) -> I8:

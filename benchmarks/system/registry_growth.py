@@ -1,7 +1,7 @@
 """What do the registry and a search cost, as a catalog grows?
 
     python -m benchmarks.system.registry_growth [--titles 100000] [--people 5] [--faces 1000000]
-    python -m benchmarks.system.registry_growth --shared 3000 [--strangers 2000]
+    python -m benchmarks.system.registry_growth --shared
 
 People are made up: embeddings of 128 numbers, one direction for each of the cast and noise of its
 own in each title, in which a third of the people are also in other titles. First table: an output
@@ -13,8 +13,9 @@ product with all of them (the registry's way), by float32 products alone, and by
 look at a part of them, if faiss and usearch are installed. "recall" is how often an index finds the
 person whom the product finds.
 
-With --shared, only the second table: one person in so many titles, such as a presenter, with one
-stranger in each of the first titles; "catalog people" should be as many as are "true".
+With --shared, only this table: catalogs whose titles share presenters or a cast. "noise" is that of
+an embedding in a title, over its person's direction: a higher one is a weaker encoder. "catalog
+people" should be as many as are "true".
 """
 
 from __future__ import annotations
@@ -75,6 +76,14 @@ LINKS = {
     "CPU s": ",.0f",
     "MiB": ",.0f",
 }
+SHARED = {
+    "titles": ",d",
+    "regulars": ",d",
+    "a title": ",d",
+    "seen once": ",d",
+    "noise": ".2f",
+    **{name: form for name, form in LINKS.items() if name != "titles"},
+}
 SEARCHES = {
     "people": ",d",
     "way": "",
@@ -83,6 +92,27 @@ SEARCHES = {
     "recall": ".3f",
     "MiB": ",.0f",
 }
+
+
+class Show(NamedTuple):
+    """Titles that share some people."""
+
+    titles: int
+    regulars: int  # people who return
+    a_title: int  # of them, at random
+    once: int  # people who are seen in one title, evenly over titles
+    noise: float = NOISE
+
+
+SHOWS = (
+    Show(3000, 1, 1, 57_000),
+    Show(3000, 1, 1, 7500),
+    Show(3000, 1, 1, 2000),
+    Show(1000, 15, 5, 3000),
+    Show(1000, 15, 5, 3000, 1.1),
+    Show(300, 10, 3, 900, 1.1),
+    Show(1000, 60, 8, 1000, 1.1),
+)
 
 
 class Made(NamedTuple):
@@ -99,16 +129,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--people", type=int, default=5, metavar="N", help="of each title")
     parser.add_argument("--faces", type=int, default=1_000_000, metavar="N", help="to search")
     parser.add_argument("--stored", type=int, default=STORED, metavar="N", help="titles on disk")
-    parser.add_argument("--shared", type=int, metavar="N", help="titles of one person")
-    parser.add_argument("--strangers", type=int, default=2000, metavar="N", help="beside them")
+    parser.add_argument("--shared", action="store_true", help="titles that share many people")
     parser.add_argument("--quick", action="store_true", help="small: rows mean nothing")
     options = read_options(parser, argv)
     if options.quick:
         options.titles, options.faces, options.stored = 200, 2000, 5
     builds, links, searches = Report(BUILDS), Report(LINKS), Report(SEARCHES)
-    if options.shared is not None:
-        links.add(apart(measure_shared, options.shared, options.strangers))
-        save(options, links)
+    if options.shared:
+        shared = Report(SHARED)
+        for show in SHOWS[-2:-1] if options.quick else SHOWS:
+            shared.add(apart(measure_shared, show))
+        save(options, shared)
         return
     with tempfile.TemporaryDirectory() as folder:
         for row in measure_builds(Path(folder), options.stored):
@@ -185,13 +216,16 @@ def build(output: str, what: str) -> dict[str, Cell]:
     }
 
 
-def make_shared(titles: int, strangers: int, seed: int = 0) -> Made:
-    """One person in many titles, and a stranger in each of the first ones."""
+def make_shared(show: Show, seed: int = 0) -> Made:
+    """Make the people of titles that share some."""
     random = np.random.default_rng(seed)
-    title = np.concatenate([np.arange(titles), np.arange(strangers) % titles])
-    truth = np.concatenate([np.zeros(titles, np.int64), np.arange(1, strangers + 1)])
-    who = unit_rows(random.normal(size=(strangers + 1, DIM)))
-    own = random.normal(size=(len(truth), DIM)) * NOISE / np.sqrt(DIM)
+    regular = [random.permutation(show.regulars)[: show.a_title] for _ in range(show.titles)]
+    truth = np.concatenate([*regular, show.regulars + np.arange(show.once)]).astype(np.int64)
+    title = np.concatenate(
+        [np.repeat(np.arange(show.titles), show.a_title), np.arange(show.once) % show.titles]
+    )
+    who = unit_rows(random.normal(size=(show.regulars + show.once, DIM)))
+    own = random.normal(size=(len(truth), DIM)) * show.noise / np.sqrt(DIM)
     order = np.argsort(title, kind="stable")
     embedding = unit_rows(who[truth] + own).astype(np.float32)
     return Made(title[order], truth[order], embedding[order])
@@ -202,9 +236,10 @@ def measure_links(titles: int, people: int) -> dict[str, Cell]:
     return join_made(make_people(titles, people), titles)
 
 
-def measure_shared(titles: int, strangers: int) -> dict[str, Cell]:
-    """Join one person of many titles, among strangers."""
-    return join_made(make_shared(titles, strangers), titles)
+def measure_shared(show: Show) -> dict[str, Cell]:
+    """Join the people of titles that share some."""
+    about = {"regulars": show.regulars, "a title": show.a_title, "seen once": show.once}
+    return {**about, "noise": show.noise, **join_made(make_shared(show), show.titles)}
 
 
 def join_made(made: Made, titles: int) -> dict[str, Cell]:

@@ -35,7 +35,7 @@ from vcn_ray.schema import CATALOG_FACES, SCHEMA_VERSION
 
 log = logging.getLogger(__name__)
 
-REGISTRY_VERSION = "3"  # of what is computed: another one builds another registry
+REGISTRY_VERSION = "4"  # of what is computed: another one builds another registry
 
 MAX_FACES = 20_000
 """Catalog people whose best face is kept in the table: about 60 MB."""

@@ -21,6 +21,12 @@ def test_growth_is_measured_without_other_indexes(
     assert [first["read"], same["read"], more["read"]] == [3, 0, 1]
 
 
+def test_a_presenter_and_people_who_are_seen_once_are_kept_apart() -> None:
+    row = registry_growth.measure_shared(registry_growth.Show(300, 1, 1, 200))
+    assert (row["wrong"], row["missed"]) == (0, 0)
+    assert row["of pairs"] == 300 * 299 // 2
+
+
 @pytest.mark.slow
 def test_titles_are_joined_and_compared_with_cuts(
     shared: Path, yunet_pack: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]

@@ -313,6 +313,10 @@ def test_a_name_of_another_title_is_denied(
     assert page.name_of("p002") == "Person 2"
     assert "in the catalog" not in page.person("p002").text
     assert list_decisions(storage.uri)[-1].kind == "apart"
+    page.keys("u")
+    page.says("Undone: Person 2 is not Grace")
+    page.wait(lambda: page.text("#question") == "Is Person 2 Grace (from Second)?")
+    assert [each.kind for each in list_decisions(storage.uri)] == ["join"]
     assert logged(browser) == []
 
 

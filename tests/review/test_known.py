@@ -98,6 +98,43 @@ def test_no_is_a_decision_that_the_next_registry_follows(
     assert served.get(f"api/titles/{title}/history").json == []
 
 
+def test_no_is_undone_like_an_edit(served: Served, storage: Storage, title: str) -> None:
+    served.decide(title, do="name", who="p001", name="Ada")
+    state = served.decide(title, do="unknown", who="p002").json["state"]
+    assert state["undo"] == "p002 is not Grace"
+    state = served.decide(title, do="undo").json["state"]
+    assert "Ada" in state["undo"]
+    assert known_in(served, title) == {"p002": {"name": "Grace", "title": "Second"}}
+    assert asked(served, title) == ["p002"]
+    assert [each.kind for each in list_decisions(storage.uri)] == ["join"]
+    assert served.decide(title, do="undo").json["state"]["undo"] is None
+    assert served.decide(title, do="undo").status == 400
+
+
+def test_an_edit_after_a_no_is_undone_first(served: Served, storage: Storage, title: str) -> None:
+    served.decide(title, do="unknown", who="p002")
+    served.decide(title, do="name", who="p001", name="Ada")
+    assert served.decide(title, do="undo").json["state"]["undo"] == "p002 is not Grace"
+    assert len(list_decisions(storage.uri)) == 2
+    assert served.decide(title, do="undo").json["state"]["undo"] is None
+    assert [each.kind for each in list_decisions(storage.uri)] == ["join"]
+
+
+def test_a_registry_that_was_built_since_keeps_them_apart(
+    served: Served, storage: Storage, title: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.decide(title, do="unknown", who="p002")
+    build_local(storage)
+    monkeypatch.setattr(known_module, "CHECK_SECONDS", 0.0)
+    assert known_in(served, title) == {}
+    served.decide(title, do="undo")
+    assert known_in(served, title) == {}
+    assert [each.kind for each in list_decisions(storage.uri)] == ["join"]
+    build_local(storage)
+    assert served.get(f"api/titles/{title}/state").status == 200
+    assert known_in(served, title) == {"p002": {"name": "Grace", "title": "Second"}}
+
+
 def test_corrections_do_not_lose_the_person(served: Served, title: str) -> None:
     shown = served.get(f"api/titles/{title}").json
     served.decide(title, do="merge", who="p002", into="p001")

@@ -45,7 +45,7 @@ BIN = 0.05
 LOWEST, HIGHEST = -20.0, 60.0
 EDGES = np.arange(LOWEST, HIGHEST + BIN / 2, BIN)
 CENTRES = (EDGES[:-1] + EDGES[1:]) / 2
-"""Scores are counted in bins, so that the sums of a catalog take no memory."""
+"""Scores are counted in bins, so that those of a catalog take little memory."""
 
 ROUNDS = 500
 """Of expectation maximisation; it costs microseconds on bins."""
@@ -68,7 +68,7 @@ class Mixture:
     stranger_sd: float
     same_mean: float
     same_sd: float
-    same_fraction: float  # of the pairs of two titles
+    same_fraction: float  # of the pairs of two titles, where few of one person count
 
     @cached_property
     def log_odds(self) -> F64:

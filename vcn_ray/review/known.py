@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from vcn_ray.edits.record import now
@@ -26,6 +27,23 @@ MAX_FACES = 500  # of other titles that are kept in memory
 
 ByTrack = Mapping[str, CatalogName]
 """Names by a track of the person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """A decision that a person is not whom the catalog knows."""
+
+    decision_id: str
+    at: str  # ISO 8601, UTC
+    title_id: str
+    person_id: str
+    known: CatalogName
+    registry: object  # the pointer to the registry that knew the name
+
+    @property
+    def what(self) -> str:
+        """For the page, as an edit is described."""
+        return f"{self.person_id} is not {self.known.name}"
 
 
 class KnownNames:
@@ -73,8 +91,8 @@ class KnownNames:
             self._faces[key] = picture
         return self._faces[key]
 
-    def deny(self, title_id: str, person_id: str, known: CatalogName, who: str) -> str:
-        """Decide that a person is not the named one, for the next registry; returns the id.
+    def deny(self, title_id: str, person_id: str, known: CatalogName, who: str) -> Denial:
+        """Decide that a person is not the named one, for the next registry.
 
         Raises:
             UsageError: The other title has no such person any more.
@@ -82,12 +100,27 @@ class KnownNames:
         mine, other = (read_current(t, self._storage) for t in (title_id, known.title_id))
         left = mark_person(mine, person_id, self._storage)
         right = mark_person(other, _owner(known, other), self._storage)
-        decision = write_decision(self._storage, Decision("apart", who, now(), left, right))
+        decision = Decision("apart", who, now(), left, right)
+        name = write_decision(self._storage, decision)
         with self._lock:
             names = self._by_title.get(title_id, {})
             kept = {track: each for track, each in names.items() if each != known}
             self._by_title[title_id] = kept
-        return decision
+            return Denial(name, decision.at, title_id, person_id, known, self._seen)
+
+    def allow(self, denial: Denial, who: str) -> str:
+        """Take a denial back; returns the id of the decision that does.
+
+        The name is shown again, unless another registry was built since, which keeps the two apart.
+        """
+        undo = Decision("undo", who, now(), undoes=denial.decision_id)
+        name = write_decision(self._storage, undo)
+        with self._lock:
+            if self._seen == denial.registry:
+                names = self._by_title.get(denial.title_id, {})
+                again = {denial.known.cover_track_id: denial.known}
+                self._by_title[denial.title_id] = names | again
+        return name
 
 
 def _owner(known: CatalogName, title: CurrentTitle) -> str:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from vcn_ray.config import RunConfig, with_pack
+from vcn_ray.edits.record import active_edits
 from vcn_ray.edits.store import EditLog, edit_names, edited_titles
 from vcn_ray.errors import PackError, StorageError, UsageError
 from vcn_ray.io.committed import CommittedFolder
@@ -24,7 +25,7 @@ from vcn_ray.registry.names import CatalogName
 from vcn_ray.review.clip import Appearance
 from vcn_ray.review.decisions import Decision
 from vcn_ray.review.desk import Desk
-from vcn_ray.review.known import KnownNames
+from vcn_ray.review.known import Denial, KnownNames
 from vcn_ray.review.present import (
     Json,
     TrackFacts,
@@ -76,6 +77,7 @@ class OpenTitle:
         self._tracks = tracks_json(title, self._facts, self.faces)
         self._run = uuid.uuid4().hex[:8]
         self._changes = 0
+        self._denials: list[Denial] = []  # that count, of this reviewer
         self._unsettled_since: float | None = None  # the last edit whose tables are not written
         self._see()
 
@@ -117,6 +119,8 @@ class OpenTitle:
         """Make an edit; returns it and who is who then."""
         if decision.do == "unknown":
             return self._deny(decision.who)
+        if decision.do == "undo" and not decision.edit and self._denied_last():
+            return self._allow()
         edit = decision.make(self.desk)
         self._unsettled_since = time.monotonic()
         if not self.stale:
@@ -127,8 +131,21 @@ class OpenTitle:
         """Decide that a person is not whom the catalog knows."""
         known = self.known(person)
         made = self._names.deny(self.desk.title_id, person, known, self.desk.who)
+        self._denials.append(made)
+        self._see()
+        return {"decision": made.decision_id, "state": self.state()}
+
+    def _allow(self) -> Json:
+        """Take the last denial back."""
+        made = self._names.allow(self._denials.pop(), self.desk.who)
         self._see()
         return {"decision": made, "state": self.state()}
+
+    def _denied_last(self) -> bool:
+        """Whether the last that this reviewer did, and that counts, is a denial."""
+        active = active_edits(self.desk.reviewed.edits)
+        edits = [edit.at for edit in active if edit.who == self.desk.who]
+        return bool(self._denials) and self._denials[-1].at >= max(edits, default="")
 
     def known(self, person: str) -> CatalogName:
         """The name that another title gives a person.
@@ -207,6 +224,8 @@ class OpenTitle:
         self._named = known_people(self._people, self._facts, self._known)
         who = self.desk.who
         self._state = state_json(reviewed, self._people, self._facts, who, self._named)
+        if self._denied_last():
+            self._state["undo"] = self._denials[-1].what
         self._changes += 1
 
 

@@ -411,7 +411,11 @@
       say(`${words}. Two people are called ${name}: are they one? Y or A answers`);
     }
   };
-  const undo = () => decide({ do: "undo" }, `Undone: ${worded(state.undo)}`);
+  const undo = async () => {
+    if (!(await decide({ do: "undo" }, `Undone: ${worded(state.undo)}`))) return;
+    done.clear(); // a question whose answer is undone is asked again
+    question = null;
+  };
 
   /* Questions */
   const nameOf = (each) => `${each.ask} ${each.person} ${each.other} ${each.tracks.join()}`;

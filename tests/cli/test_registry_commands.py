@@ -61,6 +61,8 @@ def test_decisions_are_made_and_taken_back(output: str, capsys: pytest.CaptureFi
     assert main(["registry", "decisions", output]) == 0
     listed = capsys.readouterr().out
     assert decision in listed
+    assert "Film a:p001" in listed
+    assert "Film d:p001" in listed
     assert "1 decision" in listed
     assert main(["registry", "undo", output, decision[:6]]) == 0
     assert main(["registry", "undo", output, decision[:6]]) == 2

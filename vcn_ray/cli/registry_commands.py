@@ -10,11 +10,13 @@ import vcn_ray.catalog_people as door
 from vcn_ray.catalog_search import find_faces
 from vcn_ray.cli.options import given_settings
 from vcn_ray.console import complain, count, say, say_json, show_table
-from vcn_ray.errors import listed
+from vcn_ray.errors import DamagedError, UsageError, listed
 from vcn_ray.io.storage import Storage
 from vcn_ray.registry.build import BuiltRegistry
 from vcn_ray.registry.decisions import PersonMark
+from vcn_ray.registry.persons import title_labels
 from vcn_ray.registry.search import LIKELY, FoundPerson, FoundTitle
+from vcn_ray.registry.stored import find_registry
 from vcn_ray.report.words import clock_range, missing_words
 from vcn_ray.run.listed_pages import CATALOG_PAGE
 
@@ -143,13 +145,15 @@ def _decide(options: argparse.Namespace) -> int:
 
 
 def _decisions(options: argparse.Namespace) -> int:
-    found = door.list_decisions(options.output, s3=given_settings(options).s3)
+    s3 = given_settings(options).s3
+    found = door.list_decisions(options.output, s3=s3)
+    labels = _labels(Storage.open(options.output, s3))
     rows = [
         [
             each.decision_id,
             each.kind,
-            _marked(each.left),
-            _marked(each.right),
+            _marked(each.left, labels),
+            _marked(each.right, labels),
             each.who,
             each.at[:19].replace("T", " "),
             each.note,
@@ -163,8 +167,19 @@ def _decisions(options: argparse.Namespace) -> int:
     return 0
 
 
-def _marked(mark: PersonMark | None) -> str:
-    return "" if mark is None else f"{mark.title_id}:{mark.person_id}"
+def _labels(storage: Storage) -> dict[str, str]:
+    """Names of titles as commands accept them, by id; none where no registry can be read."""
+    try:
+        registry = find_registry(storage)
+        return title_labels(registry) if registry else {}
+    except (DamagedError, UsageError):
+        return {}
+
+
+def _marked(mark: PersonMark | None, labels: dict[str, str]) -> str:
+    if mark is None:
+        return ""
+    return f"{labels.get(mark.title_id, mark.title_id)}:{mark.person_id}"
 
 
 def _undo(options: argparse.Namespace) -> int:

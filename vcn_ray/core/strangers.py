@@ -138,8 +138,8 @@ def _highest_cosine(faces: Faces, known: tuple[float, float] | None) -> float:
     order = np.argsort(faces.title, kind="stable")
     starts = np.flatnonzero(np.diff(faces.title[order], prepend=-1))
     for rows in np.split(order, starts[1:]):
-        some = take(faces, rows)
-        cosine = cosine_block(some, some)[np.triu_indices(len(rows), 1)]
+        some = take(faces, rows[:COHORT])  # memory grows with the square
+        cosine = cosine_block(some, some)[np.triu_indices(len(some.title), 1)]
         total += len(cosine), cosine.sum(), np.square(cosine).sum()
     if known is not None:
         total += STRANGER_WEIGHT * np.array((1.0, known[0], known[0] ** 2 + known[1] ** 2))

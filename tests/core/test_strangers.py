@@ -69,6 +69,12 @@ def test_where_titles_show_one_person_each_the_prior_says_who_is_alike(
     assert len(kept) == (len(truth) if known is None else COHORT_LOOKS)
 
 
+def test_nothing_is_left_out_where_hardly_any_strangers_are_known() -> None:
+    faces = Faces(exact_codes(np.ones((30, DIM))), np.maximum(np.arange(30) - 1, 0))
+    with np.errstate(all="raise"):
+        assert len(thin_cohort(faces, np.arange(30))) == 30
+
+
 def test_levels_of_a_thinned_cohort_are_those_of_strangers() -> None:
     faces, truth = presented(titles=300)
     every = np.arange(len(truth))

@@ -43,6 +43,9 @@ COHORT_WEIGHT = 100.0
 STRANGER_WEIGHT = 100.0
 """What is known of strangers beforehand weighs as much as so many pairs of them."""
 
+FEW_STRANGERS = 10
+"""From fewer pairs of strangers, how far their cosines spread is not known."""
+
 LOWER_SD = float(special.ndtr(-1.0))
 """Quantile one standard deviation below the median."""
 
@@ -133,7 +136,7 @@ def thin_cohort(faces: Faces, cohort: I64, known: tuple[float, float] | None = N
 
 
 def _highest_cosine(faces: Faces, known: tuple[float, float] | None) -> float:
-    """A cosine that strangers hardly have."""
+    """A cosine that strangers hardly have; infinite where too few pairs of them are known."""
     total = np.zeros(3)
     order = np.argsort(faces.title, kind="stable")
     starts = np.flatnonzero(np.diff(faces.title[order], prepend=-1))
@@ -143,10 +146,11 @@ def _highest_cosine(faces: Faces, known: tuple[float, float] | None) -> float:
         total += len(cosine), cosine.sum(), np.square(cosine).sum()
     if known is not None:
         total += STRANGER_WEIGHT * np.array((1.0, known[0], known[0] ** 2 + known[1] ** 2))
-    if not total[0]:
+    if total[0] < FEW_STRANGERS:
         return np.inf
     mean = total[1] / total[0]
-    return float(mean + HIGHEST_STRANGER * np.sqrt(total[2] / total[0] - mean**2))
+    variance = max(total[2] / total[0] - mean**2, MIN_SD**2)
+    return float(mean + HIGHEST_STRANGER * np.sqrt(variance))
 
 
 def stranger_levels(faces: Faces, cohort: I64, known: tuple[float, float] | None = None) -> Levels:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from vcn_ray.core import linking
@@ -13,6 +14,7 @@ from vcn_ray.core.mixture import Mixture, count_scores, learn_mixture
 from vcn_ray.core.strangers import Faces, Levels, exact_codes, stranger_levels, take
 from vcn_ray.core.vectors import unit_rows
 from vcn_ray.records import I64
+from vcn_ray.registry.link import catalog_faces
 
 DIM = 64
 
@@ -174,6 +176,39 @@ def test_somebody_in_more_titles_than_a_set_holds_is_few_people(
     label = solve(faces, Known.nothing(80)._replace(group=group))[0].label
     assert sorted(np.bincount(label[:40]).tolist()) == [5, 15, 20]
     assert len(set(label[20:40].tolist())) == 1
+
+
+def test_a_stranger_is_nobody_where_there_are_few_people() -> None:
+    random = np.random.default_rng(0)
+    rows = np.repeat(unit_rows(random.normal(size=(3, DIM))), 100, axis=0)
+    rows += 0.7 * unit_rows(random.normal(size=(300, DIM)))
+    faces = Faces(exact_codes(unit_rows(rows)), np.tile(np.arange(100), 3))
+    levels = Levels(np.zeros(300), np.full(300, DIM**-0.5))
+    mixture = Mixture(0.0, 1.0, 5.0, 1.0, 1e-3)
+    strangers = exact_codes(random.normal(size=(200, DIM)))
+    each_once = np.arange(3) * 100
+    taken = [
+        find_nearest(face, faces, levels, mixture, each_once, limit=1).log_odds[0] > 0
+        for face in strangers
+    ]
+    assert sum(taken) <= 2
+    own = find_nearest(faces.codes[150], faces, levels, mixture, each_once, limit=100)
+    assert (own.row // 100 == 1).all()
+    assert own.log_odds[50] > linking.JOINED
+
+
+def test_a_face_without_an_embedding_counts_for_nobody() -> None:
+    random = np.random.default_rng(0)
+    codes = exact_codes(random.normal(size=(4, DIM)))
+    codes[2] = 0
+    table = pa.table(
+        {
+            "title_id": ["a", "a", "b", "b"],
+            "encoder": ["e"] * 4,
+            "codes": pa.array([row.tobytes() for row in codes], pa.binary()),
+        }
+    )
+    assert catalog_faces(table, "e")[1].tolist() == [True, True, False, True]
 
 
 def test_the_nearest_of_all_is_found() -> None:

@@ -60,13 +60,38 @@ def test_a_cohort_has_few_looks_of_one_person() -> None:
     assert set(first) <= set(kept)
 
 
+def one_person_titles(common: float = 0.0) -> tuple[Faces, I64]:
+    """60 titles with a presenter alone, and 140 with somebody else; all share so much."""
+    random = np.random.default_rng(0)
+    truth = np.maximum(np.arange(200) - 59, 0)
+    rows = unit_rows(random.normal(size=(200, DIM)))[truth] + common * np.eye(1, DIM)
+    rows += 0.5 * unit_rows(random.normal(size=(200, DIM)))
+    return Faces(exact_codes(unit_rows(rows)), np.arange(200)), truth
+
+
 @pytest.mark.parametrize("known", [None, (0.0, DIM**-0.5)])
 def test_where_titles_show_one_person_each_the_prior_says_who_is_alike(
     known: tuple[float, float] | None,
 ) -> None:
-    faces, truth = presented(strangers=0)
-    kept = thin_cohort(faces, np.arange(len(truth)), known)
-    assert len(kept) == (len(truth) if known is None else COHORT_LOOKS)
+    faces, truth = one_person_titles()
+    kept = thin_cohort(faces, np.arange(200), known)
+    assert (truth[kept] == 0).sum() == (60 if known is None else COHORT_LOOKS)
+    assert (truth[kept] > 0).sum() == 140
+
+
+def test_a_prior_that_fits_badly_takes_no_strangers_for_one_person() -> None:
+    faces, truth = one_person_titles(common=0.8)
+    strangers = np.flatnonzero(truth > 0)
+    assert len(thin_cohort(faces, strangers, (0.0, 0.06))) == len(strangers)
+
+
+def test_a_title_that_holds_the_presenter_twice_does_not_keep_him_in_the_cohort() -> None:
+    faces, truth = presented(titles=200)
+    truth[1:20:2], title = 0, faces.title
+    codes = faces.codes.copy()
+    codes[1:20:2] = codes[0:20:2]
+    kept = thin_cohort(Faces(codes, title), np.arange(len(truth)))
+    assert (truth[kept] == 0).sum() == COHORT_LOOKS
 
 
 def test_nothing_is_left_out_where_hardly_any_strangers_are_known() -> None:

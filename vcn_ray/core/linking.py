@@ -16,11 +16,11 @@ from scipy import sparse
 from vcn_ray.core.mixture import CLIP, Mixture
 from vcn_ray.core.strangers import (
     I8,
-    LOWER_SD,
     MIN_SD,
     Faces,
     Levels,
     cosine_block,
+    level_of_face,
     scores,
     take,
     to_scores,
@@ -177,8 +177,11 @@ def _pairs_of(
     i, j = np.nonzero(rounded >= _lowest_cosines(mine, theirs, lowest)[:, None] - MARGIN)
     kept = (j + wide.start > i + top.start) & (left.title[i] != right.title[j])
     i, j = i[kept], j[kept]
-    dots = np.einsum("pd,pd->p", left.codes[i].astype(np.int32), right.codes[j].astype(np.int32))
-    cosine = dots / (left.length[i] * right.length[j])
+    cosine = np.empty(len(i))
+    for some in row_blocks(len(i), left.codes.shape[1]):
+        one, other = left.codes[i[some]].astype(np.int32), right.codes[j[some]].astype(np.int32)
+        cosine[some] = np.einsum("pd,pd->p", one, other)
+    cosine /= left.length[i] * right.length[j]
     score = to_scores(cosine, (mine.mean[i], mine.sd[i]), (theirs.mean[j], theirs.sd[j]))
     high = score >= lowest
     i, j = i[high], j[high]
@@ -225,9 +228,9 @@ def find_nearest(
     cosine /= faces.length * length
     if not n:
         return Nearest(np.zeros(0, np.int64), cosine, cosine)
-    middle, low = np.quantile(cosine[each_once], (0.5, LOWER_SD))
-    usual = (np.float64(middle), np.float64(max(middle - low, MIN_SD)))
-    score = to_scores(cosine, usual, (levels.mean, levels.sd))
+    usual = Levels(levels.mean[each_once], levels.sd[each_once])
+    mine = level_of_face(cosine[each_once], usual)
+    score = to_scores(cosine, mine, (levels.mean, levels.sd))
     few = np.argpartition(-score, min(limit, n) - 1)[:limit]
     best = few[np.lexsort((few, -score[few]))]
     return Nearest(best, cosine[best], mixture.at(score[best]))

@@ -40,6 +40,9 @@ HIGHEST_STRANGER = 4.0
 COHORT_WEIGHT = 100.0
 """The levels of a single person weigh as much as the usual ones at so many strangers."""
 
+COSINES = 2000
+"""Bins in which cosines are counted."""
+
 STRANGER_WEIGHT = 100.0
 """What is known of strangers beforehand weighs as much as so many pairs of them."""
 
@@ -123,8 +126,8 @@ def thin_cohort(faces: Faces, cohort: I64, known: tuple[float, float] | None = N
     Returns:
         (k,) rows of the cohort, in its order, with at most COHORT_LOOKS or COHORT_SHARE of each.
     """
-    highest = _highest_cosine(faces, known)
     cosine = cosine_block(take(faces, cohort), take(faces, cohort))
+    highest = _highest_cosine(faces, cosine, known)
     most = max(COHORT_LOOKS, int(COHORT_SHARE * len(cohort)))
     left, kept = np.ones(len(cohort), bool), np.ones(len(cohort), bool)
     for first in range(len(cohort)):
@@ -135,22 +138,40 @@ def thin_cohort(faces: Faces, cohort: I64, known: tuple[float, float] | None = N
     return rows
 
 
-def _highest_cosine(faces: Faces, known: tuple[float, float] | None) -> float:
-    """A cosine that strangers hardly have; infinite where too few pairs of them are known."""
-    total = np.zeros(3)
+def _highest_cosine(faces: Faces, own: F64, known: tuple[float, float] | None) -> float:
+    """A cosine that strangers hardly have; infinite where nothing is known of them.
+
+    Args:
+        faces: n people.
+        own: (c, c) cosines of the cohort.
+        known: Mean and standard deviation of the cosine of strangers, beforehand.
+    """
+    counts = np.zeros(COSINES, np.int64)
     order = np.argsort(faces.title, kind="stable")
     starts = np.flatnonzero(np.diff(faces.title[order], prepend=-1))
     for rows in np.split(order, starts[1:]):
         some = take(faces, rows[:COHORT])  # memory grows with the square
-        cosine = cosine_block(some, some)[np.triu_indices(len(some.title), 1)]
-        total += len(cosine), cosine.sum(), np.square(cosine).sum()
-    if known is not None:
-        total += STRANGER_WEIGHT * np.array((1.0, known[0], known[0] ** 2 + known[1] ** 2))
-    if total[0] < FEW_STRANGERS:
+        counts += _counted(cosine_block(some, some)[np.triu_indices(len(some.title), 1)])
+    if counts.sum() >= FEW_STRANGERS:
+        return _above(counts)
+    if known is None:
         return np.inf
-    mean = total[1] / total[0]
-    variance = max(total[2] / total[0] - mean**2, MIN_SD**2)
-    return float(mean + HIGHEST_STRANGER * np.sqrt(variance))
+    # The encoder may know this catalog less well than those that it was calibrated on.
+    return max(known[0] + HIGHEST_STRANGER * known[1], _above(_counted(own)))
+
+
+def _counted(cosine: F64) -> I64:
+    """Count cosines in COSINES bins from -1 to 1."""
+    bins = ((np.ravel(cosine) + 1) * (COSINES / 2)).astype(np.int64)
+    return np.bincount(np.clip(bins, 0, COSINES - 1), minlength=COSINES)
+
+
+def _above(counts: I64) -> float:
+    """The cosine HIGHEST_STRANGER standard deviations above the median, seen from below it."""
+    below = np.cumsum(counts) / int(counts.sum())
+    edges = np.linspace(-1, 1, COSINES + 1)[1:]
+    middle, low = np.interp((0.5, LOWER_SD), below, edges)
+    return float(middle + HIGHEST_STRANGER * max(middle - low, MIN_SD))
 
 
 def stranger_levels(faces: Faces, cohort: I64, known: tuple[float, float] | None = None) -> Levels:
@@ -193,6 +214,20 @@ def _shrunk(levels: Levels, cohort: int, known: tuple[float, float] | None) -> L
     mean = own * levels.mean + (1 - own) * usual
     sd = np.sqrt(own * np.square(levels.sd) + (1 - own) * spread)
     return Levels(mean, np.maximum(sd, MIN_SD))
+
+
+def level_of_face(cosine: F64, usual: Levels) -> tuple[np.float64, np.float64]:
+    """See how alike strangers are to one face: mean and standard deviation of the cosine.
+
+    Args:
+        cosine: (k,) of the face with strangers, nearly all.
+        usual: Of these strangers; few show little, so levels are drawn towards theirs.
+    """
+    own = len(cosine) / (len(cosine) + COHORT_WEIGHT)
+    middle, low = np.quantile(cosine, (0.5, LOWER_SD))
+    mean = own * middle + (1 - own) * np.median(usual.mean)
+    variance = own * np.square(middle - low) + (1 - own) * np.mean(np.square(usual.sd))
+    return np.float64(mean), np.maximum(np.sqrt(variance), MIN_SD)
 
 
 def scores(cosine: F64, left: Levels, right: Levels) -> F64:

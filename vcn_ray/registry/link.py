@@ -75,6 +75,7 @@ def catalog_faces(faces: pa.Table, encoder: str) -> tuple[Faces, Mask]:
     packed = np.zeros((len(codes), length), np.int8)
     for row in rows:
         packed[row] = np.frombuffer(codes[row], np.int8)
+    there &= packed.any(axis=1)  # zeros say nothing
     title = np.unique(faces.column("title_id").to_pylist(), return_inverse=True)[1]
     return Faces(packed, title.astype(np.int64)), there
 

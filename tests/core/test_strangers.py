@@ -100,6 +100,17 @@ def test_nothing_is_left_out_where_hardly_any_strangers_are_known() -> None:
         assert len(thin_cohort(faces, np.arange(30))) == 30
 
 
+@pytest.mark.parametrize("people", [0, 1, 2, 11])
+def test_a_catalog_of_few_people_has_a_cohort(people: int) -> None:
+    random = np.random.default_rng(0)
+    faces = Faces(exact_codes(random.normal(size=(people, DIM))), np.arange(people))
+    with np.errstate(all="raise"):
+        kept = thin_cohort(faces, np.arange(people), (0.0, 0.1))
+        levels = stranger_levels(faces, kept, (0.0, 0.1))
+    assert len(kept) == people
+    assert (levels.sd > 0).all()
+
+
 def test_levels_of_a_thinned_cohort_are_those_of_strangers() -> None:
     faces, truth = presented(titles=300)
     every = np.arange(len(truth))

@@ -15,9 +15,12 @@ from functools import cached_property
 import numpy as np
 from scipy import special
 
-from vcn_ray.core.strangers import STRANGER_WEIGHT, Faces, Levels, cosine_block, scores, take
+from vcn_ray.core.strangers import Faces, Levels, cosine_block, scores, take
 from vcn_ray.core.vectors import Floats, row_blocks
 from vcn_ray.records import F64, I64
+
+STRANGER_WEIGHT = 100.0
+"""What is known of strangers beforehand weighs as much as so many pairs of them."""
 
 SAME_WEIGHT = 20.0
 """What is known of one person beforehand weighs as much as so many pairs."""

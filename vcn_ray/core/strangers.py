@@ -43,9 +43,6 @@ COHORT_WEIGHT = 100.0
 COSINES = 2000
 """Bins in which cosines are counted."""
 
-STRANGER_WEIGHT = 100.0
-"""What is known of strangers beforehand weighs as much as so many pairs of them."""
-
 FEW_STRANGERS = 10
 """From fewer pairs of strangers, how far their cosines spread is not known."""
 
@@ -126,6 +123,8 @@ def thin_cohort(faces: Faces, cohort: I64, known: tuple[float, float] | None = N
     Returns:
         (k,) rows of the cohort, in its order, with at most COHORT_LOOKS or COHORT_SHARE of each.
     """
+    if len(cohort) <= COHORT_LOOKS:
+        return cohort
     cosine = cosine_block(take(faces, cohort), take(faces, cohort))
     highest = _highest_cosine(faces, cosine, known)
     most = max(COHORT_LOOKS, int(COHORT_SHARE * len(cohort)))

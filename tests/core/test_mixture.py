@@ -98,3 +98,14 @@ def test_one_person_in_most_titles_says_nothing_of_others(part: float) -> None:
     found = learn_mixture(within, rows, pairs, people)
     assert found.same_mean == pytest.approx(7.0, abs=0.2)
     assert found.same_fraction * people == pytest.approx(MOST_RETURNS * part, rel=0.1)
+
+
+def test_look_alikes_are_not_taken_for_one_person_beside_a_presenter() -> None:
+    people = 2000
+    within = normal_counts(0.0, 1.0, 1e5) + normal_counts(1.4, 1.0, 5e3)
+    alike = normal_counts(0.0, 1.0, 0.95 * people) + normal_counts(1.4, 1.0, 0.05 * people)
+    rows = in_rows(SAMPLE * alike)
+    rows[: SAMPLE // 50] += normal_counts(7.0, 1.0, 300).round().astype(np.int64)
+    found = learn_mixture(within.round().astype(np.int64), rows, people**2 / 2, people)
+    assert found.same_mean == pytest.approx(7.0, abs=0.4)
+    assert found.score_of(JOINED) > 4.5

@@ -115,8 +115,7 @@ def test_a_stopped_job_leaves_nothing_half_and_the_next_goes_on(
         text=True,
     )
     wait_for(lambda: list(tmp_path.rglob("seg-*.json")), job)
-    stopped = head.ray("job", "stop", "stopped")
-    assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+    head.stop_job("stopped")
     told = job.communicate(timeout=60)[0]
     assert head.job("stopped")["status"] == "STOPPED"
     log = head.ray("job", "logs", "stopped").stdout

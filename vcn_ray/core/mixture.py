@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from scipy import special
 
-from vcn_ray.core.strangers import Faces, Levels, cosine_block, scores, take
+from vcn_ray.core.strangers import Faces, Levels, cosine_block, rows_by_title, scores, take
 from vcn_ray.core.vectors import Floats, row_blocks
 from vcn_ray.records import F64, I64
 
@@ -107,28 +107,35 @@ class Mixture:
 
 
 def count_scores(faces: Faces, levels: Levels, rows: I64) -> tuple[I64, I64]:
-    """Count the scores of some people with all others, in bins.
+    """Count scores in bins.
 
     Args:
         faces: n people.
         levels: Of strangers.
-        rows: (r,) of the people to count.
+        rows: (r,) of the people whose pairs with people of other titles are counted.
 
     Returns:
-        (bins,) of pairs of one title, and (r, bins) of pairs of two.
+        (bins,) of all pairs of one title, from both sides, and (r, bins) of those pairs of two.
     """
-    within, across = np.zeros(len(CENTRES), np.int64), np.zeros((len(rows), len(CENTRES)), np.int64)
-    for block in row_blocks(len(rows), len(faces.codes)):
-        some = rows[block]
-        left, mine = take(faces, some), Levels(levels.mean[some], levels.sd[some])
-        score = scores(cosine_block(left, faces), mine, levels)
-        one = left.title[:, None] == faces.title[None]
-        bins = np.clip((score - LOWEST) / BIN, 0, len(CENTRES) - 1).astype(np.int64)
-        for row, of_one in enumerate(one):
-            across[block.start + row] = _counted(bins[row, ~of_one])
-        one[np.arange(len(some)), some] = False  # nobody is compared with himself
-        within += _counted(bins[one])
+    within = np.zeros(len(CENTRES), np.int64)
+    for some in rows_by_title(faces):
+        for block in row_blocks(len(some), len(some)):
+            bins = _bins(faces, levels, some[block], some)
+            within += _counted(bins[some[block][:, None] != some])  # nobody with himself
+    across = np.zeros((len(rows), len(CENTRES)), np.int64)
+    every = np.arange(len(faces.title))
+    for block in row_blocks(len(rows), len(every)):
+        bins = _bins(faces, levels, rows[block], every)
+        for row, of_one in zip(range(block.start, block.stop), bins, strict=True):
+            across[row] = _counted(of_one[faces.title != faces.title[rows[row]]])
     return within, across
+
+
+def _bins(faces: Faces, levels: Levels, left: I64, right: I64) -> I64:
+    """Bins (a, b) of the scores of people."""
+    mine, theirs = (Levels(levels.mean[some], levels.sd[some]) for some in (left, right))
+    score = scores(cosine_block(take(faces, left), take(faces, right)), mine, theirs)
+    return np.clip((score - LOWEST) / BIN, 0, len(CENTRES) - 1).astype(np.int64)
 
 
 def _counted(bins: I64) -> I64:

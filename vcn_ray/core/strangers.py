@@ -107,6 +107,13 @@ def take(faces: Faces, rows: I64 | slice) -> Faces:
     return Faces(faces.codes[rows], faces.title[rows])
 
 
+def rows_by_title(faces: Faces) -> list[I64]:
+    """Rows of the people of each title."""
+    order = np.argsort(faces.title, kind="stable")
+    starts = np.flatnonzero(np.diff(faces.title[order], prepend=-1))
+    return np.split(order, starts[1:])
+
+
 def thin_cohort(faces: Faces, cohort: I64, known: tuple[float, float] | None = None) -> I64:
     """Leave out further looks of people of whom a cohort has many.
 
@@ -146,9 +153,7 @@ def _highest_cosine(faces: Faces, own: F64, known: tuple[float, float] | None) -
         known: Mean and standard deviation of the cosine of strangers, beforehand.
     """
     counts = np.zeros(COSINES, np.int64)
-    order = np.argsort(faces.title, kind="stable")
-    starts = np.flatnonzero(np.diff(faces.title[order], prepend=-1))
-    for rows in np.split(order, starts[1:]):
+    for rows in rows_by_title(faces):
         some = take(faces, rows[:COHORT])  # memory grows with the square
         counts += _counted(cosine_block(some, some)[np.triu_indices(len(some.title), 1)])
     if counts.sum() >= FEW_STRANGERS:

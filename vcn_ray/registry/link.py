@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -125,22 +125,9 @@ def _find(shared: _Compared, rows: slice) -> Pairs:
 def learn(faces: Faces, levels: Levels, cohort: I64) -> Mixture:
     """Learn what scores mean: from all pairs of one title, and the cohort with everybody."""
     within, across = count_scores(faces, levels, cohort)
-    if len(cohort) < len(faces.title):
-        within = count_within(faces, levels)
     n, size = len(faces.title), np.bincount(faces.title, minlength=1).astype(np.float64)
     pairs = n * (n - 1) / 2 - float((size * (size - 1) / 2).sum())
     return learn_mixture(within, across, pairs, n)
-
-
-def count_within(faces: Faces, levels: Levels) -> I64:
-    """Count the scores of all people of one title, in bins."""
-    order = np.argsort(faces.title, kind="stable")
-    starts = np.flatnonzero(np.diff(faces.title[order], prepend=-1))
-    total: Any = 0
-    for rows in np.split(order, starts[1:]):
-        some = Levels(levels.mean[rows], levels.sd[rows])
-        total = total + count_scores(take(faces, rows), some, np.arange(len(rows)))[0]
-    return np.asarray(total, np.int64)
 
 
 def with_levels(table: pa.Table, linked: Linked) -> pa.Table:
